@@ -1,0 +1,276 @@
+"""The protocol between Stackroom and an engine that keeps its records: the local store, or a remote one.
+
+A `Backend` hands out two things. A `View` is a fixed state of the library to read from; it lasts one call. A `Commit`
+collects changes and makes them durable and visible all at once when its `with` block ends; an exception inside
+the block leaves no trace. `key`s are the engine's own integers: never reused, never shown to a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from stackroom.filters import Filter
+from stackroom.progress import CancelToken, Progress
+from stackroom.types import (
+    Chunk,
+    Compaction,
+    EmbedderIdentity,
+    Metadata,
+    Passage,
+    Place,
+    Source,
+    Stats,
+    Verification,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SourceState = Literal["indexed", "partial", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """All that is kept about a source. `name` is a file's absolute path, or the caller's own name.
+
+    `size`, `mtime_ns` and `content_hash` describe the file as it was last read, `None` when it is no file.
+    `recipe` says how it was read (reader and splitter with their versions); another recipe means reading again.
+    `error` is the reason of the last failed reading; an earlier reading may still serve (`state` "indexed").
+    """
+
+    name: str
+    title: str = ""
+    type: str = ""
+    is_file: bool = False
+    size: int | None = None
+    mtime_ns: int | None = None
+    content_hash: bytes | None = None
+    recipe: str = ""
+    state: SourceState = "indexed"
+    error: str | None = None
+    error_kind: str | None = None
+    pages: int | None = None
+    pages_without_text: int | None = None
+    indexed_at: str | None = None
+    source_id: str = ""
+    key: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A document without its chunks. `document_id` "" lets the engine choose one."""
+
+    document_id: str
+    source_key: int
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict)
+    chunks: int = 0
+    key: int = 0
+
+
+class StoredChunk(NamedTuple):
+    """A chunk as stored, with its key and its position among its document's chunks (from 0)."""
+
+    key: int
+    position: int
+    chunk: Chunk
+    """`embedding` is None unless vectors were asked for."""
+
+
+class Scored(NamedTuple):
+    """One leg's answer, best first; equal scores are ordered by key, oldest first."""
+
+    keys: NDArray[np.int64]
+    """int64, shape (n,)"""
+    scores: NDArray[np.float64]
+    """float64, shape (n,), higher is better"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a search looks at: everything by default; all that is given must hold."""
+
+    where: Filter | None = None
+    sources: Sequence[str] | None = None
+    """Names, titles or globs of sources; a chunk of any of them qualifies."""
+    active: bool = False
+    collection: str = "default"
+
+
+class TextStatistics(NamedTuple):
+    """What a text leg knows of the query, for the fusion to weigh it."""
+
+    terms: tuple[str, ...]
+    """The query's words as they were looked up."""
+    document_frequency: tuple[int, ...]
+    """For each term, in how many chunks of the library it occurs."""
+    chunks: int
+    """Chunks in the library."""
+    mean_length: float
+    """Tokens a chunk, on average."""
+
+
+class View(Protocol):
+    """A fixed state of the library."""
+
+    @property
+    def version(self) -> int:
+        """The number of commits so far."""
+        ...
+
+    @property
+    def identity(self) -> EmbedderIdentity | None:
+        """The embedder of the serving space; None while nothing was embedded."""
+        ...
+
+    def source(self, name: str) -> SourceRecord | None:
+        """By exact name (a file's absolute path)."""
+        ...
+
+    def sources_with_content(self, content_hash: bytes) -> list[SourceRecord]: ...
+
+    def each_source(self, *, under: str | None = None) -> Iterator[SourceRecord]:
+        """Every source, or those whose name is `under` or lies below it as a folder, by name."""
+        ...
+
+    def find_sources(self, wanted: str) -> list[SourceRecord]:
+        """By id, name, title, file name or glob over these; [] when there is none."""
+        ...
+
+    def listing(self, records: Sequence[SourceRecord] | None = None) -> list[Source]:
+        """Sources as users see them, in the order given; None: all, by name."""
+        ...
+
+    def documents(self, source_key: int) -> list[DocumentRecord]: ...
+
+    def document(self, document_id: str) -> DocumentRecord | None: ...
+
+    def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
+        """A document's chunks in order, verified."""
+        ...
+
+    def passages(self, keys: Sequence[int]) -> list[Passage]:
+        """The chunks of these keys, in the order given, verified. Raises DamagedError."""
+        ...
+
+    def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]: ...
+
+    def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]: ...
+
+    def neighbours(self, key: int, context: int) -> tuple[list[Passage], list[Passage]]:
+        """Up to `context` chunks before and after this one in its document, in reading order."""
+        ...
+
+    def vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
+        """A copy, float32 of shape `(len(keys), dim)`, bit for bit what was stored."""
+        ...
+
+    def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
+        """The vector leg. `query` is float32 of shape `(dim,)`."""
+        ...
+
+    def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
+        """Mean and standard deviation of the query's score over a fixed sample of rows."""
+        ...
+
+    def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
+        """The text leg: BM25, turned positive."""
+        ...
+
+    def stats(self) -> Stats: ...
+
+
+class Commit(Protocol):
+    """Changes that land together."""
+
+    def put_source(self, record: SourceRecord) -> int:
+        """Insert, or replace by `key` (or by `name` where `key` is 0); returns the key.
+
+        A new source joins the active set; an existing one keeps its id and whether it is active.
+        """
+        ...
+
+    def put_document(self, record: DocumentRecord) -> int:
+        """Insert, or replace by `document_id`; existing chunks stay. Returns the key."""
+        ...
+
+    def add_chunks(
+        self,
+        document_key: int,
+        chunks: Sequence[Chunk],
+        *,
+        position: int = 0,
+        collection: str = "default",
+    ) -> list[int]:
+        """Append chunks, the first at `position`; returns their keys.
+
+        A chunk whose `embedding` is None is kept for text search and counted as needing one. A `chunk_id` that
+        exists is replaced, wherever it was; "" or None makes one. Raises DimensionMismatchError.
+        """
+        ...
+
+    def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
+        """Give kept chunks a new position and place: `(key, position, place)`. Text and vector stay."""
+        ...
+
+    def remove_chunks(self, keys: Sequence[int]) -> None: ...
+
+    def remove_document(self, document_key: int) -> None: ...
+
+    def remove_source(self, source_key: int) -> None: ...
+
+    def set_active(self, source_keys: Sequence[int] | None, active: bool) -> None:
+        """None: every source."""
+        ...
+
+    def use_embedder(self, identity: EmbedderIdentity) -> None:
+        """Declare the model of the serving space; raises EmbedderMismatchError when it has another."""
+        ...
+
+
+class Backend(Protocol):
+    """An engine. Usable from several threads at once."""
+
+    def view(self) -> AbstractContextManager[View]: ...
+
+    def commit(self, *, wait: float = 30.0) -> AbstractContextManager[Commit]:
+        """Take the writer lock, within `wait` seconds or BusyError."""
+        ...
+
+    def lease(self, purpose: str, *, wait: float = 0.0) -> AbstractContextManager[None]:
+        """Take the right to run a long ingest; BusyError says who holds it."""
+        ...
+
+    def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification: ...
+
+    def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction: ...
+
+    def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
+        """Leave nothing of what was removed in any file."""
+        ...
+
+    def reembed(
+        self,
+        identity: EmbedderIdentity,
+        embed: EmbedTexts,
+        *,
+        progress: Progress,
+        cancel: CancelToken,
+    ) -> int:
+        """Build a second space beside the serving one and switch to it when it is whole.
+
+        Returns how many chunks were embedded now; a cancelled run is continued by the next one.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class EmbedTexts(Protocol):
+    """Texts in, float32 of shape `(n, dim)` out."""
+
+    def __call__(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...

@@ -1,0 +1,96 @@
+"""What can be plugged in: each a small protocol that any object may satisfy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from stackroom.types import Chunk, EmbedderIdentity
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run of a document's text under one heading path, or on one page.
+
+    The document's extracted text is the concatenation of its sections' texts, separators included, so that a
+    chunk's `start` and `end` are offsets into it. A page without text is a Section with an empty `text`.
+    """
+
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    page_label: str | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a reader makes of one file; `sections` is consumed once and may be produced as the file is read."""
+
+    type: str
+    sections: Iterable[Section]
+    title: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Turns one kind of file into text with places.
+
+    `version` is raised when the same file would give other text, so that a failure recorded by an older
+    version is tried again.
+    """
+
+    name: str
+    version: int
+    suffixes: tuple[str, ...]
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        """Whether this reader knows the content, judged by its first bytes (4 KiB) before its suffix."""
+        ...
+
+    def read(self, path: Path) -> Reading:
+        """Read the file. Raises ReadError (or a kind of it) when it can't be read, also while iterating."""
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Finds a model's tokens in a text; picklable, so that it can go to a worker process."""
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]:
+        """`(start, end)` code points of every token, special tokens excluded, in order."""
+        ...
+
+
+@runtime_checkable
+class Splitter(Protocol):
+    """Cuts a document into chunks with exact places; picklable."""
+
+    def split(self, sections: Iterable[Section]) -> Iterator[Chunk]: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors. Prefixes are its own business, and part of its identity."""
+
+    @property
+    def identity(self) -> EmbedderIdentity: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's own tokenizer, or None where it is not known (lengths are then estimated)."""
+        ...
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 of shape `(len(texts), dim)`, in the order given."""
+        ...
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """float32 of shape `(dim,)`."""
+        ...

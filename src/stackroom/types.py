@@ -1,0 +1,248 @@
+"""The values that go in and come out: frozen, slotted, without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Embedding = NDArray[np.float32]
+
+Mode = Literal["hybrid", "vector", "text"]
+Metric = Literal["cosine", "dot", "l2"]
+Metadata = Mapping[str, Any]
+"""JSON: what a document or chunk is filtered by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk stands in its document. What does not exist is None (or an empty section).
+
+    `start` and `end` are code points in the document's extracted text; pages count from 1;
+    `page_label` is the page's number as printed; `section` lists the headings above, outermost first.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    page: int | None = None
+    page_end: int | None = None
+    page_label: str | None = None
+    section: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document: the unit that is embedded and found.
+
+    `chunk_id` None lets the library choose one. `embedding` is float32 of shape `(dim,)`, or None to have
+    it computed.
+    """
+
+    text: str
+    chunk_id: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+    place: Place = Place()
+    embedding: Embedding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The unit of writing and deleting.
+
+    `source` is the file or record that the user knows (None: the document is its own source). With no `chunks`,
+    `text` is split.
+    """
+
+    document_id: str | None = None
+    source: str | None = None
+    text: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+    chunks: Sequence[Chunk] = ()
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderIdentity:
+    """What makes two embedders interchangeable: vectors of equal identity may be compared.
+
+    `max_tokens` is what one passage may hold, special tokens excluded; None means unlimited.
+    `name` is how `--embedder` and `rebuild` call it; `revision` pins the weights.
+    """
+
+    name: str
+    dim: int
+    metric: Metric = "cosine"
+    model: str = ""
+    revision: str = ""
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    pooling: str = ""
+    normalised: bool = True
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file or record that the user knows, as `list` shows it.
+
+    `state` is "indexed", "partial" (an interrupted run will finish it) or "failed"; `error` says why the last
+    reading failed, also where an older reading still serves. `indexed_at` is ISO 8601 in UTC.
+    """
+
+    id: str
+    path: str
+    title: str
+    type: str
+    documents: int
+    chunks: int
+    active: bool
+    state: str
+    indexed_at: str | None
+    error: str | None = None
+    size: int | None = None
+    pages: int | None = None
+    pages_without_text: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HitDocument:
+    """The document that a hit belongs to."""
+
+    id: str
+    title: str
+    path: str
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One leg's opinion of a hit: its rank there (from 1), its raw score, and what it added to the fused score."""
+
+    rank: int
+    score: float
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit is where it is: each leg that saw it, and the weights that fused them."""
+
+    vector: Leg | None = None
+    text: Leg | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    matched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk as stored, with its place: what `show` prints and `context` adds around a hit."""
+
+    chunk_id: str
+    document_id: str
+    text: str
+    place: Place
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result. `score`: higher is better, whatever the metric. `rank` counts from 1."""
+
+    rank: int
+    score: float
+    chunk_id: str
+    text: str
+    document: HitDocument
+    place: Place
+    metadata: Metadata
+    explain: Explanation | None = None
+    before: tuple[Passage, ...] = ()
+    after: tuple[Passage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that could not be read, and why."""
+
+    path: str
+    reason: str
+    kind: str = "ReadError"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. Counts of sources, but for `chunks`, `embedded` and `reused`, which count chunks.
+
+    `cancelled` means that the run was stopped: everything counted here is committed.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    removed: int = 0
+    failed: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    cancelled: bool = False
+    failures: tuple[Failure, ...] = ()
+    pages_without_text: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
+
+    library: str
+    format_version: int
+    sources: int
+    documents: int
+    chunks: int
+    active_sources: int
+    embedder: EmbedderIdentity | None
+    bytes: Mapping[str, int]
+    failed: tuple[Failure, ...]
+    failed_count: int
+    missing: int
+    pages_without_text: int
+    sqlite: str
+    needs_embedding: int = 0
+    dead_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's."""
+
+    structure: str
+    message: str
+    document_id: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` checked and found; `ok` when nothing is damaged."""
+
+    chunks: int
+    rows: int
+    damage: tuple[Damage, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.damage
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What `compact` did: bytes on disk before and after, and rows that were dropped."""
+
+    bytes_before: int
+    bytes_after: int
+    rows_dropped: int
