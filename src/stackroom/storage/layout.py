@@ -1,0 +1,49 @@
+"""Names, magic numbers and versions of a library on disk; docs/format.md says what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FORMAT_VERSION = 1
+"""Raised with every change of the catalogue's tables; numbered upgrades lead from one to the next."""
+
+READER_FLAGS = 0
+WRITER_FLAGS = 0
+"""Bits that a reader or writer must know to touch the library; an unknown one means refuse."""
+
+APPLICATION_ID = 0x5354524D  # "STRM", in the catalogue's SQLite header
+PAGE_SIZE = 8192
+
+CATALOGUE = "catalogue.db"
+WAL = "catalogue.db-wal"
+WRITER_LOCK = "writer.lock"
+INGEST_LOCK = "ingest.lock"
+VECTORS = "vectors"
+SKETCHES = "sketches"
+
+VECTOR_MAGIC = b"STRMVEC\x01"
+VECTOR_HEADER = 4096
+"""Bytes before the first row: one page, so that rows are aligned to pages."""
+
+
+def catalogue(library: Path) -> Path:
+    return library / CATALOGUE
+
+
+def vectors(library: Path) -> Path:
+    return library / VECTORS
+
+
+def norms_of(vector_file: Path) -> Path:
+    """The norms beside a vector file whose rows are not all of unit length."""
+    return vector_file.with_name(vector_file.name + ".norms")
+
+
+def is_library(path: Path) -> bool:
+    """Whether this folder holds a library, judged by the catalogue's first bytes (no lock is touched)."""
+    try:
+        with catalogue(path).open("rb") as file:
+            head = file.read(72)
+    except OSError:
+        return False
+    return head[:16] == b"SQLite format 3\x00" and head[68:72] == APPLICATION_ID.to_bytes(4, "big")

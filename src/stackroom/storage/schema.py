@@ -1,0 +1,205 @@
+"""The catalogue's tables. docs/format.md says what every column means; this is the same as SQL."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+
+import apsw
+
+from stackroom.errors import FormatVersionError
+from stackroom.storage import layout, metadata
+
+DEFAULT_COLLECTION = 1
+ACTIVE_SET = 1
+
+TABLES = (
+    "CREATE TABLE settings(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
+    "CREATE TABLE dictionaries(dictionary_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL) STRICT",
+    "CREATE TABLE collections(collection_key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    """CREATE TABLE spaces(
+        space_key INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        dim INTEGER NOT NULL,
+        metric TEXT NOT NULL,
+        unit INTEGER NOT NULL,
+        file TEXT NOT NULL,
+        file_uuid BLOB NOT NULL,
+        rows INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE UNIQUE INDEX spaces_serving ON spaces(state) WHERE state = 'serving'",
+    """CREATE TABLE sources(
+        source_key INTEGER PRIMARY KEY AUTOINCREMENT,
+        source_id ANY NOT NULL UNIQUE,
+        name ANY NOT NULL UNIQUE,
+        title ANY NOT NULL,
+        type TEXT NOT NULL,
+        is_file INTEGER NOT NULL,
+        size INTEGER,
+        mtime_ns INTEGER,
+        content_hash BLOB,
+        recipe TEXT NOT NULL,
+        state TEXT NOT NULL,
+        error ANY,
+        error_kind TEXT,
+        pages INTEGER,
+        pages_without_text INTEGER,
+        indexed_at TEXT,
+        checksum INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX sources_by_content ON sources(content_hash) WHERE content_hash IS NOT NULL",
+    "CREATE INDEX sources_with_error ON sources(name) WHERE error IS NOT NULL",
+    "CREATE TABLE sets(set_key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, joins INTEGER NOT NULL) STRICT",
+    """CREATE TABLE set_members(
+        set_key INTEGER NOT NULL,
+        source_key INTEGER NOT NULL,
+        PRIMARY KEY(set_key, source_key)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE documents(
+        document_key INTEGER PRIMARY KEY AUTOINCREMENT,
+        document_id ANY NOT NULL UNIQUE,
+        source_key INTEGER NOT NULL,
+        title ANY NOT NULL,
+        metadata BLOB,
+        checksum INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX documents_by_source ON documents(source_key)",
+    """CREATE TABLE chunks(
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        chunk_id ANY NOT NULL UNIQUE,
+        document_key INTEGER NOT NULL,
+        collection_key INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        details BLOB,
+        text BLOB NOT NULL
+    ) STRICT""",
+    "CREATE INDEX chunks_by_document ON chunks(document_key, position)",
+    f"CREATE INDEX chunks_elsewhere ON chunks(collection_key) WHERE collection_key <> {DEFAULT_COLLECTION}",
+    """CREATE TABLE runs(
+        document_key INTEGER NOT NULL,
+        first_key INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        PRIMARY KEY(document_key, first_key)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE extents(
+        space_key INTEGER NOT NULL,
+        first_row INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        first_key INTEGER NOT NULL,
+        document_key INTEGER NOT NULL,
+        checksums BLOB NOT NULL,
+        PRIMARY KEY(space_key, first_row)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX extents_by_key ON extents(space_key, first_key)",
+    """CREATE TABLE dead_rows(
+        space_key INTEGER NOT NULL,
+        first_row INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        PRIMARY KEY(space_key, first_row)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE VIRTUAL TABLE words USING fts5(
+        text,
+        content='',
+        contentless_delete=1,
+        tokenize='porter unicode61 remove_diacritics 2'
+    )""",
+    # Merging happens between commits (writer.py), never inside one.
+    "INSERT INTO words(words, rank) VALUES('automerge', 0)",
+    "INSERT INTO words(words, rank) VALUES('crisismerge', 1000)",
+    *metadata.SCHEMA,
+)
+
+
+def create(connection: apsw.Connection) -> None:
+    """Lay the tables of an empty catalogue, in one transaction. The caller holds the writer lock."""
+    connection.execute(f"PRAGMA page_size = {layout.PAGE_SIZE}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    list(connection.execute("PRAGMA journal_mode = WAL"))
+    with connection:
+        connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute("INSERT INTO collections VALUES(?, 'default')", (DEFAULT_COLLECTION,))
+        connection.execute("INSERT INTO sets VALUES(?, 'active', 1)", (ACTIVE_SET,))
+        connection.executemany(
+            "INSERT INTO settings VALUES(?, ?)",
+            [
+                ("format_version", layout.FORMAT_VERSION),
+                ("reader_flags", layout.READER_FLAGS),
+                ("writer_flags", layout.WRITER_FLAGS),
+                ("library_uuid", uuid.uuid4().bytes),
+                ("commits", 0),
+            ],
+        )
+
+
+def check_version(connection: apsw.Connection, library: Path, *, writing: bool) -> None:
+    """Refuse a library that needs a newer Stackroom. Raises FormatVersionError."""
+    found = dict(
+        connection.execute("SELECT name, value FROM settings WHERE name IN ('format_version','reader_flags','writer_flags')")
+    )
+    version = found.get("format_version")
+    unknown = int(found.get("reader_flags", 0)) & ~layout.READER_FLAGS
+    if writing:
+        unknown |= int(found.get("writer_flags", 0)) & ~layout.WRITER_FLAGS
+    if not isinstance(version, int) or version > layout.FORMAT_VERSION or unknown:
+        raise FormatVersionError(
+            f"The library {library} was written by a newer Stackroom (format {version}, unknown flags {unknown:#x}).",
+            hint="Upgrade with: pip install --upgrade stackroom",
+            path=library,
+            expected=layout.FORMAT_VERSION,
+            actual=version,
+        )
+
+
+def new_id() -> bytes:
+    """An id of our own: a version 7 UUID (RFC 9562), whose order of time keeps index pages together."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = bytearray(milliseconds.to_bytes(6, "big") + os.urandom(10))
+    value[6] = 0x70 | (value[6] & 0x0F)
+    value[8] = 0x80 | (value[8] & 0x3F)
+    return bytes(value)
+
+
+def pack_id(text: str) -> bytes | str:
+    """How an id is stored: a canonical UUID as its 16 bytes, anything else as it is.
+
+    Text that UTF-8 can't hold (lone surrogates) is stored as bytes behind a marker that no 16-byte value has.
+    """
+    if len(text) == 36 and text[8] == "-":
+        try:
+            value = uuid.UUID(text)
+        except ValueError:
+            pass
+        else:
+            if str(value) == text:
+                return value.bytes
+    return pack_text(text)
+
+
+def unpack_id(stored: bytes | str) -> str:
+    if isinstance(stored, bytes) and len(stored) == 16:
+        return str(uuid.UUID(bytes=stored))
+    return unpack_text(stored)
+
+
+_MARKER = b"surrogates:\x00\xff\x00\xff\x00\xff\x00"
+
+
+def pack_text(text: str) -> bytes | str:
+    """Text as SQLite can hold it: TEXT, or bytes behind a marker where it holds lone surrogates or NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _MARKER + text.encode("utf-8", "surrogatepass")
+    return text if "\x00" not in text else _MARKER + text.encode()
+
+
+def unpack_text(stored: bytes | str) -> str:
+    if isinstance(stored, str):
+        return stored
+    return stored.removeprefix(_MARKER).decode("utf-8", "surrogatepass")
