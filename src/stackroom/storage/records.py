@@ -14,7 +14,7 @@ import apsw
 from stackroom.backend import DocumentRecord, SourceRecord, SourceState
 from stackroom.errors import DamagedError, UsageError
 from stackroom.storage import codec, schema
-from stackroom.storage.schema import pack_id, pack_text, unpack_id, unpack_text
+from stackroom.storage.ids import pack_id, pack_text, unpack_id, unpack_text
 from stackroom.types import Metadata, Source
 
 _SOURCE = (

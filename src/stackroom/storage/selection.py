@@ -1,0 +1,103 @@
+"""A scope as a set of keys: sources, the active set, metadata and collection, resolved before anything is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+
+import apsw
+import numpy as np
+
+from stackroom import filters
+from stackroom.backend import Scope
+from stackroom.errors import NotFoundError
+from stackroom.storage import codec, metadata, records, runs, schema
+from stackroom.storage.codec import Codec
+from stackroom.storage.keysets import KeySet
+
+
+class Selector:
+    """Resolves scopes against one snapshot."""
+
+    def __init__(self, connection: apsw.Connection, blobs: Codec, universe: Callable[[], KeySet]) -> None:
+        self._connection = connection
+        self._codec = blobs
+        self._universe = universe
+
+    def select(self, scope: Scope) -> KeySet | None:
+        """The keys that qualify, or None when every live chunk does."""
+        parts: list[KeySet] = []
+        if scope.sources is not None:
+            parts.append(runs.of_sources(self._connection, self._source_keys(scope.sources)))
+        if scope.active:
+            active = self._active()
+            if active is not None:
+                parts.append(active)
+        collection = self._collection(scope.collection)
+        if collection is not None:
+            parts.append(collection)
+        if scope.where is not None:
+            condition = filters.rename_keys(scope.where, records.RESERVED)
+            parts.append(
+                metadata.select(self._connection, condition, universe=self._universe(), load=self._load_metadata)
+            )
+        return reduce(KeySet.intersection, parts) if parts else None
+
+    def _source_keys(self, wanted: list[str] | tuple[str, ...] | object) -> set[int]:
+        keys: set[int] = set()
+        for name in wanted if isinstance(wanted, list | tuple) else list(wanted):  # type: ignore[call-overload]
+            found = records.find_sources(self._connection, name)
+            if not found:
+                raise NotFoundError(
+                    f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name
+                )
+            keys.update(record.key for record in found)
+        return keys
+
+    def _active(self) -> KeySet | None:
+        """The chunks of active sources; None when every source is active."""
+        connection, members = self._connection, (schema.ACTIVE_SET,)
+        total = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
+        active = connection.execute("SELECT count(*) FROM set_members WHERE set_key = ?", members).fetchone()[0]
+        if active == total:
+            return None
+        if active * 2 > total:
+            idle = connection.execute(
+                """SELECT first_key, first_key + n FROM sources s JOIN documents USING(source_key)
+                   JOIN runs USING(document_key) WHERE NOT EXISTS(
+                       SELECT 1 FROM set_members m WHERE m.set_key = ? AND m.source_key = s.source_key)""",
+                members,
+            ).fetchall()
+            return self._universe().difference(runs.to_keys(idle))
+        rows = connection.execute(
+            """SELECT first_key, first_key + n FROM set_members JOIN documents USING(source_key)
+               JOIN runs USING(document_key) WHERE set_key = ?""",
+            members,
+        ).fetchall()
+        return runs.to_keys(rows)
+
+    def _collection(self, name: str) -> KeySet | None:
+        """The chunks of a collection; None for the default one when there is no other."""
+        rows = self._connection.execute(
+            f"SELECT key, collection_key FROM chunks WHERE collection_key <> {schema.DEFAULT_COLLECTION}"
+        ).fetchall()
+        if name == "default":
+            if not rows:
+                return None
+            return self._universe().difference(_keys(key for key, _ in rows))
+        found = self._connection.execute("SELECT collection_key FROM collections WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            raise NotFoundError(f"There is no collection {name!r}.", actual=name)
+        return _keys(key for key, collection in rows if collection == found[0])
+
+    def _load_metadata(self, owner: int, key: int) -> dict[str, object]:
+        if owner == metadata.DOCUMENT:
+            document = records.document_by_key(self._connection, key)
+            source = None if document is None else records.source_by_key(self._connection, document.source_key)
+            return {} if document is None or source is None else records.indexed_metadata(document, source)
+        row = self._connection.execute("SELECT details FROM chunks WHERE key = ?", (key,)).fetchone()
+        return codec.load_details(self._codec.decode(row[0]))[1] if row and row[0] else {}
+
+
+def _keys(keys: object) -> KeySet:
+    return KeySet.from_keys(np.fromiter(keys, dtype=np.int64))  # type: ignore[call-overload]

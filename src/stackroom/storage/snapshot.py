@@ -1,0 +1,278 @@
+"""A fixed read view: one read transaction of the catalogue, and the vector rows that were committed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import apsw
+import numpy as np
+
+from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord, StoredChunk, TextStatistics
+from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
+from stackroom.storage import codec, extents, fulltext, ids, records, runs, scan, schema, spaces, summary
+from stackroom.storage.codec import Codec
+from stackroom.storage.keysets import KeySet
+from stackroom.storage.selection import Selector
+from stackroom.storage.vectors import VectorMap
+from stackroom.types import Chunk, EmbedderIdentity, Passage, Source, Stats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+_SAMPLE = 1024
+
+_PASSAGE = "key, chunk_id, document_key, checksum, details, text"
+
+
+class Cache:
+    """What snapshots of the same version share: derived values, forgotten with the next commit."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._values: dict[str, Any] = {}
+
+    def get(self, version: int, name: str, make: Callable[[], T]) -> T:
+        values = self._values
+        if version != self._version:
+            values = self._values = {}
+            self._version = version
+        if name not in values:
+            values[name] = make()
+        return cast(T, values[name])
+
+
+class Snapshot:
+    """A View of the local store, valid while its transaction is open. Made by LocalStore.view()."""
+
+    def __init__(
+        self,
+        library: Path,
+        connection: apsw.Connection,
+        blobs: Codec,
+        cache: Cache,
+        map_space: Callable[[spaces.Space], VectorMap],
+    ) -> None:
+        self._library = library
+        self._connection = connection
+        self._codec = blobs
+        self._cache = cache
+        self.version: int = connection.execute("SELECT value FROM settings WHERE name = 'commits'").fetchone()[0]
+        self._space = spaces.serving(connection)
+        self._vectors = None if self._space is None else map_space(self._space)
+        self._selector = Selector(connection, blobs, self._universe)
+
+    @property
+    def identity(self) -> EmbedderIdentity | None:
+        return None if self._space is None else self._space.identity
+
+    def source(self, name: str) -> SourceRecord | None:
+        return records.source_by_name(self._connection, name)
+
+    def sources_with_content(self, content_hash: bytes) -> list[SourceRecord]:
+        return records.sources_with_content(self._connection, content_hash)
+
+    def each_source(self, *, under: str | None = None) -> Iterator[SourceRecord]:
+        return records.each_source(self._connection, under)
+
+    def find_sources(self, wanted: str) -> list[SourceRecord]:
+        return records.find_sources(self._connection, wanted)
+
+    def listing(self, records_: Sequence[SourceRecord] | None = None) -> list[Source]:
+        return records.listing(self._connection, records_)
+
+    def documents(self, source_key: int) -> list[DocumentRecord]:
+        return [self._counted(document) for document in records.documents_of(self._connection, source_key)]
+
+    def document(self, document_id: str) -> DocumentRecord | None:
+        found = records.document_by_id(self._connection, document_id)
+        return None if found is None else self._counted(found)
+
+    def _counted(self, document: DocumentRecord) -> DocumentRecord:
+        return replace(document, chunks=runs.of_documents(self._connection, [document.key]).count)
+
+    def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
+        found = {}
+        for document_id in document_ids:
+            document = records.document_by_id(self._connection, document_id)
+            source = None if document is None else records.source_by_key(self._connection, document.source_key)
+            if document is not None and source is not None:
+                found[document_id] = (document, source)
+        return found
+
+    def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
+        rows = self._connection.execute(
+            f"SELECT position, {_PASSAGE} FROM chunks WHERE document_key = ? ORDER BY position, key", (document_key,)
+        )
+        for position, *row in rows:
+            key, chunk_id, text, place, metadata = self._decoded(tuple(row))
+            embedding = self._vector(key) if vectors else None
+            yield StoredChunk(key, position, Chunk(text, chunk_id, metadata, place, embedding))
+
+    def passages(self, keys: Sequence[int]) -> list[Passage]:
+        found = []
+        for key in keys:
+            row = self._connection.execute(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                raise DamagedError(
+                    f"The index names the passage {key}, which the catalogue does not hold.",
+                    hint="See what is hit: stackroom verify",
+                )
+            found.append(self._passage(row))
+        return found
+
+    def _passage(self, row: tuple[Any, ...]) -> Passage:
+        _, chunk_id, text, place, metadata = self._decoded(row)
+        document_id = self._connection.execute(
+            "SELECT document_id FROM documents WHERE document_key = ?", (row[2],)
+        ).fetchone()
+        if document_id is None:
+            raise self._damaged(chunk_id, row[2])
+        return Passage(chunk_id, ids.unpack_id(document_id[0]), text, place, metadata)
+
+    def _decoded(self, row: tuple[Any, ...]) -> tuple[int, str, str, Any, dict[str, Any]]:
+        """Key, id, text, place and metadata of a row of `_PASSAGE`, its checksum verified."""
+        key, packed_id, document_key, checksum, details, text = row
+        chunk_id = ids.unpack_id(packed_id)
+        plain = self._codec.decode(text)
+        described = None if details is None else self._codec.decode(details)
+        if codec.chunk_checksum(chunk_id, plain, described) != checksum:
+            raise self._damaged(chunk_id, document_key)
+        place, metadata = codec.load_details(described)
+        return key, chunk_id, codec.to_text(plain), place, metadata
+
+    def _damaged(self, chunk_id: str, document_key: int) -> DamagedError:
+        row = self._connection.execute(
+            "SELECT document_id, name FROM documents JOIN sources USING(source_key) WHERE document_key = ?",
+            (document_key,),
+        ).fetchone()
+        where = f"document {ids.unpack_id(row[0])} ({ids.unpack_text(row[1])})" if row else "no document"
+        return DamagedError(
+            f"The passage {chunk_id} of {where} is not what was written.",
+            hint="See what is hit: stackroom verify. Then read that source again: stackroom rebuild SOURCE",
+            path=self._library,
+            actual=chunk_id,
+        )
+
+    def neighbours(self, key: int, context: int) -> tuple[list[Passage], list[Passage]]:
+        document_key, position = self._connection.execute(
+            "SELECT document_key, position FROM chunks WHERE key = ?", (key,)
+        ).fetchone()
+        before = self._connection.execute(
+            f"""SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position < ?
+                ORDER BY position DESC LIMIT ?""",
+            (document_key, position, context),
+        ).fetchall()
+        after = self._connection.execute(
+            f"SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position > ? ORDER BY position LIMIT ?",
+            (document_key, position, context),
+        ).fetchall()
+        return [self._passage(row) for row in reversed(before)], [self._passage(row) for row in after]
+
+    def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
+        found = []
+        for chunk_id in chunk_ids:
+            row = self._connection.execute(
+                "SELECT key FROM chunks WHERE chunk_id = ?", (ids.pack_id(chunk_id),)
+            ).fetchone()
+            found.append(None if row is None else int(row[0]))
+        return found
+
+    def vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
+        dim = 0 if self._space is None else self._space.dim
+        rows = np.empty((len(keys), dim), dtype=np.float32)
+        for i, key in enumerate(keys):
+            row = self._vector(int(key))
+            if row is None:
+                raise NotFoundError(f"The chunk with key {key} has no vector.", hint="See: stackroom status")
+            rows[i] = row
+        return rows
+
+    def _vector(self, key: int) -> NDArray[np.float32] | None:
+        """A verified copy of a chunk's vector, or None where it has none."""
+        if self._space is None or self._vectors is None:
+            return None
+        found = extents.row_of_key(self._connection, self._space.key, key)
+        if found is None:
+            return None
+        number, checksum = found
+        row: NDArray[np.float32] = np.array(self._vectors.rows[number], dtype=np.float32)
+        if codec.row_checksum(key, memoryview(row).cast("B")) != checksum:
+            chunk_id, document_key = self._connection.execute(
+                "SELECT chunk_id, document_key FROM chunks WHERE key = ?", (key,)
+            ).fetchone() or ("", -1)
+            raise self._damaged(ids.unpack_id(chunk_id), document_key)
+        return row
+
+    def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
+        space, mapped = self._space, self._vectors
+        if space is None or mapped is None or k <= 0:
+            return Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
+        if query.shape != (space.dim,):
+            raise DimensionMismatchError(
+                f"The query has the shape {query.shape}, the library's vectors have {space.dim} dimensions.",
+                hint="Use the model that the library was made with.",
+                expected=space.dim,
+                actual=query.shape,
+            )
+        allowed = self._selector.select(scope)
+        ranges = self._live_rows() if allowed is None else self._rows_of(allowed)
+        rows, scores = scan.nearest_rows(mapped, query, k, metric=space.metric, ranges=ranges)
+        keys = extents.keys_of_rows(self._connection, space.key, rows)
+        order = np.lexsort((keys, -scores))[:k]
+        return Scored(keys[order], scores[order])
+
+    def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
+        if self._space is None or self._vectors is None or query.shape != (self._space.dim,):
+            return 0.0, 0.0
+        rows = self._cache.get(self.version, "sample", self._sample)
+        if not len(rows):
+            return 0.0, 0.0
+        scores = scan.exact_scores(self._vectors, rows, query, metric=self._space.metric)
+        return float(scores.mean()), float(scores.std())
+
+    def _sample(self) -> NDArray[np.int64]:
+        """Rows spread evenly over the live ones: the same for every query of this version."""
+        rows = scan.expand(self._live_rows())
+        if len(rows) <= _SAMPLE:
+            return rows
+        return rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
+
+    def _live_rows(self) -> NDArray[np.int64]:
+        space = self._space
+        if space is None:
+            return np.empty((0, 2), dtype=np.int64)
+        return self._cache.get(
+            self.version, "live", lambda: extents.live_ranges(self._connection, space.key, space.rows)
+        )
+
+    _FEW_RANGES = 512
+
+    def _rows_of(self, allowed: KeySet) -> NDArray[np.int64]:
+        space = self._space
+        if space is None:
+            return np.empty((0, 2), dtype=np.int64)
+        if len(allowed.ranges) > self._FEW_RANGES:
+            table = self._cache.get(
+                self.version, "extents", lambda: extents.load_table(self._connection, space.key)
+            )
+            return table.rows_of(allowed.ranges)
+        found = [
+            (part.first_row, part.first_row + part.n)
+            for first, end in allowed.ranges.tolist()
+            for part in extents.overlapping(self._connection, space.key, first, end)
+        ]
+        return np.array(sorted(found), dtype=np.int64).reshape(len(found), 2)
+
+    def _universe(self) -> KeySet:
+        return self._cache.get(self.version, "universe", lambda: runs.everything(self._connection))
+
+    def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
+        return fulltext.matching(self._connection, query, k, self._selector.select(scope))
+
+    def stats(self) -> Stats:
+        return summary.stats(self._connection, self._library, self._space)

@@ -1,0 +1,363 @@
+"""One commit: rows are written past the committed end and synced, then one SQLite transaction makes all of it true.
+
+Until that transaction is durable nothing of a commit can be seen; after it, all of it. An exception on the way rolls
+the catalogue back, and the rows that were written belong to nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import numpy as np
+
+from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.errors import DimensionMismatchError, EmbedderMismatchError, NotFoundError, UsageError
+from stackroom.storage import codec, extents, fulltext, ids, metadata, records, runs, schema, spaces, vectors
+from stackroom.storage.codec import Codec
+from stackroom.storage.extents import Extent
+from stackroom.storage.keysets import KeySet
+from stackroom.storage.ids import pack_id
+from stackroom.types import Chunk, EmbedderIdentity, Place
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A chunk on its way in, checked, with its key."""
+
+    key: int
+    chunk_id: str
+    chunk: Chunk
+    embedding: NDArray[np.float32] | None
+
+
+class LocalCommit:
+    """The changes of one commit, applied to an open transaction of the catalogue. Made by LocalStore.commit()."""
+
+    def __init__(self, library: Path, connection: apsw.Connection, blobs: Codec) -> None:
+        self._library = library
+        self._connection = connection
+        self._codec = blobs
+        self._appender: vectors.Appender | None = None
+        self._space: spaces.Space | None = spaces.serving(connection)
+        self._declared: EmbedderIdentity | None = None
+        self._next_key: int | None = None
+
+    def put_source(self, record: SourceRecord) -> int:
+        connection = self._connection
+        known = (
+            records.source_by_key(connection, record.key)
+            if record.key
+            else records.source_by_name(connection, record.name)
+        )
+        if known is None:
+            if record.key:
+                raise NotFoundError(f"There is no source with key {record.key}.", hint="List them: stackroom list")
+            return self._new_source(record)
+        if known.name != record.name:
+            other = records.source_by_name(connection, record.name)
+            if other is not None:
+                self.remove_source(other.key)
+        record = replace(record, key=known.key, source_id=known.source_id)
+        connection.execute(
+            """UPDATE sources SET name = ?, title = ?, type = ?, is_file = ?, size = ?, mtime_ns = ?, content_hash = ?,
+               recipe = ?, state = ?, error = ?, error_kind = ?, pages = ?, pages_without_text = ?, indexed_at = ?,
+               checksum = ? WHERE source_key = ?""",
+            (*records.source_fields(record), known.key),
+        )
+        if (known.name, known.title, known.type, known.is_file) != (
+            record.name,
+            record.title,
+            record.type,
+            record.is_file,
+        ):
+            for document in records.documents_of(connection, known.key):
+                self._reindex(document, records.indexed_metadata(document, known), document, record)
+        return known.key
+
+    def _new_source(self, record: SourceRecord) -> int:
+        source_id = pack_id(record.source_id) if record.source_id else ids.new_id()
+        record = replace(record, source_id=ids.unpack_id(source_id))
+        self._connection.execute(
+            f"INSERT INTO sources VALUES(NULL, ?{', ?' * 15})", (source_id, *records.source_fields(record))
+        )
+        key = self._connection.last_insert_rowid()
+        self._connection.execute("INSERT INTO set_members SELECT set_key, ? FROM sets WHERE joins", (key,))
+        return key
+
+    def put_document(self, record: DocumentRecord) -> int:
+        connection = self._connection
+        source = records.source_by_key(connection, record.source_key)
+        if source is None:
+            raise NotFoundError(f"There is no source with key {record.source_key}.", hint="List them: stackroom list")
+        known = records.document_by_id(connection, record.document_id) if record.document_id else None
+        if known is None:
+            document_id = pack_id(record.document_id) if record.document_id else ids.new_id()
+            record = replace(record, document_id=ids.unpack_id(document_id))
+            connection.execute(
+                "INSERT INTO documents VALUES(NULL, ?, ?, ?, ?, ?)", (document_id, *records.document_fields(record))
+            )
+            record = replace(record, key=connection.last_insert_rowid())
+            facts = records.indexed_metadata(record, source)
+            metadata.add(connection, metadata.DOCUMENT, [(record.key, facts)])
+            return record.key
+        owner = records.source_by_key(connection, known.source_key) or source
+        record = replace(record, key=known.key)
+        connection.execute(
+            "UPDATE documents SET source_key = ?, title = ?, metadata = ?, checksum = ? WHERE document_key = ?",
+            (*records.document_fields(record), known.key),
+        )
+        self._reindex(known, records.indexed_metadata(known, owner), record, source)
+        return known.key
+
+    def _reindex(
+        self, known: DocumentRecord, before: dict[str, Any], record: DocumentRecord, source: SourceRecord
+    ) -> None:
+        after = records.indexed_metadata(record, source)
+        if before != after or str(before) != str(after):
+            metadata.discard(self._connection, metadata.DOCUMENT, known.key, before)
+            metadata.add(self._connection, metadata.DOCUMENT, [(known.key, after)])
+
+    def add_chunks(
+        self, document_key: int, chunks: Sequence[Chunk], *, position: int = 0, collection: str = "default"
+    ) -> list[int]:
+        prepared = self._prepare(chunks)
+        if not prepared:
+            return []
+        connection = self._connection
+        collection_key = self._collection(collection)
+        connection.executemany(
+            "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (item.key, pack_id(item.chunk_id), document_key, collection_key, position + i, *self._blobs(item))
+                for i, item in enumerate(prepared)
+            ),
+        )
+        fulltext.add(connection, ((item.key, item.chunk.text) for item in prepared))
+        described = [(item.key, item.chunk.metadata) for item in prepared if item.chunk.metadata]
+        metadata.add(connection, metadata.CHUNK, described)
+        runs.add(connection, document_key, prepared[0].key, len(prepared))
+        self._append_rows(document_key, prepared)
+        return [item.key for item in prepared]
+
+    def _prepare(self, chunks: Sequence[Chunk]) -> list[_Prepared]:
+        """Choose ids and keys; chunks of the same ids, in the library or earlier in the list, make way."""
+        named = {chunk.chunk_id: chunk for chunk in chunks if chunk.chunk_id}
+        replaced = [
+            row[0]
+            for chunk_id in named
+            for row in self._connection.execute("SELECT key FROM chunks WHERE chunk_id = ?", (pack_id(chunk_id),))
+        ]
+        if replaced:
+            self.remove_chunks(replaced)
+        kept = [chunk for chunk in chunks if not chunk.chunk_id or named[chunk.chunk_id] is chunk]
+        first = self._allocate(len(kept))
+        return [
+            _Prepared(
+                first + i, chunk.chunk_id or ids.unpack_id(ids.new_id()), chunk, self._checked(chunk.embedding)
+            )
+            for i, chunk in enumerate(kept)
+        ]
+
+    def _allocate(self, n: int) -> int:
+        if self._next_key is None:
+            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
+            self._next_key = (row[0] if row else 0) + 1
+        first = self._next_key
+        self._next_key += n
+        return first
+
+    def _checked(self, embedding: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        if embedding is None:
+            return None
+        row = np.ascontiguousarray(embedding, dtype="<f4")
+        if row.ndim != 1 or not len(row):
+            raise DimensionMismatchError(
+                f"An embedding has the shape {row.shape}.", hint="Give one vector a chunk: float32 of shape (dim,)."
+            )
+        space = self._writable_space(len(row))
+        if len(row) != space.dim:
+            raise DimensionMismatchError(
+                f"An embedding has {len(row)} dimensions, the library's have {space.dim}.",
+                hint="Use the model that the library was made with, or: stackroom rebuild --embedder NAME",
+                expected=space.dim,
+                actual=len(row),
+            )
+        if not np.isfinite(row).all():
+            raise UsageError("An embedding holds NaN or infinity.", hint="Embed that text again, or leave it out.")
+        return row
+
+    def _writable_space(self, dim: int) -> spaces.Space:
+        if self._space is None:
+            identity = self._declared or EmbedderIdentity(name="", dim=dim)
+            self._space = spaces.create(self._connection, self._library, identity, spaces.SERVING)
+        return self._space
+
+    def _blobs(self, item: _Prepared) -> tuple[int, bytes | None, bytes]:
+        """Checksum, details and text of a chunk as they are stored."""
+        text = codec.to_bytes(item.chunk.text)
+        records.dump_metadata(item.chunk.metadata)
+        details = codec.dump_details(item.chunk.place, item.chunk.metadata)
+        return (
+            codec.chunk_checksum(item.chunk_id, text, details),
+            None if details is None else self._codec.encode("details", details),
+            self._codec.encode("text", text),
+        )
+
+    def _collection(self, name: str) -> int:
+        if name == "default":
+            return schema.DEFAULT_COLLECTION
+        self._connection.execute("INSERT OR IGNORE INTO collections(name) VALUES(?)", (name,))
+        row = self._connection.execute("SELECT collection_key FROM collections WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
+
+    def _append_rows(self, document_key: int, prepared: Sequence[_Prepared]) -> None:
+        """Write the vectors there are; every run of chunks that have one becomes an extent."""
+        run: list[_Prepared] = []
+        for item in [*prepared, None]:
+            if item is not None and item.embedding is not None:
+                run.append(item)
+                continue
+            if run:
+                self._append_run(document_key, run)
+            run = []
+
+    def _append_run(self, document_key: int, run: Sequence[_Prepared]) -> None:
+        rows = np.stack([item.embedding for item in run if item.embedding is not None])
+        space = self._writable_space(rows.shape[1])
+        appender = self._open_appender(space)
+        first_row = appender.append(rows)
+        checksums = row_checksums(run[0].key, rows)
+        extents.add(self._connection, space.key, Extent(first_row, len(run), run[0].key, document_key, checksums))
+
+    def _open_appender(self, space: spaces.Space) -> vectors.Appender:
+        if self._appender is None:
+            self._appender = vectors.Appender(
+                space.path(self._library), rows=space.rows, dim=space.dim, unit=space.unit
+            )
+        return self._appender
+
+    def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
+        connection = self._connection
+        for key, position, place in moves:
+            row = connection.execute("SELECT chunk_id, details, text FROM chunks WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                raise NotFoundError(f"There is no chunk with key {key}.")
+            chunk_id, details, text = row
+            _, described = codec.load_details(self._codec.decode(details) if details else None)
+            moved = codec.dump_details(place, described)
+            connection.execute(
+                "UPDATE chunks SET position = ?, details = ?, checksum = ? WHERE key = ?",
+                (
+                    position,
+                    None if moved is None else self._codec.encode("details", moved),
+                    codec.chunk_checksum(ids.unpack_id(chunk_id), self._codec.decode(text), moved),
+                    key,
+                ),
+            )
+
+    def remove_chunks(self, keys: Sequence[int]) -> None:
+        by_document: dict[int, list[int]] = defaultdict(list)
+        for key in keys:
+            row = self._connection.execute("SELECT document_key FROM chunks WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                by_document[row[0]].append(key)
+        for document_key, removed in by_document.items():
+            self._remove_keys(document_key, KeySet.from_keys(np.array(removed, dtype=np.int64)))
+
+    def _remove_keys(self, document_key: int, keys: KeySet) -> None:
+        connection = self._connection
+        every_space = [row[0] for row in connection.execute("SELECT space_key FROM spaces")]
+        for first, end in keys.ranges.tolist():
+            fulltext.remove(connection, range(first, end))
+            connection.execute("DELETE FROM chunks WHERE key >= ? AND key < ?", (first, end))
+            for space_key in every_space:
+                extents.remove(connection, space_key, first, end)
+        runs.remove(connection, document_key, keys)
+
+    def remove_document(self, document_key: int) -> None:
+        connection = self._connection
+        document = records.document_by_key(connection, document_key)
+        if document is None:
+            return
+        self._remove_keys(document_key, runs.of_documents(connection, [document_key]))
+        source = records.source_by_key(connection, document.source_key)
+        if source is not None:
+            metadata.discard(
+                connection, metadata.DOCUMENT, document_key, records.indexed_metadata(document, source)
+            )
+        connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
+
+    def remove_source(self, source_key: int) -> None:
+        for document in records.documents_of(self._connection, source_key):
+            self.remove_document(document.key)
+        self._connection.execute("DELETE FROM set_members WHERE source_key = ?", (source_key,))
+        self._connection.execute("DELETE FROM sources WHERE source_key = ?", (source_key,))
+
+    def set_active(self, source_keys: Sequence[int] | None, active: bool) -> None:
+        connection, members = self._connection, schema.ACTIVE_SET
+        if source_keys is None:
+            connection.execute("DELETE FROM set_members WHERE set_key = ?", (members,))
+            if active:
+                connection.execute("INSERT INTO set_members SELECT ?, source_key FROM sources", (members,))
+            return
+        statement = (
+            "INSERT OR IGNORE INTO set_members SELECT ?, source_key FROM sources WHERE source_key = ?"
+            if active
+            else "DELETE FROM set_members WHERE set_key = ? AND source_key = ?"
+        )
+        connection.executemany(statement, ((members, key) for key in source_keys))
+
+    def use_embedder(self, identity: EmbedderIdentity) -> None:
+        if self._space is None:
+            self._declared = identity
+        elif not self._space.identity.name:
+            # Vectors came before their model was known; from now on it is.
+            if identity.dim != self._space.dim:
+                raise mismatch(self._space.identity, identity)
+            spaces.set_identity(self._connection, self._space, identity)
+        elif not interchangeable(self._space.identity, identity):
+            raise mismatch(self._space.identity, identity)
+
+    def finish(self) -> None:
+        """Have every row on the disk; what is left is the catalogue's own commit."""
+        if self._appender is not None and self._space is not None:
+            self._appender.sync()
+            spaces.set_rows(
+                self._connection, self._space, rows=self._appender.rows, unit=self._appender.unit
+            )
+        self._connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+
+    def release(self) -> None:
+        if self._appender is not None:
+            self._appender.close()
+
+
+def interchangeable(stored: EmbedderIdentity, given: EmbedderIdentity) -> bool:
+    """Whether two embedders make the same vectors. Where the weights are pinned, what they are called is no matter."""
+    if stored.revision:
+        given = replace(given, name=stored.name, max_tokens=stored.max_tokens)
+    return stored == given
+
+
+def mismatch(stored: EmbedderIdentity, given: EmbedderIdentity) -> EmbedderMismatchError:
+    return EmbedderMismatchError(
+        f"The library was made with the model {stored.name or 'of its vectors'!r} ({stored.dim} dimensions), "
+        f"not with {given.name!r} ({given.dim} dimensions).",
+        hint=f"Leave the model out to use the library's own, or change it: stackroom rebuild --embedder {given.name}",
+        expected=stored,
+        actual=given,
+    )
+
+
+def row_checksums(first_key: int, rows: NDArray[np.float32]) -> bytes:
+    """The CRC-32 of each row (u32, little-endian), for keys from `first_key` on."""
+    sums = [codec.row_checksum(first_key + i, memoryview(row).cast("B")) for i, row in enumerate(rows)]
+    return np.array(sums, dtype="<u4").tobytes()
