@@ -110,8 +110,6 @@ class TextStatistics(NamedTuple):
     """For each term, in how many chunks of the library it occurs."""
     chunks: int
     """Chunks in the library."""
-    mean_length: float
-    """Tokens a chunk, on average."""
 
 
 class View(Protocol):

@@ -100,6 +100,11 @@ def train(samples: Sequence[bytes]) -> bytes | None:
         return None
 
 
+def dictionary_id(data: bytes) -> int:
+    """The id by which frames name this dictionary."""
+    return zstandard.ZstdCompressionDict(data).dict_id()
+
+
 def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 
 from stackroom.errors import BusyError, DamagedError, DiskFullError, ReadOnlyError, StackroomError, StorageError
-from stackroom.storage import layout, schema
+from stackroom.storage import fsio, layout, schema
 
 # The SQLite that apsw carries must have the fix for the WAL-reset bug (sqlite.org/wal.html: fixed in 3.51.3).
 _FIRST_SAFE = (3, 51, 3)
 
 _CACHE_KIB = 8192
+
+# A WAL that grew beyond this is cut back to it once it was folded in.
+_WAL_KEPT = 16 * 1024 * 1024
 
 
 @contextlib.contextmanager
@@ -47,19 +51,35 @@ def _translate(error: apsw.Error, path: Path) -> StackroomError:
     return StorageError(message, hint="Check the disk, then run: stackroom verify", path=path)
 
 
-def open_writer(library: Path, *, create: bool = False) -> apsw.Connection:
+def create(library: Path) -> None:
+    """Make the catalogue under another name and rename it, so that there is a whole one or none."""
+    _require_safe_sqlite()
+    path = library / layout.CATALOGUE_NEW
+    with fsio.translated(path), translated(path):
+        for leftover in library.glob(f"{layout.CATALOGUE_NEW}*"):
+            leftover.unlink()
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            schema.create(connection)
+        finally:
+            connection.close()
+        os.chmod(path, 0o600)
+        path.rename(layout.catalogue(library))
+        fsio.sync_directory(library)
+
+
+def open_writer(library: Path) -> apsw.Connection:
     """The connection that commits. The caller holds the writer lock while it opens, commits and closes."""
     _require_safe_sqlite()
     path = layout.catalogue(library)
-    flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     with translated(path):
-        connection = apsw.Connection(str(path), flags=flags)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         _defend(connection)
-        if create:
-            schema.create(connection)
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT}")
         return connection
 
 

@@ -15,6 +15,7 @@ APPLICATION_ID = 0x5354524D  # "STRM", in the catalogue's SQLite header
 PAGE_SIZE = 8192
 
 CATALOGUE = "catalogue.db"
+CATALOGUE_NEW = "catalogue.db.new"
 WAL = "catalogue.db-wal"
 WRITER_LOCK = "writer.lock"
 INGEST_LOCK = "ingest.lock"
@@ -40,10 +41,8 @@ def norms_of(vector_file: Path) -> Path:
 
 
 def is_library(path: Path) -> bool:
-    """Whether this folder holds a library, judged by the catalogue's first bytes (no lock is touched)."""
-    try:
-        with catalogue(path).open("rb") as file:
-            head = file.read(72)
-    except OSError:
-        return False
-    return head[:16] == b"SQLite format 3\x00" and head[68:72] == APPLICATION_ID.to_bytes(4, "big")
+    """Whether this folder has a catalogue. Its content is judged when SQLite opens it, and by nothing else:
+
+    POSIX drops all of a process's locks on a file when any descriptor of it is closed.
+    """
+    return catalogue(path).is_file()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import apsw
 
-from stackroom.errors import FormatVersionError
-from stackroom.storage import layout, metadata
+from stackroom.errors import FormatVersionError, NotALibraryError
+from stackroom.storage import layout, metadata, words
 
 DEFAULT_COLLECTION = 1
 ACTIVE_SET = 1
@@ -99,11 +99,11 @@ TABLES = (
         n INTEGER NOT NULL,
         PRIMARY KEY(space_key, first_row)
     ) STRICT, WITHOUT ROWID""",
-    """CREATE VIRTUAL TABLE words USING fts5(
+    f"""CREATE VIRTUAL TABLE words USING fts5(
         text,
         content='',
         contentless_delete=1,
-        tokenize='porter unicode61 remove_diacritics 2'
+        tokenize="{words.TOKENIZER}"
     )""",
     # Merging happens between commits (writer.py), never inside one.
     "INSERT INTO words(words, rank) VALUES('automerge', 0)",
@@ -116,7 +116,6 @@ def create(connection: apsw.Connection) -> None:
     """Lay the tables of an empty catalogue, in one transaction. The caller holds the writer lock."""
     connection.execute(f"PRAGMA page_size = {layout.PAGE_SIZE}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    list(connection.execute("PRAGMA journal_mode = WAL"))
     with connection:
         connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
         for statement in TABLES:
@@ -136,7 +135,11 @@ def create(connection: apsw.Connection) -> None:
 
 
 def check_version(connection: apsw.Connection, library: Path, *, writing: bool) -> None:
-    """Refuse a library that needs a newer Stackroom. Raises FormatVersionError."""
+    """Refuse what is no library, or needs a newer Stackroom. Raises NotALibraryError, FormatVersionError."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != layout.APPLICATION_ID:
+        raise NotALibraryError(
+            f"{layout.catalogue(library)} is a database of another program.", hint="Choose another folder.", path=library
+        )
     found = dict(
         connection.execute("SELECT name, value FROM settings WHERE name IN ('format_version','reader_flags','writer_flags')")
     )

@@ -1,0 +1,58 @@
+"""Embedders by name: the model that is shipped, a folder with an ONNX model, or any object with the protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stackroom.errors import DimensionMismatchError, UsageError
+from stackroom.ingest.embedders.onnx import OnnxEmbedder, from_folder, shipped
+from stackroom.protocols import Embedder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT = "minilm"
+
+__all__ = ["DEFAULT", "OnnxEmbedder", "checked", "resolve"]
+
+
+def resolve(embedder: str | Embedder) -> Embedder:
+    """The embedder of that name, without loading its model yet; an object with the protocol is taken as it is.
+
+    Names: "minilm" (also "default"), the model that is shipped; "onnx:PATH", a folder with `model.onnx` and its
+    tokenizer. Raises UsageError for any other, and UnavailableError when the folder lacks something.
+    """
+    if not isinstance(embedder, str):
+        if not isinstance(embedder, Embedder):
+            raise UsageError(
+                f"{type(embedder).__name__} is not an embedder.",
+                hint="It needs identity, tokenizer, embed_passages(texts) and embed_query(text).",
+            )
+        return embedder
+    if embedder in (DEFAULT, "default"):
+        return shipped()
+    kind, _, rest = embedder.partition(":")
+    if kind == "onnx" and rest:
+        return from_folder(Path(rest).expanduser())
+    raise UsageError(
+        f"There is no embedder called {embedder!r}.",
+        hint=f"There are: {DEFAULT} (shipped), onnx:PATH (a folder with model.onnx and tokenizer.json).",
+        actual=embedder,
+    )
+
+
+def checked(vectors: object, *, n: int, dim: int) -> NDArray[np.float32]:
+    """What an embedder returned, as C-contiguous float32 of shape `(n, dim)`. Raises DimensionMismatchError, UsageError."""
+    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    if array.shape != (n, dim):
+        raise DimensionMismatchError(
+            f"The embedder returned an array of shape {array.shape}, its identity promises {(n, dim)}.",
+            expected=(n, dim),
+            actual=array.shape,
+        )
+    if not np.isfinite(array).all():
+        raise UsageError("The embedder returned NaN or infinity.", hint="Look at the model and its input.")
+    return array

@@ -1,0 +1,54 @@
+"""A model's tokenizer, read from its file at first use; what is pickled is only where the file is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stackroom.errors import UnavailableError
+
+
+class FileTokenizer:
+    """The tokenizer of a `tokenizer.json` (any kind) or a `vocab.txt` (BERT's WordPiece)."""
+
+    def __init__(self, path: Path, *, lowercase: bool = True) -> None:
+        self._path = path
+        self._lowercase = lowercase
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_path, (str(self._path), self._lowercase)
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]:
+        """`(start, end)` code points of every token, special tokens excluded, in order."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        found: list[tuple[int, int]] = encoding.offsets
+        return found
+
+    def ids(self, text: str, limit: int) -> list[int]:
+        """Token ids with the special tokens, at most `limit` of them, the closing one kept."""
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        import tokenizers
+
+        try:
+            if self._path.suffix == ".txt":
+                return tokenizers.BertWordPieceTokenizer(str(self._path), lowercase=self._lowercase)
+            found = tokenizers.Tokenizer.from_file(str(self._path))
+        except Exception as error:  # the library raises bare Exception
+            raise UnavailableError(
+                f"The tokenizer {self._path} can't be read: {error}.",
+                hint="If it is the shipped one, install again: pip install --force-reinstall stackroom",
+                path=self._path,
+            ) from error
+        found.no_padding()
+        found.no_truncation()
+        return found
+
+
+def _from_path(path: str, lowercase: bool) -> FileTokenizer:
+    return FileTokenizer(Path(path), lowercase=lowercase)

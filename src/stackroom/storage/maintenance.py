@@ -1,0 +1,56 @@
+"""What keeps commits short: the work that SQLite would do inside them is done between them, in small portions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from stackroom.storage import codec, fsio, fulltext, layout
+from stackroom.storage.codec import Codec
+
+_CHECKPOINT_EVERY = 8
+_WAL_BYTES = 12 * 1024 * 1024
+_MERGE_EVERY = 16
+_MERGE_PAGES = 512
+_TRAIN_AT = 400
+_SAMPLES = 2_000
+
+
+def after_commit(connection: apsw.Connection, blobs: Codec, library: Path) -> None:
+    """A little upkeep now and then. The caller holds the writer lock, and no transaction is open."""
+    commits = connection.execute("SELECT value FROM settings WHERE name = 'commits'").fetchone()[0]
+    if commits % _MERGE_EVERY == 0:
+        with connection:
+            fulltext.merge(connection, _MERGE_PAGES)
+    # Soon after the start, then now and then: texts may be too few or too short to train on.
+    if (commits & (commits - 1) == 0 or commits % _CHECKPOINT_EVERY == 0) and not _trained(connection):
+        train_dictionaries(connection, blobs)
+    if commits % _CHECKPOINT_EVERY == 0 or fsio.size_of(library / layout.WAL) > _WAL_BYTES:
+        checkpoint(connection, "PASSIVE")
+
+
+def checkpoint(connection: apsw.Connection, mode: str) -> None:
+    """Fold the WAL into the catalogue as far as readers allow."""
+    connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+
+def _trained(connection: apsw.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM dictionaries LIMIT 1").fetchone() is not None
+
+
+def train_dictionaries(connection: apsw.Connection, blobs: Codec) -> None:
+    """Train the dictionaries of text and details once there is enough to learn from."""
+    count = connection.execute("SELECT count(*) FROM (SELECT 1 FROM chunks LIMIT ?)", (_TRAIN_AT,)).fetchone()[0]
+    if count < _TRAIN_AT:
+        return
+    with connection:
+        for kind in ("text", "details"):
+            rows = connection.execute(
+                f"SELECT {kind} FROM chunks WHERE {kind} IS NOT NULL ORDER BY key DESC LIMIT ?", (_SAMPLES,)
+            )
+            data = codec.train([blobs.decode(row[0]) for row in rows])
+            if data is not None:
+                dictionary_id = codec.dictionary_id(data)
+                connection.execute("INSERT INTO dictionaries VALUES(?, ?, ?)", (dictionary_id, kind, data))
+    blobs.forget_compressors()

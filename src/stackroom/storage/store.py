@@ -1,0 +1,269 @@
+"""The local store: a Backend over one folder. Opening it reads one page of the catalogue and maps nothing yet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from stackroom.backend import EmbedTexts
+from stackroom.errors import (
+    ClosedError,
+    DamagedError,
+    NotALibraryError,
+    NotFoundError,
+    ReadOnlyError,
+    StorageError,
+)
+from stackroom.progress import CancelToken, Progress
+from stackroom.storage import database, fsio, layout, maintenance, schema, spaces, vectors
+from stackroom.storage.codec import Codec
+from stackroom.storage.lock import FileLock
+from stackroom.storage.snapshot import Cache, Snapshot
+from stackroom.storage.writer import LocalCommit
+from stackroom.types import Compaction, EmbedderIdentity, Verification
+
+_RESTARTS = 20
+
+
+class _Reader(NamedTuple):
+    connection: apsw.Connection
+    codec: Codec
+
+
+class LocalStore:
+    """A library on this machine. Usable from several threads; a forked child opens its own connections."""
+
+    def __init__(self, path: Path, *, mode: str = "a") -> None:
+        """Modes are those of `stackroom.open`. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
+        self.path = path
+        self.read_only = mode == "r"
+        self._writer_lock = FileLock(path / layout.WRITER_LOCK)
+        self._ingest_lock = FileLock(path / layout.INGEST_LOCK)
+        self._forget()
+        exists = layout.is_library(path)
+        if mode == "x" and exists:
+            raise NotALibraryError(
+                f"{path} holds a library already.", hint="Open it with mode='a', or choose another folder.", path=path
+            )
+        if not exists:
+            self._create(mode)
+        with self._reader() as reader:
+            schema.check_version(reader.connection, path, writing=not self.read_only)
+
+    def _forget(self) -> None:
+        """Begin without connections: at the start, and in a forked child (whose parent's are not its own)."""
+        self._pid = os.getpid()
+        self._idle: list[_Reader] = []
+        self._writer: _Reader | None = None
+        self._failed: BaseException | None = None
+        self._closed = False
+        self._mapped: dict[tuple[bytes, int, bool], vectors.VectorMap] = {}
+        self._cache = Cache()
+        self._guard = threading.Lock()
+
+    def _create(self, mode: str) -> None:
+        path = self.path
+        occupied = path.exists() and (not path.is_dir() or any(name.name not in _BEGUN for name in path.iterdir()))
+        if occupied:
+            raise NotALibraryError(
+                f"{path} is no Stackroom library, and it is not empty.",
+                hint="Choose another folder, or an empty one.",
+                path=path,
+            )
+        if mode == "r":
+            raise NotFoundError(f"There is no library at {path}.", hint="Make one: stackroom add PATH", path=path)
+        self._refuse_network()
+        with fsio.translated(path):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chmod(path, 0o700)
+            layout.vectors(path).mkdir(mode=0o700, exist_ok=True)
+        with self._writer_lock.hold(wait=30.0):
+            if not layout.is_library(path):
+                database.create(path)
+
+    def _refuse_network(self) -> None:
+        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        kind = fsio.network_file_system(parent)
+        if kind is not None:
+            raise ReadOnlyError(
+                f"{self.path} is on a network drive ({kind}), whose locks can't be relied on.",
+                hint="Keep the library on a local disk; copy a backup to the drive.",
+                path=self.path,
+            )
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[Snapshot]:
+        """A Snapshot of the newest commit. Raises ClosedError, DamagedError, StorageError."""
+        with self._reader() as reader, database.translated(layout.catalogue(self.path)):
+            reader.connection.execute("BEGIN")
+            try:
+                for attempt in range(_RESTARTS):
+                    try:
+                        snapshot = Snapshot(self.path, reader.connection, reader.codec, self._cache, self._map)
+                        break
+                    except FileNotFoundError as error:
+                        # Replaced between the catalogue's word and the opening: begin again on the newest commit.
+                        reader.connection.execute("ROLLBACK")
+                        reader.connection.execute("BEGIN")
+                        if attempt == _RESTARTS - 1:
+                            raise DamagedError(
+                                f"The vector file {error.filename} is missing.",
+                                hint="Restore the library from a backup, or embed again: stackroom rebuild",
+                                path=self.path,
+                            ) from error
+                yield snapshot
+            finally:
+                reader.connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[_Reader]:
+        self._check_open()
+        with self._guard:
+            reader = self._idle.pop() if self._idle else None
+        if reader is None:
+            connection = database.open_reader(self.path)
+            reader = _Reader(connection, Codec(connection))
+        try:
+            yield reader
+        finally:
+            with self._guard:
+                keep = not self._closed and self._pid == os.getpid()
+                if keep:
+                    self._idle.append(reader)
+            if not keep:
+                reader.connection.close()
+
+    def _map(self, space: spaces.Space) -> vectors.VectorMap:
+        key = (space.file_uuid, space.rows, space.unit)
+        found = self._mapped.get(key)
+        if found is None:
+            found = vectors.open_map(
+                space.path(self.path), rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit
+            )
+            self._mapped = {key: found}
+        return found
+
+    @contextlib.contextmanager
+    def commit(self, *, wait: float = 30.0) -> Iterator[LocalCommit]:
+        """One commit: durable and visible when the block ends, nothing when it raises. Raises BusyError, StorageError."""
+        with self.exclusive(wait=wait) as writer:
+            with database.translated(layout.catalogue(self.path)):
+                writer.connection.execute("BEGIN IMMEDIATE")
+                commit = LocalCommit(self.path, writer.connection, writer.codec)
+                try:
+                    yield commit
+                    self._make_durable(commit, writer.connection)
+                except BaseException:
+                    writer.codec.forget_compressors()
+                    if writer.connection.in_transaction:
+                        writer.connection.execute("ROLLBACK")
+                    raise
+                finally:
+                    commit.release()
+                maintenance.after_commit(writer.connection, writer.codec, self.path)
+
+    def _make_durable(self, commit: LocalCommit, connection: apsw.Connection) -> None:
+        try:
+            commit.finish()
+            connection.execute("COMMIT")
+        except (OSError, StorageError, apsw.IOError) as error:
+            # After a failed fsync nobody knows what the disk holds (fsyncgate, 2018): this writer may not go on.
+            self._failed = error
+            raise
+
+    @contextlib.contextmanager
+    def exclusive(self, *, wait: float = 30.0) -> Iterator[_Reader]:
+        """The writer lock and the writing connection, outside of a transaction."""
+        self._check_open()
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        with self._writer_lock.hold(wait=wait):
+            self._check_open()
+            if self._failed is not None:
+                raise StorageError(
+                    f"Writing to {self.path} failed before ({self._failed}).",
+                    hint="Check the disk, then open the library again.",
+                    path=self.path,
+                ) from self._failed
+            if self._writer is None:
+                self._refuse_network()
+                connection = database.open_writer(self.path)
+                schema.check_version(connection, self.path, writing=True)
+                self._writer = _Reader(connection, Codec(connection))
+            yield self._writer
+
+    @contextlib.contextmanager
+    def lease(self, purpose: str, *, wait: float = 0.0) -> Iterator[None]:
+        """Hold the right to run a long ingest. Raises BusyError naming the holder."""
+        self._check_open()
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        with self._ingest_lock.hold(purpose, wait=wait):
+            yield
+
+    def _check_open(self) -> None:
+        if self._pid != os.getpid():
+            _ORPHANS.append((self._idle, self._writer))
+            self._forget()
+            self._writer_lock = FileLock(self._writer_lock.path)
+            self._ingest_lock = FileLock(self._ingest_lock.path)
+        if self._closed:
+            raise ClosedError(f"The library {self.path} was closed.", hint="Open it again.", path=self.path)
+
+    def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification:
+        from stackroom.storage import check
+
+        return check.verify(self, progress=progress, cancel=cancel)
+
+    def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction:
+        from stackroom.storage import compaction
+
+        return compaction.compact(self, progress=progress, cancel=cancel)
+
+    def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
+        from stackroom.storage import compaction
+
+        compaction.purge(self, progress=progress, cancel=cancel)
+
+    def reembed(
+        self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken
+    ) -> int:
+        from stackroom.storage import reembedding
+
+        return reembedding.reembed(self, identity, embed, progress=progress, cancel=cancel)
+
+    def close(self) -> None:
+        """Close every connection; the last one out folds the WAL into the catalogue, under the writer lock."""
+        if self._closed or self._pid != os.getpid():
+            return
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        self._mapped = {}
+        for reader in idle:
+            reader.connection.close()
+        if self.read_only:
+            return
+        # Busy, or a disk that refuses: the next one to close does it.
+        with contextlib.suppress(Exception), self._writer_lock.hold(wait=0.05):
+            writer = self._writer.connection if self._writer else database.open_writer(self.path)
+            if self._failed is None:
+                maintenance.checkpoint(writer, "TRUNCATE")
+                writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+            writer.close()
+            return
+        if self._writer is not None:
+            self._writer.connection.close()
+
+
+_BEGUN = frozenset({layout.WRITER_LOCK, layout.INGEST_LOCK, layout.VECTORS, layout.CATALOGUE_NEW})
+"""What a creation that was interrupted may have left."""
+
+_ORPHANS: list[object] = []
+"""Connections that a forked child inherited: closing them would drop the parent's locks, so they are only kept."""
