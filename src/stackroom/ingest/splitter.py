@@ -116,8 +116,12 @@ class _Packing:
         return self._tokens < self._limit // 4 and before.headings[:1] == after.headings[:1]
 
     def _add(self, unit: _Unit) -> Iterator[Chunk]:
-        if self._tokens + unit.tokens > self._limit and self._units:
-            yield from self._emit()
+        while self._units and self._tokens + unit.tokens > self._limit:
+            if self._fresh:
+                yield from self._emit()
+            else:
+                # Only shared sentences are in hand, and too many of them.
+                self._tokens -= self._units.pop(0).tokens
         self._units.append(unit)
         self._tokens += unit.tokens
         self._fresh = self._fresh or unit.tokens > 0

@@ -1,0 +1,53 @@
+"""Readers: one file for each format, behind one protocol. A file is judged by its content, then by its suffix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
+from stackroom.ingest.readers.docx import DocxReader
+from stackroom.ingest.readers.epub import EpubReader
+from stackroom.ingest.readers.html import HtmlReader
+from stackroom.ingest.readers.markdown import MarkdownReader
+from stackroom.ingest.readers.pdf import PdfReader
+from stackroom.ingest.readers.plaintext import PlainTextReader
+from stackroom.protocols import Reader
+
+HEAD_BYTES = 4096
+
+# In the order in which they are asked: the one that knows its content best comes first.
+READERS: tuple[Reader, ...] = (
+    PdfReader(),
+    EpubReader(),
+    DocxReader(),
+    HtmlReader(),
+    MarkdownReader(),
+    PlainTextReader(),
+)
+
+SUFFIXES: frozenset[str] = frozenset(suffix for reader in READERS for suffix in reader.suffixes)
+"""Suffixes (lower case, with the dot) that a folder walk picks up."""
+
+
+def reader_for(path: Path) -> Reader:
+    """The reader of this file. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
+    if not head:
+        raise NoTextError(f"{path} is empty.", hint="Nothing to do.", path=path)
+    for reader in READERS:
+        if reader.accepts(path, head):
+            return reader
+    raise UnsupportedFormatError(
+        f"{path} is of a kind that no reader knows.",
+        hint=f"There are readers for: {', '.join(reader.name for reader in READERS)}.",
+        path=path,
+    )
+
+
+def recipe_of(readers: tuple[Reader, ...] = READERS) -> str:
+    """All readers with their versions: part of what decides whether a file must be read again."""
+    return " ".join(f"{reader.name}:{reader.version}" for reader in readers)

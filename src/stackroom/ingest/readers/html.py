@@ -1,0 +1,176 @@
+"""HTML: a section for each heading, its path from the headings above; scripts, styles and navigation left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stackroom._optional import require
+from stackroom.errors import NoTextError, ReadError
+from stackroom.ingest.readers.headings import HeadingPath
+from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.plaintext import guess_encoding, looks_like_text
+from stackroom.protocols import Reading, Section
+
+_LARGEST = 256 * 1024 * 1024
+
+_SKIPPED = frozenset({"script", "style", "nav", "noscript", "template", "head", "svg", "iframe", "button", "select"})
+_BLOCKS = frozenset(
+    "p div section article main aside header footer ul ol dl table tr blockquote pre figure figcaption form fieldset "
+    "address hr details summary h1 h2 h3 h4 h5 h6 body html dt".split()
+)
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_MARKERS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title")
+_CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+_SPACE = re.compile(r"[ \t\n\r\f\u00a0]+")
+_BLANK = re.compile(r"[ \t]*\n[ \t]*")
+
+
+class HtmlReader:
+    name = "html"
+    version = 1
+    suffixes: tuple[str, ...] = (".html", ".htm", ".xhtml")
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        if not looks_like_text(head):
+            return False
+        start = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower().replace(b"\x00", b"")
+        marked = any(marker in start[:1500] for marker in _MARKERS)
+        return (marked and start.startswith(b"<")) or (path.suffix.lower() in self.suffixes and b"<" in head)
+
+    def read(self, path: Path) -> Reading:
+        """Raises NoTextError, ReadError."""
+        try:
+            if path.stat().st_size > _LARGEST:
+                raise ReadError(f"{path} is too large for one page of HTML.", hint="Split it.", path=path)
+            data = path.read_bytes()
+        except OSError as error:
+            raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
+        tree = parse(decode(data))
+        metadata = _metadata(tree)
+        title = metadata.pop("title", None)
+        found = list(sections(tree.body or tree.root))
+        if not any(section.text.strip() for section in found):
+            raise NoTextError(f"{path} holds no text.", hint="Perhaps a script makes it: save the page as it is shown.", path=path)
+        return Reading("html", found, title, metadata)
+
+
+def decode(data: bytes) -> str:
+    """By byte order mark, the page's own word, or statistics."""
+    guessed = guess_encoding(data[:65536], whole=len(data) <= 65536)
+    declared = _CHARSET.search(data[:4096])
+    if guessed not in ("utf-8-sig", "utf-16", "utf-32", "utf-8", "utf-16-le", "utf-16-be") and declared:
+        guessed = declared[1].decode("ascii", "replace")
+    try:
+        return data.decode(guessed, "replace")
+    except LookupError:
+        return data.decode("cp1252", "replace")
+
+
+def parse(text: str) -> Any:
+    lexbor = require("selectolax.lexbor", extra="documents")
+    return lexbor.LexborHTMLParser(clean(text))
+
+
+def _metadata(tree: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    title = tree.css_first("title")
+    if title is not None and title.text().strip():
+        found["title"] = " ".join(title.text().split())
+    language = tree.css_first("html")
+    if language is not None and language.attributes.get("lang"):
+        found["language"] = language.attributes["lang"]
+    for node in tree.css("meta[name]"):
+        name, content = (node.attributes.get("name") or "").lower(), (node.attributes.get("content") or "").strip()
+        if name in ("author", "description", "keywords", "date") and content:
+            found[name] = content
+    return found
+
+
+def sections(root: Any, above: tuple[str, ...] = ()) -> Iterator[Section]:
+    """The visible text below a node, a section for each heading; walked without recursion, however deep it is."""
+    path = HeadingPath(above)
+    writer = _Writer()
+    # (node, leaving): a block is visited twice, to write the line's end after it
+    pending: list[tuple[Any, bool]] = [(root, False)]
+    while pending:
+        node, leaving = pending.pop()
+        tag = node.tag
+        if leaving:
+            writer.leave(tag)
+            continue
+        if tag == "-text":
+            writer.text(node.text_content or "")
+            continue
+        if tag in _SKIPPED or tag.startswith("-") or "hidden" in (node.attributes or {}):
+            continue
+        if tag in _HEADINGS:
+            if writer.has_text:
+                yield Section(writer.take(), path.path)
+            path.enter(_HEADINGS[tag], node.text(deep=True))
+        writer.enter(tag)
+        pending.append((node, True))
+        children = []
+        child = node.child
+        while child is not None:
+            children.append((child, False))
+            child = child.next
+        pending.extend(reversed(children))
+    if writer.has_text:
+        yield Section(writer.take(), path.path)
+
+
+class _Writer:
+    """Collects visible text: blocks on lines of their own, white space folded, but for what is preformatted."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._preformatted = 0
+        self.has_text = False
+
+    def text(self, text: str) -> None:
+        if not self._preformatted:
+            text = _SPACE.sub(" ", text)
+            if self._at_line_start():
+                text = text.lstrip(" ")
+        if text:
+            self._parts.append(text)
+            self.has_text = self.has_text or not text.isspace()
+
+    def enter(self, tag: str) -> None:
+        if tag == "pre":
+            self._preformatted += 1
+        if tag == "br":
+            self._parts.append("\n")
+        elif tag == "li":
+            self._line()
+            self._parts.append("- ")
+        elif tag in _BLOCKS:
+            self._line()
+
+    def leave(self, tag: str) -> None:
+        if tag == "pre":
+            self._preformatted -= 1
+        if tag in ("td", "th"):
+            self._parts.append(" | ")
+        elif tag in _BLOCKS or tag == "li":
+            self._line()
+            if tag in _HEADINGS or tag in ("p", "pre", "table", "ul", "ol", "blockquote"):
+                self._blank_line()
+
+    def _at_line_start(self) -> bool:
+        return not self._parts or self._parts[-1].endswith(("\n", "- ", " "))
+
+    def _line(self) -> None:
+        if self._parts and not self._parts[-1].endswith("\n"):
+            self._parts.append("\n")
+
+    def _blank_line(self) -> None:
+        if self._parts[-2:] != ["\n", "\n"] and self._parts:
+            self._parts.append("\n")
+
+    def take(self) -> str:
+        text, self._parts, self.has_text = "".join(self._parts), [], False
+        return text if text.endswith("\n") else text + "\n"

@@ -1,0 +1,64 @@
+"""What a reader will take from one file before it calls it hostile, and the text that it may hand on."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+from stackroom.errors import ReadError
+
+MEMBER_BYTES = 256 * 1024 * 1024
+ARCHIVE_BYTES = 1024 * 1024 * 1024
+RATIO = 200
+_FORGIVEN = 1024 * 1024
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+_NEWLINES = re.compile("\r\n?|\x0b|\x0c|\u2028|\u2029|\x85")
+
+
+def clean(text: str) -> str:
+    """Text with one kind of line end and without characters that are no text."""
+    return _CONTROL.sub("", _NEWLINES.sub("\n", text))
+
+
+class SafeArchive:
+    """A zip file read within limits: what one member, and all together, may unpack to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._spent = 0
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise ReadError(f"{path} is no intact archive: {error}.", hint="Get a fresh copy.", path=path) from error
+        self.names = self._zip.namelist()
+
+    def __enter__(self) -> SafeArchive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> bytes:
+        """One member. Raises ReadError when it is missing, broken, encrypted or too large to be honest."""
+        try:
+            info = self._zip.getinfo(name)
+        except KeyError:
+            raise ReadError(f"{self._path} lacks its part {name!r}.", hint="Get a fresh copy.", path=self._path) from None
+        suspicious = info.file_size > _FORGIVEN and info.file_size > RATIO * max(info.compress_size, 1)
+        if suspicious or info.file_size > MEMBER_BYTES or self._spent + info.file_size > ARCHIVE_BYTES:
+            raise ReadError(
+                f"{self._path} unpacks to far more than it holds ({name!r}: {info.file_size} bytes).",
+                hint="If you trust it, unpack it and add its files.",
+                path=self._path,
+            )
+        try:
+            with self._zip.open(info) as member:
+                data = member.read(info.file_size + 1)
+        except Exception as error:  # zlib, lzma, RuntimeError for encrypted members: none has a common base
+            raise ReadError(
+                f"{self._path}: its part {name!r} can't be unpacked ({error}).", hint="Get a fresh copy.", path=self._path
+            ) from error
+        self._spent += len(data)
+        return data

@@ -1,0 +1,125 @@
+"""Markdown: a section for each heading, its path from the headings above."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stackroom.ingest.readers.headings import HeadingPath
+from stackroom.ingest.readers.plaintext import encoding_of, looks_like_text, sections
+from stackroom.protocols import Reading, Section
+
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_MARKUP = re.compile(r"[*_`]+|!?\[([^\]]*)\]\([^)]*\)")
+
+
+class MarkdownReader:
+    name = "markdown"
+    version = 1
+    suffixes: tuple[str, ...] = (".md", ".markdown", ".mdown", ".mkd")
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        return path.suffix.lower() in self.suffixes and looks_like_text(head)
+
+    def read(self, path: Path) -> Reading:
+        """Raises NoTextError, ReadError."""
+        blocks = sections(path, encoding_of(path))
+        first = next(blocks)
+        front = _FRONT.match(first.text)
+        metadata = _front_matter(front[1]) if front else {}
+        title = metadata.pop("title", None) or _first_heading(first.text[front.end() if front else 0 :])
+        return Reading("markdown", _by_heading(_chain(first, blocks), front.end() if front else 0), title, metadata)
+
+
+def _chain(first: Section, rest: Iterable[Section]) -> Iterator[str]:
+    yield first.text
+    for section in rest:
+        yield section.text
+
+
+def _lines(blocks: Iterable[str]) -> Iterator[str]:
+    pending = ""
+    for block in blocks:
+        *whole, pending = (pending + block).split("\n")
+        for line in whole:
+            yield line + "\n"
+    if pending:
+        yield pending
+
+
+def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
+    """Sections that begin at a heading; front matter is a section of its own without one. The text is unchanged."""
+    path = HeadingPath()
+    held: list[str] = []
+    size = 0
+    offset = 0
+    fence: str | None = None
+    for line in _lines(blocks):
+        offset += len(line)
+        if offset <= front:
+            continue
+        opening = _FENCE.match(line)
+        if opening and (fence is None or (opening[1][0] == fence[0] and len(opening[1]) >= len(fence))):
+            fence = None if fence is not None else opening[1]
+        heading = None if fence is not None or opening else _ATX.match(line.rstrip("\n"))
+        underline = None if fence is not None or heading else _SETEXT.match(line.rstrip("\n"))
+        if heading and heading[2]:
+            if held:
+                yield Section("".join(held), path.path)
+            held, size = [], 0
+            path.enter(len(heading[1]), _plain(heading[2]))
+        elif underline and held and held[-1].strip() and not _ATX.match(held[-1]):
+            title = held.pop()
+            if held:
+                yield Section("".join(held), path.path)
+            held, size = [title], len(title)
+            path.enter(1 if underline[1][0] == "=" else 2, _plain(title))
+        held.append(line)
+        size += len(line)
+        if size > 100_000:
+            yield Section("".join(held), path.path)
+            held, size = [], 0
+    if held:
+        yield Section("".join(held), path.path)
+
+
+def _plain(heading: str) -> str:
+    return _MARKUP.sub(lambda found: found[1] or "", heading).strip()
+
+
+def _first_heading(text: str) -> str | None:
+    for line in text.split("\n")[:50]:
+        found = _ATX.match(line)
+        if found and found[2]:
+            return _plain(found[2])
+    return None
+
+
+def _front_matter(text: str) -> dict[str, Any]:
+    """The simple part of YAML: `key: value`, `[a, b]`, and lists of `- item`. Anything else is left out."""
+    metadata: dict[str, Any] = {}
+    key = ""
+    for line in text.split("\n"):
+        item = re.match(r"\s+-\s+(.*)|-\s+(.*)", line)
+        if item and isinstance(metadata.get(key), list):
+            metadata[key].append(_unquoted(item[1] or item[2]))
+            continue
+        pair = re.match(r"([A-Za-z_][\w -]*):(?:\s+(.*))?$", line)
+        if not pair:
+            continue
+        key, value = pair[1].strip().lower(), (pair[2] or "").strip()
+        if value.startswith("[") and value.endswith("]"):
+            metadata[key] = [_unquoted(part) for part in value[1:-1].split(",") if part.strip()]
+        else:
+            metadata[key] = _unquoted(value) if value else []
+    return {name: value for name, value in metadata.items() if value != []}
+
+
+def _unquoted(value: str) -> str:
+    value = value.strip()
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value

@@ -1,0 +1,139 @@
+"""PDF: page by page with pypdfium2; a file that it can't open is tried with pdf-oxide, which salvages broken ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stackroom._optional import require
+from stackroom.errors import EncryptedError, NoTextError, ReadError
+from stackroom.ingest.readers.limits import clean
+from stackroom.protocols import Reading, Section
+
+_BROKEN_WORD = "\ufffe"  # pypdfium2's mark for a word that a line's end breaks
+
+
+class PdfReader:
+    name = "pdf"
+    version = 1
+    suffixes: tuple[str, ...] = (".pdf",)
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        del path
+        return b"%PDF-" in head[:1024]
+
+    def read(self, path: Path) -> Reading:
+        """Raises EncryptedError, NoTextError (a scan), ReadError."""
+        pdfium = require("pypdfium2", extra="documents")
+        try:
+            document = pdfium.PdfDocument(path)
+            pages = len(document)
+        except pdfium.PdfiumError as error:
+            if "password" in str(error).lower():
+                raise EncryptedError(
+                    f"{path} needs a password.", hint="Save a copy without one, and add that.", path=path
+                ) from error
+            return _salvage(path, str(error))
+        if not pages:
+            return _salvage(path, "it has no pages")
+        info = document.get_metadata_dict(skip_empty=True)
+        metadata: dict[str, Any] = {"pages": pages}
+        for ours, theirs in (("author", "Author"), ("subject", "Subject"), ("created", "CreationDate")):
+            value = clean(str(info.get(theirs, ""))).strip()
+            if value:
+                metadata[ours] = _date(value) if ours == "created" else value
+        title = clean(str(info.get("Title", ""))).strip() or None
+        return Reading("pdf", _pages(document, pages, path), title, metadata)
+
+
+def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
+    """One section a page, read as it is asked for; a page that can't be read is a page without text."""
+    headings = _outline(document)
+    characters = 0
+    for index in range(pages):
+        text = _page_text(document, index)
+        characters += len(text.strip())
+        try:
+            label = document.get_page_label(index) or None
+        except Exception:  # a broken label tree is no reason to lose the page
+            label = None
+        yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label)
+    if not characters:
+        raise NoTextError(
+            f"None of the {pages} pages of {path} holds text: it seems to be a scan.",
+            hint="Recognise its text with an OCR program (ocrmypdf, for example), and add the result.",
+            path=path,
+        )
+
+
+def _page_text(document: Any, index: int) -> str:
+    try:
+        page = document[index]
+        text_page = page.get_textpage()
+        text = text_page.get_text_range()
+        text_page.close()
+        page.close()
+    except Exception:  # pdfium raises its own errors, and UnicodeDecodeError
+        return ""
+    return clean(text.replace(_BROKEN_WORD + "\r\n", "").replace(_BROKEN_WORD + "\n", "").replace(_BROKEN_WORD, ""))
+
+
+def _outline(document: Any) -> dict[int, tuple[str, ...]]:
+    """The bookmarks above each page, outermost first."""
+    marks: list[tuple[int, int, str]] = []
+    try:
+        for mark in document.get_toc(max_depth=6):
+            target = mark.get_dest()
+            page = None if target is None else target.get_index()
+            title = clean(mark.get_title() or "").strip()
+            if page is not None and title:
+                marks.append((page, mark.level, title))
+    except Exception:  # bookmarks are a courtesy; a broken tree costs only them
+        return {}
+    found: dict[int, tuple[str, ...]] = {}
+    path: list[str] = []
+    position = 0
+    for index in range(len(document)):
+        while position < len(marks) and marks[position][0] <= index:
+            _, level, title = marks[position]
+            path = [*path[:level], title]
+            position += 1
+        if path:
+            found[index] = tuple(path)
+    return found
+
+
+def _salvage(path: Path, why: str) -> Reading:
+    oxide = require("pdf_oxide", extra="documents")
+    try:
+        document = oxide.PdfDocument(str(path))
+        pages = int(document.page_count())
+    except Exception as error:  # pdf-oxide raises RuntimeError, OSError and its own
+        if "password" in str(error).lower() or "encrypt" in str(error).lower():
+            raise EncryptedError(
+                f"{path} needs a password.", hint="Save a copy without one, and add that.", path=path
+            ) from error
+        raise ReadError(f"{path} is a broken PDF: {why}.", hint="Get a fresh copy.", path=path) from error
+    if not pages:
+        raise ReadError(f"{path} is a broken PDF: {why}.", hint="Get a fresh copy.", path=path)
+    return Reading("pdf", _salvaged_pages(document, pages, path), None, {"pages": pages, "salvaged": True})
+
+
+def _salvaged_pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
+    characters = 0
+    for index in range(pages):
+        try:
+            text = clean(document.extract_text(index))
+        except Exception:  # what is lost of a broken file is one page
+            text = ""
+        characters += len(text.strip())
+        yield Section(text + "\n" if text else "", (), index + 1, None)
+    if not characters:
+        raise ReadError(f"{path} is a broken PDF, and no text could be saved from it.", hint="Get a fresh copy.", path=path)
+
+
+def _date(value: str) -> str:
+    """A PDF date (D:20240131...) as ISO 8601; anything else as it is."""
+    digits = value.removeprefix("D:")[:8]
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}" if len(digits) == 8 and digits.isdigit() else value

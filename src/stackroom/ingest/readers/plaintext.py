@@ -1,0 +1,113 @@
+"""Plain text in any encoding, as a stream: a file of a gigabyte is never in memory."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
+from stackroom.ingest.readers.limits import clean
+from stackroom.protocols import Reading, Section
+
+_BLOCK = 64 * 1024
+_SAMPLE = 256 * 1024
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class PlainTextReader:
+    name = "text"
+    version = 1
+    suffixes: tuple[str, ...] = (".txt", ".text", ".log", ".asc", ".nfo")
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        del path
+        return looks_like_text(head)
+
+    def read(self, path: Path) -> Reading:
+        """Raises NoTextError, UnsupportedFormatError (binary content), ReadError."""
+        return Reading("text", sections(path, encoding_of(path)))
+
+
+def looks_like_text(head: bytes) -> bool:
+    """Whether these first bytes can be text: a byte order mark, or hardly any control characters."""
+    if any(head.startswith(mark) for mark, _ in _MARKS):
+        return True
+    if b"\x00" in head:
+        return _wide(head) is not None
+    control = sum(byte < 32 and byte not in (9, 10, 12, 13, 27) for byte in head)
+    return control * 50 <= len(head)
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 without a mark: in Latin text every other byte is zero."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = max(len(head) // 2, 1)
+    if odd > half * 0.7 and even < half * 0.05:
+        return "utf-16-le"
+    if even > half * 0.7 and odd < half * 0.05:
+        return "utf-16-be"
+    return None
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding of a text file, judged by a sample. Raises ReadError, UnsupportedFormatError."""
+    try:
+        with path.open("rb") as file:
+            sample = file.read(_SAMPLE)
+            whole = len(sample) < _SAMPLE
+    except OSError as error:
+        raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
+    if not looks_like_text(sample[:4096]):
+        raise UnsupportedFormatError(f"{path} is not text.", hint="Its content is binary.", path=path)
+    return guess_encoding(sample, whole=whole)
+
+
+def guess_encoding(sample: bytes, *, whole: bool) -> str:
+    """Byte order mark, then UTF-8, then statistics; what nothing explains is read as Windows-1252."""
+    for mark, encoding in _MARKS:
+        if sample.startswith(mark):
+            return encoding
+    wide = _wide(sample[:4096])
+    if wide is not None:
+        return wide
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
+    except UnicodeDecodeError:
+        import charset_normalizer
+
+        best = charset_normalizer.from_bytes(sample[:65536]).best()
+        return best.encoding if best is not None else "cp1252"
+    return "utf-8"
+
+
+def sections(path: Path, encoding: str) -> Iterator[Section]:
+    """The text in blocks cut at line ends, where there are any; what can't be decoded shows as U+FFFD."""
+    pending = ""
+    characters = 0
+    try:
+        # newline=None: every kind of line end becomes \n.
+        with path.open(encoding=encoding, errors="replace", newline=None) as file:
+            while block := file.read(_BLOCK):
+                pending += block
+                cut = max(pending.rfind("\n\n") + 2, pending.rfind("\n") + 1 if len(pending) > 2 * _BLOCK else 0)
+                if cut < 2 and len(pending) > 4 * _BLOCK:
+                    cut = len(pending)
+                if cut > 1:
+                    characters += len(pending[:cut].strip())
+                    yield Section(clean(pending[:cut]))
+                    pending = pending[cut:]
+    except OSError as error:
+        raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check the disk.", path=path) from error
+    characters += len(pending.strip())
+    if pending:
+        yield Section(clean(pending))
+    if not characters:
+        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
