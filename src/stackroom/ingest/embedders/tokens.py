@@ -17,8 +17,13 @@ class FileTokenizer:
         self._path = path
         self._lowercase = lowercase
 
+    @property
+    def where(self) -> tuple[str, bool]:
+        """What makes the same tokenizer in another process: its file, and whether it folds case."""
+        return str(self._path), self._lowercase
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_path, (str(self._path), self._lowercase)
+        return _from_where, self.where
 
     def spans(self, text: str) -> Sequence[tuple[int, int]]:
         """`(start, end)` code points of every token, special tokens excluded, in order."""
@@ -50,5 +55,5 @@ class FileTokenizer:
         return found
 
 
-def _from_path(path: str, lowercase: bool) -> FileTokenizer:
+def _from_where(path: str, lowercase: bool) -> FileTokenizer:
     return FileTokenizer(Path(path), lowercase=lowercase)

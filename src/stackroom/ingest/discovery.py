@@ -1,0 +1,157 @@
+"""Which files there are under the given paths: in order, each once, whatever links and loops lie in the way."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackroom.errors import NotFoundError
+from stackroom.ingest.readers import SUFFIXES
+from stackroom.types import Failure
+
+IGNORE_FILE = ".stackroomignore"
+
+_JUNK_FOLDERS = frozenset({"node_modules", "__pycache__", "__MACOSX", "venv", "site-packages"})
+_JUNK_FILES = ("~$*", "Thumbs.db", "desktop.ini", "*.tmp", "*.part", "*.crdownload", "*~")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to look at. `path` is absolute, as the user reaches it; links on the way are kept."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class Discovery:
+    """One walk. After it, `unreadable` lists the folders that could not be entered, and `skipped` counts files by suffix
+    that no reader knows."""
+
+    paths: Sequence[str | os.PathLike[str]]
+    ignore: Sequence[str] = ()
+    exclude: Collection[Path] = ()
+    unreadable: list[Failure] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    roots: list[Path] = field(default_factory=list)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Raises NotFoundError for a path that is not there, or a glob that matches nothing."""
+        for given in self.paths:
+            text = os.path.expanduser(os.fspath(given))
+            if os.path.lexists(text):
+                self.roots.append(Path(os.path.abspath(text)))
+                continue
+            matched = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []
+            if not matched:
+                raise NotFoundError(f"There is no file or folder {text}.", hint="Check the spelling.", path=text)
+            self.roots += [Path(os.path.abspath(name)) for name in matched]
+
+    def __iter__(self) -> Iterator[Found]:
+        excluded = {os.path.realpath(path) for path in self.exclude}
+        for root in self.roots:
+            if root.is_dir():
+                yield from self._walk(root, excluded)
+            else:
+                yield from self._file(str(root), named=True)
+
+    def _walk(self, root: Path, excluded: set[str]) -> Iterator[Found]:
+        """Folder by folder, without recursion; a folder is entered once, however many links lead to it."""
+        pending: list[tuple[str, tuple[_Rules, ...]]] = [(str(root), (_Rules(str(root), tuple(self.ignore)),))]
+        while pending:
+            folder, rules = pending.pop()
+            if os.path.realpath(folder) in excluded:
+                continue
+            try:
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) in self._seen:
+                    continue
+                self._seen.add((status.st_dev, status.st_ino))
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self.unreadable.append(Failure(folder, f"The folder can't be read: {error.strerror}.", "OSError"))
+                continue
+            if any(entry.name == IGNORE_FILE for entry in listed):
+                rules = (*rules, _Rules.from_file(folder))
+            folders = []
+            for entry in listed:
+                is_folder = _is_folder(entry)
+                if _is_junk(entry.name, is_folder) or any(rule.ignores(entry.path, is_folder) for rule in rules):
+                    continue
+                if is_folder:
+                    folders.append((entry.path, rules))
+                else:
+                    yield from self._file(entry.path, named=False)
+            pending.extend(reversed(folders))
+
+    def _file(self, path: str, *, named: bool) -> Iterator[Found]:
+        suffix = os.path.splitext(path)[1].lower()
+        if not named and suffix not in SUFFIXES:
+            self.skipped[suffix] += 1
+            return
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            self.unreadable.append(Failure(path, f"It can't be read: {error.strerror}.", "OSError"))
+            return
+        if not stat.S_ISREG(status.st_mode):
+            return
+        if (status.st_dev, status.st_ino) in self._seen and status.st_nlink < 2:
+            return
+        # Hard links are files of their own; a symbolic link to a file that was given already is not.
+        if os.path.islink(path) or status.st_nlink < 2:
+            self._seen.add((status.st_dev, status.st_ino))
+        yield Found(Path(path), status.st_size, status.st_mtime_ns)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_junk(name: str, is_folder: bool) -> bool:
+    if name.startswith("."):
+        return True
+    if is_folder:
+        return name in _JUNK_FOLDERS
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _JUNK_FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Patterns that apply below a folder, as in a simple .gitignore: `*.log`, `drafts/`, `/top`, `a/b*`; no negation."""
+
+    folder: str
+    patterns: tuple[str, ...]
+
+    @classmethod
+    def from_file(cls, folder: str) -> _Rules:
+        try:
+            text = Path(folder, IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return cls(folder, ())
+        lines = (line.strip() for line in text.splitlines())
+        return cls(folder, tuple(line for line in lines if line and not line.startswith("#")))
+
+    def ignores(self, path: str, is_folder: bool) -> bool:
+        relative = os.path.relpath(path, self.folder).replace(os.sep, "/") if self.patterns else ""
+        name = relative.rpartition("/")[2]
+        for pattern in self.patterns:
+            if pattern.endswith("/") and not is_folder:
+                continue
+            bare = pattern.strip("/")
+            anchored = "/" in pattern.rstrip("/")
+            if fnmatch.fnmatchcase(relative if anchored else name, bare):
+                return True
+        return False

@@ -1,0 +1,147 @@
+"""The parser process: reads paths from standard input, sends what it finds in them to standard output.
+
+Started by workers.py. It ends with its parent, ignores Ctrl-C (the parent decides), and has a memory limit of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from stackroom.errors import NoTextError, ReadError, StackroomError
+from stackroom.ingest.readers import reader_for
+from stackroom.ingest.workers import Message, from_chunk, from_section, read_message, splitter_from, write_message
+from stackroom.protocols import Section
+
+_BATCH = 64
+_SECTION_BATCH_CHARACTERS = 200_000
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    output = _private_output()
+    greeting = read_message(sys.stdin.buffer)
+    if greeting is None:
+        return
+    _limit_memory(int(greeting["memory"]))
+    _die_with_parent()
+    splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
+    for path in _jobs():
+        try:
+            for message in _read(path, splitter):
+                write_message(output, message)
+        except StackroomError as error:
+            kind = type(error).__name__ if isinstance(error, ReadError) else "ReadError"
+            _tell(output, kind, error.message, error.hint)
+        except MemoryError:
+            _tell(output, "ReaderCrashedError", f"Reading {path} took more memory than a file may.", "Split the file.")
+        except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            # A reader that trips over hostile content is a failed file, with the reason, not a dead process.
+            _tell(output, "ReadError", f"{path} can't be read: {type(error).__name__}: {error}.", "Get a fresh copy.")
+
+
+def _tell(output: IO[bytes], kind: str, message: str, hint: str | None) -> None:
+    write_message(output, {"error": {"kind": kind, "message": message, "hint": hint}})
+
+
+def _read(path: Path, splitter: object) -> Iterator[Message]:
+    from stackroom.ingest.splitter import TokenSplitter
+
+    reader = reader_for(path)
+    reading = reader.read(path)
+    title = reading.title
+    yield {
+        "open": {
+            "reader": f"{reader.name}:{reader.version}",
+            "type": reading.type,
+            "title": title,
+            "metadata": reading.metadata,
+        }
+    }
+    count = _Count()
+    sections = count.through(reading.sections)
+    if isinstance(splitter, TokenSplitter):
+        chunks = splitter.split(sections)
+        while batch := list(itertools.islice(chunks, _BATCH)):
+            yield {"chunks": [from_chunk(chunk) for chunk in batch]}
+    else:
+        held: list[Section] = []
+        for section in sections:
+            held.append(section)
+            if sum(len(part.text) for part in held) > _SECTION_BATCH_CHARACTERS:
+                yield {"sections": [from_section(part) for part in held]}
+                held = []
+        if held:
+            yield {"sections": [from_section(part) for part in held]}
+    if not count.characters:
+        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+    yield {"done": {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}}
+
+
+class _Count:
+    """Counts pages and characters as the sections go by."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.pages: int | None = None
+        self.blank: int | None = None
+
+    def through(self, sections: object) -> Iterator[Section]:
+        for section in sections:  # type: ignore[attr-defined]
+            visible = len(section.text.strip())
+            self.characters += visible
+            if section.page is not None:
+                self.pages = (self.pages or 0) + 1
+                self.blank = (self.blank or 0) + (visible == 0)
+            yield section
+
+
+def _jobs() -> Iterator[Path]:
+    """Paths as they come. A thread waits for them, so that the parent's end is noticed in the middle of a file."""
+    waiting: queue.Queue[str] = queue.Queue()
+
+    def listen() -> None:
+        while (message := read_message(sys.stdin.buffer)) is not None:
+            waiting.put(message["path"])
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield Path(waiting.get())
+
+
+def _private_output() -> IO[bytes]:
+    """Standard output for us alone: what a library prints must not get between the messages."""
+    output = os.fdopen(os.dup(1), "wb")
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.close(quiet)
+    return output
+
+
+def _limit_memory(limit: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends us with the parent, even inside a parser that holds the interpreter."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,354 @@
+"""Parsing in processes of its own: a file that crashes, hangs or bloats its parser costs that file and nothing else.
+
+A worker is a fresh interpreter (`python -m stackroom.ingest.parser`), never a fork. It speaks length-prefixed JSON over two
+pipes, so that a parser which a hostile file has taken over can hand us nothing but data. What it sends ahead is
+bounded by a short queue; the pipe's own back-pressure does the rest.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from stackroom import errors
+from stackroom.errors import ReadError, ReaderCrashedError
+from stackroom.ingest.embedders.tokens import FileTokenizer
+from stackroom.ingest.splitter import TokenSplitter
+from stackroom.progress import CancelToken
+from stackroom.protocols import Section, Splitter
+from stackroom.types import Chunk, Place
+
+_AHEAD_JOBS = 8
+_AHEAD_MESSAGES = 16
+_POLL_SECONDS = 0.1
+_BATCH = 64
+MEMORY_BYTES = 4 * 1024**3
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file to read; `tag` comes back with the result."""
+
+    path: Path
+    tag: object = None
+
+
+class Cancelled(Exception):
+    """Raised inside `chunks()` when the run was cancelled; the pipeline catches it."""
+
+
+@dataclass(slots=True)
+class ParsedDocument:
+    """One file's result as it arrives. Iterate `chunks()` to the end (or to its ReadError) before the next one."""
+
+    job: Job
+    _messages: Iterator[Message]
+    _splitter: Splitter | None
+    reader: str = ""
+    type: str = ""
+    title: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    pages: int | None = None
+    pages_without_text: int | None = None
+    characters: int = 0
+    _finished: bool = False
+
+    def open(self) -> None:
+        """Wait for what the file is. Raises ReadError, Cancelled."""
+        message = next(self._messages)
+        self._raise(message)
+        self.reader, self.type = message["open"]["reader"], message["open"]["type"]
+        self.title, self.metadata = message["open"]["title"], message["open"]["metadata"]
+
+    def chunks(self) -> Iterator[list[Chunk]]:
+        """The document's chunks in bounded batches. Raises ReadError, Cancelled."""
+        if self._splitter is None:
+            for message in self._until_done():
+                yield [_to_chunk(item) for item in message["chunks"]]
+            return
+        sections = (_to_section(item) for message in self._until_done() for item in message["sections"])
+        pieces = self._splitter.split(sections)
+        while batch := list(itertools.islice(pieces, _BATCH)):
+            yield batch
+
+    def _until_done(self) -> Iterator[Message]:
+        for message in self._messages:
+            self._raise(message)
+            if "done" in message:
+                done = message["done"]
+                self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
+                self.characters = done["characters"]
+                self._finished = True
+                return
+            yield message
+
+    def _raise(self, message: Message) -> None:
+        if "error" in message:
+            self._finished = True
+            raise _to_error(message["error"], self.job.path)
+
+    def drain(self) -> None:
+        """Read what is left of an abandoned document, so that the next one's messages are its own."""
+        if not self._finished:
+            for message in self._messages:
+                if "done" in message or "error" in message:
+                    return
+
+
+class ParserPool:
+    """Parser processes, and the files that go through them in order."""
+
+    def __init__(
+        self, splitter: Splitter, *, processes: int = 1, timeout: float = 60.0, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        self._splitter = splitter
+        self._greeting = {"splitter": splitter_spec(splitter), "memory": memory_bytes}
+        self._timeout = timeout
+        self._workers = [_Worker(self._greeting) for _ in range(processes)]
+
+    def __enter__(self) -> ParserPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def stream(self, jobs: Iterable[Job], cancel: CancelToken) -> Iterator[ParsedDocument]:
+        """Every job's document, in order; later ones are parsed while this one is consumed."""
+        split_here = self._splitter if self._greeting["splitter"] is None else None
+        source = iter(jobs)
+        turn = itertools.cycle(self._workers)
+        waiting: collections.deque[tuple[Job, _Worker]] = collections.deque()
+        while not cancel.cancelled:
+            while len(waiting) < _AHEAD_JOBS * len(self._workers):
+                job = next(source, None)
+                if job is None:
+                    break
+                worker = next(turn)
+                worker.send(job)
+                waiting.append((job, worker))
+            if not waiting:
+                return
+            job, worker = waiting.popleft()
+            document = ParsedDocument(job, self._messages(worker, job, cancel), split_here)
+            yield document
+            if not cancel.cancelled:
+                document.drain()
+
+    def _messages(self, worker: _Worker, job: Job, cancel: CancelToken) -> Iterator[Message]:
+        allowed = self._timeout + _size(job.path) / 2**20
+        quiet_since = time.monotonic()
+        while True:
+            if cancel.cancelled:
+                raise Cancelled
+            try:
+                message = worker.messages.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                if time.monotonic() - quiet_since < allowed:
+                    continue
+                worker.restart()
+                message = _failure(f"Reading {job.path} took longer than {allowed:.0f} seconds without a result.")
+            if message is None:
+                code = worker.restart()
+                message = _failure(f"The parser of {job.path} died ({_cause(code)}).")
+            yield message
+            if "error" in message or "done" in message:
+                worker.finished()
+                return
+            quiet_since = time.monotonic()
+
+
+class _Worker:
+    """One parser process, the jobs it was given and has not finished, and its messages."""
+
+    def __init__(self, greeting: Message) -> None:
+        self._greeting = greeting
+        self._jobs: collections.deque[Job] = collections.deque()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.messages: queue.Queue[Message | None] = queue.Queue(_AHEAD_MESSAGES)
+
+    def send(self, job: Job) -> None:
+        self._jobs.append(job)
+        if self._process is None:
+            self._start()
+        else:
+            self._write({"path": os.fspath(job.path)})
+
+    def finished(self) -> None:
+        if self._jobs:
+            self._jobs.popleft()
+
+    def restart(self) -> int | None:
+        """Replace the process; the job in hand is lost, those behind it are given to the new one."""
+        code = self.stop()
+        first = self._jobs.popleft() if self._jobs else None
+        if self._jobs:
+            self._start()
+        if first is not None:
+            self._jobs.appendleft(first)
+        return code
+
+    def stop(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        code = process.poll()
+        process.kill()
+        self.messages = queue.Queue(_AHEAD_MESSAGES)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue
+        waited = process.wait()
+        return code if code is not None else waited
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "stackroom.ingest.parser"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            close_fds=True,
+        )
+        reader = threading.Thread(
+            target=_receive, args=(self._process.stdout, self.messages, self._process), daemon=True
+        )
+        reader.start()
+        self._write(self._greeting)
+        for job in list(self._jobs):
+            self._write({"path": os.fspath(job.path)})
+
+    def _write(self, message: Message) -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        try:
+            write_message(process.stdin, message)
+        except OSError:
+            # The process is gone: its reader thread says so, and the job is given to the next one or reported.
+            return
+
+
+def _receive(pipe: IO[bytes], messages: queue.Queue[Message | None], process: subprocess.Popen[bytes]) -> None:
+    """Move a worker's messages into its queue until the pipe ends; a queue that nobody empties ends with the process."""
+    while True:
+        try:
+            message = read_message(pipe)
+        except (OSError, ValueError):
+            message = None
+        while True:
+            try:
+                messages.put(message, timeout=1.0)
+                break
+            except queue.Full:
+                if process.poll() is not None and message is None:
+                    return
+        if message is None:
+            return
+
+
+def write_message(pipe: IO[bytes], message: Message) -> None:
+    data = json.dumps(message).encode()
+    pipe.write(len(data).to_bytes(4, "big") + data)
+    pipe.flush()
+
+
+def read_message(pipe: IO[bytes]) -> Message | None:
+    """The next message, or None at the end. Raises ValueError for what is none."""
+    head = pipe.read(4)
+    if len(head) < 4:
+        return None
+    data = pipe.read(int.from_bytes(head, "big"))
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("not a message")
+    return found
+
+
+def splitter_spec(splitter: Splitter) -> Message | None:
+    """How a worker can make this splitter, or None when it must stay in this process."""
+    if not isinstance(splitter, TokenSplitter):
+        return None
+    if splitter.tokenizer is not None and not isinstance(splitter.tokenizer, FileTokenizer):
+        return None
+    return {
+        "tokenizer": None if splitter.tokenizer is None else splitter.tokenizer.where,
+        "max_tokens": splitter.max_tokens,
+        "overlap": splitter.overlap,
+    }
+
+
+def splitter_from(spec: Message) -> TokenSplitter:
+    where = spec["tokenizer"]
+    tokenizer = None if where is None else FileTokenizer(Path(where[0]), lowercase=where[1])
+    return TokenSplitter(tokenizer, spec["max_tokens"], spec["overlap"])
+
+
+def from_chunk(chunk: Chunk) -> list[Any]:
+    place = chunk.place
+    return [
+        chunk.text,
+        place.start,
+        place.end,
+        place.page,
+        place.page_end,
+        place.page_label,
+        list(place.section),
+    ]
+
+
+def _to_chunk(item: list[Any]) -> Chunk:
+    text, start, end, page, page_end, label, section = item
+    return Chunk(str(text), place=Place(start, end, page, page_end, label, tuple(section)))
+
+
+def from_section(section: Section) -> list[Any]:
+    return [section.text, list(section.headings), section.page, section.page_label]
+
+
+def _to_section(item: list[Any]) -> Section:
+    text, headings, page, label = item
+    return Section(str(text), tuple(headings), page, label)
+
+
+def _to_error(told: Message, path: Path) -> ReadError:
+    kind = getattr(errors, str(told.get("kind")), ReadError)
+    if not (isinstance(kind, type) and issubclass(kind, ReadError)):
+        kind = ReadError
+    return kind(str(told.get("message")), hint=told.get("hint"), path=path)
+
+
+def _failure(message: str) -> Message:
+    hint = "The other files go on. Try it again with --retry, or convert it to another format."
+    return {"error": {"kind": ReaderCrashedError.__name__, "message": message, "hint": hint}}
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {-code}"
+    return f"exit code {code}"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
