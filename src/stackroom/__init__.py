@@ -1,1 +1,61 @@
-"""Stackroom."""
+"""Stackroom: one index over all of a person's documents that opens in milliseconds and is never lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stackroom import errors, filters
+    from stackroom.index import Index, open
+    from stackroom.progress import CancelToken, ProgressEvent
+    from stackroom.types import (
+        Chunk,
+        Document,
+        EmbedderIdentity,
+        Hit,
+        Passage,
+        Place,
+        Report,
+        Source,
+        Stats,
+    )
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "errors": "stackroom.errors",
+    "filters": "stackroom.filters",
+    "Index": "stackroom.index",
+    "open": "stackroom.index",
+    "CancelToken": "stackroom.progress",
+    "ProgressEvent": "stackroom.progress",
+    "Chunk": "stackroom.types",
+    "Document": "stackroom.types",
+    "EmbedderIdentity": "stackroom.types",
+    "Hit": "stackroom.types",
+    "Passage": "stackroom.types",
+    "Place": "stackroom.types",
+    "Report": "stackroom.types",
+    "Source": "stackroom.types",
+    "Stats": "stackroom.types",
+}
+
+__all__ = [  # noqa: RUF022 - in the order a reader needs them
+    "open", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "EmbedderIdentity",
+    "CancelToken", "ProgressEvent", "errors", "filters", "__version__",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name at its first use (PEP 562), so that `import stackroom` costs next to nothing."""
+    import importlib
+
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'stackroom' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    return module if home.rpartition(".")[2] == name else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -171,6 +171,10 @@ class View(Protocol):
         """The vector leg. `query` is float32 of shape `(dim,)`."""
         ...
 
+    def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
+        """The exact vector score of these chunks: float64 of shape `(len(keys),)`, NaN where one has no vector."""
+        ...
+
     def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
         """Mean and standard deviation of the query's score over a fixed sample of rows."""
         ...

@@ -226,6 +226,16 @@ class Snapshot:
         order = np.lexsort((keys, -scores))[:k]
         return Scored(keys[order], scores[order])
 
+    def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
+        found = np.full(len(keys), np.nan)
+        if self._space is None or self._vectors is None:
+            return found
+        rows = [extents.row_of_key(self._connection, self._space.key, key) for key in keys]
+        with_row = np.array([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
+        numbers = np.array([row[0] for row in rows if row is not None], dtype=np.int64)
+        found[with_row] = scan.exact_scores(self._vectors, numbers, query, metric=self._space.metric)
+        return found
+
     def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
         if self._space is None or self._vectors is None or query.shape != (self._space.dim,):
             return 0.0, 0.0

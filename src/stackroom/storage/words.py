@@ -22,7 +22,7 @@ _MOST_TERMS = 64
 _MOST_CHARACTERS = 20_000
 _LONGEST_TERM = 256
 
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f]+"
 )
@@ -46,15 +46,15 @@ def indexed_form(text: str) -> str:
     """What is given to the full-text index for this text."""
     if text.isascii():
         return text
-    return _UNSPACED.sub(_spread, unicodedata.normalize("NFKC", text))
+    return UNSPACED.sub(_spread, unicodedata.normalize("NFKC", text))
 
 
 def _spread(run: re.Match[str]) -> str:
     """A run without spaces as pairs; its last character alone too, so that a single one is found by prefix."""
-    return f" {' '.join(_pairs(run[0]))} {_units(run[0])[-1]} "
+    return f" {' '.join(pairs(run[0]))} {_units(run[0])[-1]} "
 
 
-def _pairs(run: str) -> list[str]:
+def pairs(run: str) -> list[str]:
     units = _units(run)
     return [first + second for first, second in zip(units, units[1:], strict=False)]
 
@@ -121,7 +121,7 @@ def _phrase(text: str) -> str:
     parts: list[str] = []
     for word in _words(text):
         for part in _split_scripts(word):
-            parts += (_pairs(part) or [part]) if _UNSPACED.fullmatch(part) else [part]
+            parts += (pairs(part) or [part]) if UNSPACED.fullmatch(part) else [part]
     return " ".join(parts)[:_LONGEST_TERM]
 
 
@@ -131,8 +131,8 @@ def _terms(word: str) -> list[str]:
     spaced: list[str] = []
     for plain in _words(word):
         for part in _split_scripts(plain):
-            if _UNSPACED.fullmatch(part):
-                terms += _pairs(part) or [part + "*"]
+            if UNSPACED.fullmatch(part):
+                terms += pairs(part) or [part + "*"]
             else:
                 spaced.append(part[:_LONGEST_TERM])
     if len(spaced) > 1 and sum(map(len, spaced)) <= _LONGEST_TERM:
@@ -150,7 +150,7 @@ def _split_scripts(word: str) -> list[str]:
     """A word cut where a script without spaces begins or ends."""
     parts: list[str] = []
     end = 0
-    for run in _UNSPACED.finditer(word):
+    for run in UNSPACED.finditer(word):
         parts += [word[end : run.start()], run[0]]
         end = run.end()
     return [part for part in [*parts, word[end:]] if part]

@@ -1,0 +1,84 @@
+"""Which words of a passage a query matched, and the part of it that shows them best."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import apsw
+
+from stackroom.storage import words
+
+_local = threading.local()
+
+
+def mark(text: str, query: str) -> list[tuple[int, int]]:
+    """`(start, end)` code points of every match, in order, not overlapping: the index's own folding and stems decide."""
+    parsed = words.parse_query(query)
+    connection = _tokenizing_connection()
+    stems: set[str] = set()
+    pairs: set[str] = set()
+    for term in parsed.terms:
+        for part in term.removesuffix("*").split():
+            if words.UNSPACED.fullmatch(part):
+                pairs.add(part)
+            else:
+                stems.update(words.stem(connection, part))
+    spans = [(match.start(), match.end()) for pair in pairs for match in re.finditer(re.escape(pair), text)]
+    if stems:
+        spans += [span for *span, token in _tokens(connection, text) if token in stems]  # type: ignore[misc]
+    return _joined(sorted(spans))
+
+
+def _tokens(connection: apsw.Connection, text: str) -> list[tuple[int, int, str]]:
+    """The index's tokens with positions in code points."""
+    found = words.tokens(connection, text)
+    if text.isascii():
+        return found
+    at = [0]
+    for character in text:
+        at.append(at[-1] + len(character.encode("utf-8", "replace")))
+    place = {offset: index for index, offset in enumerate(at)}
+    return [(place[start], place[end], token) for start, end, token in found if start in place and end in place]
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def snippet(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, int]:
+    """`(start, end)` of the window of about `width` characters that holds the most matches, cut between words."""
+    if len(text) <= width:
+        return 0, len(text)
+    best, most = 0, -1
+    for index, (start, _) in enumerate(spans):
+        inside = sum(end <= start + width for _, end in spans[index:])
+        if inside > most:
+            best, most = start, inside
+    start = max(0, min(best - width // 6, len(text) - width))
+    end = min(len(text), start + width)
+    if start:
+        start = _after_space(text, start, end)
+    if end < len(text):
+        space = text.rfind(" ", start + width // 2, end)
+        end = space if space > 0 else end
+    return start, end
+
+
+def _after_space(text: str, start: int, end: int) -> int:
+    space = text.find(" ", start, min(start + 40, end))
+    return space + 1 if space >= 0 else start
+
+
+def _tokenizing_connection() -> apsw.Connection:
+    """A database of this thread without a file: SQLite's tokenizers belong to a connection."""
+    connection: apsw.Connection | None = getattr(_local, "connection", None)
+    if connection is None:
+        connection = _local.connection = apsw.Connection(":memory:")
+    return connection

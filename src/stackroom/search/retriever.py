@@ -1,0 +1,188 @@
+"""A query in, hits out: runs the legs over one view, fuses them, and fetches what the reader sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stackroom.backend import Scope, Scored, View
+from stackroom.errors import UsageError
+from stackroom.protocols import Embedder
+from stackroom.search import fusion
+from stackroom.search.familiarity import familiarity
+from stackroom.types import Explanation, Hit, HitDocument, Leg, Mode, Passage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One search. `text` None means that only a vector was given; `vector` None that only words count."""
+
+    text: str | None
+    vector: NDArray[np.float32] | None
+    k: int
+    mode: Mode
+    scope: Scope
+    exact: bool = False
+    per_document: int | None = None
+    context: int = 0
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Keys best first with their scores, and why each is where it is."""
+
+    keys: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    explain: Callable[[int], Explanation]
+    complete: bool
+    """whether a deeper look could find more"""
+
+
+def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]:
+    """The best `k` hits. Raises UsageError, NotFoundError, DimensionMismatchError, DamagedError."""
+    if request.k <= 0:
+        return []
+    depth = max(_DEPTH, 2 * request.k)
+    while True:
+        ranking = _rank(view, request, embedder, depth)
+        chosen, passages = _choose(view, request, ranking)
+        if len(chosen) == request.k or ranking.complete or request.per_document is None:
+            break
+        # Passages of few documents fill the top: look deeper for others.
+        depth *= 4
+    found = view.document_of(list({passage.document_id for passage in passages}))
+    hits = []
+    for rank, (index, passage) in enumerate(zip(chosen, passages, strict=True), start=1):
+        document, source = found[passage.document_id]
+        key = int(ranking.keys[index])
+        before, after = view.neighbours(key, request.context) if request.context else ([], [])
+        hits.append(
+            Hit(
+                rank=rank,
+                score=float(ranking.scores[index]),
+                chunk_id=passage.chunk_id,
+                text=passage.text,
+                document=HitDocument(
+                    document.document_id,
+                    document.title or source.title or source.name,
+                    source.name,
+                    document.metadata,
+                ),
+                place=passage.place,
+                metadata=passage.metadata,
+                explain=ranking.explain(index) if request.explain else None,
+                before=tuple(before),
+                after=tuple(after),
+            )
+        )
+    return hits
+
+
+def _choose(view: View, request: Request, ranking: _Ranking) -> tuple[list[int], list[Passage]]:
+    """Positions in the ranking, and their passages: the first `k`, with at most `per_document` of one document."""
+    if request.per_document is None:
+        keys = ranking.keys[: request.k].tolist()
+        return list(range(len(keys))), view.passages(keys)
+    taken: Counter[str] = Counter()
+    chosen, passages = [], []
+    for index, key in enumerate(ranking.keys.tolist()):
+        (passage,) = view.passages([key])
+        if taken[passage.document_id] < request.per_document:
+            taken[passage.document_id] += 1
+            chosen.append(index)
+            passages.append(passage)
+            if len(chosen) == request.k:
+                break
+    return chosen, passages
+
+
+def _rank(view: View, request: Request, embedder: Embedder | None, depth: int) -> _Ranking:
+    if request.mode == "text":
+        return _text_only(view, request, depth)
+    if request.vector is None:
+        raise UsageError("This search needs a vector, and there is no model to make one.", hint="Use mode='text'.")
+    vector = view.nearest(request.vector, depth, request.scope, exact=request.exact)
+    if request.mode == "vector" or request.text is None:
+        return _Ranking(
+            vector.keys, vector.scores, _explain_leg("vector", vector), complete=len(vector.keys) < depth
+        )
+    return _hybrid(view, request, request.vector, vector, request.text, embedder, depth)
+
+
+def _text_only(view: View, request: Request, depth: int) -> _Ranking:
+    if request.text is None:
+        raise UsageError("A text search needs words.", hint="Give the query as text.")
+    text, _ = view.matching(request.text, depth, request.scope)
+    return _Ranking(text.keys, text.scores, _explain_leg("text", text), complete=len(text.keys) < depth)
+
+
+def _hybrid(
+    view: View,
+    request: Request,
+    query: NDArray[np.float32],
+    vector: Scored,
+    words: str,
+    embedder: Embedder | None,
+    depth: int,
+) -> _Ranking:
+    text, statistics = view.matching(words, depth, request.scope)
+    keys = fusion.candidates(vector, text)
+    fused = fusion.fuse(
+        keys,
+        view.scores(query, keys.tolist()),
+        text,
+        statistics,
+        background=view.background(query),
+        familiarity=_familiarity(view, vector, words, embedder),
+        text_is_full=len(text.keys) == depth,
+    )
+    ranks = {name: _ranks(leg) for name, leg in (("vector", vector), ("text", text))}
+
+    def explain(index: int) -> Explanation:
+        key = int(fused.keys[index])
+        return Explanation(
+            vector=_leg(ranks["vector"].get(key), float(fused.vector_share[index])),
+            text=_leg(ranks["text"].get(key), float(fused.text_share[index])),
+            weights={"vector": fused.weight, "text": 1.0},
+            matched=statistics.terms,
+        )
+
+    return _Ranking(fused.keys, fused.scores, explain, complete=len(vector.keys) < depth and len(text.keys) < depth)
+
+
+def _familiarity(view: View, vector: Scored, words: str, embedder: Embedder | None) -> float:
+    """How far the model's opinion counts: it must know the query's language, and that of what it found."""
+    tokenizer = None if embedder is None else embedder.tokenizer
+    if tokenizer is None:
+        return 1.0
+    texts = [passage.text for passage in view.passages(vector.keys[:3].tolist())]
+    return min(familiarity(tokenizer, [words]), familiarity(tokenizer, texts))
+
+
+def _ranks(leg: Scored) -> dict[int, tuple[int, float]]:
+    return {
+        key: (rank, score)
+        for rank, (key, score) in enumerate(zip(leg.keys.tolist(), leg.scores.tolist(), strict=True), start=1)
+    }
+
+
+def _leg(found: tuple[int, float] | None, share: float) -> Leg | None:
+    return None if found is None else Leg(found[0], found[1], share)
+
+
+def _explain_leg(name: str, leg: Scored) -> Callable[[int], Explanation]:
+    def explain(index: int) -> Explanation:
+        found = Leg(index + 1, float(leg.scores[index]))
+        return Explanation(vector=found) if name == "vector" else Explanation(text=found)
+
+    return explain
