@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
                 text=passage.text,
                 document=HitDocument(
                     document.document_id,
-                    document.title or source.title or source.name,
+                    document.title or source.title or os.path.basename(source.name) or source.name,
                     source.name,
                     document.metadata,
                 ),

@@ -16,7 +16,8 @@ import apsw
 import numpy as np
 
 from stackroom.backend import DocumentRecord, SourceRecord
-from stackroom.errors import DimensionMismatchError, EmbedderMismatchError, NotFoundError, UsageError
+from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
+from stackroom.identity import require_same
 from stackroom.storage import codec, extents, fulltext, ids, metadata, records, runs, schema, spaces, vectors
 from stackroom.storage.codec import Codec
 from stackroom.storage.extents import Extent
@@ -318,13 +319,11 @@ class LocalCommit:
     def use_embedder(self, identity: EmbedderIdentity) -> None:
         if self._space is None:
             self._declared = identity
-        elif not self._space.identity.name:
+            return
+        require_same(self._space.identity, identity)
+        if not self._space.identity.name and identity.name:
             # Vectors came before their model was known; from now on it is.
-            if identity.dim != self._space.dim:
-                raise mismatch(self._space.identity, identity)
             spaces.set_identity(self._connection, self._space, identity)
-        elif not interchangeable(self._space.identity, identity):
-            raise mismatch(self._space.identity, identity)
 
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
@@ -338,23 +337,6 @@ class LocalCommit:
     def release(self) -> None:
         if self._appender is not None:
             self._appender.close()
-
-
-def interchangeable(stored: EmbedderIdentity, given: EmbedderIdentity) -> bool:
-    """Whether two embedders make the same vectors. Where the weights are pinned, what they are called is no matter."""
-    if stored.revision:
-        given = replace(given, name=stored.name, max_tokens=stored.max_tokens)
-    return stored == given
-
-
-def mismatch(stored: EmbedderIdentity, given: EmbedderIdentity) -> EmbedderMismatchError:
-    return EmbedderMismatchError(
-        f"The library was made with the model {stored.name or 'of its vectors'!r} ({stored.dim} dimensions), "
-        f"not with {given.name!r} ({given.dim} dimensions).",
-        hint=f"Leave the model out to use the library's own, or change it: stackroom rebuild --embedder {given.name}",
-        expected=stored,
-        actual=given,
-    )
 
 
 def row_checksums(first_key: int, rows: NDArray[np.float32]) -> bytes:

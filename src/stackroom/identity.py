@@ -1,0 +1,28 @@
+"""When two embedders may stand for each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stackroom.errors import EmbedderMismatchError
+from stackroom.types import EmbedderIdentity
+
+
+def interchangeable(stored: EmbedderIdentity, given: EmbedderIdentity) -> bool:
+    """Whether they make the same vectors. Where the weights are pinned, what they are called is no matter."""
+    if stored.revision:
+        given = replace(given, name=stored.name, max_tokens=stored.max_tokens)
+    return stored == given
+
+
+def require_same(stored: EmbedderIdentity, given: EmbedderIdentity) -> None:
+    """Raises EmbedderMismatchError, which names the ways out. An unnamed model is judged by its dimension alone."""
+    if interchangeable(stored, given) if stored.name else stored.dim == given.dim:
+        return
+    raise EmbedderMismatchError(
+        f"The library was made with the model {stored.name or '(unnamed)'!r} ({stored.dim} dimensions), "
+        f"not with {given.name!r} ({given.dim} dimensions).",
+        hint=f"Leave the model out to use the library's own, or change it: stackroom rebuild --embedder {given.name}",
+        expected=stored,
+        actual=given,
+    )

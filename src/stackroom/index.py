@@ -1,0 +1,370 @@
+"""The noun a user types: an Index over a library. A facade; what it does is done below."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from stackroom.backend import Backend, Scope, SourceRecord, View
+from stackroom.errors import NotFoundError, UsageError
+from stackroom.filters import Filter, as_filter
+from stackroom.identity import require_same
+from stackroom.progress import CancelToken, Progress, silent
+from stackroom.protocols import Embedder
+from stackroom.types import (
+    Compaction,
+    Document,
+    EmbedderIdentity,
+    Hit,
+    Mode,
+    Passage,
+    Report,
+    Source,
+    Stats,
+    Verification,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Where = Filter | Mapping[str, Any] | str | Sequence[Any]
+
+
+def open(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    mode: Literal["r", "a", "x"] = "a",
+    embedder: str | Embedder | None = None,
+) -> Index:
+    """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
+
+    `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
+    the Embedder protocol, or None for the library's own model (a new library's is the shipped one).
+
+    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, StorageError.
+    """
+    from stackroom.storage.store import LocalStore
+
+    if mode not in ("r", "a", "x"):
+        raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
+    folder = default_library() if path is None else Path(path).expanduser().absolute()
+    index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
+    try:
+        index.check_embedder()
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def default_library() -> Path:
+    """`STACKROOM_LIBRARY`, or `stackroom` in the folder where this platform keeps a user's data."""
+    import sys
+
+    named = os.environ.get("STACKROOM_LIBRARY")
+    if named:
+        return Path(named).expanduser().absolute()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "stackroom"
+
+
+class Index:
+    """A library to add to and to search; made by `stackroom.open`. A context manager, and usable from several threads."""
+
+    def __init__(self, backend: Backend, *, embedder: str | Embedder | None = None, folder: Path | None = None) -> None:
+        self._backend = backend
+        self._given = embedder
+        self._folder = folder
+        self._embedder: Embedder | None = None
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release files and locks. Closing twice is no error."""
+        self._backend.close()
+
+    def add(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        ignore: Sequence[str] = (),
+        prune: bool = False,
+        retry: bool = False,
+        confirm: Callable[[int, int], bool] | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Report:
+        """Index files, folders and globs: what is new or changed. Never removes, unless `prune` is set.
+
+        `retry` reads again what failed before. `prune` removes the sources under the given folders that are gone from disk;
+        above a fifth of them `confirm(gone, total)` is asked. A file that can't be read is in the report, not an error.
+
+        Raises NotFoundError, BusyError, EmbedderMismatchError, UsageError, StorageError.
+        """
+        from stackroom.ingest.pipeline import add_paths
+
+        wanted = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        return add_paths(
+            self._backend,
+            self._model,
+            wanted,
+            ignore=ignore,
+            exclude=() if self._folder is None else (self._folder,),
+            prune=prune,
+            retry=retry,
+            confirm=confirm,
+            progress=progress or silent,
+            cancel=cancel or CancelToken(),
+        )
+
+    def add_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Report:
+        """Insert or replace documents by `document_id`; what has no embedding is embedded, text without chunks is split.
+
+        Raises DimensionMismatchError, EmbedderMismatchError, UsageError, BusyError, StorageError.
+        """
+        from stackroom.ingest.documents import add_documents
+
+        return add_documents(
+            self._backend, self._model, documents, progress=progress or silent, cancel=cancel or CancelToken()
+        )
+
+    def search(
+        self,
+        query: str | NDArray[np.float32],
+        *,
+        k: int = 10,
+        mode: Mode | None = None,
+        where: Where | None = None,
+        sources: Sequence[str] | None = None,
+        active: bool = False,
+        exact: bool = False,
+        per_document: int | None = None,
+        context: int = 0,
+        explain: bool = False,
+    ) -> list[Hit]:
+        """The `k` best hits, best first; ties go to the older chunk.
+
+        `query` is text, or float32 of shape `(dim,)`, which means a vector search. `mode` is "hybrid" (the default), "vector" or "text";
+        without a model at hand hybrid searches words alone. `where` is a filter, its dict or its expression; `sources` are names, titles
+        or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks.
+
+        Raises UsageError, InvalidFilterError, NotFoundError, DimensionMismatchError, EmbedderMismatchError, DamagedError.
+        """
+        from stackroom.search.retriever import Request, search
+
+        scope = Scope(
+            where=None if where is None else as_filter(where),
+            sources=None if sources is None else tuple(sources),
+            active=active,
+        )
+        _check_numbers(k=k, context=context, per_document=1 if per_document is None else per_document - 1)
+        with self._backend.view() as view:
+            text, vector, chosen, embedder = self._understood(view, query, mode)
+            request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain)
+            return search(view, request, embedder)
+
+    def _understood(
+        self, view: View, query: object, mode: Mode | None
+    ) -> tuple[str | None, NDArray[np.float32] | None, Mode, Embedder | None]:
+        """The query as words and as a vector, and the mode that it can be searched in."""
+        if mode is not None and mode not in get_args(Mode):
+            raise UsageError(f"There is no mode {mode!r}.", hint="Use 'hybrid', 'vector' or 'text'.")
+        if isinstance(query, str):
+            if mode == "text":
+                return query, None, "text", None
+            identity = view.identity
+            if identity is None or (not identity.name and self._given is None):
+                # Nothing was embedded, or by a model that nobody named: words are what there is.
+                if mode == "vector" and identity is not None:
+                    raise UsageError(
+                        "The library does not say which model made its vectors.",
+                        hint="Open it with embedder=..., or give the query as a vector.",
+                    )
+                return query, None, "text", None
+            embedder = self._model(identity)
+            return query, embedder.embed_query(query), mode or "hybrid", embedder
+        if mode not in (None, "vector"):
+            raise UsageError(f"A query that is a vector can't be searched in the mode {mode!r}.")
+        return None, _as_vector(query), "vector", None
+
+    def sources(self) -> list[Source]:
+        """Every source, by path."""
+        with self._backend.view() as view:
+            return view.listing()
+
+    def find(self, wanted: str) -> list[Source]:
+        """The sources of this id, path, title or glob. Raises NotFoundError."""
+        with self._backend.view() as view:
+            return view.listing(self._records(view, [wanted]))
+
+    def get(self, source: str) -> list[Passage]:
+        """The passages of one source, in reading order. Raises NotFoundError, DamagedError; UsageError where several match."""
+        with self._backend.view() as view:
+            records = self._records(view, [source])
+            if len(records) > 1:
+                names = ", ".join(record.name for record in records[:3])
+                raise UsageError(f"{source!r} means {len(records)} sources: {names} ...", hint="Name one of them.")
+            return [
+                Passage(item.chunk.chunk_id or "", document.document_id, item.chunk.text, item.chunk.place, item.chunk.metadata)
+                for document in view.documents(records[0].key)
+                for item in view.chunks(document.key)
+            ]
+
+    def vectors(self, chunk_ids: Sequence[str]) -> NDArray[np.float32]:
+        """The stored vectors, a copy: float32 of shape `(n, dim)`, bit for bit what was added. Raises NotFoundError."""
+        with self._backend.view() as view:
+            keys = view.chunk_keys(chunk_ids)
+            missing = [chunk_id for chunk_id, key in zip(chunk_ids, keys, strict=True) if key is None]
+            if missing:
+                raise NotFoundError(f"There is no chunk {missing[0]!r}.", actual=missing[0])
+            return view.vectors([key for key in keys if key is not None])
+
+    def set_active(self, sources: Sequence[str] | None, active: bool) -> int:
+        """Put sources into the active set or take them out; None means all. Returns how many. Raises NotFoundError."""
+        with self._backend.view() as view:
+            keys = None if sources is None else [record.key for record in self._records(view, sources)]
+            count = len(keys) if keys is not None else view.stats().sources
+        with self._backend.commit() as commit:
+            commit.set_active(keys, active)
+        return count
+
+    def remove(
+        self,
+        sources: Sequence[str],
+        *,
+        purge: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Report:
+        """Remove sources with all their passages; with `purge`, until nothing of them is in any file. Raises NotFoundError."""
+        with self._backend.view() as view:
+            records = self._records(view, sources)
+            chunks = sum(source.chunks for source in view.listing(records))
+        with self._backend.commit() as commit:
+            for record in records:
+                commit.remove_source(record.key)
+        if purge:
+            self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
+        return Report(removed=len(records), chunks=chunks)
+
+    def rebuild(
+        self,
+        sources: Sequence[str] | None = None,
+        *,
+        embedder: str | Embedder | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Report:
+        """Read and embed sources again (None: all files); or, with `embedder`, embed every passage with another model.
+
+        The old index serves until the switch. A cancelled change of model is continued by the next one.
+        Raises NotFoundError, BusyError, UsageError.
+        """
+        from stackroom.ingest.pipeline import rebuild_sources
+
+        progress, cancel = progress or silent, cancel or CancelToken()
+        if embedder is not None:
+            if sources is not None:
+                raise UsageError("A library has one model: it is changed for all sources.", hint="Leave the sources out.")
+            return self._change_model(embedder, progress, cancel)
+        with self._backend.view() as view:
+            records = list(view.each_source()) if sources is None else self._records(view, sources)
+        files = [record for record in records if record.is_file]
+        return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
+
+    def _change_model(self, embedder: str | Embedder, progress: Progress, cancel: CancelToken) -> Report:
+        from stackroom.ingest.embedders import resolve
+
+        model = resolve(embedder)
+        with self._backend.lease("rebuild --embedder"):
+            embedded = self._backend.reembed(model.identity, model.embed_passages, progress=progress, cancel=cancel)
+        if not cancel.cancelled:
+            self._given, self._embedder = embedder, model
+        return Report(chunks=embedded, embedded=embedded, cancelled=cancel.cancelled)
+
+    def stats(self) -> Stats:
+        """The library in numbers."""
+        with self._backend.view() as view:
+            return view.stats()
+
+    def verify(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Verification:
+        """Check every stored byte that means something; the result names what is damaged."""
+        return self._backend.verify(progress=progress or silent, cancel=cancel or CancelToken())
+
+    def compact(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Compaction:
+        """Give the disk back what deletes and updates left behind. Searches go on meanwhile. Raises BusyError."""
+        return self._backend.compact(progress=progress or silent, cancel=cancel or CancelToken())
+
+    def check_embedder(self) -> None:
+        """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""
+        if self._given is None:
+            return
+        with self._backend.view() as view:
+            identity = view.identity
+        if identity is not None and identity.name:
+            self._model(identity)
+
+    def _model(self, identity: EmbedderIdentity | None = None) -> Embedder:
+        """The embedder in use: the given one, else the library's own, else the shipped one."""
+        if self._embedder is None:
+            from stackroom.ingest.embedders import DEFAULT, resolve
+
+            if identity is None:
+                with self._backend.view() as view:
+                    identity = view.identity
+            stored = identity.name if identity is not None and identity.name else DEFAULT
+            found = resolve(self._given if self._given is not None else stored)
+            if identity is not None:
+                require_same(identity, found.identity)
+            self._embedder = found
+        return self._embedder
+
+    def _records(self, view: View, wanted: Sequence[str]) -> list[SourceRecord]:
+        if isinstance(wanted, str):
+            wanted = [wanted]
+        found: dict[int, SourceRecord] = {}
+        for name in wanted:
+            records = view.find_sources(name)
+            if not records:
+                raise NotFoundError(f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name)
+            found.update((record.key, record) for record in records)
+        return list(found.values())
+
+
+def _check_numbers(**values: int) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int) or value < 0:
+            raise UsageError(f"{name} must not be {value!r}.", hint="Give a whole number.")
+
+
+def _as_vector(query: object) -> NDArray[np.float32]:
+    import numpy as np
+
+    try:
+        vector = np.ascontiguousarray(query, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{type(query).__name__} is no query.", hint="Give text, or float32 of shape (dim,).") from error
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise UsageError("A query vector is one row of finite numbers.", hint="Give float32 of shape (dim,).")
+    return vector

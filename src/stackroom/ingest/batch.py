@@ -1,0 +1,149 @@
+"""What waits to be embedded and committed: several small documents together, a large one in parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
+from stackroom.ingest.embedders import checked
+from stackroom.ingest.matching import OldChunks
+from stackroom.ingest.tally import Tally
+from stackroom.progress import CancelToken
+from stackroom.protocols import Embedder
+from stackroom.types import Chunk, Place
+
+_SLICE = 32
+"""Chunks embedded between two looks at the cancel token: a quarter of a second's work for the shipped model."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """One document's part of a batch: new chunks with their positions, kept ones that move, and keys that vanish."""
+
+    source: SourceRecord
+    document: DocumentRecord
+    kind: str = "added"
+    new: list[tuple[int, Chunk]] = field(default_factory=list)
+    moves: list[tuple[int, int, Place]] = field(default_factory=list)
+    vanished: list[int] = field(default_factory=list)
+    kept: int = 0
+    last: bool = True
+    """whether the document is whole with this part"""
+    fresh: bool = False
+    """whether whatever the document held before is to be replaced"""
+
+
+class Batch:
+    """Collects documents until they are worth a commit; embedding and committing happen in `flush`."""
+
+    def __init__(
+        self, backend: Backend, embedder: Callable[[], Embedder], tally: Tally, cancel: CancelToken, *, size: int = 128
+    ) -> None:
+        self._backend = backend
+        self._embedder = embedder
+        self._tally = tally
+        self._cancel = cancel
+        self._size = size
+        self._pending: list[Pending] = []
+        self._others: list[tuple[Callable[[Commit], None], Callable[[], None]]] = []
+        self._since = time.monotonic()
+
+    def add(self, pending: Pending) -> None:
+        """A document, or a part of one. May flush."""
+        self._pending.append(pending)
+        if sum(len(item.new) + len(item.moves) for item in self._pending) >= self._size or len(self._pending) >= 64:
+            self.flush()
+
+    def also(self, change: Callable[[Commit], None], done: Callable[[], None]) -> None:
+        """A change without chunks, for the next commit; `done` is called when it is durable."""
+        self._others.append((change, done))
+        if len(self._others) >= 256 or time.monotonic() - self._since > 2.0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Embed what needs it and commit everything; what a cancelled run could not embed is left out."""
+        pending, others = self._pending, self._others
+        self._pending, self._others, self._since = [], [], time.monotonic()
+        vectors = self._embed([chunk for item in pending for _, chunk in item.new])
+        if vectors is None:
+            pending = []
+        if not pending and not others:
+            return
+        with self._backend.commit() as commit:
+            if vectors:
+                commit.use_embedder(self._embedder().identity)
+            remaining = iter(vectors or [])
+            for item in pending:
+                _write(commit, replace(item, new=[(at, next(remaining)) for at, _ in item.new]))
+            for change, _ in others:
+                change(commit)
+        for item in pending:
+            self._count(item)
+        for _, done in others:
+            done()
+
+    def _embed(self, chunks: Sequence[Chunk]) -> list[Chunk] | None:
+        """The chunks with their vectors; those that came with one keep it. None when cancelled."""
+        wanted = [index for index, chunk in enumerate(chunks) if chunk.embedding is None]
+        found = list(chunks)
+        for first in range(0, len(wanted), _SLICE):
+            if self._cancel.cancelled:
+                return None
+            part = wanted[first : first + _SLICE]
+            embedder = self._embedder()
+            rows = checked(
+                embedder.embed_passages([chunks[index].text for index in part]), n=len(part), dim=embedder.identity.dim
+            )
+            for index, row in zip(part, rows, strict=True):
+                found[index] = replace(chunks[index], embedding=row)
+            self._tally.embedded(len(part))
+        return found
+
+    def _count(self, item: Pending) -> None:
+        self._tally.stored(len(item.new), item.kept)
+        if item.last:
+            self._tally.finished(item.kind, pages_without_text=item.source.pages_without_text or 0)
+
+
+def _write(commit: Commit, item: Pending) -> None:
+    source = item.source
+    if item.last:
+        source = replace(source, state="indexed", indexed_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    else:
+        source = replace(source, state="partial")
+    source_key = commit.put_source(source)
+    document_key = commit.put_document(replace(item.document, source_key=source_key))
+    commit.remove_chunks(item.vanished)
+    commit.move_chunks(item.moves)
+    run: list[Chunk] = []
+    start = 0
+    for position, chunk in item.new:
+        if run and position != start + len(run):
+            commit.add_chunks(document_key, run, position=start)
+            run = []
+        if not run:
+            start = position
+        run.append(chunk)
+    if run:
+        commit.add_chunks(document_key, run, position=start)
+
+
+def fill(pending: Pending, chunk: Chunk, position: int, old: OldChunks) -> None:
+    """Put a chunk where it belongs: kept as it is, moved, or new."""
+    found = old.take(chunk, position)
+    if found is None:
+        pending.new.append((position, chunk))
+        return
+    pending.kept += 1
+    if found[1] is not None:
+        pending.moves.append(found[1])
+
+
+def document_for(existing: Sequence[DocumentRecord], **fields: Any) -> DocumentRecord:
+    """The record of a source's one document: its id stays, what it says is new."""
+    document_id = existing[0].document_id if existing else ""
+    return DocumentRecord(document_id=document_id, source_key=0, **fields)

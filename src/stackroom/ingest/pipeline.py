@@ -1,0 +1,313 @@
+"""Files in, committed passages out: discover, reconcile, parse, split, embed, commit, in bounded batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
+from stackroom.errors import ReadError, UsageError
+from stackroom.ingest import prune as pruning
+from stackroom.ingest.batch import Batch, Pending, document_for, fill
+from stackroom.ingest.discovery import Discovery, Found
+from stackroom.ingest.matching import OldChunks
+from stackroom.ingest.readers import READERS, recipe_of
+from stackroom.ingest.reconcile import Decision, Reconciler
+from stackroom.ingest.splitter import splitter_for
+from stackroom.ingest.tally import Tally
+from stackroom.ingest.workers import Cancelled, Job, ParsedDocument, ParserPool
+from stackroom.progress import CancelToken, Progress
+from stackroom.protocols import Embedder
+from stackroom.types import Failure, Report
+
+PART = 512
+"""Chunks of one document in one commit: a longer document is committed in parts, so that memory does not follow it."""
+
+Confirm = Callable[[int, int], bool]
+"""(sources to remove, sources there are) -> go on?"""
+
+
+def add_paths(
+    backend: Backend,
+    embedder: Callable[[], Embedder],
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    ignore: Sequence[str] = (),
+    exclude: Collection[Path] = (),
+    prune: bool = False,
+    retry: bool = False,
+    force: bool = False,
+    confirm: Confirm | None = None,
+    progress: Progress,
+    cancel: CancelToken,
+) -> Report:
+    """Index what is new or changed under these paths. `embedder` is called when it is first needed.
+
+    Raises NotFoundError for a path that is not there, BusyError when another ingest runs, EmbedderMismatchError.
+    """
+    tally = Tally(progress)
+    with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
+        count = 0
+        for count, _ in enumerate(Discovery(paths, ignore, exclude), start=1):
+            if count % 1000 == 0:
+                tally.scanned(count)
+            if cancel.cancelled:
+                return tally.report(cancelled=True)
+        tally.total = count
+        discovery = Discovery(paths, ignore, exclude)
+        _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force).over(discovery)
+        for failure in discovery.unreadable:
+            tally.failed(failure)
+        if prune and not cancel.cancelled:
+            removed = pruning.prune(backend, discovery, confirm)
+            for _ in range(removed):
+                tally.finished("removed")
+    tally.tell(last=True)
+    return tally.report(cancelled=cancel.cancelled)
+
+
+def rebuild_sources(
+    backend: Backend,
+    embedder: Callable[[], Embedder],
+    records: Sequence[SourceRecord],
+    *,
+    progress: Progress,
+    cancel: CancelToken,
+) -> Report:
+    """Read and embed these files again; each serves as it was until its own commit."""
+    tally = Tally(progress, "rebuild")
+    tally.total = len(records)
+    with backend.lease("rebuild"):
+        run = _Run(backend, cache(embedder), tally, cancel, retry=True, force=True)
+        found: list[Found] = []
+        for record in records:
+            try:
+                status = os.stat(record.name)
+            except OSError as error:
+                tally.failed(Failure(record.name, f"It can't be read: {error.strerror}. Its passages stay.", "OSError"))
+                continue
+            found.append(Found(Path(record.name), status.st_size, status.st_mtime_ns))
+        run.over(found)
+    tally.tell(last=True)
+    return tally.report(cancelled=cancel.cancelled)
+
+
+class _Run:
+    """One run over a stream of files."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        embedder: Callable[[], Embedder],
+        tally: Tally,
+        cancel: CancelToken,
+        *,
+        retry: bool,
+        force: bool,
+    ) -> None:
+        self._backend = backend
+        self._tally = tally
+        self._cancel = cancel
+        self._force = force
+        self._splitter = splitter_for(embedder())
+        self._everything = f"{recipe_of()} {self._splitter.recipe}"
+        readers = frozenset(f"{reader.name}:{reader.version}" for reader in READERS)
+        self._reconciler = Reconciler(backend, self._everything, readers, retry, force, cancel)
+        self._batch = Batch(backend, embedder, tally, cancel)
+        # A second file of the same content waits until the first is committed, then copies from it.
+        self._in_hand: set[bytes] = set()
+        self._deferred: list[Found] = []
+
+    def over(self, found: Iterable[Found]) -> None:
+        with ParserPool(self._splitter) as pool:
+            for document in pool.stream(self._jobs(found), self._cancel):
+                self._index(document)
+        if not self._cancel.cancelled:
+            self._batch.flush()
+            for decision in self._reconciler.decide(self._deferred):
+                # Its twin failed, or it changed meanwhile: the next run reads it.
+                if self._settle(decision):
+                    self._tally.finished("unchanged")
+            self._batch.flush()
+
+    def _jobs(self, found: Iterable[Found]) -> Iterator[Job]:
+        """Settle what needs no parser at once; what does goes on to it."""
+        for decision in self._reconciler.decide(found):
+            content = decision.content_hash
+            if decision.action == "parse" and content in self._in_hand and not self._force:
+                self._deferred.append(decision.found)
+            elif self._settle(decision):
+                if content is not None:
+                    self._in_hand.add(content)
+                yield Job(decision.found.path, decision)
+
+    def _settle(self, decision: Decision) -> bool:
+        """Do what can be done without parsing; whether it must be parsed."""
+        found, record, other = decision.found, decision.record, decision.other
+        tally = self._tally
+        if decision.action == "parse":
+            return True
+        if decision.action == "unchanged":
+            tally.finished("unchanged")
+        elif decision.action in ("failed", "vanished"):
+            self._fail(decision, decision.reason, "ReadError" if other is None else other.error_kind or "ReadError")
+        elif decision.action == "touched" and record is not None:
+            self._put(replace(record, size=found.size, mtime_ns=found.mtime_ns), "unchanged")
+        elif decision.action == "moved" and other is not None:
+            self._move(found, other)
+        elif other is not None:
+            self._copy(decision, other)
+        return False
+
+    def _put(self, record: SourceRecord, kind: str) -> None:
+        def change(commit: Commit) -> None:
+            commit.put_source(record)
+
+        self._batch.also(change, lambda: self._tally.finished(kind))
+
+    def _move(self, found: Found, other: SourceRecord) -> None:
+        """The same file under a new name: ids, passages and the active switch stay. Done at once: it changes what is there."""
+        renamed = replace(other, name=str(found.path), size=found.size, mtime_ns=found.mtime_ns)
+        with self._backend.view() as view:
+            documents = view.documents(other.key)
+        with self._backend.commit() as commit:
+            commit.put_source(renamed)
+            for document in documents:
+                commit.put_document(replace(document, metadata={**document.metadata, **_file_facts(found)}))
+        self._tally.finished("moved")
+
+    def _fail(self, decision: Decision, reason: str, kind: str) -> None:
+        """Record why; what an earlier reading found goes on serving."""
+        found, record = decision.found, decision.record
+        base = record or SourceRecord(name=str(found.path), is_file=True, state="failed")
+        failed = replace(
+            base,
+            size=found.size,
+            mtime_ns=found.mtime_ns,
+            content_hash=decision.content_hash,
+            recipe=self._everything,
+            error=reason,
+            error_kind=kind,
+        )
+        failure = Failure(str(found.path), reason, kind)
+
+        def change(commit: Commit) -> None:
+            commit.put_source(failed)
+
+        self._batch.also(change, lambda: self._tally.failed(failure))
+
+    def _copy(self, decision: Decision, other: SourceRecord) -> None:
+        """A duplicate: the other's passages and vectors under ids of its own; nothing is embedded."""
+        found = decision.found
+        with self._backend.view() as view:
+            documents = view.documents(other.key)
+            chunks = [item.chunk for document in documents for item in view.chunks(document.key, vectors=True)]
+            mine = view.documents(decision.record.key) if decision.record else []
+            vanished = [item.key for document in mine for item in view.chunks(document.key)]
+        source = replace(
+            other,
+            key=decision.record.key if decision.record else 0,
+            source_id="",
+            name=str(found.path),
+            size=found.size,
+            mtime_ns=found.mtime_ns,
+        )
+        metadata = {**(documents[0].metadata if documents else {}), **_file_facts(found)}
+        self._batch.add(
+            Pending(
+                source,
+                document_for(mine, title=documents[0].title if documents else "", metadata=metadata),
+                kind="updated" if decision.record else "added",
+                new=[(at, replace(chunk, chunk_id=None)) for at, chunk in enumerate(chunks)],
+                vanished=vanished,
+            )
+        )
+
+    def _index(self, document: ParsedDocument) -> None:
+        decision = document.job.tag
+        if not isinstance(decision, Decision):
+            raise UsageError("A job without its decision.")
+        self._tally.current = str(decision.found.path)
+        self._tally.tell()
+        try:
+            self._take(document, decision)
+        except Cancelled:
+            return
+        except ReadError as error:
+            self._fail(decision, error.message, type(error).__name__)
+
+    def _take(self, document: ParsedDocument, decision: Decision) -> None:
+        document.open()
+        record = decision.record
+        with self._backend.view() as view:
+            existing = view.documents(record.key) if record else []
+            stored = (item for kept in existing for item in view.chunks(kept.key))
+            old = OldChunks.of(stored)
+            before = [item.key for kept in existing for item in view.chunks(kept.key)] if self._force else []
+        if self._force:
+            old = OldChunks()
+        source = self._source(document, decision)
+        described = document_for(
+            existing, title=document.title or "", metadata={**document.metadata, **_file_facts(decision.found)}
+        )
+        known = record is not None and record.indexed_at is not None
+        kind = "updated" if known else "added"
+        pending = Pending(source, described, kind, last=False)
+        position = 0
+        for chunks in document.chunks():
+            for chunk in chunks:
+                fill(pending, chunk, position, old)
+                position += 1
+            if len(pending.new) + len(pending.moves) >= PART:
+                source, described = self._part(pending)
+                pending = Pending(source, described, kind, last=False)
+        pending.vanished = old.left() + before
+        pending.source = replace(
+            pending.source, pages=document.pages, pages_without_text=document.pages_without_text, error=None
+        )
+        pending.last = True
+        self._batch.add(pending)
+
+    def _part(self, pending: Pending) -> tuple[SourceRecord, DocumentRecord]:
+        """Commit a part of a long document; the records of what follows know its keys and ids."""
+        self._batch.add(pending)
+        self._batch.flush()
+        if self._cancel.cancelled:
+            raise Cancelled
+        with self._backend.view() as view:
+            source = view.source(pending.source.name)
+            documents = view.documents(source.key) if source else []
+        if source is None or not documents:
+            raise Cancelled
+        return replace(pending.source, key=source.key), replace(pending.document, document_id=documents[0].document_id)
+
+    def _source(self, document: ParsedDocument, decision: Decision) -> SourceRecord:
+        found, record = decision.found, decision.record
+        settled = _unchanged_since(found)
+        return SourceRecord(
+            name=str(found.path),
+            title=document.title or "",
+            type=document.type,
+            is_file=True,
+            # A file that changed while it was read is read again by the next run.
+            size=found.size if settled else None,
+            mtime_ns=found.mtime_ns if settled else None,
+            content_hash=decision.content_hash if settled else None,
+            recipe=f"{document.reader} {self._splitter.recipe}",
+            key=record.key if record else 0,
+        )
+
+
+def _file_facts(found: Found) -> dict[str, object]:
+    return {"file_name": found.path.name, "folder": str(found.path.parent)}
+
+
+def _unchanged_since(found: Found) -> bool:
+    try:
+        status = os.stat(found.path)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)

@@ -1,0 +1,94 @@
+"""Counts of a run as they become true, and the progress that is told from them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from stackroom.progress import Progress, ProgressEvent
+from stackroom.types import Failure, Report
+
+_EVERY_SECONDS = 0.1
+
+
+class Tally:
+    """What a run has done so far: only what is committed is counted, but for `embedded`."""
+
+    def __init__(self, progress: Progress, stage: str = "index") -> None:
+        self._progress = progress
+        self._stage = stage
+        self._begun = time.monotonic()
+        self._told = 0.0
+        self._sources: Counter[str] = Counter()
+        self._chunks = 0
+        self._embedded = 0
+        self._reused = 0
+        self._blank = 0
+        self._failures: list[Failure] = []
+        self.total: int | None = None
+        self.done = 0
+        self.current: str | None = None
+
+    def scanned(self, count: int) -> None:
+        self._progress(ProgressEvent("scan", done=count))
+
+    def embedded(self, count: int) -> None:
+        self._embedded += count
+        self.tell()
+
+    def stored(self, new: int, kept: int) -> None:
+        self._chunks += new + kept
+        self._reused += kept
+
+    def reused(self, count: int) -> None:
+        """Chunks whose vectors were copied from another source."""
+        self._chunks += count
+        self._reused += count
+
+    def finished(self, kind: str, *, pages_without_text: int = 0) -> None:
+        """A source is done; `kind` is a field of Report."""
+        self._sources[kind] += 1
+        self._blank += pages_without_text
+        self.done += 1
+        self.tell()
+
+    def failed(self, failure: Failure) -> None:
+        self._failures.append(failure)
+        self.finished("failed")
+
+    def tell(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if not last and now - self._told < _EVERY_SECONDS:
+            return
+        self._told = now
+        seconds = max(now - self._begun, 1e-6)
+        share = self.done / self.total if self.total else 0
+        self._progress(
+            ProgressEvent(
+                self._stage,
+                done=self.done,
+                total=self.total,
+                chunks=max(self._chunks, self._embedded),
+                failed=len(self._failures),
+                rate=self._embedded / seconds if self._embedded else None,
+                seconds_left=seconds / share * (1 - share) if share > 0.005 else None,
+                current=self.current,
+            )
+        )
+
+    def report(self, *, cancelled: bool) -> Report:
+        return Report(
+            added=self._sources["added"],
+            updated=self._sources["updated"],
+            unchanged=self._sources["unchanged"],
+            moved=self._sources["moved"],
+            removed=self._sources["removed"],
+            failed=len(self._failures),
+            chunks=self._chunks,
+            embedded=self._embedded,
+            reused=self._reused,
+            seconds=round(time.monotonic() - self._begun, 3),
+            cancelled=cancelled,
+            failures=tuple(self._failures),
+            pages_without_text=self._blank,
+        )
