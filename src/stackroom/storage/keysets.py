@@ -65,6 +65,15 @@ class KeySet:
         shifts = np.repeat(self.ranges[:, 0] - (np.cumsum(lengths) - lengths), lengths)
         return np.arange(int(lengths.sum()), dtype=np.int64) + shifts
 
+    def first(self, limit: int) -> list[int]:
+        """The smallest keys, at most `limit` of them."""
+        found: list[int] = []
+        for start, end in self.ranges[:limit].tolist():
+            found += range(start, min(end, start + limit - len(found)))
+            if len(found) >= limit:
+                break
+        return found
+
     def contains(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each key whether it is in the set: bool of shape (n,)."""
         if not len(self.ranges):

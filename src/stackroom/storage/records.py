@@ -17,11 +17,11 @@ from stackroom.storage import codec, schema
 from stackroom.storage.ids import pack_id, pack_text, unpack_id, unpack_text
 from stackroom.types import Metadata, Source
 
-_SOURCE = (
+SOURCE_COLUMNS = (
     "source_key, source_id, name, title, type, is_file, size, mtime_ns, content_hash, recipe, state, error, "
     "error_kind, pages, pages_without_text, indexed_at, checksum"
 )
-_DOCUMENT = "document_key, document_id, source_key, title, metadata, checksum"
+DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, checksum"
 
 
 def dump_metadata(metadata: Metadata) -> bytes | None:
@@ -114,13 +114,13 @@ def source_by_key(connection: apsw.Connection, key: int) -> SourceRecord | None:
 
 
 def _first(connection: apsw.Connection, where: str, values: tuple[Any, ...]) -> SourceRecord | None:
-    row = connection.execute(f"SELECT {_SOURCE} FROM sources WHERE {where}", values).fetchone()
+    row = connection.execute(f"SELECT {SOURCE_COLUMNS} FROM sources WHERE {where}", values).fetchone()
     return None if row is None else to_source(row)
 
 
 def sources_with_content(connection: apsw.Connection, content_hash: bytes) -> list[SourceRecord]:
     rows = connection.execute(
-        f"SELECT {_SOURCE} FROM sources WHERE content_hash = ? ORDER BY source_key", (content_hash,)
+        f"SELECT {SOURCE_COLUMNS} FROM sources WHERE content_hash = ? ORDER BY source_key", (content_hash,)
     )
     return [to_source(row) for row in rows]
 
@@ -128,12 +128,12 @@ def sources_with_content(connection: apsw.Connection, content_hash: bytes) -> li
 def each_source(connection: apsw.Connection, under: str | None = None) -> Iterator[SourceRecord]:
     """By name; `under` keeps one path and what lies below it."""
     if under is None:
-        rows = connection.execute(f"SELECT {_SOURCE} FROM sources ORDER BY name")
+        rows = connection.execute(f"SELECT {SOURCE_COLUMNS} FROM sources ORDER BY name")
     else:
         folder = under.rstrip(os.sep) + os.sep
         rows = connection.execute(
-            f"""SELECT {_SOURCE} FROM sources WHERE name = ?
-                UNION ALL SELECT {_SOURCE} FROM sources WHERE name >= ? AND name < ? ORDER BY name""",
+            f"""SELECT {SOURCE_COLUMNS} FROM sources WHERE name = ?
+                UNION ALL SELECT {SOURCE_COLUMNS} FROM sources WHERE name >= ? AND name < ? ORDER BY name""",
             (under, folder, folder[:-1] + chr(ord(os.sep) + 1)),
         )
     for row in rows:
@@ -199,20 +199,20 @@ def listing(connection: apsw.Connection, records: Iterable[SourceRecord] | None)
 
 def documents_of(connection: apsw.Connection, source_key: int) -> list[DocumentRecord]:
     rows = connection.execute(
-        f"SELECT {_DOCUMENT} FROM documents WHERE source_key = ? ORDER BY document_key", (source_key,)
+        f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE source_key = ? ORDER BY document_key", (source_key,)
     )
     return [to_document(row) for row in rows]
 
 
 def document_by_id(connection: apsw.Connection, document_id: str) -> DocumentRecord | None:
     row = connection.execute(
-        f"SELECT {_DOCUMENT} FROM documents WHERE document_id = ?", (pack_id(document_id),)
+        f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_id = ?", (pack_id(document_id),)
     ).fetchone()
     return None if row is None else to_document(row)
 
 
 def document_by_key(connection: apsw.Connection, key: int) -> DocumentRecord | None:
-    row = connection.execute(f"SELECT {_DOCUMENT} FROM documents WHERE document_key = ?", (key,)).fetchone()
+    row = connection.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_key = ?", (key,)).fetchone()
     return None if row is None else to_document(row)
 
 

@@ -58,8 +58,9 @@ class Snapshot:
         map_space: Callable[[spaces.Space], VectorMap],
     ) -> None:
         self._library = library
-        self._connection = connection
-        self._codec = blobs
+        self.connection = self._connection = connection
+        self.codec = self._codec = blobs
+        self.mapped = map_space
         self._cache = cache
         self.version: int = connection.execute("SELECT value FROM settings WHERE name = 'commits'").fetchone()[0]
         self._space = spaces.serving(connection)
@@ -283,6 +284,23 @@ class Snapshot:
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         return fulltext.matching(self._connection, query, k, self._selector.select(scope))
+
+    def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
+        """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""
+        having = KeySet.from_ranges(
+            np.array(
+                self._connection.execute(
+                    "SELECT first_key, first_key + n FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
+                ).fetchall(),
+                dtype=np.int64,
+            ).reshape(-1, 2)
+        )
+        found = []
+        for key in self._universe().difference(having).first(limit):
+            row = self._connection.execute(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                found.append((key, int(row[2]), self._decoded(row)[2]))
+        return found
 
     def stats(self) -> Stats:
         return summary.stats(self._connection, self._library, self._space)
