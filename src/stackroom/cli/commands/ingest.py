@@ -1,0 +1,104 @@
+"""What changes the library: add, remove, rebuild."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from stackroom.cli.meter import duration, meter
+from stackroom.cli.session import Session, cancellable, safe
+from stackroom.types import Report
+
+_SHOWN = 10
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _finish(session: Session, report: Report, again: str) -> int:
+    """Print the report; returns the exit code."""
+    if session.as_json:
+        session.print_json(report)
+    else:
+        _tell(session, report, again)
+    if report.cancelled:
+        return 130
+    return 1 if report.failed else 0
+
+
+def _tell(session: Session, report: Report, again: str) -> None:
+    done = [
+        f"{getattr(report, name):,} {name}"
+        for name in ("added", "updated", "moved", "unchanged", "removed", "failed")
+        if getattr(report, name)
+    ]
+    line = ", ".join(done) or "nothing to do"
+    session.say(f"{line[0].upper()}{line[1:]}. {count(report.chunks, 'passage')} in {duration(report.seconds)}.")
+    if report.reused:
+        session.say(f"{count(report.reused, 'passage')} kept their vectors.")
+    if report.pages_without_text:
+        session.say(f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans without recognised text).")
+    for failure in report.failures[:_SHOWN]:
+        session.say(f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason)}")
+    if len(report.failures) > _SHOWN:
+        session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: stackroom list --failed")
+    if report.cancelled:
+        session.say(f"Interrupted. What was committed stays. To go on: {again}")
+
+
+@click.command("add", help="Index files, folders or globs. Only what is new or changed is read; nothing is removed.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--prune", is_flag=True, help="Remove sources under these folders that are gone from disk.")
+@click.option("--retry", is_flag=True, help="Read again what failed before.")
+@click.option("--ignore", multiple=True, metavar="PATTERN", help="Skip files or folders like this (repeatable).")
+@click.option("--embedder", metavar="NAME", help="The model of a new library: minilm (shipped), or onnx:PATH.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def add_command(
+    session: Session, paths: tuple[str, ...], prune: bool, retry: bool, ignore: tuple[str, ...], embedder: str | None, yes: bool
+) -> int:
+    def confirm(gone: int, total: int) -> bool:
+        return yes or click.confirm(f"{gone} of {total} sources are gone from disk. Remove them?", err=True)
+
+    asks = confirm if yes or sys.stdin.isatty() else None
+    with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
+        report = index.add(
+            paths, prune=prune, retry=retry, ignore=ignore, confirm=asks, progress=progress, cancel=cancel
+        )
+    code = _finish(session, report, f"stackroom add {' '.join(paths)}")
+    if report.added and not report.cancelled:
+        session.say('Now search: stackroom search "your question"')
+    return code
+
+
+@click.command("remove", help="Take sources out of the library: by title, path, glob or id. The files themselves stay.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--purge", is_flag=True, help="Leave nothing of them in any file of the library (slow).")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask when several sources match.")
+@click.pass_obj
+def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes: bool) -> int:
+    with cancellable() as cancel, session.open() as index:
+        found = {source.id: source for wanted in sources for source in index.find(wanted)}
+        if len(found) > len(sources) and not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError(f"This means {len(found)} sources. Say so with --yes.")
+            click.confirm(f"Remove {len(found)} sources?", abort=True, err=True)
+        with meter(session, "Removing") as progress:
+            report = index.remove(list(found), purge=purge, progress=progress, cancel=cancel)
+    if session.as_json:
+        session.print_json(report)
+    session.say(f"Removed {count(report.removed, 'source')} with {count(report.chunks, 'passage')}.")
+    return 0
+
+
+@click.command("rebuild", help="Read sources again (all files by default), or embed everything with another model.")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.option("--embedder", metavar="NAME", help="Change the model: minilm (shipped), or onnx:PATH.")
+@click.pass_obj
+def rebuild_command(session: Session, sources: tuple[str, ...], embedder: str | None) -> int:
+    with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
+        report = index.rebuild(sources or None, embedder=embedder, progress=progress, cancel=cancel)
+    again = "stackroom rebuild" + (f" --embedder {embedder}" if embedder else "")
+    return _finish(session, report, again)

@@ -1,0 +1,154 @@
+"""What shows the library: list, show, active, status."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+
+import click
+
+from stackroom.cli.commands.search import place_json, where_text
+from stackroom.cli.session import Session, plain, safe
+from stackroom.types import Passage, Source, Stats
+
+
+@click.command("list", help="Show the sources: all, or those of a name, path or glob.")
+@click.argument("wanted", required=False, metavar="[SOURCE]")
+@click.option("--failed", is_flag=True, help="Only those that could not be read, with the reason.")
+@click.pass_obj
+def list_command(session: Session, wanted: str | None, failed: bool) -> int:
+    with session.open(mode="r") as index:
+        sources = index.find(wanted) if wanted else index.sources()
+    if failed:
+        sources = [source for source in sources if source.error]
+    if session.as_json:
+        session.print_json({"sources": sources})
+        return 0
+    if not sources:
+        session.say("Nothing failed." if failed else "The library is empty. Fill it with: stackroom add PATH")
+    width = shutil.get_terminal_size((100, 24)).columns
+    for source in sources:
+        _print_source(source, width, reason=failed)
+    return 0
+
+
+def _print_source(source: Source, width: int, *, reason: bool) -> None:
+    sign = "!" if source.error else "*" if source.active else " "
+    facts = f"{sign} {source.chunks:>6,}  {source.type or '?':<9}"
+    title = safe(source.title, keep_newlines=False)
+    path = safe(source.path, keep_newlines=False)
+    room = max(width - len(facts) - 4, 20)
+    title = title if len(title) <= room // 2 else title[: room // 2 - 1] + "…"
+    rest = room - len(title)
+    path = path if len(path) <= rest else "…" + path[-rest + 1 :]
+    click.echo(f"{facts} {click.style(title, bold=True)}  {click.style(path, dim=True)}")
+    if reason and source.error:
+        click.echo(f"          {safe(source.error)}")
+
+
+@click.command("show", help="Print the passages of one source with their places.")
+@click.argument("source", metavar="SOURCE")
+@click.pass_obj
+def show_command(session: Session, source: str) -> int:
+    with session.open(mode="r") as index:
+        (found,) = index.find(source) if len(index.find(source)) == 1 else (None,)
+        passages = index.get(source)
+    if session.as_json:
+        session.print_json({"source": found, "passages": [_passage_json(passage) for passage in passages]})
+        return 0
+    for number, passage in enumerate(passages, start=1):
+        where = safe(where_text(passage.place), keep_newlines=False)
+        click.echo(f"{click.style(f'[{number}]', bold=True)} {click.style(where, fg='cyan')}")
+        click.echo(safe(passage.text) + "\n")
+    if found is not None and found.error:
+        session.say(f"Its last reading failed: {safe(found.error)}")
+    return 0
+
+
+def _passage_json(passage: Passage) -> dict[str, object]:
+    return {
+        "chunk_id": passage.chunk_id,
+        "document_id": passage.document_id,
+        "text": passage.text,
+        "place": place_json(passage.place),
+        "metadata": plain(dict(passage.metadata)),
+    }
+
+
+@click.command("active", help="Switch sources on or off for 'search --active': on SOURCE..., off SOURCE..., all, none.")
+@click.argument("switch", type=click.Choice(["on", "off", "all", "none"]))
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.pass_obj
+def active_command(session: Session, switch: str, sources: tuple[str, ...]) -> int:
+    if (switch in ("on", "off")) != bool(sources):
+        raise click.UsageError("on and off need sources; all and none take none.")
+    with session.open() as index:
+        changed = index.set_active(sources or None, switch in ("on", "all"))
+        stats = index.stats()
+    if session.as_json:
+        session.print_json({"changed": changed, "active_sources": stats.active_sources, "sources": stats.sources})
+    session.say(f"{stats.active_sources:,} of {stats.sources:,} sources are active.")
+    return 0
+
+
+@click.command("status", help="The library in numbers: sources, passages, bytes, model, failures.")
+@click.pass_obj
+def status_command(session: Session) -> int:
+    with session.open(mode="r") as index:
+        stats = index.stats()
+    if session.as_json:
+        session.print_json(status_json(stats))
+        return 0
+    model = stats.embedder
+    rows = [
+        ("library", stats.library),
+        ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
+        ("passages", f"{stats.chunks:,} in {stats.documents:,} documents"),
+        ("model", f"{model.name or '(unnamed)'}, {model.dim} dimensions" if model else "none yet"),
+        ("on disk", ", ".join(f"{name} {size(count)}" for name, count in stats.bytes.items() if count)),
+        ("format", f"{stats.format_version}, SQLite {stats.sqlite}"),
+    ]
+    if stats.needs_embedding:
+        rows.append(("to embed", f"{stats.needs_embedding:,} passages have no vector"))
+    if stats.pages_without_text:
+        rows.append(("no text", f"{stats.pages_without_text:,} pages"))
+    if stats.missing:
+        rows.append(("missing", f"{stats.missing:,} files are gone from disk (stackroom add --prune FOLDER removes them)"))
+    for name, value in rows:
+        click.echo(f"{click.style(f'{name:>9}', dim=True)}  {safe(value)}")
+    if stats.failed_count:
+        kinds = Counter(failure.kind for failure in stats.failed).most_common(1)[0][0]
+        click.echo(f"{click.style('   failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: stackroom list --failed")
+    return 0
+
+
+def status_json(stats: Stats) -> dict[str, object]:
+    """The form that every face gives its status in."""
+    return {
+        "library": stats.library,
+        "format_version": stats.format_version,
+        "sources": stats.sources,
+        "documents": stats.documents,
+        "chunks": stats.chunks,
+        "active_sources": stats.active_sources,
+        "embedder": plain(stats.embedder),
+        "bytes": dict(stats.bytes),
+        "failed": {
+            "count": stats.failed_count,
+            "first": [{"path": failure.path, "reason": failure.reason} for failure in stats.failed],
+        },
+        "missing": stats.missing,
+        "pages_without_text": stats.pages_without_text,
+        "needs_embedding": stats.needs_embedding,
+        "sqlite": stats.sqlite,
+    }
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them, in powers of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return os.strerror(0)

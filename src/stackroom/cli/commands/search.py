@@ -1,0 +1,177 @@
+"""search: ten hits, each with its place and the passage that answers."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stackroom.cli.session import Session, plain, safe
+from stackroom.types import Explanation, Hit, Place
+
+if TYPE_CHECKING:
+    from stackroom.index import Index
+
+_LINES = 4
+
+
+@click.command("search", help="Find passages, in words and in meaning. Words in \"quotes\" must stand as they are; -word excludes.")
+@click.argument("query", nargs=-1, required=True)
+@click.option("-k", default=10, show_default=True, metavar="N", help="How many hits.")
+@click.option("--mode", type=click.Choice(["hybrid", "vector", "text"]), help="Both (the default), meaning, or words.")
+@click.option("--in", "sources", multiple=True, metavar="NAME", help="Only in this source: title, path or glob (repeatable).")
+@click.option("--where", multiple=True, metavar="EXPR", help='Only where metadata fits: "year >= 2020" (repeatable: and).')
+@click.option("--active", is_flag=True, help="Only in active sources.")
+@click.option("--exact", is_flag=True, help="Scan every vector.")
+@click.option("--per-document", type=int, metavar="N", help="At most so many hits of one document.")
+@click.option("--context", default=0, metavar="N", help="Show so many neighbouring passages.")
+@click.option("--explain", is_flag=True, help="Show what each leg thought of a hit.")
+@click.option("--full", is_flag=True, help="Print whole passages.")
+@click.pass_obj
+def search_command(session: Session, query: tuple[str, ...], full: bool, **options: Any) -> int:
+    import time
+
+    text = " ".join(query)
+    options["where"] = list(options["where"]) or None
+    options["sources"] = list(options["sources"]) or None
+    with session.open(mode="r") as index:
+        begun = time.perf_counter()
+        hits = index.search(text, **options)
+        took = (time.perf_counter() - begun) * 1000
+        if session.as_json:
+            session.print_json(as_json(text, options["mode"] or "hybrid", took, hits, explain=options["explain"]))
+            return 0
+        if not hits:
+            _nothing(session, index)
+            return 0
+        marking = options["mode"] != "vector"
+        for hit in hits:
+            _print_hit(hit, text, full=full, marking=marking)
+    session.say(f"{len(hits)} hits in {took:.0f} ms.")
+    return 0
+
+
+def as_json(query: str, mode: str, took: float, hits: list[Hit], *, explain: bool) -> dict[str, Any]:
+    """The form that every face gives its hits in."""
+    listed = []
+    for hit in hits:
+        item: dict[str, Any] = {
+            "rank": hit.rank,
+            "score": hit.score,
+            "chunk_id": hit.chunk_id,
+            "text": hit.text,
+            "metadata": hit.metadata,
+            "document": asdict(hit.document),
+            "place": place_json(hit.place),
+        }
+        if hit.before or hit.after:
+            item["before"] = [passage.text for passage in hit.before]
+            item["after"] = [passage.text for passage in hit.after]
+        if explain and hit.explain is not None:
+            item["explain"] = plain(hit.explain)
+        listed.append(item)
+    return {"query": query, "mode": mode, "took_ms": round(took, 3), "hits": listed}
+
+
+def place_json(place: Place) -> dict[str, Any]:
+    found = asdict(place)
+    found["section"] = list(place.section) or None
+    return found
+
+
+def _nothing(session: Session, index: Index) -> None:
+    if index.stats().chunks:
+        session.say("Nothing was found. Other words, or fewer conditions, may help.")
+    else:
+        session.say("The library is empty. Fill it with: stackroom add PATH")
+
+
+def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool) -> None:
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    title = safe(hit.document.title, keep_newlines=False)
+    where = safe(where_text(hit.place), keep_newlines=False)
+    click.echo(
+        f"{click.style(f'{hit.rank:>2}', bold=True)}  {click.style(f'{hit.score:.3f}', dim=True)}  "
+        f"{click.style(title, fg='cyan', bold=True)}{'  ' + where if where else ''}"
+    )
+    for passage in hit.before:
+        _print_text(passage.text, [], width, dim=True)
+    _print_passage(hit.text, query if marking else "", width, full=full)
+    for passage in hit.after:
+        _print_text(passage.text, [], width, dim=True)
+    if hit.document.path != hit.document.title:
+        click.echo(click.style(f"    {safe(hit.document.path, keep_newlines=False)}", dim=True))
+    if hit.explain is not None:
+        click.echo(click.style(f"    {_explanation(hit.explain)}", fg="yellow"))
+    click.echo()
+
+
+def where_text(place: Place) -> str:
+    """A place as a person names it: p. 12, Chapter > Section."""
+    parts = []
+    if place.page is not None:
+        label = f"p. {place.page}"
+        if place.page_end not in (None, place.page):
+            label += f"-{place.page_end}"
+        if place.page_label and place.page_label != str(place.page):
+            label += f" ({place.page_label})"
+        parts.append(label)
+    if place.section:
+        parts.append(" > ".join(place.section[-2:]))
+    return ", ".join(parts)
+
+
+def _print_passage(text: str, query: str, width: int, *, full: bool) -> None:
+    from stackroom.search.marking import mark, snippet
+
+    text = " ".join(text.split())
+    spans = mark(text, query) if query else []
+    if not full:
+        start, end = snippet(text, spans, (width - 4) * _LINES)
+        spans = [(a - start, b - start) for a, b in spans if a >= start and b <= end]
+        text = ("... " if start else "") + text[start:end] + (" ..." if end < len(text) else "")
+        spans = [(a + 4, b + 4) for a, b in spans] if start else spans
+    _print_text(text, spans, width)
+
+
+def _print_text(text: str, spans: list[tuple[int, int]], width: int, *, dim: bool = False) -> None:
+    """Wrapped and indented; matched words stand out on a terminal, and are left alone in a pipe."""
+    text = safe(text, keep_newlines=False)
+    if not sys.stdout.isatty():
+        spans = []
+    marked = [False] * len(text)
+    for start, end in spans:
+        marked[start:end] = [True] * (end - start)
+    at = 0
+    for line in textwrap.wrap(text, width - 4, drop_whitespace=True, break_on_hyphens=False) or [""]:
+        at = text.index(line, at)
+        click.echo("    " + _styled(line, marked[at : at + len(line)], dim=dim))
+        at += len(line)
+
+
+def _styled(line: str, marked: list[bool], *, dim: bool) -> str:
+    if not any(marked):
+        return click.style(line, dim=True) if dim else line
+    parts: list[str] = []
+    start = 0
+    for index in range(1, len(line) + 1):
+        if index == len(line) or marked[index] != marked[start]:
+            part = line[start:index]
+            parts.append(click.style(part, bold=True, fg="green") if marked[start] else part)
+            start = index
+    return "".join(parts)
+
+
+def _explanation(explain: Explanation) -> str:
+    parts = []
+    for name, leg in (("meaning", explain.vector), ("words", explain.text)):
+        if leg is None:
+            parts.append(f"{name}: not among its best")
+        else:
+            share = "" if leg.share is None else f", adds {leg.share:.3f}"
+            parts.append(f"{name}: rank {leg.rank}, score {leg.score:.3f}{share}")
+    return "; ".join(parts)

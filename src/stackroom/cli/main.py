@@ -1,0 +1,109 @@
+"""The `stackroom` command: global options, and one file a verb, loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from stackroom import __version__
+from stackroom.cli.session import Session, fail
+
+VERBS = {
+    "add": ("ingest", "Index files and folders; run it again to pick up what is new."),
+    "search": ("search", "Find passages, in words and in meaning."),
+    "list": ("library", "Show what is in the library."),
+    "show": ("library", "Print the passages of one source."),
+    "active": ("library", "Choose which sources 'search --active' looks at."),
+    "remove": ("ingest", "Take sources out of the library."),
+    "rebuild": ("ingest", "Read and embed again, or change the model."),
+    "status": ("library", "The library in numbers."),
+    "verify": ("upkeep", "Check every stored byte."),
+    "compact": ("upkeep", "Give disk space back."),
+}
+
+_NOTES = """\
+Exit codes: 0 done; 1 some sources failed; 2 wrong usage; 3 not found; 4 busy; 5 damaged; 6 other model;
+7 something is not installed; 130 interrupted (what was committed stays)."""
+
+
+class _Verbs(click.Group):
+    """A group whose commands are imported only when they are used: `--help` reads the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"stackroom.cli.commands.{VERBS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Global options may stand after the verb as well."""
+        return super().parse_args(ctx, _globals_first(args))
+
+
+_FLAGS = {"--json", "--quiet", "-q"}
+_VALUED = {"--library", "-l"}
+
+
+def _globals_first(args: list[str]) -> list[str]:
+    """The same arguments with the global options in front; what follows `--` is left alone."""
+    first: list[str] = []
+    rest: list[str] = []
+    waiting = iter(args)
+    for arg in waiting:
+        if arg == "--":
+            rest += [arg, *waiting]
+        elif arg in _FLAGS or arg.startswith("--library="):
+            first.append(arg)
+        elif arg in _VALUED:
+            first += [arg, *([value] if (value := next(waiting, None)) is not None else [])]
+        else:
+            rest.append(arg)
+    return first + rest
+
+
+@click.group(
+    cls=_Verbs,
+    epilog=_NOTES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("-l", "--library", metavar="DIR", help="The library's folder (else STACKROOM_LIBRARY, else your data folder).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no messages.")
+@click.version_option(__version__, prog_name="stackroom")
+@click.pass_context
+def cli(ctx: click.Context, library: str | None, as_json: bool, quiet: bool) -> None:
+    """One index over all your documents: it opens in milliseconds and is never lost."""
+    ctx.obj = Session(library, as_json, quiet)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line, and end the process with its exit code."""
+    as_json = "--json" in (sys.argv[1:] if args is None else args)
+    try:
+        code: Any = cli.main(args, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        code = fail(error, as_json=as_json)
+    except KeyboardInterrupt:
+        click.echo("Interrupted. What was committed stays.", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,136 @@
+"""What every verb shares: which library, how to answer, and what an error looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stackroom.errors import StackroomError
+from stackroom.progress import CancelToken
+
+if TYPE_CHECKING:
+    from stackroom.index import Index
+
+REPORT_AT = "https://github.com/stackroom/stackroom/issues"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The global options."""
+
+    library: str | None
+    as_json: bool
+    quiet: bool
+
+    def open(self, *, mode: Any = "a", embedder: str | None = None) -> Index:
+        import stackroom
+
+        return stackroom.open(self.library, mode=mode, embedder=embedder)
+
+    def say(self, message: str) -> None:
+        """A message for a person, on standard error."""
+        if not self.quiet and not self.as_json:
+            click.echo(message, err=True)
+
+    def print_json(self, value: object) -> None:
+        click.echo(json.dumps(plain(value), ensure_ascii=not _utf8(), indent=None))
+
+
+def _utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def plain(value: object) -> Any:
+    """Dataclasses, tuples and mappings as JSON knows them; lone surrogates, which UTF-8 can't print, replaced."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: plain(item) for name, item in asdict(value).items()}
+    if isinstance(value, dict):
+        return {plain(str(name)): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+@contextlib.contextmanager
+def cancellable() -> Iterator[CancelToken]:
+    """A token that Ctrl-C or SIGTERM sets; a second Ctrl-C ends the process at once."""
+    cancel = CancelToken()
+
+    def stop(number: int, frame: object) -> None:
+        del number, frame
+        if cancel.cancelled:
+            raise KeyboardInterrupt
+        cancel.cancel()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield cancel
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def fail(error: Exception, *, as_json: bool) -> int:
+    """Tell an error on standard error; returns the exit code."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        click.echo("Stopped; nothing was changed.", err=True)
+        return 130
+    if isinstance(error, click.ClickException):
+        if as_json:
+            _print_error("UsageError", error.format_message(), "See: stackroom --help")
+        else:
+            error.show()
+        return error.exit_code
+    if isinstance(error, StackroomError):
+        if as_json:
+            _print_error(type(error).__name__, error.message, error.hint)
+        else:
+            click.echo(safe(error.message), err=True)
+            if error.hint:
+                click.echo(safe(error.hint), err=True)
+        return error.exit_code
+    if os.environ.get("STACKROOM_DEBUG"):
+        traceback.print_exc()
+    message = f"{type(error).__name__}: {error}"
+    hint = f"This is a fault of Stackroom. Run it again with STACKROOM_DEBUG=1 and report it at {REPORT_AT}"
+    if as_json:
+        _print_error("InternalError", message, hint)
+    else:
+        click.echo(f"Something went wrong: {safe(message)}\n{hint}", err=True)
+    return 1
+
+
+def _print_error(kind: str, message: str, hint: str | None) -> None:
+    told = {"error": {"type": kind, "message": message, "hint": hint}}
+    click.echo(json.dumps(plain(told)), err=True)
+
+
+def safe(text: str, *, keep_newlines: bool = True) -> str:
+    """Text from a document or a file's name, made safe for a terminal: control characters become visible or vanish."""
+    kept = []
+    for character in text:
+        code = ord(character)
+        if character == "\n":
+            kept.append("\n" if keep_newlines else " ")
+        elif character == "\t":
+            kept.append(" ")
+        elif code < 32 or 0x7F <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
+            kept.append("\N{REPLACEMENT CHARACTER}")
+        elif 0xD800 <= code <= 0xDFFF:
+            kept.append("\N{REPLACEMENT CHARACTER}")
+        else:
+            kept.append(character)
+    return "".join(kept)
