@@ -69,7 +69,9 @@ def embeddings(graph: Graph, weights: dict[str, np.ndarray]) -> str:
     scale = np.maximum(np.abs(words).max(axis=1, keepdims=True) / 127, 1e-12).astype(np.float32)
     rows = graph.constant("words", np.round(words / scale).astype(np.int8))
     scales = graph.constant("word_scales", scale)
-    places = weights["embeddings.position_embeddings.weight"][:LIMIT] + weights["embeddings.token_type_embeddings.weight"][0]
+    places = (
+        weights["embeddings.position_embeddings.weight"][:LIMIT] + weights["embeddings.token_type_embeddings.weight"][0]
+    )
     picked = graph.apply("Cast", graph.apply("Gather", rows, "input_ids"), to=TensorProto.FLOAT)
     picked = graph.apply("Mul", picked, graph.apply("Gather", scales, "input_ids"))
     length = graph.apply("Shape", "input_ids", start=1, end=2)
@@ -87,7 +89,9 @@ def layer_norm(graph: Graph, hidden: str, weights: dict[str, np.ndarray], prefix
 
 def linear(graph: Graph, hidden: str, weights: dict[str, np.ndarray], prefix: str) -> str:
     matrix = graph.constant(prefix + "weight", weights[prefix + "weight"].T)
-    return graph.apply("Add", graph.apply("MatMul", hidden, matrix), graph.constant(prefix + "bias", weights[prefix + "bias"]))
+    return graph.apply(
+        "Add", graph.apply("MatMul", hidden, matrix), graph.constant(prefix + "bias", weights[prefix + "bias"])
+    )
 
 
 def encoder_layer(graph: Graph, hidden: str, weights: dict[str, np.ndarray], prefix: str) -> str:

@@ -54,9 +54,13 @@ class Condition:
                 hint="Use text, a number, true, false, or a list of these.",
             )
         if self.op in ("any", "all", "nin") and not isinstance(self.value, tuple):
-            raise InvalidFilterError(f"{self.op!r} needs a list of values.", hint=f'For example: {self.key} {self.op} ["a"]')
+            raise InvalidFilterError(
+                f"{self.op!r} needs a list of values.", hint=f'For example: {self.key} {self.op} ["a"]'
+            )
         if self.op == "in" and not isinstance(self.value, tuple | str):
-            raise InvalidFilterError("'in' needs a list of values, or a text.", hint=f'For example: {self.key} in ["a"]')
+            raise InvalidFilterError(
+                "'in' needs a list of values, or a text.", hint=f'For example: {self.key} in ["a"]'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        if text[0] in "[{\"":
+        if text[0] in '[{"':
             raise InvalidFilterError(
                 f"The value {text!r} begins like JSON and is not.", hint="Check brackets and quotes."
             ) from None
@@ -161,9 +165,9 @@ def from_dict(value: Mapping[str, Any], depth: int = 0) -> Filter:
     if "key" in value:
         return Condition(value["key"], value.get("op", "=="), value.get("value"))
     if len(value) == 1:
-        ((conjunction, parts),) = value.items()
-        if conjunction in ("and", "or", "not") and isinstance(parts, Sequence) and not isinstance(parts, str):
-            return Group(conjunction, tuple(from_dict(part, depth + 1) for part in parts))
+        ((name, parts),) = value.items()
+        if name in ("and", "or", "not") and isinstance(parts, Sequence) and not isinstance(parts, str):
+            return Group(cast(Conjunction, name), tuple(from_dict(part, depth + 1) for part in parts))
     raise InvalidFilterError(
         f"{dict(value)!r} is not a filter.", hint='Use {"key", "op", "value"}, or {"and": [...]}, "or", "not".'
     )
@@ -236,10 +240,10 @@ def _holds(op: Operator, stored: Any, value: Any) -> bool:
     if op == "contains":
         return bool(value in stored) if isinstance(stored, str | list) else False
     if op == "is_empty":
-        return stored == "" or stored == []
+        return bool(stored == "" or stored == [])
     if not isinstance(stored, str) or not isinstance(value, str):
         return False
-    return value.lower() in stored.lower() if op == "text_match_insensitive" else value in stored
+    return bool(value.lower() in stored.lower() if op == "text_match_insensitive" else value in stored)
 
 
 def _ordered(op: str, stored: Any, value: Any) -> bool:
@@ -258,4 +262,4 @@ def _within(stored: Any, value: Any) -> bool:
     """`in`: a value of the list, or a part of the text."""
     if isinstance(value, str):
         return isinstance(stored, str) and stored in value
-    return stored in value
+    return bool(stored in value)

@@ -226,7 +226,13 @@ class Index:
                 names = ", ".join(record.name for record in records[:3])
                 raise UsageError(f"{source!r} means {len(records)} sources: {names} ...", hint="Name one of them.")
             return [
-                Passage(item.chunk.chunk_id or "", document.document_id, item.chunk.text, item.chunk.place, item.chunk.metadata)
+                Passage(
+                    item.chunk.chunk_id or "",
+                    document.document_id,
+                    item.chunk.text,
+                    item.chunk.place,
+                    item.chunk.metadata,
+                )
                 for document in view.documents(records[0].key)
                 for item in view.chunks(document.key)
             ]
@@ -286,7 +292,9 @@ class Index:
         progress, cancel = progress or silent, cancel or CancelToken()
         if embedder is not None:
             if sources is not None:
-                raise UsageError("A library has one model: it is changed for all sources.", hint="Leave the sources out.")
+                raise UsageError(
+                    "A library has one model: it is changed for all sources.", hint="Leave the sources out."
+                )
             return self._change_model(embedder, progress, cancel)
         with self._backend.view() as view:
             records = list(view.each_source()) if sources is None else self._records(view, sources)
@@ -341,20 +349,20 @@ class Index:
         return self._embedder
 
     def _records(self, view: View, wanted: Sequence[str]) -> list[SourceRecord]:
-        if isinstance(wanted, str):
-            wanted = [wanted]
         found: dict[int, SourceRecord] = {}
         for name in wanted:
             records = view.find_sources(name)
             if not records:
-                raise NotFoundError(f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name)
+                raise NotFoundError(
+                    f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name
+                )
             found.update((record.key, record) for record in records)
         return list(found.values())
 
 
 def _check_numbers(**values: int) -> None:
     for name, value in values.items():
-        if not isinstance(value, int) or value < 0:
+        if value < 0:
             raise UsageError(f"{name} must not be {value!r}.", hint="Give a whole number.")
 
 
@@ -364,7 +372,9 @@ def _as_vector(query: object) -> NDArray[np.float32]:
     try:
         vector = np.ascontiguousarray(query, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{type(query).__name__} is no query.", hint="Give text, or float32 of shape (dim,).") from error
+        raise UsageError(
+            f"{type(query).__name__} is no query.", hint="Give text, or float32 of shape (dim,)."
+        ) from error
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise UsageError("A query vector is one row of finite numbers.", hint="Give float32 of shape (dim,).")
     return vector

@@ -81,7 +81,9 @@ def _globals_first(args: list[str]) -> list[str]:
     epilog=_NOTES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("-l", "--library", metavar="DIR", help="The library's folder (else STACKROOM_LIBRARY, else your data folder).")
+@click.option(
+    "-l", "--library", metavar="DIR", help="The library's folder (else STACKROOM_LIBRARY, else your data folder)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no messages.")
 @click.version_option(__version__, prog_name="stackroom")

@@ -127,9 +127,13 @@ def safe(text: str, *, keep_newlines: bool = True) -> str:
             kept.append("\n" if keep_newlines else " ")
         elif character == "\t":
             kept.append(" ")
-        elif code < 32 or 0x7F <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
-            kept.append("\N{REPLACEMENT CHARACTER}")
-        elif 0xD800 <= code <= 0xDFFF:
+        elif (
+            code < 32
+            or 0x7F <= code < 0xA0
+            or 0x202A <= code <= 0x202E
+            or 0x2066 <= code <= 0x2069
+            or 0xD800 <= code <= 0xDFFF
+        ):
             kept.append("\N{REPLACEMENT CHARACTER}")
         else:
             kept.append(character)

@@ -11,7 +11,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -35,11 +35,11 @@ def main() -> None:
     splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
     for path in _jobs():
         try:
-            for message in _read(path, splitter):
-                write_message(output, message)
+            for found in _read(path, splitter):
+                write_message(output, found)
         except StackroomError as error:
-            kind = type(error).__name__ if isinstance(error, ReadError) else "ReadError"
-            _tell(output, kind, error.message, error.hint)
+            message = error.message if isinstance(error, ReadError) else str(error)
+            _tell(output, type(error).__name__, message, error.hint)
         except MemoryError:
             _tell(output, "ReaderCrashedError", f"Reading {path} took more memory than a file may.", "Split the file.")
         except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -93,8 +93,8 @@ class _Count:
         self.pages: int | None = None
         self.blank: int | None = None
 
-    def through(self, sections: object) -> Iterator[Section]:
-        for section in sections:  # type: ignore[attr-defined]
+    def through(self, sections: Iterable[Section]) -> Iterator[Section]:
+        for section in sections:
             visible = len(section.text.strip())
             self.characters += visible
             if section.page is not None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.errors import ReadError, UsageError
+from stackroom.errors import MissingExtraError, ReadError, UsageError
 from stackroom.ingest import prune as pruning
 from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
@@ -18,7 +18,7 @@ from stackroom.ingest.readers import READERS, recipe_of
 from stackroom.ingest.reconcile import Decision, Reconciler
 from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally
-from stackroom.ingest.workers import Cancelled, Job, ParsedDocument, ParserPool
+from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancelled
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
 from stackroom.types import Failure, Report
@@ -188,7 +188,8 @@ class _Run:
             size=found.size,
             mtime_ns=found.mtime_ns,
             content_hash=decision.content_hash,
-            recipe=self._everything,
+            # What only lacks a package is tried again by the next run.
+            recipe="" if kind == MissingExtraError.__name__ else self._everything,
             error=reason,
             error_kind=kind,
         )
@@ -234,10 +235,10 @@ class _Run:
         self._tally.tell()
         try:
             self._take(document, decision)
-        except Cancelled:
+        except RunCancelled:
             return
         except ReadError as error:
-            self._fail(decision, error.message, type(error).__name__)
+            self._fail(decision, error.message, str(error.actual or type(error).__name__))
 
     def _take(self, document: ParsedDocument, decision: Decision) -> None:
         document.open()
@@ -276,12 +277,12 @@ class _Run:
         self._batch.add(pending)
         self._batch.flush()
         if self._cancel.cancelled:
-            raise Cancelled
+            raise RunCancelled
         with self._backend.view() as view:
             source = view.source(pending.source.name)
             documents = view.documents(source.key) if source else []
         if source is None or not documents:
-            raise Cancelled
+            raise RunCancelled
         return replace(pending.source, key=source.key), replace(pending.document, document_id=documents[0].document_id)
 
     def _source(self, document: ParsedDocument, decision: Decision) -> SourceRecord:

@@ -225,7 +225,11 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
     start = 0
     for found in _BOUNDARY.finditer(text):
         strong = found["strong"] is not None
-        if strong and found[0].startswith(".") and _ABBREVIATION.search(text[max(start, found.end() - 12) : found.end()]):
+        if (
+            strong
+            and found[0].startswith(".")
+            and _ABBREVIATION.search(text[max(start, found.end() - 12) : found.end()])
+        ):
             continue
         yield start, found.end(), strong
         start = found.end()

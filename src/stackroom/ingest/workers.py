@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from stackroom import errors
-from stackroom.errors import ReadError, ReaderCrashedError
+from stackroom.errors import ReaderCrashedError, ReadError
 from stackroom.ingest.embedders.tokens import FileTokenizer
 from stackroom.ingest.splitter import TokenSplitter
 from stackroom.progress import CancelToken
@@ -47,7 +47,7 @@ class Job:
     tag: object = None
 
 
-class Cancelled(Exception):
+class RunCancelled(Exception):
     """Raised inside `chunks()` when the run was cancelled; the pipeline catches it."""
 
 
@@ -68,14 +68,14 @@ class ParsedDocument:
     _finished: bool = False
 
     def open(self) -> None:
-        """Wait for what the file is. Raises ReadError, Cancelled."""
+        """Wait for what the file is. Raises ReadError, RunCancelled."""
         message = next(self._messages)
         self._raise(message)
         self.reader, self.type = message["open"]["reader"], message["open"]["type"]
         self.title, self.metadata = message["open"]["title"], message["open"]["metadata"]
 
     def chunks(self) -> Iterator[list[Chunk]]:
-        """The document's chunks in bounded batches. Raises ReadError, Cancelled."""
+        """The document's chunks in bounded batches. Raises ReadError, RunCancelled."""
         if self._splitter is None:
             for message in self._until_done():
                 yield [_to_chunk(item) for item in message["chunks"]]
@@ -156,7 +156,7 @@ class ParserPool:
         quiet_since = time.monotonic()
         while True:
             if cancel.cancelled:
-                raise Cancelled
+                raise RunCancelled
             try:
                 message = worker.messages.get(timeout=_POLL_SECONDS)
             except queue.Empty:
@@ -333,7 +333,7 @@ def _to_error(told: Message, path: Path) -> ReadError:
     kind = getattr(errors, str(told.get("kind")), ReadError)
     if not (isinstance(kind, type) and issubclass(kind, ReadError)):
         kind = ReadError
-    return kind(str(told.get("message")), hint=told.get("hint"), path=path)
+    return kind(str(told.get("message")), hint=told.get("hint"), path=path, actual=told.get("kind"))
 
 
 def _failure(message: str) -> Message:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import threading
 
-import apsw
-
 from stackroom.storage import words
+from stackroom.storage.sql import Connection
 
 _local = threading.local()
 
@@ -26,11 +25,11 @@ def mark(text: str, query: str) -> list[tuple[int, int]]:
                 stems.update(words.stem(connection, part))
     spans = [(match.start(), match.end()) for pair in pairs for match in re.finditer(re.escape(pair), text)]
     if stems:
-        spans += [span for *span, token in _tokens(connection, text) if token in stems]  # type: ignore[misc]
+        spans += [(start, end) for start, end, token in _tokens(connection, text) if token in stems]
     return _joined(sorted(spans))
 
 
-def _tokens(connection: apsw.Connection, text: str) -> list[tuple[int, int, str]]:
+def _tokens(connection: Connection, text: str) -> list[tuple[int, int, str]]:
     """The index's tokens with positions in code points."""
     found = words.tokens(connection, text)
     if text.isascii():
@@ -76,9 +75,9 @@ def _after_space(text: str, start: int, end: int) -> int:
     return space + 1 if space >= 0 else start
 
 
-def _tokenizing_connection() -> apsw.Connection:
+def _tokenizing_connection() -> Connection:
     """A database of this thread without a file: SQLite's tokenizers belong to a connection."""
-    connection: apsw.Connection | None = getattr(_local, "connection", None)
+    connection: Connection | None = getattr(_local, "connection", None)
     if connection is None:
-        connection = _local.connection = apsw.Connection(":memory:")
+        connection = _local.connection = Connection(":memory:")
     return connection

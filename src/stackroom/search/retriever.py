@@ -114,9 +114,7 @@ def _rank(view: View, request: Request, embedder: Embedder | None, depth: int) -
         raise UsageError("This search needs a vector, and there is no model to make one.", hint="Use mode='text'.")
     vector = view.nearest(request.vector, depth, request.scope, exact=request.exact)
     if request.mode == "vector" or request.text is None:
-        return _Ranking(
-            vector.keys, vector.scores, _explain_leg("vector", vector), complete=len(vector.keys) < depth
-        )
+        return _Ranking(vector.keys, vector.scores, _explain_leg("vector", vector), complete=len(vector.keys) < depth)
     return _hybrid(view, request, request.vector, vector, request.text, embedder, depth)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
@@ -12,6 +13,7 @@ from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import codec, database, extents, ids, layout, metadata, records, runs, spaces, vectors
 from stackroom.storage.codec import Codec
+from stackroom.storage.sql import Connection
 from stackroom.types import Damage, Verification
 
 if TYPE_CHECKING:
@@ -46,29 +48,29 @@ class _Check:
         self.checked_chunks = 0
         self.checked_rows = 0
 
-    def _found(self, structure: str, message: str, connection: apsw.Connection | None = None, document: int = 0) -> None:
+    def _found(self, structure: str, message: str, connection: Connection | None = None, document: int = 0) -> None:
         row = None
         if connection is not None and document:
-            row = connection.execute(
+            row = connection.row(
                 "SELECT document_id, name FROM documents LEFT JOIN sources USING(source_key) WHERE document_key = ?",
                 (document,),
-            ).fetchone()
+            )
         if row is None:
             self.damage.append(Damage(structure, message))
         else:
             source = None if row[1] is None else ids.unpack_text(row[1])
             self.damage.append(Damage(structure, message, ids.unpack_id(row[0]), source))
 
-    def structure(self, connection: apsw.Connection) -> None:
+    def structure(self, connection: Connection) -> None:
         """SQLite's own check of its pages, trees and indexes."""
         with database.translated(layout.catalogue(self._store.path)):
             # A query has FTS5 look at its structure anew; its part of the check trusts what this connection saw last.
-            connection.execute("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1").fetchall()
+            connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
             for (line,) in connection.execute("PRAGMA integrity_check(100)"):
                 if line != "ok":
                     self._found("catalogue", str(line))
 
-    def records(self, connection: apsw.Connection) -> None:
+    def records(self, connection: Connection) -> None:
         for table, decode, columns in (
             ("sources", records.to_source, records.SOURCE_COLUMNS),
             ("documents", records.to_document, records.DOCUMENT_COLUMNS),
@@ -78,13 +80,13 @@ class _Check:
                     decode(row)
                 except (StackroomError, ValueError, TypeError) as error:
                     self._found(table, str(getattr(error, "message", error)))
-        orphans = connection.execute(
+        orphans = connection.row(
             "SELECT count(*) FROM documents WHERE source_key NOT IN (SELECT source_key FROM sources)"
-        ).fetchone()
+        )
         if orphans and orphans[0]:
             self._found("documents", f"{orphans[0]} documents belong to no source.")
 
-    def chunks(self, connection: apsw.Connection, blobs: Codec) -> None:
+    def chunks(self, connection: Connection, blobs: Codec) -> None:
         for key, chunk_id, document, checksum, details, text in connection.execute(
             "SELECT key, chunk_id, document_key, checksum, details, text FROM chunks"
         ):
@@ -103,13 +105,14 @@ class _Check:
             if not good:
                 self._found("chunks", f"The passage with key {key} is not what was written.", connection, document)
 
-    def keys(self, connection: apsw.Connection) -> None:
+    def keys(self, connection: Connection) -> None:
         """Runs and chunks must tell of the same keys."""
         stored: Counter[int] = Counter()
         for document, first, n in connection.execute("SELECT document_key, first_key, n FROM runs"):
-            row = connection.execute(
-                "SELECT count(*) FROM chunks WHERE key >= ? AND key < ? AND document_key = ?", (first, first + n, document)
-            ).fetchone()
+            row = connection.row(
+                "SELECT count(*) FROM chunks WHERE key >= ? AND key < ? AND document_key = ?",
+                (first, first + n, document),
+            )
             if row is None or row[0] != n:
                 self._found("runs", f"The keys from {first} on are not those of the chunks.", connection, document)
             stored[document] += n
@@ -135,14 +138,14 @@ class _Check:
                 return
             live.append((extent.first_row, extent.first_row + extent.n))
             known = universe.contains(np.arange(extent.first_key, extent.first_key + extent.n))
-            inside = 0 <= extent.first_row and extent.first_row + extent.n <= space.rows
+            inside = extent.first_row >= 0 and extent.first_row + extent.n <= space.rows
             if not known.all() or not inside or len(extent.checksums) != 4 * extent.n:
-                self._found("extents", f"The extent at row {extent.first_row} is wrong.", connection, extent.document_key)
+                self._found(
+                    "extents", f"The extent at row {extent.first_row} is wrong.", connection, extent.document_key
+                )
                 continue
             self._rows(connection, mapped, extent)
-        dead = connection.execute(
-            "SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ?", (space.key,)
-        ).fetchall()
+        dead = connection.rows("SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ?", (space.key,))
         end = 0
         for first, stop in sorted([*live, *((int(a), int(b)) for a, b in dead)]):
             if first != end:
@@ -151,12 +154,12 @@ class _Check:
         if end != space.rows:
             self._found("extents", f"{end} rows are accounted for, {space.rows} are committed.")
 
-    def _rows(self, connection: apsw.Connection, mapped: vectors.VectorMap, extent: extents.Extent) -> None:
+    def _rows(self, connection: Connection, mapped: vectors.VectorMap, extent: extents.Extent) -> None:
         rows = mapped.rows[extent.first_row : extent.first_row + extent.n]
         sums = np.frombuffer(extent.checksums, dtype="<u4")
         for offset, row in enumerate(rows):
             self.checked_rows += 1
-            if codec.row_checksum(extent.first_key + offset, memoryview(row).cast("B")) != int(sums[offset]):
+            if codec.row_checksum(extent.first_key + offset, row.data.cast("B")) != int(sums[offset]):
                 self._found(
                     "vectors",
                     f"The vector of the passage with key {extent.first_key + offset} is not what was written.",
@@ -166,24 +169,26 @@ class _Check:
         if mapped.norms is not None:
             norms = mapped.norms[extent.first_row : extent.first_row + extent.n]
             if not np.allclose(norms, vectors.lengths(np.asarray(rows)), rtol=1e-5, atol=0):
-                self._found("vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key)
+                self._found(
+                    "vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key
+                )
 
-    def words(self, connection: apsw.Connection) -> None:
+    def words(self, connection: Connection) -> None:
         """The full-text index must hold the keys of the chunks, no more and no fewer."""
         try:
-            indexed = connection.execute("SELECT count(*), coalesce(sum(id), 0) FROM words_docsize").fetchone()
-            stored = connection.execute("SELECT count(*), coalesce(sum(key), 0) FROM chunks").fetchone()
+            indexed = connection.row("SELECT count(*), coalesce(sum(id), 0) FROM words_docsize")
+            stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
         except apsw.Error as error:
             self._found("full text", str(error))
             return
         if indexed != stored:
             self._found("full text", "It does not hold the same passages as the catalogue.")
 
-    def metadata(self, connection: apsw.Connection, blobs: Codec) -> None:
+    def metadata(self, connection: Connection, blobs: Codec) -> None:
         """What the filter index says of each live record, and what the record says itself."""
         live = {
             metadata.DOCUMENT: runs.to_keys(
-                [(key, key + 1) for (key,) in connection.execute("SELECT document_key FROM documents ORDER BY 1")]  # type: ignore[misc, operator]
+                [(key, key + 1) for (key,) in connection.execute("SELECT document_key FROM documents ORDER BY 1")]
             ),
             metadata.CHUNK: runs.everything(connection),
         }
@@ -202,12 +207,12 @@ class _Check:
             for name in sorted({name for name, _ in wrong}):
                 self._found("metadata", f"The filter index of {name!r} does not agree with the records.")
 
-    def _documents(self, connection: apsw.Connection) -> object:
+    def _documents(self, connection: Connection) -> Iterator[Mapping[str, Any]]:
         for source in list(records.each_source(connection)):
             for document in records.documents_of(connection, source.key):
                 yield records.indexed_metadata(document, source)
 
-    def _described_chunks(self, connection: apsw.Connection, blobs: Codec) -> object:
+    def _described_chunks(self, connection: Connection, blobs: Codec) -> Iterator[Mapping[str, Any]]:
         for (details,) in connection.execute("SELECT details FROM chunks WHERE details IS NOT NULL"):
             try:
                 described = codec.load_details(blobs.decode(details))[1]

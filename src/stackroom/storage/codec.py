@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import apsw
 import zstandard
 
 from stackroom.errors import DamagedError
+from stackroom.storage.sql import Connection
 from stackroom.types import Metadata, Place
 
 Kind = Literal["text", "details"]
@@ -29,7 +29,7 @@ _LARGEST = 256 * 1024 * 1024
 class Codec:
     """Encodes and decodes the blobs of one connection; a lock makes it usable from several threads."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
@@ -64,9 +64,9 @@ class Codec:
             self._compressors.clear()
 
     def _compressor(self, kind: Kind, level: int) -> zstandard.ZstdCompressor:
-        row = self._connection.execute(
+        row = self._connection.row(
             "SELECT data FROM dictionaries WHERE kind = ? ORDER BY dictionary_id DESC LIMIT 1", (kind,)
-        ).fetchone()
+        )
         dictionary = zstandard.ZstdCompressionDict(row[0]) if row else None
         if dictionary is not None:
             dictionary.precompute_compress(level=level)
@@ -77,9 +77,7 @@ class Codec:
     def _decompressor(self, dictionary_id: int) -> zstandard.ZstdDecompressor:
         if dictionary_id == 0:
             return zstandard.ZstdDecompressor()
-        row = self._connection.execute(
-            "SELECT data FROM dictionaries WHERE dictionary_id = ?", (dictionary_id,)
-        ).fetchone()
+        row = self._connection.row("SELECT data FROM dictionaries WHERE dictionary_id = ?", (dictionary_id,))
         if row is None:
             raise DamagedError(
                 f"Dictionary {dictionary_id}, which some passages need, is missing.", hint="Run: stackroom verify"

@@ -7,20 +7,34 @@ caught up with, and one commit switches to the new file. Chunks and their text a
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import apsw
 import numpy as np
 
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage import codec, database, extents, fulltext, layout, maintenance, metadata, records, spaces, vectors
+from stackroom.storage import (
+    codec,
+    database,
+    extents,
+    fulltext,
+    layout,
+    maintenance,
+    metadata,
+    records,
+    spaces,
+    vectors,
+)
 from stackroom.storage.codec import Codec
 from stackroom.storage.extents import Extent
+from stackroom.storage.sql import Connection
 from stackroom.storage.summary import sizes
 from stackroom.types import Compaction
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stackroom.storage.store import LocalStore
 
 _ROWS = 4096
@@ -51,7 +65,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
     """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
     with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
         connection = writer.connection
-        connection.execute("PRAGMA secure_delete = ON").fetchall()
+        connection.rows("PRAGMA secure_delete = ON")
         with connection:
             fulltext.optimize(connection)
             _recompress(connection, writer.codec)
@@ -62,7 +76,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
         # VACUUM writes every page anew, those that were freed before secure_delete was on included.
         writer.connection.execute("VACUUM")
         maintenance.checkpoint(writer.connection, "TRUNCATE")
-        writer.connection.execute("PRAGMA secure_delete = OFF").fetchall()
+        writer.connection.rows("PRAGMA secure_delete = OFF")
 
 
 def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, cancel: CancelToken) -> int:
@@ -93,7 +107,7 @@ def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress,
     return dropped
 
 
-def _copy(rows: np.ndarray, first: int, n: int, appender: vectors.Appender) -> int:  # type: ignore[type-arg]
+def _copy(rows: NDArray[np.float32], first: int, n: int, appender: vectors.Appender) -> int:
     start = appender.rows
     for at in range(first, first + n, _ROWS):
         appender.append(np.ascontiguousarray(rows[at : min(at + _ROWS, first + n)]))
@@ -118,7 +132,11 @@ def _switch(
             if current is None or current.file_uuid != space.file_uuid:
                 return 0
             newest = vectors.open_map(
-                current.path(store.path), rows=current.rows, dim=current.dim, file_uuid=current.file_uuid, unit=current.unit
+                current.path(store.path),
+                rows=current.rows,
+                dim=current.dim,
+                file_uuid=current.file_uuid,
+                unit=current.unit,
             )
             rewritten: list[Extent] = []
             for extent in list(extents.each(connection, space.key)):
@@ -136,11 +154,9 @@ def _switch(
                 extents.add(connection, space.key, extent)
             _bury_gaps(connection, space.key, rewritten, appender.rows)
             name, file_uuid = target
-            spaces.set_file(
-                connection, current, file=name, file_uuid=file_uuid, rows=appender.rows, unit=appender.unit
-            )
+            spaces.set_file(connection, current, file=name, file_uuid=file_uuid, rows=appender.rows, unit=appender.unit)
             connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
-    return current.rows - appender.rows
+        return current.rows - appender.rows
 
 
 def joined(found: list[Extent]) -> list[Extent]:
@@ -159,7 +175,7 @@ def joined(found: list[Extent]) -> list[Extent]:
     return result
 
 
-def _bury_gaps(connection: apsw.Connection, space_key: int, live: list[Extent], rows: int) -> None:
+def _bury_gaps(connection: Connection, space_key: int, live: list[Extent], rows: int) -> None:
     """Rows that were copied and died before the switch."""
     end = 0
     for extent in sorted(live, key=lambda item: item.first_row):
@@ -170,16 +186,16 @@ def _bury_gaps(connection: apsw.Connection, space_key: int, live: list[Extent], 
         connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, end, rows - end))
 
 
-def _rebuild_metadata(connection: apsw.Connection, blobs: Codec) -> None:
+def _rebuild_metadata(connection: Connection, blobs: Codec) -> None:
     """The index of metadata without the values of what is gone."""
 
-    def batches() -> object:
-        held = []
+    def batches() -> Iterator[tuple[int, list[tuple[int, Mapping[str, Any]]]]]:
+        held: list[tuple[int, Mapping[str, Any]]] = []
         for source in list(records.each_source(connection)):
             for document in records.documents_of(connection, source.key):
                 held.append((document.key, records.indexed_metadata(document, source)))
         yield metadata.DOCUMENT, held
-        chunks = []
+        chunks: list[tuple[int, Mapping[str, Any]]] = []
         for key, details in connection.execute("SELECT key, details FROM chunks WHERE details IS NOT NULL"):
             described = codec.load_details(blobs.decode(details))[1]
             if described:
@@ -189,15 +205,16 @@ def _rebuild_metadata(connection: apsw.Connection, blobs: Codec) -> None:
                 chunks = []
         yield metadata.CHUNK, chunks
 
-    metadata.rebuild(connection, batches())  # type: ignore[arg-type]
+    metadata.rebuild(connection, batches())
 
 
-def _recompress(connection: apsw.Connection, blobs: Codec) -> None:
+def _recompress(connection: Connection, blobs: Codec) -> None:
     """Every passage without a dictionary: a trained one may quote what was removed."""
     connection.execute("CREATE TEMP TABLE plain(key INTEGER PRIMARY KEY, details BLOB, text BLOB)")
     for key, details, text in connection.execute("SELECT key, details, text FROM chunks"):
         connection.execute(
-            "INSERT INTO temp.plain VALUES(?, ?, ?)", (key, blobs.decode(details) if details else None, blobs.decode(text))
+            "INSERT INTO temp.plain VALUES(?, ?, ?)",
+            (key, blobs.decode(details) if details else None, blobs.decode(text)),
         )
     connection.execute("DELETE FROM dictionaries")
     blobs.forget_compressors()
@@ -209,7 +226,7 @@ def _recompress(connection: apsw.Connection, blobs: Codec) -> None:
     connection.execute("DROP TABLE temp.plain")
 
 
-def _shrink(connection: apsw.Connection, progress: Progress, cancel: CancelToken) -> None:
+def _shrink(connection: Connection, progress: Progress, cancel: CancelToken) -> None:
     """Merge full-text segments, then hand free pages back, a portion at a time."""
     changes = -1
     while not cancel.cancelled and connection.total_changes() != changes:
@@ -219,15 +236,15 @@ def _shrink(connection: apsw.Connection, progress: Progress, cancel: CancelToken
         if connection.total_changes() - changes < 2:
             break
     while not cancel.cancelled:
-        free = connection.execute("PRAGMA freelist_count").fetchone()
+        free = connection.row("PRAGMA freelist_count")
         if not free or not free[0]:
             break
         progress(ProgressEvent("shrink", done=0, total=int(free[0])))
-        connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+        connection.rows(f"PRAGMA incremental_vacuum({_PAGES})")
     maintenance.checkpoint(connection, "TRUNCATE")
 
 
-def sweep(library: Path, connection: apsw.Connection) -> None:
+def sweep(library: Path, connection: Connection) -> None:
     """Remove vector files that the catalogue does not name: replaced ones, and those of interrupted runs."""
     named = {row[0] for row in connection.execute("SELECT file FROM spaces")}
     for path in layout.vectors(library).iterdir():

@@ -11,6 +11,7 @@ import apsw
 
 from stackroom.errors import BusyError, DamagedError, DiskFullError, ReadOnlyError, StackroomError, StorageError
 from stackroom.storage import fsio, layout, schema
+from stackroom.storage.sql import Connection
 
 # The SQLite that apsw carries must have the fix for the WAL-reset bug (sqlite.org/wal.html: fixed in 3.51.3).
 _FIRST_SAFE = (3, 51, 3)
@@ -58,7 +59,7 @@ def create(library: Path) -> None:
     with fsio.translated(path), translated(path):
         for leftover in library.glob(f"{layout.CATALOGUE_NEW}*"):
             leftover.unlink()
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
             connection.execute("PRAGMA synchronous = FULL")
             schema.create(connection)
@@ -69,26 +70,26 @@ def create(library: Path) -> None:
         fsio.sync_directory(library)
 
 
-def open_writer(library: Path) -> apsw.Connection:
+def open_writer(library: Path) -> Connection:
     """The connection that commits. The caller holds the writer lock while it opens, commits and closes."""
     _require_safe_sqlite()
     path = layout.catalogue(library)
     with translated(path):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         _defend(connection)
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.rows("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT}")
         return connection
 
 
-def open_reader(library: Path) -> apsw.Connection:
+def open_reader(library: Path) -> Connection:
     """A connection that can't write. On read-only media the catalogue is opened as immutable."""
     _require_safe_sqlite()
     path = layout.catalogue(library)
     with translated(path):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             list(connection.execute("SELECT 1 FROM settings LIMIT 1"))
         except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -98,7 +99,7 @@ def open_reader(library: Path) -> apsw.Connection:
         return connection
 
 
-def _open_immutable(library: Path, path: Path) -> apsw.Connection:
+def _open_immutable(library: Path, path: Path) -> Connection:
     wal = library / layout.WAL
     if wal.exists() and wal.stat().st_size:
         raise ReadOnlyError(
@@ -107,10 +108,10 @@ def _open_immutable(library: Path, path: Path) -> apsw.Connection:
             path=wal,
         )
     uri = f"{path.absolute().as_uri()}?immutable=1"
-    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    return Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
 
 
-def _defend(connection: apsw.Connection) -> None:
+def _defend(connection: Connection) -> None:
     """A library may come from a stranger: its schema is data, never code."""
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)

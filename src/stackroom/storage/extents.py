@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-import apsw
 import numpy as np
+
+from stackroom.errors import DamagedError
+from stackroom.storage.sql import Connection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,15 +65,15 @@ class ExtentTable(NamedTuple):
 _COLUMNS = "first_row, n, first_key, document_key, checksums"
 
 
-def load_table(connection: apsw.Connection, space_key: int) -> ExtentTable:
-    rows = connection.execute(
+def load_table(connection: Connection, space_key: int) -> ExtentTable:
+    rows = connection.rows(
         "SELECT first_key, n, first_row FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
-    ).fetchall()
+    )
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
     return ExtentTable(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
 
 
-def overlapping(connection: apsw.Connection, space_key: int, first: int, end: int) -> list[Extent]:
+def overlapping(connection: Connection, space_key: int, first: int, end: int) -> list[Extent]:
     """The parts of extents whose keys are in [first, end), by key."""
     found: list[Extent] = []
     rows = connection.execute(
@@ -89,20 +91,27 @@ def overlapping(connection: apsw.Connection, space_key: int, first: int, end: in
     return found
 
 
-def keys_of_rows(connection: apsw.Connection, space_key: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def keys_of_rows(connection: Connection, space_key: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The key of each of these live rows: int64 of shape (n,)."""
     keys = np.empty(len(rows), dtype=np.int64)
     for i, row in enumerate(rows.tolist()):
-        first_row, first_key = connection.execute(
-            """SELECT first_row, first_key FROM extents WHERE space_key = ? AND first_row <= ?
-               ORDER BY first_row DESC LIMIT 1""",
-            (space_key, row),
-        ).fetchone()
-        keys[i] = first_key + row - first_row
+        extent = _holding(connection, space_key, row)
+        keys[i] = extent.first_key + row - extent.first_row
     return keys
 
 
-def row_of_key(connection: apsw.Connection, space_key: int, key: int) -> tuple[int, int] | None:
+def _holding(connection: Connection, space_key: int, row: int) -> Extent:
+    """The extent that a row belongs to."""
+    found = connection.row(
+        f"SELECT {_COLUMNS} FROM extents WHERE space_key = ? AND first_row <= ? ORDER BY first_row DESC LIMIT 1",
+        (space_key, row),
+    )
+    if found is None or row >= found[0] + found[1]:
+        raise DamagedError(f"Row {row} belongs to no passage.", hint="See what is hit: stackroom verify")
+    return Extent(*found)
+
+
+def row_of_key(connection: Connection, space_key: int, key: int) -> tuple[int, int] | None:
     """The row of a chunk and its checksum, or None where it has no vector in this space."""
     found = overlapping(connection, space_key, key, key + 1)
     if not found:
@@ -110,32 +119,25 @@ def row_of_key(connection: apsw.Connection, space_key: int, key: int) -> tuple[i
     return found[0].first_row, int.from_bytes(found[0].checksums, "little")
 
 
-def live_ranges(connection: apsw.Connection, space_key: int, rows: int) -> Ranges:
+def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
     """Every live row of a file of `rows` committed rows, as ranges."""
-    dead = connection.execute(
+    dead = connection.rows(
         "SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ? ORDER BY first_row", (space_key,)
-    ).fetchall()
+    )
     edges = np.array([0, *(edge for gap in dead for edge in gap), rows], dtype=np.int64).reshape(-1, 2)
     return edges[edges[:, 1] > edges[:, 0]]
 
 
-def add(connection: apsw.Connection, space_key: int, extent: Extent) -> None:
+def add(connection: Connection, space_key: int, extent: Extent) -> None:
     connection.execute("INSERT INTO extents VALUES(?, ?, ?, ?, ?, ?)", (space_key, *extent))
 
 
-def remove(connection: apsw.Connection, space_key: int, first: int, end: int) -> int:
+def remove(connection: Connection, space_key: int, first: int, end: int) -> int:
     """Take the keys in [first, end) out of the space; their rows become nobody's. Returns how many rows."""
     removed = 0
     for part in overlapping(connection, space_key, first, end):
-        whole = Extent(
-            *connection.execute(
-                f"SELECT {_COLUMNS} FROM extents WHERE space_key = ? AND first_row <= ? ORDER BY first_row DESC LIMIT 1",
-                (space_key, part.first_row),
-            ).fetchone()
-        )
-        connection.execute(
-            "DELETE FROM extents WHERE space_key = ? AND first_row = ?", (space_key, whole.first_row)
-        )
+        whole = _holding(connection, space_key, part.first_row)
+        connection.execute("DELETE FROM extents WHERE space_key = ? AND first_row = ?", (space_key, whole.first_row))
         before = part.first_row - whole.first_row
         after = whole.n - before - part.n
         if before:
@@ -147,15 +149,15 @@ def remove(connection: apsw.Connection, space_key: int, first: int, end: int) ->
     return removed
 
 
-def _bury(connection: apsw.Connection, space_key: int, first: int, n: int) -> None:
+def _bury(connection: Connection, space_key: int, first: int, n: int) -> None:
     """Record dead rows, joined with the gaps that touch them."""
     end = first + n
-    for other, length in connection.execute(
+    for other, length in connection.rows(
         """SELECT first_row, n FROM dead_rows
            WHERE space_key = :space AND (first_row = :end OR first_row = (
                SELECT max(first_row) FROM dead_rows WHERE space_key = :space AND first_row < :first))""",
         {"space": space_key, "end": end, "first": first},
-    ).fetchall():
+    ):
         if other == end:
             end += length
         elif other + length == first:
@@ -166,7 +168,7 @@ def _bury(connection: apsw.Connection, space_key: int, first: int, n: int) -> No
     connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, first, end - first))
 
 
-def each(connection: apsw.Connection, space_key: int) -> Iterator[Extent]:
+def each(connection: Connection, space_key: int) -> Iterator[Extent]:
     """Every extent of a space, by key."""
     for row in connection.execute(
         f"SELECT {_COLUMNS} FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)

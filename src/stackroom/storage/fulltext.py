@@ -6,49 +6,54 @@ What is indexed is the `indexed_form` of a text (words.py), so that languages wi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import apsw
 import numpy as np
 
 from stackroom.backend import Scored, TextStatistics
 from stackroom.storage import words
 from stackroom.storage.keysets import KeySet
+from stackroom.storage.sql import Connection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Up to here one query a range is cheaper than ranking every match and dropping most of them.
 _FEW_RANGES = 8
 
 
-def add(connection: apsw.Connection, texts: Iterable[tuple[int, str]]) -> None:
+def add(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
     """Index `(key, text)` pairs."""
     connection.executemany(
-        "INSERT INTO words(rowid, text) VALUES(?, ?)", ((key, _bindable(words.indexed_form(text))) for key, text in texts)
+        "INSERT INTO words(rowid, text) VALUES(?, ?)",
+        ((key, _bindable(words.indexed_form(text))) for key, text in texts),
     )
 
 
-def remove(connection: apsw.Connection, keys: Iterable[int]) -> None:
+def remove(connection: Connection, keys: Iterable[int]) -> None:
     connection.executemany("DELETE FROM words WHERE rowid = ?", ((key,) for key in keys))
 
 
-def merge(connection: apsw.Connection, pages: int) -> None:
+def merge(connection: Connection, pages: int) -> None:
     """Join segments, writing up to `pages` pages: done between commits, since it can take long."""
     connection.execute("INSERT INTO words(words, rank) VALUES('merge', ?)", (pages,))
 
 
-def optimize(connection: apsw.Connection) -> None:
+def optimize(connection: Connection) -> None:
     """Join all segments into one and drop every trace of deleted chunks."""
     connection.execute("INSERT INTO words(words) VALUES('optimize')")
 
 
-def matching(connection: apsw.Connection, query: str, k: int, allowed: KeySet | None) -> tuple[Scored, TextStatistics]:
+def matching(connection: Connection, query: str, k: int, allowed: KeySet | None) -> tuple[Scored, TextStatistics]:
     """The `k` best chunks by BM25 (k1 = 1.2, b = 0.75, as FTS5 has it) among the allowed ones."""
     parsed = words.parse_query(query)
     expression = parsed.match_expression()
     if expression is None or k <= 0:
         return _NOTHING, words.statistics(connection, parsed)
     if allowed is None:
-        rows = connection.execute(
+        rows = connection.rows(
             "SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank, rowid LIMIT ?", (expression, k)
-        ).fetchall()
+        )
         keys, scores = _columns(rows)
     else:
         keys, scores = _columns(_within(connection, expression, allowed))
@@ -62,7 +67,7 @@ def matching(connection: apsw.Connection, query: str, k: int, allowed: KeySet | 
 _NOTHING = Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
 
 
-def _within(connection: apsw.Connection, expression: str, allowed: KeySet) -> list[tuple[int, float]]:
+def _within(connection: Connection, expression: str, allowed: KeySet) -> list[tuple[int, float]]:
     ranges = allowed.ranges.tolist()
     if not ranges:
         return []
@@ -70,13 +75,13 @@ def _within(connection: apsw.Connection, expression: str, allowed: KeySet) -> li
         ranges = [(ranges[0][0], ranges[-1][1])]
     found: list[tuple[int, float]] = []
     for first, end in ranges:
-        found += connection.execute(
+        found += connection.rows(
             "SELECT rowid, rank FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?", (expression, first, end - 1)
-        ).fetchall()
+        )
     return found
 
 
-def _columns(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _columns(rows: list[tuple[int, float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     keys = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
     scores = np.fromiter((row[1] for row in rows), dtype=np.float64, count=len(rows))
     return keys, scores

@@ -57,13 +57,15 @@ class KeySet:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeySet) and np.array_equal(self.ranges, other.ranges)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(self.ranges.tobytes())
 
     def keys(self) -> NDArray[np.int64]:
         """Every key in order, int64 of shape (count,)."""
         lengths = self.ranges[:, 1] - self.ranges[:, 0]
         shifts = np.repeat(self.ranges[:, 0] - (np.cumsum(lengths) - lengths), lengths)
-        return np.arange(int(lengths.sum()), dtype=np.int64) + shifts
+        keys: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + shifts
+        return keys
 
     def first(self, limit: int) -> list[int]:
         """The smallest keys, at most `limit` of them."""
@@ -79,7 +81,8 @@ class KeySet:
         if not len(self.ranges):
             return np.zeros(len(keys), dtype=np.bool_)
         at = np.searchsorted(self.ranges[:, 0], keys, side="right") - 1
-        return (at >= 0) & (keys < self.ranges[np.maximum(at, 0), 1])
+        found: NDArray[np.bool_] = (at >= 0) & (keys < self.ranges[np.maximum(at, 0), 1])
+        return found
 
     def union(self, *others: KeySet) -> KeySet:
         ranges = np.concatenate([self.ranges, *(other.ranges for other in others)])

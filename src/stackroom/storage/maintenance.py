@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import apsw
-
 from stackroom.storage import codec, fsio, fulltext, layout
 from stackroom.storage.codec import Codec
+from stackroom.storage.sql import Connection
 
 _CHECKPOINT_EVERY = 8
 _WAL_BYTES = 12 * 1024 * 1024
@@ -17,9 +16,9 @@ _TRAIN_AT = 400
 _SAMPLES = 2_000
 
 
-def after_commit(connection: apsw.Connection, blobs: Codec, library: Path) -> None:
+def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
     """A little upkeep now and then. The caller holds the writer lock, and no transaction is open."""
-    commits = connection.execute("SELECT value FROM settings WHERE name = 'commits'").fetchone()[0]
+    commits = connection.value("SELECT value FROM settings WHERE name = 'commits'")
     if commits % _MERGE_EVERY == 0:
         with connection:
             fulltext.merge(connection, _MERGE_PAGES)
@@ -30,18 +29,18 @@ def after_commit(connection: apsw.Connection, blobs: Codec, library: Path) -> No
         checkpoint(connection, "PASSIVE")
 
 
-def checkpoint(connection: apsw.Connection, mode: str) -> None:
+def checkpoint(connection: Connection, mode: str) -> None:
     """Fold the WAL into the catalogue as far as readers allow."""
-    connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+    connection.rows(f"PRAGMA wal_checkpoint({mode})")
 
 
-def _trained(connection: apsw.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM dictionaries LIMIT 1").fetchone() is not None
+def _trained(connection: Connection) -> bool:
+    return connection.row("SELECT 1 FROM dictionaries LIMIT 1") is not None
 
 
-def train_dictionaries(connection: apsw.Connection, blobs: Codec) -> None:
+def train_dictionaries(connection: Connection, blobs: Codec) -> None:
     """Train the dictionaries of text and details once there is enough to learn from."""
-    count = connection.execute("SELECT count(*) FROM (SELECT 1 FROM chunks LIMIT ?)", (_TRAIN_AT,)).fetchone()[0]
+    count = connection.value("SELECT count(*) FROM (SELECT 1 FROM chunks LIMIT ?)", (_TRAIN_AT,))
     if count < _TRAIN_AT:
         return
     with connection:

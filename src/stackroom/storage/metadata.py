@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import apsw
 import numpy as np
 
-from stackroom.filters import Condition, Filter, Group, holds, holds_when_missing
+from stackroom.filters import Condition, Filter, Group, Operator, holds, holds_when_missing
 from stackroom.storage import runs
-from stackroom.storage.keysets import KeySet
 from stackroom.storage.ids import pack_text, unpack_text
+from stackroom.storage.keysets import KeySet
+from stackroom.storage.sql import Connection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,8 @@ SCHEMA = (
 Load = Callable[[int, int], Mapping[str, Any]]
 """(owner, key) -> that record's metadata"""
 
+_OPPOSITES: dict[Operator, Operator] = {"!=": "==", "nin": "in"}
+
 _PRESENT = ""  # the value under which a field keeps every key that has it; no JSON text is empty
 _LONGEST = 200
 _BLOCK = 1 << 16
@@ -59,7 +61,7 @@ _BITMAP_BYTES = _BLOCK // 8
 _EXACT_INTEGER = 2.0**53
 
 
-def add(connection: apsw.Connection, owner: int, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+def add(connection: Connection, owner: int, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
     """Index the metadata of new keys."""
     postings: dict[tuple[str, str | bytes], list[int]] = defaultdict(list)
     numbers: dict[tuple[str, str | bytes], float | None] = {}
@@ -79,25 +81,25 @@ def add(connection: apsw.Connection, owner: int, records: Iterable[tuple[int, Ma
             _write_block(connection, value_key, block, np.union1d(before, members))
 
 
-def discard(connection: apsw.Connection, owner: int, key: int, metadata: Mapping[str, Any]) -> None:
+def discard(connection: Connection, owner: int, key: int, metadata: Mapping[str, Any]) -> None:
     """Take a key out of the index; `metadata` is what it was indexed with."""
     block, member = divmod(key, _BLOCK)
     for name, value in metadata.items():
         for stored in (_PRESENT, _stored(value)):
-            row = connection.execute(
+            row = connection.row(
                 """SELECT value_key FROM field_values JOIN fields USING(field_key)
                    WHERE name = ? AND owner = ? AND value = ?""",
                 (pack_text(name), owner, stored),
-            ).fetchone()
+            )
             if row is None:
                 continue
             before = _read_block(connection, row[0], block)
             _write_block(connection, row[0], block, before[before != member])
-            if connection.execute("SELECT 1 FROM postings WHERE value_key = ?", row).fetchone() is None:
+            if connection.row("SELECT 1 FROM postings WHERE value_key = ?", row) is None:
                 connection.execute("DELETE FROM field_values WHERE value_key = ?", row)
 
 
-def rebuild(connection: apsw.Connection, batches: Iterable[tuple[int, list[tuple[int, Mapping[str, Any]]]]]) -> None:
+def rebuild(connection: Connection, batches: Iterable[tuple[int, list[tuple[int, Mapping[str, Any]]]]]) -> None:
     """Make the index anew from `(owner, [(key, metadata), ...])` batches."""
     for table in ("postings", "field_values", "fields"):
         connection.execute(f"DELETE FROM {table}")
@@ -105,7 +107,7 @@ def rebuild(connection: apsw.Connection, batches: Iterable[tuple[int, list[tuple
         add(connection, owner, batch)
 
 
-def select(connection: apsw.Connection, condition: Filter, *, universe: KeySet, load: Load) -> KeySet:
+def select(connection: Connection, condition: Filter, *, universe: KeySet, load: Load) -> KeySet:
     """The keys of `universe` (the live chunks) whose effective metadata satisfies the filter.
 
     Effective metadata is the document's, with the chunk's own fields in front of it.
@@ -114,7 +116,7 @@ def select(connection: apsw.Connection, condition: Filter, *, universe: KeySet, 
 
 
 class _Query:
-    def __init__(self, connection: apsw.Connection, universe: KeySet, load: Load) -> None:
+    def __init__(self, connection: Connection, universe: KeySet, load: Load) -> None:
         self._connection = connection
         self._universe = universe
         self._load = load
@@ -137,12 +139,10 @@ class _Query:
         return self._universe.difference(found) if group.conjunction == "not" else found
 
     def _leaf(self, condition: Condition) -> KeySet:
-        opposite = {"!=": "==", "nin": "in"}.get(condition.op)
+        opposite = _OPPOSITES.get(condition.op)
         if opposite is not None:
-            return self._universe.difference(self._leaf(Condition(condition.key, opposite, condition.value)))  # type: ignore[arg-type]
-        row = self._connection.execute(
-            "SELECT field_key FROM fields WHERE name = ?", (pack_text(condition.key),)
-        ).fetchone()
+            return self._universe.difference(self._leaf(Condition(condition.key, opposite, condition.value)))
+        row = self._connection.row("SELECT field_key FROM fields WHERE name = ?", (pack_text(condition.key),))
         if row is None:
             return self._universe if holds_when_missing(condition) else KeySet.empty()
         field_key = int(row[0])
@@ -160,7 +160,7 @@ class _Query:
         if documents.count <= 256:
             return runs.of_documents(self._connection, documents.keys().tolist())
         rows = np.array(
-            self._connection.execute("SELECT document_key, first_key, first_key + n FROM runs").fetchall(),
+            self._connection.rows("SELECT document_key, first_key, first_key + n FROM runs"),
             dtype=np.int64,
         ).reshape(-1, 3)
         ranges = rows[documents.contains(rows[:, 0]), 1:]
@@ -180,7 +180,9 @@ class _Query:
                 "SELECT value_key, value FROM field_values WHERE field_key = ? AND owner = ? AND value <> ?",
                 (field_key, owner, _PRESENT),
             )
-        keys = [value_key for value_key, stored in candidates if holds(condition, self._value(owner, value_key, stored))]
+        keys = [
+            value_key for value_key, stored in candidates if holds(condition, self._value(owner, value_key, stored))
+        ]
         return KeySet.empty() if not keys else self._union(keys)
 
     def _equal_values(self, field_key: int, owner: int, wanted: Any) -> Iterator[tuple[int, str | bytes]]:
@@ -188,14 +190,14 @@ class _Query:
         for value in wanted:
             number = _number(value)
             column, probe = ("value", _stored(value)) if number is None else ("number", number)
-            yield from self._connection.execute(
+            yield from self._connection.rows(
                 f"SELECT value_key, value FROM field_values WHERE field_key = ? AND owner = ? AND {column} = ?",
                 (field_key, owner, probe),
-            ).fetchall()
+            )
 
     def _in_range(self, field_key: int, owner: int, condition: Condition) -> KeySet:
         """Numbers beyond the bound by index; those equal to it as a float are compared one by one."""
-        bound = float(condition.value)  # type: ignore[arg-type]
+        bound = _number(condition.value) or 0.0
         strict = condition.op[0]
         inside = self._postings(f"v.number {strict} ?", (field_key, owner, bound))
         edge = [
@@ -220,27 +222,25 @@ class _Query:
     def _union(self, value_keys: list[int]) -> KeySet:
         rows: list[tuple[int, bytes]] = []
         for value_key in value_keys:
-            rows += self._connection.execute(
-                "SELECT block, members FROM postings WHERE value_key = ?", (value_key,)
-            ).fetchall()
+            rows += self._connection.rows("SELECT block, members FROM postings WHERE value_key = ?", (value_key,))
         return _to_keys(rows)
 
     def _postings(self, where: str, values: tuple[Any, ...]) -> KeySet:
         return _to_keys(
-            self._connection.execute(
+            self._connection.rows(
                 f"""SELECT p.block, p.members FROM field_values v JOIN postings p USING(value_key)
                     WHERE v.field_key = ? AND v.owner = ? AND {where}""",
                 values,
-            ).fetchall()
+            )
         )
 
 
-def memberships(connection: apsw.Connection, owner: int) -> Iterator[tuple[str, str | bytes, KeySet]]:
+def memberships(connection: Connection, owner: int) -> Iterator[tuple[str, str | bytes, KeySet]]:
     """Every (field, stored value, keys) of an owner, for verification; the field's presence has the value ""."""
     for value_key, name, value in connection.execute(
         "SELECT value_key, name, value FROM field_values JOIN fields USING(field_key) WHERE owner = ?", (owner,)
     ):
-        rows = connection.execute("SELECT block, members FROM postings WHERE value_key = ?", (value_key,)).fetchall()
+        rows = connection.rows("SELECT block, members FROM postings WHERE value_key = ?", (value_key,))
         yield unpack_text(name), value, _to_keys(rows)
 
 
@@ -270,21 +270,19 @@ def _number(value: Any) -> float | None:
     return number if number == number else None
 
 
-def _field(connection: apsw.Connection, name: str) -> int:
+def _field(connection: Connection, name: str) -> int:
     packed = pack_text(name)
-    row = connection.execute("SELECT field_key FROM fields WHERE name = ?", (packed,)).fetchone()
+    row = connection.row("SELECT field_key FROM fields WHERE name = ?", (packed,))
     if row is None:
         connection.execute("INSERT INTO fields(name) VALUES(?)", (packed,))
         return connection.last_insert_rowid()
     return int(row[0])
 
 
-def _value(
-    connection: apsw.Connection, field_key: int, owner: int, stored: str | bytes, number: float | None
-) -> int:
-    row = connection.execute(
+def _value(connection: Connection, field_key: int, owner: int, stored: str | bytes, number: float | None) -> int:
+    row = connection.row(
         "SELECT value_key FROM field_values WHERE field_key = ? AND owner = ? AND value = ?", (field_key, owner, stored)
-    ).fetchone()
+    )
     if row is None:
         connection.execute(
             "INSERT INTO field_values(field_key, owner, number, value) VALUES(?, ?, ?, ?)",
@@ -301,10 +299,8 @@ def _by_block(keys: list[int]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
         yield block, (array[blocks == block] & (_BLOCK - 1)).astype(np.uint16)
 
 
-def _read_block(connection: apsw.Connection, value_key: int, block: int) -> NDArray[np.uint16]:
-    row = connection.execute(
-        "SELECT members FROM postings WHERE value_key = ? AND block = ?", (value_key, block)
-    ).fetchone()
+def _read_block(connection: Connection, value_key: int, block: int) -> NDArray[np.uint16]:
+    row = connection.row("SELECT members FROM postings WHERE value_key = ? AND block = ?", (value_key, block))
     return np.empty(0, dtype=np.uint16) if row is None else _members(row[0])
 
 
@@ -315,7 +311,7 @@ def _members(blob: bytes) -> NDArray[np.uint16]:
     return np.frombuffer(blob, dtype="<u2").astype(np.uint16, copy=False)
 
 
-def _write_block(connection: apsw.Connection, value_key: int, block: int, members: NDArray[np.uint16]) -> None:
+def _write_block(connection: Connection, value_key: int, block: int, members: NDArray[np.uint16]) -> None:
     if not len(members):
         connection.execute("DELETE FROM postings WHERE value_key = ? AND block = ?", (value_key, block))
         return
@@ -339,7 +335,5 @@ def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:
         np.array([len(blob) // 2 for _, blob in short], dtype=np.int64),
     )
     parts = [(blocks << 16) + members]
-    parts += [
-        (block << 16) + _members(blob).astype(np.int64) for block, blob in rows if len(blob) == _BITMAP_BYTES
-    ]
+    parts += [(block << 16) + _members(blob).astype(np.int64) for block, blob in rows if len(blob) == _BITMAP_BYTES]
     return KeySet.from_keys(np.concatenate(parts))

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import apsw
-
 from stackroom.backend import DocumentRecord, SourceRecord, SourceState
 from stackroom.errors import DamagedError, UsageError
 from stackroom.storage import codec, schema
 from stackroom.storage.ids import pack_id, pack_text, unpack_id, unpack_text
+from stackroom.storage.sql import Connection
 from stackroom.types import Metadata, Source
 
 SOURCE_COLUMNS = (
@@ -96,7 +95,9 @@ def to_document(row: tuple[Any, ...]) -> DocumentRecord:
     document_id = unpack_id(document_id)
     if codec.record_checksum(document_id, *stored) != checksum:
         raise _damaged("document", document_id)
-    return DocumentRecord(document_id, source_key, unpack_text(title), json.loads(metadata) if metadata else {}, key=key)
+    return DocumentRecord(
+        document_id, source_key, unpack_text(title), json.loads(metadata) if metadata else {}, key=key
+    )
 
 
 def _damaged(kind: str, name: str) -> DamagedError:
@@ -105,27 +106,27 @@ def _damaged(kind: str, name: str) -> DamagedError:
     )
 
 
-def source_by_name(connection: apsw.Connection, name: str) -> SourceRecord | None:
+def source_by_name(connection: Connection, name: str) -> SourceRecord | None:
     return _first(connection, "name = ?", (pack_text(name),))
 
 
-def source_by_key(connection: apsw.Connection, key: int) -> SourceRecord | None:
+def source_by_key(connection: Connection, key: int) -> SourceRecord | None:
     return _first(connection, "source_key = ?", (key,))
 
 
-def _first(connection: apsw.Connection, where: str, values: tuple[Any, ...]) -> SourceRecord | None:
-    row = connection.execute(f"SELECT {SOURCE_COLUMNS} FROM sources WHERE {where}", values).fetchone()
+def _first(connection: Connection, where: str, values: tuple[Any, ...]) -> SourceRecord | None:
+    row = connection.row(f"SELECT {SOURCE_COLUMNS} FROM sources WHERE {where}", values)
     return None if row is None else to_source(row)
 
 
-def sources_with_content(connection: apsw.Connection, content_hash: bytes) -> list[SourceRecord]:
+def sources_with_content(connection: Connection, content_hash: bytes) -> list[SourceRecord]:
     rows = connection.execute(
         f"SELECT {SOURCE_COLUMNS} FROM sources WHERE content_hash = ? ORDER BY source_key", (content_hash,)
     )
     return [to_source(row) for row in rows]
 
 
-def each_source(connection: apsw.Connection, under: str | None = None) -> Iterator[SourceRecord]:
+def each_source(connection: Connection, under: str | None = None) -> Iterator[SourceRecord]:
     """By name; `under` keeps one path and what lies below it."""
     if under is None:
         rows = connection.execute(f"SELECT {SOURCE_COLUMNS} FROM sources ORDER BY name")
@@ -140,7 +141,7 @@ def each_source(connection: apsw.Connection, under: str | None = None) -> Iterat
         yield to_source(row)
 
 
-def find_sources(connection: apsw.Connection, wanted: str) -> list[SourceRecord]:
+def find_sources(connection: Connection, wanted: str) -> list[SourceRecord]:
     """By id or exact name; else by path, title or file name, as words or as a glob, without regard to case."""
     exact = _first(connection, "source_id = ?", (pack_id(wanted),)) or source_by_name(connection, wanted)
     if exact is None and wanted:
@@ -160,7 +161,7 @@ def find_sources(connection: apsw.Connection, wanted: str) -> list[SourceRecord]
     return [record for record in records if record is not None]
 
 
-def listing(connection: apsw.Connection, records: Iterable[SourceRecord] | None) -> list[Source]:
+def listing(connection: Connection, records: Iterable[SourceRecord] | None) -> list[Source]:
     """Sources with their counts, as users see them."""
     counts: dict[int, tuple[int, int, int]] = {
         key: (documents, chunks, active)
@@ -197,22 +198,20 @@ def listing(connection: apsw.Connection, records: Iterable[SourceRecord] | None)
     return sources
 
 
-def documents_of(connection: apsw.Connection, source_key: int) -> list[DocumentRecord]:
+def documents_of(connection: Connection, source_key: int) -> list[DocumentRecord]:
     rows = connection.execute(
         f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE source_key = ? ORDER BY document_key", (source_key,)
     )
     return [to_document(row) for row in rows]
 
 
-def document_by_id(connection: apsw.Connection, document_id: str) -> DocumentRecord | None:
-    row = connection.execute(
-        f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_id = ?", (pack_id(document_id),)
-    ).fetchone()
+def document_by_id(connection: Connection, document_id: str) -> DocumentRecord | None:
+    row = connection.row(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_id = ?", (pack_id(document_id),))
     return None if row is None else to_document(row)
 
 
-def document_by_key(connection: apsw.Connection, key: int) -> DocumentRecord | None:
-    row = connection.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_key = ?", (key,)).fetchone()
+def document_by_key(connection: Connection, key: int) -> DocumentRecord | None:
+    row = connection.row(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_key = ?", (key,))
     return None if row is None else to_document(row)
 
 
@@ -235,10 +234,8 @@ def indexed_metadata(document: DocumentRecord, source: SourceRecord) -> dict[str
     return {**facts, **document.metadata, "document_id": document.document_id}
 
 
-def chunk_counts(connection: apsw.Connection, document_keys: Sequence[int]) -> dict[int, int]:
+def chunk_counts(connection: Connection, document_keys: Sequence[int]) -> dict[int, int]:
     return {
-        key: connection.execute(
-            "SELECT coalesce(sum(n), 0) FROM runs WHERE document_key = ?", (key,)
-        ).fetchone()[0]
+        key: connection.value("SELECT coalesce(sum(n), 0) FROM runs WHERE document_key = ?", (key,))
         for key in document_keys
     }

@@ -10,11 +10,13 @@ from stackroom.backend import EmbedTexts
 from stackroom.errors import DimensionMismatchError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage import codec, compaction, database, extents, layout, spaces, vectors, writer
+from stackroom.storage import compaction, database, extents, layout, spaces, vectors, writer
 from stackroom.storage.extents import Extent
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stackroom.storage.store import LocalStore
 
 _BATCH = 32
@@ -34,7 +36,7 @@ def reembed(
             space = spaces.with_state(view.connection, spaces.BUILDING)
             if space is None:
                 break
-            total = view.connection.execute("SELECT count(*) FROM chunks").fetchone()
+            total = view.connection.row("SELECT count(*) FROM chunks")
             wanted = view.without_row(space.key, _BATCH)
         if not wanted:
             if _switch(store):
@@ -62,7 +64,7 @@ def _begin(store: LocalStore, identity: EmbedderIdentity) -> None:
             spaces.create(held.connection, store.path, identity, spaces.BUILDING)
 
 
-def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: np.ndarray) -> None:  # type: ignore[type-arg]
+def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: NDArray[np.float32]) -> None:
     """Commit vectors of the new space; chunks that were removed meanwhile are left out."""
     with store.exclusive() as held, database.translated(layout.catalogue(store.path)), held.connection:
         connection = held.connection
@@ -72,7 +74,7 @@ def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: np.ndarray) 
         appender = vectors.Appender(space.path(store.path), rows=space.rows, dim=space.dim, unit=space.unit)
         try:
             for (key, document_key), row in zip(chunks, rows, strict=True):
-                if connection.execute("SELECT 1 FROM chunks WHERE key = ?", (key,)).fetchone() is None:
+                if connection.row("SELECT 1 FROM chunks WHERE key = ?", (key,)) is None:
                     continue
                 first = appender.append(row[None])
                 checksum = writer.row_checksums(key, row[None])
@@ -92,9 +94,9 @@ def _switch(store: LocalStore) -> bool:
             building = spaces.with_state(connection, spaces.BUILDING)
             if building is None:
                 return True
-            have = connection.execute("SELECT sum(n) FROM extents WHERE space_key = ?", (building.key,)).fetchone()
-            want = connection.execute("SELECT count(*) FROM chunks").fetchone()
-            if (have and have[0] or 0) != (want and want[0] or 0):
+            have = connection.row("SELECT sum(n) FROM extents WHERE space_key = ?", (building.key,))
+            want = connection.row("SELECT count(*) FROM chunks")
+            if ((have and have[0]) or 0) != ((want and want[0]) or 0):
                 return False
             joined = compaction.joined(list(extents.each(connection, building.key)))
             connection.execute("DELETE FROM extents WHERE space_key = ?", (building.key,))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import apsw
 import numpy as np
 
 from stackroom.storage.keysets import KeySet
+from stackroom.storage.sql import Connection
 
 
-def add(connection: apsw.Connection, document_key: int, first_key: int, n: int) -> None:
+def add(connection: Connection, document_key: int, first_key: int, n: int) -> None:
     """Add keys that no document has; joined with the run that they continue."""
-    last = connection.execute(
+    last = connection.row(
         "SELECT first_key, n FROM runs WHERE document_key = ? ORDER BY first_key DESC LIMIT 1", (document_key,)
-    ).fetchone()
+    )
     if last is not None and last[0] + last[1] == first_key:
         connection.execute(
             "UPDATE runs SET n = n + ? WHERE document_key = ? AND first_key = ?", (n, document_key, last[0])
@@ -23,7 +23,7 @@ def add(connection: apsw.Connection, document_key: int, first_key: int, n: int) 
         connection.execute("INSERT INTO runs VALUES(?, ?, ?)", (document_key, first_key, n))
 
 
-def remove(connection: apsw.Connection, document_key: int, keys: KeySet) -> None:
+def remove(connection: Connection, document_key: int, keys: KeySet) -> None:
     """Take keys away from a document."""
     left = of_documents(connection, [document_key]).difference(keys)
     connection.execute("DELETE FROM runs WHERE document_key = ?", (document_key,))
@@ -33,27 +33,25 @@ def remove(connection: apsw.Connection, document_key: int, keys: KeySet) -> None
     )
 
 
-def of_documents(connection: apsw.Connection, document_keys: Iterable[int]) -> KeySet:
+def of_documents(connection: Connection, document_keys: Iterable[int]) -> KeySet:
     ranges: list[tuple[int, int]] = []
     for key in document_keys:
-        ranges += connection.execute(
-            "SELECT first_key, first_key + n FROM runs WHERE document_key = ?", (key,)
-        ).fetchall()
+        ranges += connection.rows("SELECT first_key, first_key + n FROM runs WHERE document_key = ?", (key,))
     return to_keys(ranges)
 
 
-def of_sources(connection: apsw.Connection, source_keys: Iterable[int]) -> KeySet:
+def of_sources(connection: Connection, source_keys: Iterable[int]) -> KeySet:
     ranges: list[tuple[int, int]] = []
     for key in source_keys:
-        ranges += connection.execute(
+        ranges += connection.rows(
             """SELECT first_key, first_key + n FROM documents JOIN runs USING(document_key) WHERE source_key = ?""",
             (key,),
-        ).fetchall()
+        )
     return to_keys(ranges)
 
 
-def everything(connection: apsw.Connection) -> KeySet:
-    return to_keys(connection.execute("SELECT first_key, first_key + n FROM runs").fetchall())
+def everything(connection: Connection) -> KeySet:
+    return to_keys(connection.rows("SELECT first_key, first_key + n FROM runs"))
 
 
 def to_keys(ranges: list[tuple[int, int]]) -> KeySet:

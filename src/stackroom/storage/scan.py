@@ -56,19 +56,19 @@ def exact_scores(
     return scores
 
 
-def _score_exactly(
-    block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric
-) -> NDArray[np.float64]:
+def _score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
     if metric == "l2":
         difference = block - query
-        return -np.vecdot(difference, difference)
+        distances: NDArray[np.float64] = np.vecdot(difference, difference)
+        return -distances
     dots: NDArray[np.float64] = np.vecdot(block, query)
     if metric == "dot":
         return dots
     lengths = np.sqrt(np.vecdot(block, block)) * np.sqrt(np.vecdot(query, query))
     cosine = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
     # Rounded below float32's resolution, so that equal rows are equal whatever block they were scored in.
-    return np.clip(np.round(cosine, 12), -1.0, 1.0)
+    scores: NDArray[np.float64] = np.clip(np.round(cosine, 12), -1.0, 1.0)
+    return scores
 
 
 def _candidates(
@@ -130,4 +130,5 @@ def expand(ranges: Ranges) -> NDArray[np.int64]:
     """Every number in the ranges, in their order: int64 of shape (total,)."""
     lengths = ranges[:, 1] - ranges[:, 0]
     starts = np.repeat(ranges[:, 0] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-    return np.arange(int(lengths.sum()), dtype=np.int64) + starts
+    numbers: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + starts
+    return numbers

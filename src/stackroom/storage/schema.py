@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-import apsw
-
 from stackroom.errors import FormatVersionError, NotALibraryError
 from stackroom.storage import layout, metadata, words
+from stackroom.storage.sql import Connection
 
 DEFAULT_COLLECTION = 1
 ACTIVE_SET = 1
@@ -112,7 +111,7 @@ TABLES = (
 )
 
 
-def create(connection: apsw.Connection) -> None:
+def create(connection: Connection) -> None:
     """Lay the tables of an empty catalogue, in one transaction. The caller holds the writer lock."""
     connection.execute(f"PRAGMA page_size = {layout.PAGE_SIZE}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -134,14 +133,18 @@ def create(connection: apsw.Connection) -> None:
         )
 
 
-def check_version(connection: apsw.Connection, library: Path, *, writing: bool) -> None:
+def check_version(connection: Connection, library: Path, *, writing: bool) -> None:
     """Refuse what is no library, or needs a newer Stackroom. Raises NotALibraryError, FormatVersionError."""
-    if connection.execute("PRAGMA application_id").fetchone()[0] != layout.APPLICATION_ID:
+    if connection.value("PRAGMA application_id") != layout.APPLICATION_ID:
         raise NotALibraryError(
-            f"{layout.catalogue(library)} is a database of another program.", hint="Choose another folder.", path=library
+            f"{layout.catalogue(library)} is a database of another program.",
+            hint="Choose another folder.",
+            path=library,
         )
     found = dict(
-        connection.execute("SELECT name, value FROM settings WHERE name IN ('format_version','reader_flags','writer_flags')")
+        connection.execute(
+            "SELECT name, value FROM settings WHERE name IN ('format_version','reader_flags','writer_flags')"
+        )
     )
     version = found.get("format_version")
     unknown = int(found.get("reader_flags", 0)) & ~layout.READER_FLAGS

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
-import apsw
 import numpy as np
 
 from stackroom import filters
@@ -14,12 +13,13 @@ from stackroom.errors import NotFoundError
 from stackroom.storage import codec, metadata, records, runs, schema
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
+from stackroom.storage.sql import Connection
 
 
 class Selector:
     """Resolves scopes against one snapshot."""
 
-    def __init__(self, connection: apsw.Connection, blobs: Codec, universe: Callable[[], KeySet]) -> None:
+    def __init__(self, connection: Connection, blobs: Codec, universe: Callable[[], KeySet]) -> None:
         self._connection = connection
         self._codec = blobs
         self._universe = universe
@@ -43,9 +43,9 @@ class Selector:
             )
         return reduce(KeySet.intersection, parts) if parts else None
 
-    def _source_keys(self, wanted: list[str] | tuple[str, ...] | object) -> set[int]:
+    def _source_keys(self, wanted: Sequence[str]) -> set[int]:
         keys: set[int] = set()
-        for name in wanted if isinstance(wanted, list | tuple) else list(wanted):  # type: ignore[call-overload]
+        for name in wanted:
             found = records.find_sources(self._connection, name)
             if not found:
                 raise NotFoundError(
@@ -57,35 +57,35 @@ class Selector:
     def _active(self) -> KeySet | None:
         """The chunks of active sources; None when every source is active."""
         connection, members = self._connection, (schema.ACTIVE_SET,)
-        total = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
-        active = connection.execute("SELECT count(*) FROM set_members WHERE set_key = ?", members).fetchone()[0]
+        total = connection.value("SELECT count(*) FROM sources")
+        active = connection.value("SELECT count(*) FROM set_members WHERE set_key = ?", members)
         if active == total:
             return None
         if active * 2 > total:
-            idle = connection.execute(
+            idle = connection.rows(
                 """SELECT first_key, first_key + n FROM sources s JOIN documents USING(source_key)
                    JOIN runs USING(document_key) WHERE NOT EXISTS(
                        SELECT 1 FROM set_members m WHERE m.set_key = ? AND m.source_key = s.source_key)""",
                 members,
-            ).fetchall()
+            )
             return self._universe().difference(runs.to_keys(idle))
-        rows = connection.execute(
+        rows = connection.rows(
             """SELECT first_key, first_key + n FROM set_members JOIN documents USING(source_key)
                JOIN runs USING(document_key) WHERE set_key = ?""",
             members,
-        ).fetchall()
+        )
         return runs.to_keys(rows)
 
     def _collection(self, name: str) -> KeySet | None:
         """The chunks of a collection; None for the default one when there is no other."""
-        rows = self._connection.execute(
+        rows = self._connection.rows(
             f"SELECT key, collection_key FROM chunks WHERE collection_key <> {schema.DEFAULT_COLLECTION}"
-        ).fetchall()
+        )
         if name == "default":
             if not rows:
                 return None
             return self._universe().difference(_keys(key for key, _ in rows))
-        found = self._connection.execute("SELECT collection_key FROM collections WHERE name = ?", (name,)).fetchone()
+        found = self._connection.row("SELECT collection_key FROM collections WHERE name = ?", (name,))
         if found is None:
             raise NotFoundError(f"There is no collection {name!r}.", actual=name)
         return _keys(key for key, collection in rows if collection == found[0])
@@ -95,9 +95,9 @@ class Selector:
             document = records.document_by_key(self._connection, key)
             source = None if document is None else records.source_by_key(self._connection, document.source_key)
             return {} if document is None or source is None else records.indexed_metadata(document, source)
-        row = self._connection.execute("SELECT details FROM chunks WHERE key = ?", (key,)).fetchone()
+        row = self._connection.row("SELECT details FROM chunks WHERE key = ?", (key,))
         return codec.load_details(self._codec.decode(row[0]))[1] if row and row[0] else {}
 
 
-def _keys(keys: object) -> KeySet:
-    return KeySet.from_keys(np.fromiter(keys, dtype=np.int64))  # type: ignore[call-overload]
+def _keys(keys: Iterable[int]) -> KeySet:
+    return KeySet.from_keys(np.fromiter(keys, dtype=np.int64))

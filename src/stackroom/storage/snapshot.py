@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import apsw
 import numpy as np
 
 from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord, StoredChunk, TextStatistics
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.storage import codec, extents, fulltext, ids, records, runs, scan, schema, spaces, summary
+from stackroom.storage import codec, extents, fulltext, ids, records, runs, scan, spaces, summary
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.selection import Selector
+from stackroom.storage.sql import Connection
 from stackroom.storage.vectors import VectorMap
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source, Stats
 
@@ -52,7 +52,7 @@ class Snapshot:
     def __init__(
         self,
         library: Path,
-        connection: apsw.Connection,
+        connection: Connection,
         blobs: Codec,
         cache: Cache,
         map_space: Callable[[spaces.Space], VectorMap],
@@ -62,7 +62,7 @@ class Snapshot:
         self.codec = self._codec = blobs
         self.mapped = map_space
         self._cache = cache
-        self.version: int = connection.execute("SELECT value FROM settings WHERE name = 'commits'").fetchone()[0]
+        self.version: int = connection.value("SELECT value FROM settings WHERE name = 'commits'")
         self._space = spaces.serving(connection)
         self._vectors = None if self._space is None else map_space(self._space)
         self._selector = Selector(connection, blobs, self._universe)
@@ -117,7 +117,7 @@ class Snapshot:
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         found = []
         for key in keys:
-            row = self._connection.execute(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,)).fetchone()
+            row = self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,))
             if row is None:
                 raise DamagedError(
                     f"The index names the passage {key}, which the catalogue does not hold.",
@@ -128,9 +128,7 @@ class Snapshot:
 
     def _passage(self, row: tuple[Any, ...]) -> Passage:
         _, chunk_id, text, place, metadata = self._decoded(row)
-        document_id = self._connection.execute(
-            "SELECT document_id FROM documents WHERE document_key = ?", (row[2],)
-        ).fetchone()
+        document_id = self._connection.row("SELECT document_id FROM documents WHERE document_key = ?", (row[2],))
         if document_id is None:
             raise self._damaged(chunk_id, row[2])
         return Passage(chunk_id, ids.unpack_id(document_id[0]), text, place, metadata)
@@ -147,10 +145,10 @@ class Snapshot:
         return key, chunk_id, codec.to_text(plain), place, metadata
 
     def _damaged(self, chunk_id: str, document_key: int) -> DamagedError:
-        row = self._connection.execute(
+        row = self._connection.row(
             "SELECT document_id, name FROM documents JOIN sources USING(source_key) WHERE document_key = ?",
             (document_key,),
-        ).fetchone()
+        )
         where = f"document {ids.unpack_id(row[0])} ({ids.unpack_text(row[1])})" if row else "no document"
         return DamagedError(
             f"The passage {chunk_id} of {where} is not what was written.",
@@ -160,26 +158,25 @@ class Snapshot:
         )
 
     def neighbours(self, key: int, context: int) -> tuple[list[Passage], list[Passage]]:
-        document_key, position = self._connection.execute(
-            "SELECT document_key, position FROM chunks WHERE key = ?", (key,)
-        ).fetchone()
-        before = self._connection.execute(
+        found = self._connection.row("SELECT document_key, position FROM chunks WHERE key = ?", (key,))
+        if found is None:
+            return [], []
+        document_key, position = found
+        before = self._connection.rows(
             f"""SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position < ?
                 ORDER BY position DESC LIMIT ?""",
             (document_key, position, context),
-        ).fetchall()
-        after = self._connection.execute(
+        )
+        after = self._connection.rows(
             f"SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position > ? ORDER BY position LIMIT ?",
             (document_key, position, context),
-        ).fetchall()
+        )
         return [self._passage(row) for row in reversed(before)], [self._passage(row) for row in after]
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
         found = []
         for chunk_id in chunk_ids:
-            row = self._connection.execute(
-                "SELECT key FROM chunks WHERE chunk_id = ?", (ids.pack_id(chunk_id),)
-            ).fetchone()
+            row = self._connection.row("SELECT key FROM chunks WHERE chunk_id = ?", (ids.pack_id(chunk_id),))
             found.append(None if row is None else int(row[0]))
         return found
 
@@ -202,14 +199,15 @@ class Snapshot:
             return None
         number, checksum = found
         row: NDArray[np.float32] = np.array(self._vectors.rows[number], dtype=np.float32)
-        if codec.row_checksum(key, memoryview(row).cast("B")) != checksum:
-            chunk_id, document_key = self._connection.execute(
+        if codec.row_checksum(key, row.data.cast("B")) != checksum:
+            chunk_id, document_key = self._connection.row(
                 "SELECT chunk_id, document_key FROM chunks WHERE key = ?", (key,)
-            ).fetchone() or ("", -1)
+            ) or ("", -1)
             raise self._damaged(ids.unpack_id(chunk_id), document_key)
         return row
 
     def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
+        del exact  # every scan is exact as long as there are no sketches
         space, mapped = self._space, self._vectors
         if space is None or mapped is None or k <= 0:
             return Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
@@ -268,9 +266,7 @@ class Snapshot:
         if space is None:
             return np.empty((0, 2), dtype=np.int64)
         if len(allowed.ranges) > self._FEW_RANGES:
-            table = self._cache.get(
-                self.version, "extents", lambda: extents.load_table(self._connection, space.key)
-            )
+            table = self._cache.get(self.version, "extents", lambda: extents.load_table(self._connection, space.key))
             return table.rows_of(allowed.ranges)
         found = [
             (part.first_row, part.first_row + part.n)
@@ -289,15 +285,15 @@ class Snapshot:
         """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""
         having = KeySet.from_ranges(
             np.array(
-                self._connection.execute(
+                self._connection.rows(
                     "SELECT first_key, first_key + n FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
-                ).fetchall(),
+                ),
                 dtype=np.int64,
             ).reshape(-1, 2)
         )
         found = []
         for key in self._universe().difference(having).first(limit):
-            row = self._connection.execute(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,)).fetchone()
+            row = self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,))
             if row is not None:
                 found.append((key, int(row[2]), self._decoded(row)[2]))
         return found

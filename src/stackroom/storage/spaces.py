@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-import apsw
-
 from stackroom.storage import layout, vectors
+from stackroom.storage.sql import Connection
 from stackroom.types import EmbedderIdentity, Metric
 
 SERVING = "serving"
@@ -46,22 +45,22 @@ def _to_space(row: tuple[Any, ...]) -> Space:
     )
 
 
-def with_state(connection: apsw.Connection, state: str) -> Space | None:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM spaces WHERE state = ?", (state,)).fetchone()
+def with_state(connection: Connection, state: str) -> Space | None:
+    row = connection.row(f"SELECT {_COLUMNS} FROM spaces WHERE state = ?", (state,))
     return None if row is None else _to_space(row)
 
 
-def serving(connection: apsw.Connection) -> Space | None:
+def serving(connection: Connection) -> Space | None:
     return with_state(connection, SERVING)
 
 
-def every(connection: apsw.Connection) -> list[Space]:
+def every(connection: Connection) -> list[Space]:
     return [_to_space(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM spaces ORDER BY space_key")]
 
 
-def create(connection: apsw.Connection, library: Path, identity: EmbedderIdentity, state: str) -> Space:
+def create(connection: Connection, library: Path, identity: EmbedderIdentity, state: str) -> Space:
     """A new, empty space with its file."""
-    key = connection.execute("SELECT coalesce(max(space_key), 0) + 1 FROM spaces").fetchone()[0]
+    key = connection.value("SELECT coalesce(max(space_key), 0) + 1 FROM spaces")
     file = new_file_name(connection, library, key)
     file_uuid = vectors.create(layout.vectors(library) / file, identity.dim)
     space = Space(key, state, identity, identity.dim, identity.metric, True, file, file_uuid, 0)
@@ -72,7 +71,7 @@ def create(connection: apsw.Connection, library: Path, identity: EmbedderIdentit
     return space
 
 
-def new_file_name(connection: apsw.Connection, library: Path, space_key: int) -> str:
+def new_file_name(connection: Connection, library: Path, space_key: int) -> str:
     """A name that no file of this space has, or had while the catalogue remembers: SPACE.NNNN."""
     taken = {row[0] for row in connection.execute("SELECT file FROM spaces")}
     number = 1
@@ -81,31 +80,29 @@ def new_file_name(connection: apsw.Connection, library: Path, space_key: int) ->
     return f"{space_key}.{number:04d}"
 
 
-def set_rows(connection: apsw.Connection, space: Space, *, rows: int, unit: bool) -> None:
+def set_rows(connection: Connection, space: Space, *, rows: int, unit: bool) -> None:
     connection.execute("UPDATE spaces SET rows = ?, unit = ? WHERE space_key = ?", (rows, int(unit), space.key))
 
 
-def set_file(
-    connection: apsw.Connection, space: Space, *, file: str, file_uuid: bytes, rows: int, unit: bool
-) -> None:
+def set_file(connection: Connection, space: Space, *, file: str, file_uuid: bytes, rows: int, unit: bool) -> None:
     connection.execute(
         "UPDATE spaces SET file = ?, file_uuid = ?, rows = ?, unit = ? WHERE space_key = ?",
         (file, file_uuid, rows, int(unit), space.key),
     )
 
 
-def set_identity(connection: apsw.Connection, space: Space, identity: EmbedderIdentity) -> None:
+def set_identity(connection: Connection, space: Space, identity: EmbedderIdentity) -> None:
     connection.execute("UPDATE spaces SET identity = ? WHERE space_key = ?", (_dump(identity), space.key))
 
 
-def switch(connection: apsw.Connection, new: Space, old: Space | None) -> None:
+def switch(connection: Connection, new: Space, old: Space | None) -> None:
     """Let `new` serve; `old` and its extents are gone with the same commit."""
     if old is not None:
         drop(connection, old)
     connection.execute("UPDATE spaces SET state = ? WHERE space_key = ?", (SERVING, new.key))
 
 
-def drop(connection: apsw.Connection, space: Space) -> None:
+def drop(connection: Connection, space: Space) -> None:
     for table in ("extents", "dead_rows", "spaces"):
         connection.execute(f"DELETE FROM {table} WHERE space_key = ?", (space.key,))
 

@@ -25,6 +25,7 @@ from stackroom.storage import database, fsio, layout, maintenance, schema, space
 from stackroom.storage.codec import Codec
 from stackroom.storage.lock import FileLock
 from stackroom.storage.snapshot import Cache, Snapshot
+from stackroom.storage.sql import Connection
 from stackroom.storage.writer import LocalCommit
 from stackroom.types import Compaction, EmbedderIdentity, Verification
 
@@ -32,7 +33,7 @@ _RESTARTS = 20
 
 
 class _Reader(NamedTuple):
-    connection: apsw.Connection
+    connection: Connection
     codec: Codec
 
 
@@ -152,23 +153,22 @@ class LocalStore:
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[LocalCommit]:
         """One commit: durable and visible when the block ends, nothing when it raises. Raises BusyError, StorageError."""
-        with self.exclusive(wait=wait) as writer:
-            with database.translated(layout.catalogue(self.path)):
-                writer.connection.execute("BEGIN IMMEDIATE")
-                commit = LocalCommit(self.path, writer.connection, writer.codec)
-                try:
-                    yield commit
-                    self._make_durable(commit, writer.connection)
-                except BaseException:
-                    writer.codec.forget_compressors()
-                    if writer.connection.in_transaction:
-                        writer.connection.execute("ROLLBACK")
-                    raise
-                finally:
-                    commit.release()
-                maintenance.after_commit(writer.connection, writer.codec, self.path)
+        with self.exclusive(wait=wait) as writer, database.translated(layout.catalogue(self.path)):
+            writer.connection.execute("BEGIN IMMEDIATE")
+            commit = LocalCommit(self.path, writer.connection, writer.codec)
+            try:
+                yield commit
+                self._make_durable(commit, writer.connection)
+            except BaseException:
+                writer.codec.forget_compressors()
+                if writer.connection.in_transaction:
+                    writer.connection.execute("ROLLBACK")
+                raise
+            finally:
+                commit.release()
+            maintenance.after_commit(writer.connection, writer.codec, self.path)
 
-    def _make_durable(self, commit: LocalCommit, connection: apsw.Connection) -> None:
+    def _make_durable(self, commit: LocalCommit, connection: Connection) -> None:
         try:
             commit.finish()
             connection.execute("COMMIT")
@@ -231,9 +231,7 @@ class LocalStore:
 
         compaction.purge(self, progress=progress, cancel=cancel)
 
-    def reembed(
-        self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken
-    ) -> int:
+    def reembed(self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken) -> int:
         from stackroom.storage import reembedding
 
         return reembedding.reembed(self, identity, embed, progress=progress, cancel=cancel)

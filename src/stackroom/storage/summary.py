@@ -11,20 +11,21 @@ from stackroom.storage import fsio, layout
 from stackroom.storage.ids import unpack_text
 from stackroom.storage.schema import ACTIVE_SET
 from stackroom.storage.spaces import Space
+from stackroom.storage.sql import Connection
 from stackroom.types import Failure, Stats
 
 _SHOWN_FAILURES = 10
 
 
-def stats(connection: apsw.Connection, library: Path, space: Space | None) -> Stats:
+def stats(connection: Connection, library: Path, space: Space | None) -> Stats:
     def number(query: str, *values: object) -> int:
-        return int(connection.execute(query, values).fetchone()[0] or 0)
+        return int(connection.value(query, values) or 0)
 
     chunks = number("SELECT count(*) FROM chunks")
     dead = number("SELECT sum(n) FROM dead_rows WHERE space_key = ?", space.key) if space else 0
-    failed = connection.execute(
+    failed = connection.rows(
         "SELECT name, error, error_kind FROM sources WHERE error IS NOT NULL ORDER BY name LIMIT ?", (_SHOWN_FAILURES,)
-    ).fetchall()
+    )
     return Stats(
         library=str(library),
         format_version=number("SELECT value FROM settings WHERE name = 'format_version'"),

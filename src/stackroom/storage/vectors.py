@@ -134,9 +134,9 @@ class Appender:
         with fsio.translated(self.path):
             if self.unit and not all_unit(norms):
                 self._begin_norms()
-            fsio.write_at(self._file, memoryview(rows), layout.VECTOR_HEADER + first * self._dim * 4)
+            fsio.write_at(self._file, rows.data, layout.VECTOR_HEADER + first * self._dim * 4)
             if self._norms is not None:
-                fsio.write_at(self._norms, memoryview(norms.astype("<f4")), first * 4)
+                fsio.write_at(self._norms, norms.astype("<f4").data, first * 4)
         self.rows += len(rows)
         return first
 
@@ -164,6 +164,6 @@ class Appender:
             n = min(4096, self.rows - first)
             data = fsio.read_at(self._file, n * width, layout.VECTOR_HEADER + first * width)
             block = np.frombuffer(data, dtype="<f4").reshape(n, self._dim)
-            fsio.write_at(self._norms, memoryview(lengths(block).astype("<f4")), first * 4)
+            fsio.write_at(self._norms, lengths(block).astype("<f4").data, first * 4)
         fsio.sync_directory(self.path.parent)
         self.unit = False

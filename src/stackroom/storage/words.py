@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 import apsw
 
 from stackroom.backend import TextStatistics
+from stackroom.storage.sql import Connection
 
 TOKENIZER = "porter unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
 _TOKENIZER_PARTS = ("unicode61", "remove_diacritics", "2", "categories", "L* N* Co Mn Mc")
@@ -31,15 +34,22 @@ UNSPACED = re.compile(
 _PIECES = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+))')
 
 # The words of a question that carry none of it. They cost most of a query's time and add nothing to its ranking.
-STOP_WORDS = frozenset(
-    "a about all also am an and any are as at be been but by can could did do does for from had has have he her his how "
-    "i if in into is it its just me my no not of on or our she should so some such than that the their them then there "
-    "these they this those to under up us was we were what when where which who whom whose why will with would you your "
-    # German, Spanish, French: the ones that are no English content words
-    "der das und ist ein eine einer eines einem einen im den dem des zu wie wer wann warum welche welcher welches "
-    "wurde wurden sind nicht mit auf von für sich el la los las un una unos unas del al y en es por para con que qué "
-    "cuál cuáles quién cuándo dónde cómo fue son se le les du et est dans sur quel quelle quels quelles une au aux".split()
-)
+_ENGLISH = """
+a about all also am an and any are as at be been but by can could did do does for from had has have he her his how i if in
+into is it its just me my no not of on or our she should so some such than that the their them then there these they this
+those to under up us was we were what when where which who whom whose why will with would you your
+"""
+_GERMAN = """
+der das und ist ein eine einer eines einem einen im den dem des zu wie wer wann warum welche welcher welches wurde wurden
+sind nicht mit auf von für sich
+"""
+_SPANISH = """
+el la los las un una unos unas del al y en es por para con que qué cuál cuáles quién cuándo dónde cómo fue son se
+"""
+_FRENCH = """
+le les du et est dans sur quel quelle quels quelles une au aux
+"""
+STOP_WORDS = frozenset((_ENGLISH + _GERMAN + _SPANISH + _FRENCH).split())
 
 
 def indexed_form(text: str) -> str:
@@ -56,7 +66,7 @@ def _spread(run: re.Match[str]) -> str:
 
 def pairs(run: str) -> list[str]:
     units = _units(run)
-    return [first + second for first, second in zip(units, units[1:], strict=False)]
+    return [first + second for first, second in pairwise(units)]
 
 
 def _units(run: str) -> list[str]:
@@ -156,7 +166,7 @@ def _split_scripts(word: str) -> list[str]:
     return [part for part in [*parts, word[end:]] if part]
 
 
-def statistics(connection: apsw.Connection, query: TextQuery) -> TextStatistics:
+def statistics(connection: Connection, query: TextQuery) -> TextStatistics:
     """In how many chunks each term of the query occurs. A phrase counts as its rarest word."""
     connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, words, row)")
     frequencies = []
@@ -168,17 +178,17 @@ def statistics(connection: apsw.Connection, query: TextQuery) -> TextStatistics:
             for row in connection.execute("SELECT doc FROM temp.vocabulary WHERE term = ?", (word,))
         ]
         frequencies.append(min(counts) if counts and len(counts) == len(stems) else 0)
-    chunks = connection.execute("SELECT count(*) FROM chunks").fetchone()[0]
+    chunks = connection.value("SELECT count(*) FROM chunks")
     return TextStatistics(query.terms, tuple(frequencies), chunks)
 
 
-def stem(connection: apsw.Connection, text: str) -> list[str]:
+def stem(connection: Connection, text: str) -> list[str]:
     """The tokens that the index makes of this text."""
     return [token for _, _, token in tokens(connection, text)]
 
 
-def tokens(connection: apsw.Connection, text: str) -> list[tuple[int, int, str]]:
+def tokens(connection: Connection, text: str) -> list[tuple[int, int, str]]:
     """`(start, end, token)` as the index makes them; positions are bytes of the UTF-8 text."""
     tokenizer = connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
     found = tokenizer(text.encode("utf-8", "replace"), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
-    return [(start, end, token) for start, end, token in found]
+    return [(int(start), int(end), str(token)) for start, end, token in cast(list[tuple[int, int, str]], found)]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import apsw
 import numpy as np
 
 from stackroom.backend import DocumentRecord, SourceRecord
@@ -21,8 +20,9 @@ from stackroom.identity import require_same
 from stackroom.storage import codec, extents, fulltext, ids, metadata, records, runs, schema, spaces, vectors
 from stackroom.storage.codec import Codec
 from stackroom.storage.extents import Extent
-from stackroom.storage.keysets import KeySet
 from stackroom.storage.ids import pack_id
+from stackroom.storage.keysets import KeySet
+from stackroom.storage.sql import Connection
 from stackroom.types import Chunk, EmbedderIdentity, Place
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class _Prepared:
 class LocalCommit:
     """The changes of one commit, applied to an open transaction of the catalogue. Made by LocalStore.commit()."""
 
-    def __init__(self, library: Path, connection: apsw.Connection, blobs: Codec) -> None:
+    def __init__(self, library: Path, connection: Connection, blobs: Codec) -> None:
         self._library = library
         self._connection = connection
         self._codec = blobs
@@ -161,15 +161,13 @@ class LocalCommit:
         kept = [chunk for chunk in chunks if not chunk.chunk_id or named[chunk.chunk_id] is chunk]
         first = self._allocate(len(kept))
         return [
-            _Prepared(
-                first + i, chunk.chunk_id or ids.unpack_id(ids.new_id()), chunk, self._checked(chunk.embedding)
-            )
+            _Prepared(first + i, chunk.chunk_id or ids.unpack_id(ids.new_id()), chunk, self._checked(chunk.embedding))
             for i, chunk in enumerate(kept)
         ]
 
     def _allocate(self, n: int) -> int:
         if self._next_key is None:
-            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
+            row = self._connection.row("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'")
             self._next_key = (row[0] if row else 0) + 1
         first = self._next_key
         self._next_key += n
@@ -216,8 +214,7 @@ class LocalCommit:
         if name == "default":
             return schema.DEFAULT_COLLECTION
         self._connection.execute("INSERT OR IGNORE INTO collections(name) VALUES(?)", (name,))
-        row = self._connection.execute("SELECT collection_key FROM collections WHERE name = ?", (name,)).fetchone()
-        return int(row[0])
+        return int(self._connection.value("SELECT collection_key FROM collections WHERE name = ?", (name,)))
 
     def _append_rows(self, document_key: int, prepared: Sequence[_Prepared]) -> None:
         """Write the vectors there are; every run of chunks that have one becomes an extent."""
@@ -248,7 +245,7 @@ class LocalCommit:
     def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
         connection = self._connection
         for key, position, place in moves:
-            row = connection.execute("SELECT chunk_id, details, text FROM chunks WHERE key = ?", (key,)).fetchone()
+            row = connection.row("SELECT chunk_id, details, text FROM chunks WHERE key = ?", (key,))
             if row is None:
                 raise NotFoundError(f"There is no chunk with key {key}.")
             chunk_id, details, text = row
@@ -267,7 +264,7 @@ class LocalCommit:
     def remove_chunks(self, keys: Sequence[int]) -> None:
         by_document: dict[int, list[int]] = defaultdict(list)
         for key in keys:
-            row = self._connection.execute("SELECT document_key FROM chunks WHERE key = ?", (key,)).fetchone()
+            row = self._connection.row("SELECT document_key FROM chunks WHERE key = ?", (key,))
             if row is not None:
                 by_document[row[0]].append(key)
         for document_key, removed in by_document.items():
@@ -291,9 +288,7 @@ class LocalCommit:
         self._remove_keys(document_key, runs.of_documents(connection, [document_key]))
         source = records.source_by_key(connection, document.source_key)
         if source is not None:
-            metadata.discard(
-                connection, metadata.DOCUMENT, document_key, records.indexed_metadata(document, source)
-            )
+            metadata.discard(connection, metadata.DOCUMENT, document_key, records.indexed_metadata(document, source))
         connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
 
     def remove_source(self, source_key: int) -> None:
@@ -329,9 +324,7 @@ class LocalCommit:
         """Have every row on the disk; what is left is the catalogue's own commit."""
         if self._appender is not None and self._space is not None:
             self._appender.sync()
-            spaces.set_rows(
-                self._connection, self._space, rows=self._appender.rows, unit=self._appender.unit
-            )
+            spaces.set_rows(self._connection, self._space, rows=self._appender.rows, unit=self._appender.unit)
         self._connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
 
     def release(self) -> None:
@@ -341,5 +334,5 @@ class LocalCommit:
 
 def row_checksums(first_key: int, rows: NDArray[np.float32]) -> bytes:
     """The CRC-32 of each row (u32, little-endian), for keys from `first_key` on."""
-    sums = [codec.row_checksum(first_key + i, memoryview(row).cast("B")) for i, row in enumerate(rows)]
+    sums = [codec.row_checksum(first_key + i, row.data.cast("B")) for i, row in enumerate(rows)]
     return np.array(sums, dtype="<u4").tobytes()

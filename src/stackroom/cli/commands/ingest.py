@@ -39,7 +39,9 @@ def _tell(session: Session, report: Report, again: str) -> None:
     if report.reused:
         session.say(f"{count(report.reused, 'passage')} kept their vectors.")
     if report.pages_without_text:
-        session.say(f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans without recognised text).")
+        session.say(
+            f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans without recognised text)."
+        )
     for failure in report.failures[:_SHOWN]:
         session.say(f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason)}")
     if len(report.failures) > _SHOWN:
@@ -57,7 +59,13 @@ def _tell(session: Session, report: Report, again: str) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def add_command(
-    session: Session, paths: tuple[str, ...], prune: bool, retry: bool, ignore: tuple[str, ...], embedder: str | None, yes: bool
+    session: Session,
+    paths: tuple[str, ...],
+    prune: bool,
+    retry: bool,
+    ignore: tuple[str, ...],
+    embedder: str | None,
+    yes: bool,
 ) -> int:
     def confirm(gone: int, total: int) -> bool:
         return yes or click.confirm(f"{gone} of {total} sources are gone from disk. Remove them?", err=True)

@@ -114,12 +114,16 @@ def status_command(session: Session) -> int:
     if stats.pages_without_text:
         rows.append(("no text", f"{stats.pages_without_text:,} pages"))
     if stats.missing:
-        rows.append(("missing", f"{stats.missing:,} files are gone from disk (stackroom add --prune FOLDER removes them)"))
+        rows.append(
+            ("missing", f"{stats.missing:,} files are gone from disk (stackroom add --prune FOLDER removes them)")
+        )
     for name, value in rows:
         click.echo(f"{click.style(f'{name:>9}', dim=True)}  {safe(value)}")
     if stats.failed_count:
         kinds = Counter(failure.kind for failure in stats.failed).most_common(1)[0][0]
-        click.echo(f"{click.style('   failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: stackroom list --failed")
+        click.echo(
+            f"{click.style('   failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: stackroom list --failed"
+        )
     return 0
 
 

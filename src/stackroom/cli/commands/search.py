@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 _LINES = 4
 
 
-@click.command("search", help="Find passages, in words and in meaning. Words in \"quotes\" must stand as they are; -word excludes.")
+@click.command(
+    "search", help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes.'
+)
 @click.argument("query", nargs=-1, required=True)
 @click.option("-k", default=10, show_default=True, metavar="N", help="How many hits.")
 @click.option("--mode", type=click.Choice(["hybrid", "vector", "text"]), help="Both (the default), meaning, or words.")
-@click.option("--in", "sources", multiple=True, metavar="NAME", help="Only in this source: title, path or glob (repeatable).")
-@click.option("--where", multiple=True, metavar="EXPR", help='Only where metadata fits: "year >= 2020" (repeatable: and).')
+@click.option(
+    "--in", "sources", multiple=True, metavar="NAME", help="Only in this source: title, path or glob (repeatable)."
+)
+@click.option(
+    "--where", multiple=True, metavar="EXPR", help='Only where metadata fits: "year >= 2020" (repeatable: and).'
+)
 @click.option("--active", is_flag=True, help="Only in active sources.")
 @click.option("--exact", is_flag=True, help="Scan every vector.")
 @click.option("--per-document", type=int, metavar="N", help="At most so many hits of one document.")
@@ -32,7 +38,7 @@ _LINES = 4
 @click.option("--explain", is_flag=True, help="Show what each leg thought of a hit.")
 @click.option("--full", is_flag=True, help="Print whole passages.")
 @click.pass_obj
-def search_command(session: Session, query: tuple[str, ...], full: bool, **options: Any) -> int:
+def search_command(session: Session, /, query: tuple[str, ...], full: bool, **options: Any) -> int:
     import time
 
     text = " ".join(query)

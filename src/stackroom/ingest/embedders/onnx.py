@@ -51,9 +51,7 @@ class OnnxEmbedder:
     limit are cut there; the splitter sees to it that none is.
     """
 
-    def __init__(
-        self, files: ModelFiles, identity: EmbedderIdentity, *, threads: int | None = None
-    ) -> None:
+    def __init__(self, files: ModelFiles, identity: EmbedderIdentity, *, threads: int | None = None) -> None:
         self.identity = identity
         self.tokenizer = FileTokenizer(files.tokenizer, lowercase=files.lowercase)
         self._files = files
@@ -106,7 +104,7 @@ class OnnxEmbedder:
     def _pooled(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         if output.ndim == 3:
             output = output[:, 0] if self.identity.pooling == "cls" else output.mean(axis=1)
-        vector = output[0]
+        vector: NDArray[np.float32] = output[0]
         if self.identity.normalised:
             length = float(np.linalg.norm(vector.astype(np.float64)))
             vector = vector / np.float32(length) if length > 0 else vector

@@ -41,7 +41,9 @@ class EpubReader:
             title, metadata = _facts(package)
             chapters = list(_chapters(archive, package, folder, path))
         if not any(section.text.strip() for section in chapters):
-            raise NoTextError(f"{path} holds no text: its pages are pictures.", hint="Recognise their text first.", path=path)
+            raise NoTextError(
+                f"{path} holds no text: its pages are pictures.", hint="Recognise their text first.", path=path
+            )
         return Reading("epub", chapters, title, metadata)
 
 

@@ -18,8 +18,40 @@ _LARGEST = 256 * 1024 * 1024
 
 _SKIPPED = frozenset({"script", "style", "nav", "noscript", "template", "head", "svg", "iframe", "button", "select"})
 _BLOCKS = frozenset(
-    "p div section article main aside header footer ul ol dl table tr blockquote pre figure figcaption form fieldset "
-    "address hr details summary h1 h2 h3 h4 h5 h6 body html dt".split()
+    [
+        "p",
+        "div",
+        "section",
+        "article",
+        "main",
+        "aside",
+        "header",
+        "footer",
+        "ul",
+        "ol",
+        "dl",
+        "table",
+        "tr",
+        "blockquote",
+        "pre",
+        "figure",
+        "figcaption",
+        "form",
+        "fieldset",
+        "address",
+        "hr",
+        "details",
+        "summary",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "body",
+        "html",
+        "dt",
+    ]
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _MARKERS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title")
@@ -47,13 +79,17 @@ class HtmlReader:
                 raise ReadError(f"{path} is too large for one page of HTML.", hint="Split it.", path=path)
             data = path.read_bytes()
         except OSError as error:
-            raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
+            raise ReadError(
+                f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path
+            ) from error
         tree = parse(decode(data))
         metadata = _metadata(tree)
         title = metadata.pop("title", None)
         found = list(sections(tree.body or tree.root))
         if not any(section.text.strip() for section in found):
-            raise NoTextError(f"{path} holds no text.", hint="Perhaps a script makes it: save the page as it is shown.", path=path)
+            raise NoTextError(
+                f"{path} holds no text.", hint="Perhaps a script makes it: save the page as it is shown.", path=path
+            )
         return Reading("html", found, title, metadata)
 
 

@@ -45,7 +45,9 @@ class SafeArchive:
         try:
             info = self._zip.getinfo(name)
         except KeyError:
-            raise ReadError(f"{self._path} lacks its part {name!r}.", hint="Get a fresh copy.", path=self._path) from None
+            raise ReadError(
+                f"{self._path} lacks its part {name!r}.", hint="Get a fresh copy.", path=self._path
+            ) from None
         suspicious = info.file_size > _FORGIVEN and info.file_size > RATIO * max(info.compress_size, 1)
         if suspicious or info.file_size > MEMBER_BYTES or self._spent + info.file_size > ARCHIVE_BYTES:
             raise ReadError(
@@ -58,7 +60,9 @@ class SafeArchive:
                 data = member.read(info.file_size + 1)
         except Exception as error:  # zlib, lzma, RuntimeError for encrypted members: none has a common base
             raise ReadError(
-                f"{self._path}: its part {name!r} can't be unpacked ({error}).", hint="Get a fresh copy.", path=self._path
+                f"{self._path}: its part {name!r} can't be unpacked ({error}).",
+                hint="Get a fresh copy.",
+                path=self._path,
             ) from error
         self._spent += len(data)
         return data

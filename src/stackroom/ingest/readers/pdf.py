@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
 from stackroom.ingest.readers.limits import clean
 from stackroom.protocols import Reading, Section
+
+# The dots between a title and its page in a table of contents: a hundred tokens that say nothing.
+_LEADERS = re.compile(r"[ \t]?(?:\.[ \t]?){5,}")
 
 _BROKEN_WORD = "\ufffe"  # pypdfium2's mark for a word that a line's end breaks
 
@@ -76,6 +80,7 @@ def _page_text(document: Any, index: int) -> str:
         page.close()
     except Exception:  # pdfium raises its own errors, and UnicodeDecodeError
         return ""
+    text = _LEADERS.sub(" ... ", text)
     return clean(text.replace(_BROKEN_WORD + "\r\n", "").replace(_BROKEN_WORD + "\n", "").replace(_BROKEN_WORD, ""))
 
 
@@ -130,7 +135,9 @@ def _salvaged_pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
         characters += len(text.strip())
         yield Section(text + "\n" if text else "", (), index + 1, None)
     if not characters:
-        raise ReadError(f"{path} is a broken PDF, and no text could be saved from it.", hint="Get a fresh copy.", path=path)
+        raise ReadError(
+            f"{path} is a broken PDF, and no text could be saved from it.", hint="Get a fresh copy.", path=path
+        )
 
 
 def _date(value: str) -> str:

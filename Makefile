@@ -1,0 +1,72 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LIBRARY := .try/library
+STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
+
+.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-corpus clean
+
+# A virtual environment with the package in it; made again when what it needs changes.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[documents]'
+	touch $@
+
+$(VENV)/.development: $(VENV)/.installed
+	$(BIN)/python tools/requirements.py dev | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	touch $@
+
+# Index a small real sample of several formats, search it, and say what to do next.
+try: $(VENV)/.installed
+	@mkdir -p .try
+	@echo "--- stackroom add samples"
+	@$(STACKROOM) add samples
+	@echo
+	@echo '--- stackroom search -k 3 "how do I rotate logs"'
+	@$(STACKROOM) search -k 3 "how do I rotate logs"
+	@echo '--- stackroom search -k 2 --where "type == pdf" "who keeps a package up to date"'
+	@$(STACKROOM) search -k 2 --where "type == pdf" "who keeps a package up to date"
+	@echo "--- stackroom status"
+	@$(STACKROOM) status
+	@echo
+	@echo "That was the sample. Now your own documents:"
+	@echo "    $(BIN)/stackroom add ~/Documents"
+	@echo "    $(BIN)/stackroom search \"your question\""
+	@echo "More: docs/quickstart.md. Remove the sample library with: rm -r .try"
+
+test: lint
+	$(BIN)/python -m pytest -n auto -q
+
+test-slow: $(VENV)/.development
+	$(BIN)/python -m pytest -n auto -q -m slow
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Build the wheel and use it in a bare environment, away from the checkout.
+wheel-smoke: $(VENV)/.development
+	tools/wheel_smoke.sh $(BIN)/python
+
+docs: $(VENV)/.development
+	$(BIN)/python tools/command_pages.py > docs/commands.md
+
+picture: $(VENV)/.development
+	$(BIN)/python tools/terminal_picture.py docs/terminal.svg
+
+# DATA is a folder with scifact/ (BEIR form) and xquad/.
+bench-quality: $(VENV)/.installed
+	$(BIN)/python bench/quality.py --data $(DATA)
+
+# Fetches Debian's documentation packages (152 MB) and indexes slices of it.
+bench-corpus: $(VENV)/.installed
+	$(BIN)/python bench/corpus.py
+
+clean:
+	rm -rf $(VENV) .try dist build
