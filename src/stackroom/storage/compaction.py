@@ -125,6 +125,7 @@ def _switch(
     """Catch up with what was committed during the copy, and make the new file the space's own."""
     starts = np.array(sorted(moved), dtype=np.int64)
     lengths = {extent.first_row: extent.n for extent in plan}
+    dropped = 0
     with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
         connection = writer.connection
         with connection:
@@ -156,7 +157,8 @@ def _switch(
             name, file_uuid = target
             spaces.set_file(connection, current, file=name, file_uuid=file_uuid, rows=appender.rows, unit=appender.unit)
             connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
-        return current.rows - appender.rows
+            dropped = current.rows - appender.rows
+    return dropped
 
 
 def joined(found: list[Extent]) -> list[Extent]:
