@@ -20,8 +20,6 @@ from stackroom.progress import CancelToken
 if TYPE_CHECKING:
     from stackroom.index import Index
 
-REPORT_AT = "https://github.com/stackroom/stackroom/issues"
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -105,7 +103,7 @@ def fail(error: Exception, *, as_json: bool) -> int:
     if os.environ.get("STACKROOM_DEBUG"):
         traceback.print_exc()
     message = f"{type(error).__name__}: {error}"
-    hint = f"This is a fault of Stackroom. Run it again with STACKROOM_DEBUG=1 and report it at {REPORT_AT}"
+    hint = "This is a fault of Stackroom. Run it again with STACKROOM_DEBUG=1 and report what it prints."
     if as_json:
         _print_error("InternalError", message, hint)
     else:

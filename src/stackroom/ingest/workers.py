@@ -222,7 +222,8 @@ class _Worker:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "stackroom.ingest.parser"],
+            # -P: a module in the folder that the user stands in must never be taken for one of ours.
+            [sys.executable, "-P", "-m", "stackroom.ingest.parser"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

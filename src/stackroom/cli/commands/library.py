@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import shutil
 from collections import Counter
 
@@ -52,8 +52,8 @@ def _print_source(source: Source, width: int, *, reason: bool) -> None:
 @click.pass_obj
 def show_command(session: Session, source: str) -> int:
     with session.open(mode="r") as index:
-        (found,) = index.find(source) if len(index.find(source)) == 1 else (None,)
         passages = index.get(source)
+        (found,) = index.find(source)
     if session.as_json:
         session.print_json({"source": found, "passages": [_passage_json(passage) for passage in passages]})
         return 0
@@ -61,7 +61,7 @@ def show_command(session: Session, source: str) -> int:
         where = safe(where_text(passage.place), keep_newlines=False)
         click.echo(f"{click.style(f'[{number}]', bold=True)} {click.style(where, fg='cyan')}")
         click.echo(safe(passage.text) + "\n")
-    if found is not None and found.error:
+    if found.error:
         session.say(f"Its last reading failed: {safe(found.error)}")
     return 0
 
@@ -151,8 +151,8 @@ def status_json(stats: Stats) -> dict[str, object]:
 
 def size(count: float) -> str:
     """Bytes as a person reads them, in powers of 1,000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return os.strerror(0)
+    if count < 1000:
+        return f"{count:.0f} B"
+    units = ("kB", "MB", "GB")
+    power = min(int(math.log10(count)) // 3, len(units))
+    return f"{count / 1000**power:.1f} {units[power - 1]}"

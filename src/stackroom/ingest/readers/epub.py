@@ -50,7 +50,7 @@ class EpubReader:
 def _chapters(archive: SafeArchive, package: Any, folder: str, path: Path) -> Iterator[Section]:
     """Every file of the spine once, however often it is named."""
     manifest = {item.get("id"): item for item in package.iter() if _local(item) == "item"}
-    titles = _table_of_contents(archive, manifest, package, folder, path)
+    titles = _table_of_contents(archive, manifest, folder, path)
     seen: set[str] = set()
     for reference in _all(package, "itemref", "idref"):
         item = manifest.get(reference)
@@ -67,7 +67,7 @@ def _chapters(archive: SafeArchive, package: Any, folder: str, path: Path) -> It
 
 
 def _table_of_contents(
-    archive: SafeArchive, manifest: dict[str, Any], package: Any, folder: str, path: Path
+    archive: SafeArchive, manifest: dict[str, Any], folder: str, path: Path
 ) -> dict[str, tuple[str, ...]]:
     """The first title that the table of contents gives each file, from the navigation document or the older NCX."""
     titles: dict[str, tuple[str, ...]] = {}
@@ -88,7 +88,6 @@ def _table_of_contents(
             target, label = _resolve(base, href), " ".join(clean(label).split())
             if label and target not in titles:
                 titles[target] = (label,)
-    del package
     return titles
 
 

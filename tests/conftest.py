@@ -1,0 +1,53 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import stackroom
+from stackroom.index import Index
+from stackroom.storage.store import LocalStore
+from support import WordEmbedder
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture
+def samples() -> Path:
+    """Small real documents of every format."""
+    return SAMPLES
+
+
+@pytest.fixture
+def embedder() -> WordEmbedder:
+    return WordEmbedder()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's folder."""
+    made = tmp_path / "documents"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Where a library may be made."""
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def index(library: Path, embedder: WordEmbedder) -> Iterator[Index]:
+    with stackroom.open(library, embedder=embedder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(library: Path) -> Iterator[LocalStore]:
+    opened = LocalStore(library)
+    yield opened
+    opened.close()

@@ -1,0 +1,409 @@
+"""What every engine must do, told by examples; tests/property compares it with a model."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from stackroom import filters
+from stackroom.backend import Backend, DocumentRecord, Scope, SourceRecord
+from stackroom.errors import (
+    ClosedError,
+    DimensionMismatchError,
+    EmbedderMismatchError,
+    NotFoundError,
+    UsageError,
+)
+from stackroom.progress import CancelToken, silent
+from stackroom.types import Chunk, EmbedderIdentity, Place
+from support import DIM, WordEmbedder, chunks, unit_rows
+
+QUERY = unit_rows(1, seed=99)[0]
+
+
+def put(backend: Backend, name: str, texts: list[str], *, seed: int = 0, **metadata: object) -> list[int]:
+    """A source with one document of these chunks; returns their keys."""
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name=name))
+        document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata=metadata))
+        return commit.add_chunks(document, chunks(texts, seed=seed))
+
+
+def found(backend: Backend, query: str, **scope: object) -> list[str]:
+    with backend.view() as view:
+        hits, _ = view.matching(query, 100, Scope(**scope))
+        return [passage.text for passage in view.passages(hits.keys.tolist())]
+
+
+def nearest(backend: Backend, k: int = 100, **scope: object) -> list[int]:
+    with backend.view() as view:
+        return view.nearest(QUERY, k, Scope(**scope)).keys.tolist()
+
+
+def test_what_was_committed_is_read_back_exactly(backend: Backend, opener) -> None:
+    rows = unit_rows(3)
+    place = Place(start=5, end=17, page=2, page_end=3, page_label="ii", section=("One", "Two"))
+    metadata = {
+        "year": 2020,
+        "tags": ["a", "b"],
+        "ratio": 0.1,
+        "none": None,
+        "deep": {"x": [1]},
+        "": True,
+        "é\x00": "\ud800",
+    }
+    given = [
+        Chunk("plain", "c1", metadata, place, rows[0]),
+        Chunk("nul \x00 surrogate \ud83d emoji \U0001f600 rtl \u202e", "weird \x00\ud800 id", {}, Place(), rows[1]),
+        Chunk("without a vector", "c3"),
+    ]
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s\ud800", title="T", type="record"))
+        document = commit.put_document(DocumentRecord("d1", source, "Title", {"author": "A"}))
+        keys = commit.add_chunks(document, given)
+    backend.close()
+    again = opener()
+    with again.view() as view:
+        stored = list(view.chunks(document, vectors=True))
+        assert [item.key for item in stored] == keys
+        for item, expected in zip(stored, given, strict=True):
+            assert (item.chunk.text, item.chunk.chunk_id) == (expected.text, expected.chunk_id)
+            assert (item.chunk.place, item.chunk.metadata) == (expected.place, expected.metadata)
+        assert list(stored[0].chunk.metadata) == list(metadata)
+        assert stored[0].chunk.embedding.tobytes() == rows[0].tobytes()
+        assert stored[2].chunk.embedding is None
+        assert view.vectors(keys[:2]).tobytes() == rows[:2].tobytes()
+        record = view.document("d1")
+        assert (record.title, record.metadata, record.chunks) == ("Title", {"author": "A"}, 3)
+        assert view.source("s\ud800").title == "T"
+        assert view.stats().needs_embedding == 1
+    again.close()
+
+
+def test_a_commit_that_raises_leaves_no_trace(backend: Backend) -> None:
+    put(backend, "kept", ["one"])
+    with backend.view() as view:
+        before = view.stats(), view.version
+    with pytest.raises(RuntimeError, match="stop"), backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="lost"))
+        document = commit.put_document(DocumentRecord("", source))
+        commit.add_chunks(document, chunks(["two", "three"]))
+        raise RuntimeError("stop")
+    with backend.view() as view:
+        assert (view.stats().chunks, view.version) == (before[0].chunks, before[1])
+        assert view.source("lost") is None
+    assert found(backend, "two") == []
+    put(backend, "next", ["two"], seed=3)
+    assert found(backend, "two") == ["two"]
+    assert backend.verify(progress=silent, cancel=CancelToken()).ok
+
+
+def test_a_view_does_not_see_later_commits(backend: Backend) -> None:
+    put(backend, "a", ["first"])
+    with backend.view() as view:
+        version = view.version
+        thread = threading.Thread(target=put, args=(backend, "b", ["second"]))
+        thread.start()
+        thread.join()
+        assert view.version == version
+        assert len(view.nearest(QUERY, 10, Scope()).keys) == 1
+        assert view.matching("second", 10, Scope())[0].keys.tolist() == []
+    assert found(backend, "second") == ["second"]
+
+
+def test_keys_are_never_used_again(backend: Backend) -> None:
+    first = put(backend, "a", ["one", "two"])
+    with backend.commit() as commit:
+        commit.remove_chunks(first)
+    second = put(backend, "a", ["three"])
+    assert min(second) > max(first)
+
+
+def test_a_chunk_id_belongs_to_one_chunk(backend: Backend) -> None:
+    rows = unit_rows(4)
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        one = commit.put_document(DocumentRecord("one", source))
+        two = commit.put_document(DocumentRecord("two", source))
+        commit.add_chunks(one, [Chunk("old", "same", embedding=rows[0]), Chunk("other", "other", embedding=rows[1])])
+        commit.add_chunks(two, [Chunk("first", "same", embedding=rows[2]), Chunk("last", "same", embedding=rows[3])])
+    with backend.view() as view:
+        assert [item.chunk.text for item in view.chunks(one)] == ["other"]
+        assert [item.chunk.text for item in view.chunks(two)] == ["last"]
+        (key,) = view.chunk_keys(["same"])
+        assert view.vectors([key])[0].tobytes() == rows[3].tobytes()
+
+
+def test_removing_a_document_removes_all_of_it(backend: Backend) -> None:
+    put(backend, "a", ["alpha beta", "gamma"], seed=1, lang="en")
+    put(backend, "b", ["alpha delta"], seed=2, lang="de")
+    with backend.view() as view:
+        document = view.document("doc:a")
+    with backend.commit() as commit:
+        commit.remove_document(document.key)
+    assert found(backend, "alpha") == ["alpha delta"]
+    assert len(nearest(backend)) == 1
+    assert nearest(backend, where=filters.Condition("lang", "==", "en")) == []
+    with backend.view() as view:
+        assert view.document("doc:a") is None
+        assert view.source("a") is not None
+    with backend.commit() as commit:
+        commit.remove_source(view_source(backend, "a").key)
+    with backend.view() as view:
+        assert [source.path for source in view.listing()] == ["b"]
+
+
+def view_source(backend: Backend, name: str) -> SourceRecord:
+    with backend.view() as view:
+        record = view.source(name)
+        assert record is not None
+        return record
+
+
+def test_a_renamed_source_keeps_id_passages_and_switch(backend: Backend) -> None:
+    from dataclasses import replace
+
+    keys = put(backend, "old", ["text"])
+    record = view_source(backend, "old")
+    with backend.commit() as commit:
+        commit.set_active([record.key], False)
+        commit.put_source(replace(record, name="new"))
+    renamed = view_source(backend, "new")
+    assert renamed.source_id == record.source_id
+    with backend.view() as view:
+        (listed,) = view.listing()
+        assert (listed.active, listed.chunks) == (False, 1)
+    assert nearest(backend, sources=["new"]) == keys
+    assert nearest(backend, where=filters.Condition("source", "==", "new")) == keys
+    assert nearest(backend, where=filters.Condition("source", "==", "old")) == []
+
+
+def test_scopes_are_met_before_the_ranking(backend: Backend) -> None:
+    many = [
+        put(backend, f"many{n}", [f"word filler {n} {i}" for i in range(20)], seed=n, kind="many") for n in range(8)
+    ]
+    (rare,) = put(backend, "rare", ["word needle"], seed=50, kind="rare", year=1999)
+    every = sorted(key for keys in many for key in keys)
+    assert nearest(backend, 1, where=filters.Condition("kind", "==", "rare")) == [rare]
+    assert nearest(backend, 5, sources=["rare"]) == [rare]
+    assert nearest(backend, 5, where=filters.Condition("year", "<", 2000)) == [rare]
+    assert found(backend, "word", where=filters.Condition("kind", "==", "rare")) == ["word needle"]
+    assert sorted(nearest(backend, 500, sources=["many*"])) == every
+    with backend.commit() as commit:
+        commit.set_active(None, False)
+    assert nearest(backend, active=True) == []
+    with backend.commit() as commit:
+        commit.set_active([view_source(backend, "many3").key, view_source(backend, "rare").key], True)
+    assert sorted(nearest(backend, active=True)) == sorted([*many[3], rare])
+    assert nearest(backend, active=True, where=filters.Condition("kind", "!=", "many")) == [rare]
+    with backend.commit() as commit:
+        commit.set_active(None, True)
+        commit.set_active([view_source(backend, "rare").key], False)
+    assert sorted(nearest(backend, 500, active=True)) == every
+    with pytest.raises(NotFoundError):
+        nearest(backend, sources=["nobody"])
+
+
+def test_a_chunks_own_metadata_hides_its_documents(backend: Backend) -> None:
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        document = commit.put_document(DocumentRecord("d", source, metadata={"lang": "en", "year": 2000}))
+        own, inherited = commit.add_chunks(
+            document,
+            [
+                Chunk("a", metadata={"lang": "de"}, embedding=unit_rows(1)[0]),
+                Chunk("b", embedding=unit_rows(1, seed=1)[0]),
+            ],
+        )
+    assert nearest(backend, where=filters.Condition("lang", "==", "en")) == [inherited]
+    assert nearest(backend, where=filters.Condition("lang", "==", "de")) == [own]
+    assert nearest(backend, where=filters.Condition("lang", "!=", "en")) == [own]
+    assert sorted(nearest(backend, where=filters.Condition("year", ">=", 2000))) == [own, inherited]
+    assert sorted(nearest(backend, where=filters.Condition("doc_id", "==", "d"))) == [own, inherited]
+
+
+def test_collections_keep_apart(backend: Backend) -> None:
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        document = commit.put_document(DocumentRecord("d", source))
+        (here,) = commit.add_chunks(document, chunks(["word here"]))
+        (there,) = commit.add_chunks(document, chunks(["word there"], seed=1), position=1, collection="other")
+    assert nearest(backend) == [here]
+    assert nearest(backend, collection="other") == [there]
+    assert found(backend, "word", collection="other") == ["word there"]
+    with pytest.raises(NotFoundError):
+        nearest(backend, collection="third")
+
+
+def test_moved_chunks_keep_text_and_vector(backend: Backend) -> None:
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        document = commit.put_document(DocumentRecord("d", source))
+        keys = commit.add_chunks(document, [Chunk("a", "a", {"m": 1}, Place(0, 1)), Chunk("b", "b")])
+        commit.move_chunks([(keys[0], 5, Place(10, 11, 3))])
+    with backend.view() as view:
+        second, first = view.chunks(document)
+        assert (first.chunk.text, first.position, first.chunk.place, first.chunk.metadata) == (
+            "a",
+            5,
+            Place(10, 11, 3),
+            {"m": 1},
+        )
+        assert second.chunk.text == "b"
+        before, after = view.neighbours(keys[0], 3)
+        assert ([passage.text for passage in before], after) == (["b"], [])
+
+
+def test_vectors_of_another_length_are_refused(backend: Backend) -> None:
+    put(backend, "s", ["a"])
+    with pytest.raises(DimensionMismatchError) as caught, backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="t"))
+        commit.add_chunks(
+            commit.put_document(DocumentRecord("", source)), [Chunk("x", embedding=np.ones(7, np.float32))]
+        )
+    assert (caught.value.expected, caught.value.actual) == (DIM, 7)
+    with pytest.raises(DimensionMismatchError), backend.view() as view:
+        view.nearest(np.ones(7, np.float32), 3, Scope())
+    with pytest.raises(UsageError, match="NaN"), backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="t"))
+        bad = np.full(DIM, np.nan, np.float32)
+        commit.add_chunks(commit.put_document(DocumentRecord("", source)), [Chunk("x", embedding=bad)])
+    assert len(nearest(backend)) == 1
+
+
+def test_rows_of_any_length_are_kept_and_ranked(backend: Backend) -> None:
+    """Unit rows first, then others: cosine must not care, and nothing is normalised behind the caller's back."""
+    keys = put(backend, "unit", [f"u{i}" for i in range(30)])
+    rows = unit_rows(30, seed=7) * np.linspace(0.1, 9, 30, dtype=np.float32)[:, None]
+    rows[4] = 0
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="long"))
+        document = commit.put_document(DocumentRecord("", source))
+        keys += commit.add_chunks(document, [Chunk(f"l{i}", embedding=row) for i, row in enumerate(rows)])
+    stored = np.concatenate([unit_rows(30), rows]).astype(np.float64)
+    lengths = np.linalg.norm(stored, axis=1)
+    cosine = (
+        stored @ QUERY.astype(np.float64) / np.where(lengths > 0, lengths, 1) / np.linalg.norm(QUERY.astype(np.float64))
+    )
+    with backend.view() as view:
+        assert view.vectors(keys[30:]).tobytes() == rows.tobytes()
+        got = view.nearest(QUERY, 60, Scope())
+    assert got.keys.tolist() == [keys[i] for i in np.lexsort((np.arange(60), -np.round(cosine, 12)))]
+    assert np.allclose(got.scores, np.sort(cosine)[::-1], atol=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_each_metric_ranks_best_first(backend: Backend, metric: str) -> None:
+    rows = np.random.default_rng(3).standard_normal((200, DIM)).astype(np.float32)
+    with backend.commit() as commit:
+        commit.use_embedder(EmbedderIdentity("m", DIM, metric=metric, normalised=False))
+        source = commit.put_source(SourceRecord(name="s"))
+        document = commit.put_document(DocumentRecord("", source))
+        keys = commit.add_chunks(document, [Chunk(str(i), embedding=row) for i, row in enumerate(rows)])
+    wide, query = rows.astype(np.float64), QUERY.astype(np.float64)
+    expected = {
+        "cosine": wide @ query / np.linalg.norm(wide, axis=1) / np.linalg.norm(query),
+        "dot": wide @ query,
+        "l2": -((wide - query) ** 2).sum(axis=1),
+    }[metric]
+    with backend.view() as view:
+        got = view.nearest(QUERY, 10, Scope())
+        assert got.keys.tolist() == [keys[i] for i in np.argsort(-expected)[:10]]
+        assert np.allclose(got.scores, np.sort(expected)[::-1][:10])
+        assert np.allclose(view.scores(QUERY, keys), expected)
+
+
+def test_ties_go_to_the_older_chunk(backend: Backend) -> None:
+    row = unit_rows(1)[0]
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        document = commit.put_document(DocumentRecord("", source))
+        keys = commit.add_chunks(document, [Chunk("same words", embedding=row) for _ in range(40)])
+    assert nearest(backend, 7) == keys[:7]
+    with backend.view() as view:
+        assert view.matching("same", 7, Scope())[0].keys.tolist() == keys[:7]
+
+
+def test_the_model_is_remembered_and_defended(backend: Backend, opener) -> None:
+    identity = EmbedderIdentity("one", DIM, revision="abc", query_prefix="query: ", max_tokens=100)
+    with backend.commit() as commit:
+        commit.use_embedder(identity)
+        source = commit.put_source(SourceRecord(name="s"))
+        commit.add_chunks(commit.put_document(DocumentRecord("", source)), chunks(["a"]))
+    backend.close()
+    again = opener()
+    with again.view() as view:
+        assert view.identity == identity
+    with pytest.raises(EmbedderMismatchError, match="rebuild --embedder other") as caught, again.commit() as commit:
+        commit.use_embedder(EmbedderIdentity("other", DIM, revision="xyz"))
+    assert caught.value.exit_code == 6
+    with again.commit() as commit:
+        commit.use_embedder(
+            EmbedderIdentity("another name", DIM, revision="abc", query_prefix="query: ", max_tokens=99)
+        )
+    again.close()
+
+
+def test_reembedding_serves_the_old_space_until_the_switch(backend: Backend) -> None:
+    put(backend, "s", [f"text number {i}" for i in range(70)])
+    with backend.commit() as commit:
+        commit.use_embedder(EmbedderIdentity("old", DIM))
+    new = WordEmbedder("new", dim=8)
+    cancel = CancelToken()
+    calls = 0
+
+    def embed(texts):
+        nonlocal calls
+        calls += 1
+        with backend.view() as view:
+            assert view.identity.name == "old"
+            assert len(view.nearest(QUERY, 100, Scope()).keys) >= 70
+        if calls == 2:
+            cancel.cancel()
+        return new.embed_passages(texts)
+
+    first = backend.reembed(new.identity, embed, progress=silent, cancel=cancel)
+    assert 0 < first < 70
+    put(backend, "later", ["added meanwhile"], seed=5)
+    second = backend.reembed(new.identity, embed, progress=silent, cancel=CancelToken())
+    assert first + second == 71
+    assert len(new.embedded) == len(set(new.embedded)) == 71
+    with backend.view() as view:
+        assert view.identity == new.identity
+        got = view.nearest(new.embed_query("text number 7"), 1, Scope())
+        assert view.passages(got.keys.tolist())[0].text == "text number 7"
+    assert backend.verify(progress=silent, cancel=CancelToken()).ok
+
+
+def test_compaction_drops_dead_rows_and_changes_nothing_else(backend: Backend) -> None:
+    for n in range(12):
+        put(backend, f"s{n}", [f"text {n} {i}" for i in range(60)], seed=n, n=n)
+    for n in range(0, 12, 2):
+        with backend.commit() as commit:
+            commit.remove_source(view_source(backend, f"s{n}").key)
+    with backend.view() as view:
+        before = view.nearest(QUERY, 1000, Scope())
+        rows = view.vectors(before.keys.tolist())
+        assert view.stats().dead_rows == 360
+    done = backend.compact(progress=silent, cancel=CancelToken())
+    assert done.rows_dropped == 360
+    assert done.bytes_after < done.bytes_before
+    with backend.view() as view:
+        after = view.nearest(QUERY, 1000, Scope())
+        assert after.keys.tolist() == before.keys.tolist()
+        assert view.vectors(after.keys.tolist()).tobytes() == rows.tobytes()
+        assert view.stats().dead_rows == 0
+    assert nearest(backend, where=filters.Condition("n", "==", 2)) == []
+    assert len(nearest(backend, where=filters.Condition("n", "==", 3))) == 60
+    assert backend.verify(progress=silent, cancel=CancelToken()).ok
+
+
+def test_a_closed_backend_says_so(backend: Backend) -> None:
+    backend.close()
+    backend.close()
+    with pytest.raises(ClosedError), backend.view():
+        pass
+    with pytest.raises(ClosedError), backend.commit():
+        pass
