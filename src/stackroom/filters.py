@@ -142,6 +142,11 @@ def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
+        if text[0] in "=<>!":
+            raise InvalidFilterError(
+                f"{text!r} is no value: an operator stands twice.",
+                hint='Text that begins so is written in quotes: "=x"',
+            ) from None
         if text[0] in '[{"':
             raise InvalidFilterError(
                 f"The value {text!r} begins like JSON and is not.", hint="Check brackets and quotes."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -184,7 +185,7 @@ class _Packing:
             page=first.page,
             page_end=last.page if last.page is not None else first.page,
             page_label=first.page_label,
-            section=first.headings,
+            section=self._sections[_mostly(inside)].headings,
         )
         return Chunk(text, place=place)
 
@@ -207,6 +208,14 @@ class _Packing:
                 yield _Unit(offset + first, offset + starts[cut], cut - low, False, section)
                 first, low = starts[cut], cut
             yield _Unit(offset + first, offset + end, high - low, strong, section)
+
+
+def _mostly(units: Sequence[_Unit]) -> int:
+    """The section that gives a chunk most of its tokens; the earlier of two."""
+    tokens: Counter[int] = Counter()
+    for unit in units:
+        tokens[unit.section] += unit.tokens
+    return max(tokens, key=lambda section: (tokens[section], -section))
 
 
 def _break(text: str, starts: list[int], low: int, high: int) -> int:
