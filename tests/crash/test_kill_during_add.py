@@ -77,9 +77,10 @@ def kill_many_times(tmp_path: Path, rounds: int, seed: int) -> None:
     assert start(tmp_path / "first", folder, tmp_path / "first.log").wait() == 0
     whole = time.monotonic() - started
     killed = finished = 0
+    held: dict[str, str] = {}
     while killed < rounds:
         before = log.stat().st_size if log.exists() else 0
-        held_before = committed(library) if (library / "catalogue.db").exists() else {}
+        held_before = held
         process = start(library, folder, log)
         try:
             process.wait(timeout=random_.uniform(0.15, 1.1) * whole)
