@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import apsw
 import numpy as np
 
 from stackroom.errors import DamagedError, StackroomError
@@ -28,14 +27,14 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Ver
     """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree."""
     check = _Check(store, progress, cancel)
     with store.view() as view:
-        check.structure(view.connection)
-        check.records(view.connection)
-        check.chunks(view.connection, view.codec)
-        check.keys(view.connection)
-        for space in spaces.every(view.connection):
-            check.space(view, space)
-        check.words(view.connection)
-        check.metadata(view.connection, view.codec)
+        connection = view.connection
+        check.part("catalogue", lambda: check.structure(connection))
+        check.part("catalogue", lambda: check.records(connection))
+        check.part("chunks", lambda: check.chunks(connection, view.codec))
+        check.part("runs", lambda: check.keys(connection))
+        check.part("vectors", lambda: check.every_space(view))
+        check.part("full text", lambda: check.words(connection))
+        check.part("metadata", lambda: check.metadata(connection, view.codec))
     return Verification(check.checked_chunks, check.checked_rows, tuple(check.damage[:_MOST_DAMAGE]))
 
 
@@ -61,14 +60,21 @@ class _Check:
             source = None if row[1] is None else ids.unpack_text(row[1])
             self.damage.append(Damage(structure, message, ids.unpack_id(row[0]), source))
 
+    def part(self, structure: str, look: Callable[[], None]) -> None:
+        """Where one part can't even be read, that is damage, and the others are looked at all the same."""
+        try:
+            with database.translated(layout.catalogue(self._store.path)):
+                look()
+        except (StackroomError, ValueError, TypeError) as error:
+            self._found(structure, str(getattr(error, "message", error)))
+
     def structure(self, connection: Connection) -> None:
         """SQLite's own check of its pages, trees and indexes."""
-        with database.translated(layout.catalogue(self._store.path)):
-            # A query has FTS5 look at its structure anew; its part of the check trusts what this connection saw last.
-            connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
-            for (line,) in connection.execute("PRAGMA integrity_check(100)"):
-                if line != "ok":
-                    self._found("catalogue", str(line))
+        # A query has FTS5 look at its structure anew; its part of the check trusts what this connection saw last.
+        connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
+        for (line,) in connection.execute("PRAGMA integrity_check(100)"):
+            if line != "ok":
+                self._found("catalogue", str(line))
 
     def records(self, connection: Connection) -> None:
         for table, decode, columns in (
@@ -120,7 +126,11 @@ class _Check:
             if stored[document] != n:
                 self._found("runs", f"{n} chunks, but {stored[document]} keys.", connection, document)
 
-    def space(self, view: Snapshot, space: spaces.Space) -> None:
+    def every_space(self, view: Snapshot) -> None:
+        for space in spaces.every(view.connection):
+            self._space(view, space)
+
+    def _space(self, view: Snapshot, space: spaces.Space) -> None:
         """Every live row against its checksum; live and dead rows together must be the whole file."""
         connection = view.connection
         try:
@@ -175,12 +185,8 @@ class _Check:
 
     def words(self, connection: Connection) -> None:
         """The full-text index must hold the keys of the chunks, no more and no fewer."""
-        try:
-            indexed = connection.row("SELECT count(*), coalesce(sum(id), 0) FROM words_docsize")
-            stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
-        except apsw.Error as error:
-            self._found("full text", str(error))
-            return
+        indexed = connection.row("SELECT count(*), coalesce(sum(id), 0) FROM words_docsize")
+        stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
         if indexed != stored:
             self._found("full text", "It does not hold the same passages as the catalogue.")
 
@@ -208,8 +214,14 @@ class _Check:
                 self._found("metadata", f"The filter index of {name!r} does not agree with the records.")
 
     def _documents(self, connection: Connection) -> Iterator[Mapping[str, Any]]:
-        for source in list(records.each_source(connection)):
-            for document in records.documents_of(connection, source.key):
+        """Of every document whose record can be read; the others were named before."""
+        for (key,) in connection.rows("SELECT document_key FROM documents"):
+            try:
+                document = records.document_by_key(connection, key)
+                source = None if document is None else records.source_by_key(connection, document.source_key)
+            except (StackroomError, ValueError, TypeError):
+                continue
+            if document is not None and source is not None:
                 yield records.indexed_metadata(document, source)
 
     def _described_chunks(self, connection: Connection, blobs: Codec) -> Iterator[Mapping[str, Any]]:

@@ -70,7 +70,7 @@ class LocalStore:
 
     def _create(self, mode: str) -> None:
         path = self.path
-        occupied = path.exists() and (not path.is_dir() or any(name.name not in _BEGUN for name in path.iterdir()))
+        occupied = path.exists() and (not path.is_dir() or any(not _is_begun(inside.name) for inside in path.iterdir()))
         if occupied:
             raise NotALibraryError(
                 f"{path} is no Stackroom library, and it is not empty.",
@@ -260,8 +260,10 @@ class LocalStore:
             self._writer.connection.close()
 
 
-_BEGUN = frozenset({layout.WRITER_LOCK, layout.INGEST_LOCK, layout.VECTORS, layout.CATALOGUE_NEW})
-"""What a creation that was interrupted may have left."""
+def _is_begun(name: str) -> bool:
+    """Whether a creation that was interrupted may have left this (SQLite's own journal included)."""
+    return name in (layout.WRITER_LOCK, layout.INGEST_LOCK, layout.VECTORS) or name.startswith(layout.CATALOGUE_NEW)
+
 
 _ORPHANS: list[object] = []
 """Connections that a forked child inherited: closing them would drop the parent's locks, so they are only kept."""
