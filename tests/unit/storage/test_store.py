@@ -231,7 +231,7 @@ def test_copied_to_read_only_media_it_opens(store: LocalStore, library: Path, mo
     assert texts(reader, "first") == ["first"]
     reader.close()
     (library / layout.WAL).write_bytes(b"left over")
-    with pytest.raises(ReadOnlyError, match="catalogue.db-wal"):
+    with pytest.raises(ReadOnlyError, match=r"catalogue\.db-wal"):
         LocalStore(library, mode="r")
 
 
