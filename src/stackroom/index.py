@@ -146,7 +146,13 @@ class Index:
         from stackroom.ingest.documents import add_documents
 
         return add_documents(
-            self._backend, self._model, documents, progress=progress or silent, cancel=cancel or CancelToken()
+            self._backend,
+            self._model,
+            documents,
+            # Vectors that come along are the named model's, where one was named.
+            made_by=None if self._given is None else self._model().identity,
+            progress=progress or silent,
+            cancel=cancel or CancelToken(),
         )
 
     def search(

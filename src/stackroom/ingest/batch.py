@@ -14,7 +14,7 @@ from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.tally import Tally
 from stackroom.progress import CancelToken
 from stackroom.protocols import Embedder
-from stackroom.types import Chunk, Place
+from stackroom.types import Chunk, EmbedderIdentity, Place
 
 _SLICE = 32
 """Chunks embedded between two looks at the cancel token: a quarter of a second's work for the shipped model."""
@@ -38,13 +38,24 @@ class Pending:
 
 
 class Batch:
-    """Collects documents until they are worth a commit; embedding and committing happen in `flush`."""
+    """Collects documents until they are worth a commit; embedding and committing happen in `flush`.
+
+    `made_by` is the model of vectors that come with their chunks, None where nobody says.
+    """
 
     def __init__(
-        self, backend: Backend, embedder: Callable[[], Embedder], tally: Tally, cancel: CancelToken, *, size: int = 128
+        self,
+        backend: Backend,
+        embedder: Callable[[], Embedder],
+        tally: Tally,
+        cancel: CancelToken,
+        *,
+        size: int = 128,
+        made_by: EmbedderIdentity | None = None,
     ) -> None:
         self._backend = backend
         self._embedder = embedder
+        self._made_by = made_by
         self._tally = tally
         self._cancel = cancel
         self._size = size
@@ -68,14 +79,17 @@ class Batch:
         """Embed what needs it and commit everything; what a cancelled run could not embed is left out."""
         pending, others = self._pending, self._others
         self._pending, self._others, self._since = [], [], time.monotonic()
-        vectors = self._embed([chunk for item in pending for _, chunk in item.new])
+        chunks = [chunk for item in pending for _, chunk in item.new]
+        vectors = self._embed(chunks)
         if vectors is None:
             pending = []
         if not pending and not others:
             return
         with self._backend.commit() as commit:
-            if vectors:
+            if any(chunk.embedding is None for chunk in chunks):
                 commit.use_embedder(self._embedder().identity)
+            elif chunks and self._made_by is not None:
+                commit.use_embedder(self._made_by)
             remaining = iter(vectors or [])
             for item in pending:
                 _write(commit, replace(item, new=[(at, next(remaining)) for at, _ in item.new]))

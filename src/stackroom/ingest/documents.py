@@ -15,7 +15,7 @@ from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder, Section
-from stackroom.types import Chunk, Document, Report
+from stackroom.types import Chunk, Document, EmbedderIdentity, Report
 
 _PART = 256
 
@@ -25,17 +25,19 @@ def add_documents(
     embedder: Callable[[], Embedder],
     documents: Iterable[Document],
     *,
+    made_by: EmbedderIdentity | None,
     progress: Progress,
     cancel: CancelToken,
 ) -> Report:
     """Insert or replace by `document_id`, several to a commit. `documents` may be a generator of any length.
 
+    `made_by` is the model of the vectors that chunks bring along, None where nobody says.
     Chunks that a document had before and still has keep their vectors. Raises UsageError, DimensionMismatchError,
     EmbedderMismatchError.
     """
     tally = Tally(progress)
     once = cache(embedder)
-    batch = Batch(backend, once, tally, cancel, size=_PART)
+    batch = Batch(backend, once, tally, cancel, size=_PART, made_by=made_by)
     for document in documents:
         if cancel.cancelled:
             break

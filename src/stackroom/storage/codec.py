@@ -153,6 +153,18 @@ def row_checksum(key: int, row: memoryview | bytes) -> int:
     return zlib.crc32(row, zlib.crc32(key.to_bytes(8, "little")))
 
 
-def record_checksum(*fields: object) -> int:
-    """CRC-32 over the fields of a source or document."""
-    return zlib.crc32(repr(fields).encode("utf-8", "surrogatepass"))
+def record_checksum(*fields: str | int | bytes | None) -> int:
+    """CRC-32 over the fields of a source or document, each with its kind and length in front."""
+    total = 0
+    for field in fields:
+        kind, data = _tagged(field)
+        total = zlib.crc32(kind + len(data).to_bytes(4, "little") + data, total)
+    return total
+
+
+def _tagged(field: str | int | bytes | None) -> tuple[bytes, bytes]:
+    if field is None:
+        return b"n", b""
+    if isinstance(field, int):
+        return b"i", str(field).encode()
+    return (b"t", to_bytes(field)) if isinstance(field, str) else (b"b", field)

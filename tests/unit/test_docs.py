@@ -1,0 +1,97 @@
+"""The documentation says what is so: commands, errors, tables, and examples that run."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stackroom import errors
+from stackroom.storage.sql import Connection
+from stackroom.storage.store import LocalStore
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_every_command_is_documented_with_its_help() -> None:
+    spec = importlib.util.spec_from_file_location("command_pages", ROOT / "tools" / "command_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "commands.md").read_text() == module.page(), "run: make docs"
+
+
+def test_every_error_is_documented_with_its_exit_code() -> None:
+    table = dict(re.findall(r"^\| `(\w+)`.*? \| (\d+) \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
+    for name, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, errors.StackroomError) and kind is not errors.StackroomError:
+            assert table.get(name) == str(kind.exit_code), name
+
+
+def test_every_table_and_column_is_specified(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "format.md").read_text()
+    LocalStore(tmp_path / "library").close()
+    connection = Connection(str(tmp_path / "library" / "catalogue.db"))
+    tables = connection.rows(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE 'words_%'"
+    )
+    assert len(tables) > 10
+    for (table,) in tables:
+        assert re.search(rf"\b{table}\b", page), table
+        for _, column, *_ in connection.rows(f"PRAGMA table_info({table})"):
+            assert re.search(rf"\b{column}\b", page), f"{table}.{column}"
+    for (name,) in connection.rows("SELECT name FROM settings"):
+        assert f"`{name}`" in page
+    connection.close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_examples_run(page: str, tmp_path: Path) -> None:
+    """All of a page's Python, in order, in a folder that holds the samples."""
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Rotating" in done.stdout or "logs" in done.stdout.lower()
+
+
+def test_commands_in_the_quickstart_are_real(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from stackroom.cli.main import VERBS, cli
+
+    text = (ROOT / "docs" / "quickstart.md").read_text() + (ROOT / "README.md").read_text()
+    used = set(re.findall(r"\bstackroom (?:--\w+ )?([a-z]+)", text)) & {
+        *VERBS,
+        *re.findall(r"^stackroom (\w+)", text, re.MULTILINE),
+    }
+    assert used >= set(VERBS) - {"active"}
+    assert used <= set(VERBS)
+    for verb, option in re.findall(r"stackroom (\w+)[^\n`]*? (--[a-z-]+)", text):
+        if verb in VERBS:
+            assert option in CliRunner().invoke(cli, [verb, "--help"]).output + "--library --json", (verb, option)
+
+
+def test_the_repository_names_nothing_of_this_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for name in listed:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".sh", ".svg") and path.exists():
+            assert os.path.expanduser("~") + "/" not in path.read_text().replace("~/", ""), name
