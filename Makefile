@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-corpus clean
+.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -60,13 +60,17 @@ docs: $(VENV)/.development
 picture: $(VENV)/.development
 	$(BIN)/python tools/terminal_picture.py docs/terminal.svg
 
-# DATA is a folder with scifact/ (BEIR form) and xquad/.
+# DATA is a folder with scifact/ (BEIR's form) and xquad/.
 bench-quality: $(VENV)/.installed
-	$(BIN)/python bench/quality.py --data $(DATA)
+	$(BIN)/python bench/quality.py --data $(DATA) --report docs/benchmarks/quality.md
 
-# Fetches Debian's documentation packages (152 MB) and indexes slices of it.
+# The store by itself, on texts of DATA.
+bench-store: $(VENV)/.installed
+	$(BIN)/python bench/store.py --texts $(DATA)/scifact/corpus.jsonl.gz --report docs/benchmarks/store.md
+
+# Fetches Debian's documentation packages (152 MB) and indexes slices of them.
 bench-corpus: $(VENV)/.installed
-	$(BIN)/python bench/corpus.py
+	$(BIN)/python bench/corpus.py --report docs/benchmarks/corpus.md
 
 clean:
 	rm -rf $(VENV) .try dist build

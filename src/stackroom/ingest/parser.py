@@ -33,22 +33,26 @@ def main() -> None:
     _limit_memory(int(greeting["memory"]))
     _die_with_parent()
     splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
-    for path in _jobs():
-        try:
-            for found in _read(path, splitter):
-                write_message(output, found)
-        except StackroomError as error:
-            message = error.message if isinstance(error, ReadError) else str(error)
-            _tell(output, type(error).__name__, message, error.hint)
-        except MemoryError:
-            _tell(output, "ReaderCrashedError", f"Reading {path} took more memory than a file may.", "Split the file.")
-        except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            # A reader that trips over hostile content is a failed file, with the reason, not a dead process.
-            _tell(output, "ReadError", f"{path} can't be read: {type(error).__name__}: {error}.", "Get a fresh copy.")
+    for number, path in _jobs():
+        for message in _attempt(path, splitter):
+            write_message(output, {"job": number, **message})
 
 
-def _tell(output: IO[bytes], kind: str, message: str, hint: str | None) -> None:
-    write_message(output, {"error": {"kind": kind, "message": message, "hint": hint}})
+def _attempt(path: Path, splitter: object) -> Iterator[Message]:
+    """What a file holds, or why it can't be read."""
+    try:
+        yield from _read(path, splitter)
+    except StackroomError as error:
+        yield _error(type(error).__name__, error.message if isinstance(error, ReadError) else str(error), error.hint)
+    except MemoryError:
+        yield _error("ReaderCrashedError", f"Reading {path} took more memory than a file may.", "Split the file.")
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        # A reader that trips over hostile content is a failed file, with the reason, not a dead process.
+        yield _error("ReadError", f"{path} can't be read: {type(error).__name__}: {error}.", "Get a fresh copy.")
+
+
+def _error(kind: str, message: str, hint: str | None) -> Message:
+    return {"error": {"kind": kind, "message": message, "hint": hint}}
 
 
 def _read(path: Path, splitter: object) -> Iterator[Message]:
@@ -103,18 +107,18 @@ class _Count:
             yield section
 
 
-def _jobs() -> Iterator[Path]:
-    """Paths as they come. A thread waits for them, so that the parent's end is noticed in the middle of a file."""
-    waiting: queue.Queue[str] = queue.Queue()
+def _jobs() -> Iterator[tuple[int, Path]]:
+    """Numbers and paths as they come. A thread waits for them, so that the parent's end is noticed in the middle of a file."""
+    waiting: queue.Queue[tuple[int, Path]] = queue.Queue()
 
     def listen() -> None:
         while (message := read_message(sys.stdin.buffer)) is not None:
-            waiting.put(message["path"])
+            waiting.put((message["job"], Path(message["path"])))
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        yield Path(waiting.get())
+        yield waiting.get()
 
 
 def _private_output() -> IO[bytes]:

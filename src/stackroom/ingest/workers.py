@@ -8,6 +8,7 @@ bounded by a short queue; the pipe's own back-pressure does the rest.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import json
 import os
@@ -152,6 +153,10 @@ class ParserPool:
                 document.drain()
 
     def _messages(self, worker: _Worker, job: Job, cancel: CancelToken) -> Iterator[Message]:
+        """What the worker says of the job in its hands. The job is done with before its last message is handed on:
+
+        nobody asks for more after that one.
+        """
         allowed = self._timeout + _size(job.path) / 2**20
         quiet_since = time.monotonic()
         while True:
@@ -162,15 +167,18 @@ class ParserPool:
             except queue.Empty:
                 if time.monotonic() - quiet_since < allowed:
                     continue
-                worker.restart()
-                message = _failure(f"Reading {job.path} took longer than {allowed:.0f} seconds without a result.")
-            if message is None:
-                code = worker.restart()
-                message = _failure(f"The parser of {job.path} died ({_cause(code)}).")
-            yield message
+                worker.replace(killing=True)
+                yield _failure(f"Reading {job.path} took longer than {allowed:.0f} seconds without a result.")
+                return
+            if message is None or message.get("job") != worker.current:
+                code = worker.replace(killing=message is not None)
+                yield _failure(f"The parser of {job.path} died ({_cause(code)}).")
+                return
             if "error" in message or "done" in message:
                 worker.finished()
+                yield message
                 return
+            yield message
             quiet_since = time.monotonic()
 
 
@@ -179,46 +187,50 @@ class _Worker:
 
     def __init__(self, greeting: Message) -> None:
         self._greeting = greeting
-        self._jobs: collections.deque[Job] = collections.deque()
+        self._jobs: collections.deque[tuple[int, Job]] = collections.deque()
+        self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.messages: queue.Queue[Message | None] = queue.Queue(_AHEAD_MESSAGES)
 
+    @property
+    def current(self) -> int:
+        """The number of the job in hand, which every message about it bears."""
+        return self._jobs[0][0] if self._jobs else 0
+
     def send(self, job: Job) -> None:
-        self._jobs.append(job)
+        if not self._jobs and self._process is not None and self._process.poll() is not None:
+            self.stop()  # it died between two jobs: neither is to blame
+        self._jobs.append((next(self._numbers), job))
         if self._process is None:
             self._start()
         else:
-            self._write({"path": os.fspath(job.path)})
+            self._write(_request(*self._jobs[-1]))
 
     def finished(self) -> None:
-        if self._jobs:
-            self._jobs.popleft()
+        self._jobs.popleft()
 
-    def restart(self) -> int | None:
-        """Replace the process; the job in hand is lost, those behind it are given to the new one."""
+    def replace(self, *, killing: bool) -> int | None:
+        """A new process: the job in hand is lost, those behind it are given to the new one. Returns the exit code."""
+        if not killing and self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1.0)
         code = self.stop()
-        first = self._jobs.popleft() if self._jobs else None
+        self._jobs.popleft()
         if self._jobs:
             self._start()
-        if first is not None:
-            self._jobs.appendleft(first)
         return code
 
     def stop(self) -> int | None:
         process, self._process = self._process, None
         if process is None:
             return None
-        code = process.poll()
         process.kill()
         self.messages = queue.Queue(_AHEAD_MESSAGES)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(OSError):
                     pipe.close()
-                except OSError:
-                    continue
-        waited = process.wait()
-        return code if code is not None else waited
+        return process.wait()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -234,8 +246,8 @@ class _Worker:
         )
         reader.start()
         self._write(self._greeting)
-        for job in list(self._jobs):
-            self._write({"path": os.fspath(job.path)})
+        for number, job in list(self._jobs):
+            self._write(_request(number, job))
 
     def _write(self, message: Message) -> None:
         process = self._process
@@ -246,6 +258,10 @@ class _Worker:
         except OSError:
             # The process is gone: its reader thread says so, and the job is given to the next one or reported.
             return
+
+
+def _request(number: int, job: Job) -> Message:
+    return {"job": number, "path": os.fspath(job.path)}
 
 
 def _receive(pipe: IO[bytes], messages: queue.Queue[Message | None], process: subprocess.Popen[bytes]) -> None:

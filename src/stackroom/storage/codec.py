@@ -21,7 +21,6 @@ from stackroom.types import Metadata, Place
 Kind = Literal["text", "details"]
 
 LEVEL = 3
-DENSE_LEVEL = 12
 DICTIONARY_BYTES = 110 * 1024
 _LARGEST = 256 * 1024 * 1024
 
@@ -33,13 +32,13 @@ class Codec:
         self._connection = connection
         self._lock = threading.Lock()
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
-        self._compressors: dict[tuple[Kind, int], zstandard.ZstdCompressor] = {}
+        self._compressors: dict[Kind, zstandard.ZstdCompressor] = {}
 
-    def encode(self, kind: Kind, data: bytes, *, level: int = LEVEL) -> bytes:
+    def encode(self, kind: Kind, data: bytes) -> bytes:
         with self._lock:
-            compressor = self._compressors.get((kind, level))
+            compressor = self._compressors.get(kind)
             if compressor is None:
-                compressor = self._compressors[kind, level] = self._compressor(kind, level)
+                compressor = self._compressors[kind] = self._compressor(kind)
             return compressor.compress(data)
 
     def decode(self, frame: bytes) -> bytes:
@@ -63,15 +62,15 @@ class Codec:
         with self._lock:
             self._compressors.clear()
 
-    def _compressor(self, kind: Kind, level: int) -> zstandard.ZstdCompressor:
+    def _compressor(self, kind: Kind) -> zstandard.ZstdCompressor:
         row = self._connection.row(
             "SELECT data FROM dictionaries WHERE kind = ? ORDER BY dictionary_id DESC LIMIT 1", (kind,)
         )
         dictionary = zstandard.ZstdCompressionDict(row[0]) if row else None
         if dictionary is not None:
-            dictionary.precompute_compress(level=level)
+            dictionary.precompute_compress(level=LEVEL)
         return zstandard.ZstdCompressor(
-            level=level, dict_data=dictionary, write_content_size=True, write_checksum=False, write_dict_id=True
+            level=LEVEL, dict_data=dictionary, write_content_size=True, write_checksum=False, write_dict_id=True
         )
 
     def _decompressor(self, dictionary_id: int) -> zstandard.ZstdDecompressor:

@@ -1,0 +1,111 @@
+"""Parser processes: one that dies, hangs or swells costs the file in its hands, and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stackroom.errors import ReaderCrashedError, ReadError
+from stackroom.ingest.splitter import TokenSplitter
+from stackroom.ingest.workers import Job, ParserPool, RunCancelled
+from stackroom.progress import CancelToken
+
+SPLITTER = TokenSplitter(None, 40, 5)
+
+
+def results(pool: ParserPool, paths: list[Path], cancel: CancelToken | None = None) -> dict[str, object]:
+    """Text or error of each file, in the order in which they came."""
+    found: dict[str, object] = {}
+    for document in pool.stream((Job(path) for path in paths), cancel or CancelToken()):
+        try:
+            document.open()
+            found[document.job.path.name] = "".join(chunk.text for chunks in document.chunks() for chunk in chunks)
+        except (ReadError, RunCancelled) as error:
+            found[document.job.path.name] = error
+    return found
+
+
+@pytest.fixture
+def files(folder: Path) -> list[Path]:
+    for n in range(6):
+        (folder / f"{n}.txt").write_text(f"text {n}")
+    return [folder / f"{n}.txt" for n in range(6)]
+
+
+def blocking(path: Path) -> Path:
+    """A file that never ends: its reader waits for ever."""
+    os.mkfifo(path)
+    return path
+
+
+def test_results_come_in_order(files: list[Path]) -> None:
+    with ParserPool(SPLITTER, processes=2) as pool:
+        found = results(pool, files)
+    assert list(found.items()) == [(f"{n}.txt", f"text {n}") for n in range(6)]
+
+
+def test_a_parser_that_hangs_is_replaced(files: list[Path], folder: Path) -> None:
+    files.insert(2, blocking(folder / "stuck.txt"))
+    with ParserPool(SPLITTER, timeout=1.0) as pool:
+        found = results(pool, files)
+    error = found.pop("stuck.txt")
+    assert isinstance(error, ReaderCrashedError)
+    assert "longer than 1 seconds" in error.message
+    assert error.hint
+    assert found == {f"{n}.txt": f"text {n}" for n in range(6)}
+
+
+def test_a_parser_that_dies_is_replaced(files: list[Path], folder: Path) -> None:
+    files.insert(2, blocking(folder / "deadly.txt"))
+    me = os.getpid()
+
+    def kill_the_parser() -> None:
+        # It is inside the file when it has read the two before.
+        time.sleep(1.0)
+        for child in Path(f"/proc/{me}/task/{me}/children").read_text().split():
+            if b"stackroom.ingest.parser" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(int(child), signal.SIGSEGV)
+
+    with ParserPool(SPLITTER) as pool:
+        killer = threading.Thread(target=kill_the_parser)
+        killer.start()
+        found = results(pool, files)
+        killer.join()
+    error = found.pop("deadly.txt")
+    assert isinstance(error, ReaderCrashedError)
+    assert "signal 11" in error.message
+    assert found == {f"{n}.txt": f"text {n}" for n in range(6)}
+
+
+def test_a_parser_has_a_limit_of_memory(files: list[Path], folder: Path) -> None:
+    (folder / "swells.html").write_text("<html><body>" + "<p>paragraph" * 3_000_000)
+    files.insert(1, folder / "swells.html")
+    with ParserPool(SPLITTER, memory_bytes=400 * 2**20) as pool:
+        found = results(pool, files)
+    assert isinstance(found.pop("swells.html"), ReaderCrashedError)
+    assert found == {f"{n}.txt": f"text {n}" for n in range(6)}
+
+
+def test_cancelling_does_not_wait_for_a_parser(files: list[Path], folder: Path) -> None:
+    cancel = CancelToken()
+    files.insert(1, blocking(folder / "stuck.txt"))
+    threading.Timer(0.7, cancel.cancel).start()
+    with ParserPool(SPLITTER, timeout=60) as pool:
+        found = results(pool, files, cancel)
+    assert list(found) == ["0.txt", "stuck.txt"]
+    assert isinstance(found["stuck.txt"], RunCancelled)
+
+
+def test_an_abandoned_document_does_not_get_in_the_way(files: list[Path], folder: Path) -> None:
+    (folder / "long.txt").write_text("a sentence of some words. " * 20_000)
+    with ParserPool(SPLITTER) as pool:
+        texts = []
+        for document in pool.stream((Job(path) for path in [folder / "long.txt", *files]), CancelToken()):
+            document.open()
+            texts.append(next(document.chunks())[0].text[:6])
+    assert texts == ["a sent", *(f"text {n}" for n in range(6))]
