@@ -63,6 +63,8 @@ def create(library: Path) -> None:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             schema.create(connection)
+            # The file says WAL from its first day, so that no later switch gets in a reader's way.
+            connection.rows("PRAGMA journal_mode = WAL")
         finally:
             connection.close()
         os.chmod(path, 0o600)
@@ -78,6 +80,7 @@ def open_writer(library: Path) -> Connection:
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         _defend(connection)
         connection.rows("PRAGMA journal_mode = WAL")
+        connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT}")
@@ -90,12 +93,14 @@ def open_reader(library: Path) -> Connection:
     path = layout.catalogue(library)
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        _defend(connection)
         try:
-            list(connection.execute("SELECT 1 FROM settings LIMIT 1"))
+            connection.rows("SELECT 1 FROM settings LIMIT 1")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             connection.close()
             connection = _open_immutable(library, path)
-        _defend(connection)
+            _defend(connection)
+        connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
 
 
@@ -112,13 +117,12 @@ def _open_immutable(library: Path, path: Path) -> Connection:
 
 
 def _defend(connection: Connection) -> None:
-    """A library may come from a stranger: its schema is data, never code."""
+    """A library may come from a stranger: its schema is data, never code. Waits for what others do for milliseconds."""
+    connection.set_busy_timeout(10_000)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     # The last close checkpoints only under the writer lock (store.py), never here.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    connection.set_busy_timeout(10_000)
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
 
 def _require_safe_sqlite() -> None:
