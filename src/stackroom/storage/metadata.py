@@ -78,7 +78,10 @@ def add(connection: Connection, owner: int, records: Iterable[tuple[int, Mapping
         value_key = _value(connection, fields[name], owner, stored, numbers.get((name, stored)))
         for block, members in _by_block(keys):
             before = _read_block(connection, value_key, block)
-            _write_block(connection, value_key, block, np.union1d(before, members))
+            # New keys are higher than all there were, but for a document whose metadata changed.
+            newer = not len(before) or before[-1] < members[0]
+            joined = np.concatenate([before, members]) if newer else np.union1d(before, members)
+            _write_block(connection, value_key, block, joined)
 
 
 def discard(connection: Connection, owner: int, key: int, metadata: Mapping[str, Any]) -> None:

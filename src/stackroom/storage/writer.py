@@ -23,7 +23,7 @@ from stackroom.storage.extents import Extent
 from stackroom.storage.ids import pack_id
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.sql import Connection
-from stackroom.types import Chunk, EmbedderIdentity, Place
+from stackroom.types import Chunk, EmbedderIdentity, Metadata, Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +50,8 @@ class LocalCommit:
         self._space: spaces.Space | None = spaces.serving(connection)
         self._declared: EmbedderIdentity | None = None
         self._next_key: int | None = None
+        # Gathered until the end: a value's postings are then read and written once, not once a document.
+        self._described: dict[int, dict[int, Metadata]] = {metadata.DOCUMENT: {}, metadata.CHUNK: {}}
 
     def put_source(self, record: SourceRecord) -> int:
         connection = self._connection
@@ -106,8 +108,7 @@ class LocalCommit:
                 "INSERT INTO documents VALUES(NULL, ?, ?, ?, ?, ?)", (document_id, *records.document_fields(record))
             )
             record = replace(record, key=connection.last_insert_rowid())
-            facts = records.indexed_metadata(record, source)
-            metadata.add(connection, metadata.DOCUMENT, [(record.key, facts)])
+            self._described[metadata.DOCUMENT][record.key] = records.indexed_metadata(record, source)
             return record.key
         owner = records.source_by_key(connection, known.source_key) or source
         record = replace(record, key=known.key)
@@ -123,8 +124,8 @@ class LocalCommit:
     ) -> None:
         after = records.indexed_metadata(record, source)
         if before != after or str(before) != str(after):
-            metadata.discard(self._connection, metadata.DOCUMENT, known.key, before)
-            metadata.add(self._connection, metadata.DOCUMENT, [(known.key, after)])
+            self._forget_described(known.key, before)
+            self._described[metadata.DOCUMENT][known.key] = after
 
     def add_chunks(
         self, document_key: int, chunks: Sequence[Chunk], *, position: int = 0, collection: str = "default"
@@ -142,8 +143,8 @@ class LocalCommit:
             ),
         )
         fulltext.add(connection, ((item.key, item.chunk.text) for item in prepared))
-        described = [(item.key, item.chunk.metadata) for item in prepared if item.chunk.metadata]
-        metadata.add(connection, metadata.CHUNK, described)
+        described = self._described[metadata.CHUNK]
+        described.update((item.key, item.chunk.metadata) for item in prepared if item.chunk.metadata)
         runs.add(connection, document_key, prepared[0].key, len(prepared))
         self._append_rows(document_key, prepared)
         return [item.key for item in prepared]
@@ -288,7 +289,7 @@ class LocalCommit:
         self._remove_keys(document_key, runs.of_documents(connection, [document_key]))
         source = records.source_by_key(connection, document.source_key)
         if source is not None:
-            metadata.discard(connection, metadata.DOCUMENT, document_key, records.indexed_metadata(document, source))
+            self._forget_described(document_key, records.indexed_metadata(document, source))
         connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
 
     def remove_source(self, source_key: int) -> None:
@@ -320,8 +321,15 @@ class LocalCommit:
             # Vectors came before their model was known; from now on it is.
             spaces.set_identity(self._connection, self._space, identity)
 
+    def _forget_described(self, document_key: int, facts: Metadata) -> None:
+        """Take a document out of the filter index, or out of what is about to go there."""
+        if self._described[metadata.DOCUMENT].pop(document_key, None) is None:
+            metadata.discard(self._connection, metadata.DOCUMENT, document_key, facts)
+
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
+        for owner, described in self._described.items():
+            metadata.add(self._connection, owner, described.items())
         if self._appender is not None and self._space is not None:
             self._appender.sync()
             spaces.set_rows(self._connection, self._space, rows=self._appender.rows, unit=self._appender.unit)
