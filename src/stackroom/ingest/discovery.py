@@ -41,7 +41,7 @@ class Discovery:
     unreadable: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     roots: list[Path] = field(default_factory=list)
-    _seen: set[tuple[int, int]] = field(default_factory=set)
+    _seen: set[object] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Raises NotFoundError for a path that is not there, or a glob that matches nothing."""
@@ -105,11 +105,11 @@ class Discovery:
             return
         if not stat.S_ISREG(status.st_mode):
             return
-        if (status.st_dev, status.st_ino) in self._seen and status.st_nlink < 2:
-            return
         # Hard links are files of their own; a symbolic link to a file that was given already is not.
-        if os.path.islink(path) or status.st_nlink < 2:
-            self._seen.add((status.st_dev, status.st_ino))
+        known: object = (status.st_dev, status.st_ino) if status.st_nlink < 2 else os.path.realpath(path)
+        if known in self._seen:
+            return
+        self._seen.add(known)
         yield Found(Path(path), status.st_size, status.st_mtime_ns)
 
 
@@ -138,7 +138,7 @@ class _Rules:
     @classmethod
     def from_file(cls, folder: str) -> _Rules:
         try:
-            text = Path(folder, IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
+            text = Path(folder, IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace")
         except OSError:
             return cls(folder, ())
         lines = (line.strip() for line in text.splitlines())

@@ -21,9 +21,10 @@ VERSION = 1
 LONGEST = 512
 
 _WINDOW = 100_000
+_LONGEST_TOKEN = 32
 
 _BOUNDARY = re.compile(
-    r"""(?P<strong>[.!?…]+["'”’»)\]]*(?=\s)          # Latin marks, before a space
+    r"""(?P<strong>(?<![.!?…])[.!?…]+["'”’»)\]]*(?=\s)   # Latin marks, before a space; a run is looked at once
         |[。！？｡]+["'”’」』）]*                       # CJK marks need none
         |[؟۔।॥]+                                     # Arabic, Urdu, Devanagari
         |\n[ \t]*(?=\n))                              # a blank line
@@ -74,7 +75,12 @@ class TokenSplitter:
     def token_starts(self, text: str) -> list[int]:
         if self.tokenizer is None:
             return [found.start() for found in _ROUGH_TOKEN.finditer(text)]
-        return [start for start, _ in self.tokenizer.spans(text)]
+        starts: list[int] = []
+        for start, end in self.tokenizer.spans(text):
+            # A "word" of any length may be one unknown token to a model, but its parts are not.
+            step = 2 if text[start:end].isascii() else 1
+            starts += [start] if end - start <= _LONGEST_TOKEN else range(start, end, step)
+        return starts
 
 
 def splitter_for(embedder: Embedder) -> TokenSplitter:
@@ -204,7 +210,9 @@ class _Packing:
         for first, end, strong in _pieces(text):
             low, high = bisect.bisect_left(starts, first), bisect.bisect_left(starts, end)
             while high - low > self._limit:
-                cut = _break(text, starts, low, low + self._limit)
+                # What begins inside a word may be more tokens by itself than it was within it.
+                room = self._limit if first == 0 or text[first - 1].isspace() else self._limit - self._limit // 8
+                cut = _break(text, starts, low, low + room)
                 yield _Unit(offset + first, offset + starts[cut], cut - low, False, section)
                 first, low = starts[cut], cut
             yield _Unit(offset + first, offset + end, high - low, strong, section)

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from stackroom import errors
 from stackroom.errors import ReaderCrashedError, ReadError
@@ -37,7 +37,10 @@ _POLL_SECONDS = 0.1
 _BATCH = 64
 MEMORY_BYTES = 4 * 1024**3
 
+_GO_ON = "The other files go on. Try it again with --retry, or convert it to another format."
+
 Message = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +73,45 @@ class ParsedDocument:
 
     def open(self) -> None:
         """Wait for what the file is. Raises ReadError, RunCancelled."""
-        message = next(self._messages)
-        self._raise(message)
-        self.reader, self.type = message["open"]["reader"], message["open"]["type"]
-        self.title, self.metadata = message["open"]["title"], message["open"]["metadata"]
+        with self._understood():
+            message = next(self._messages)
+            self._raise(message)
+            told = message["open"]
+            self.reader, self.type = str(told["reader"]), str(told["type"])
+            self.title, self.metadata = told["title"], dict(told["metadata"])
 
     def chunks(self) -> Iterator[list[Chunk]]:
         """The document's chunks in bounded batches. Raises ReadError, RunCancelled."""
         if self._splitter is None:
-            for message in self._until_done():
-                yield [_to_chunk(item) for item in message["chunks"]]
+            yield from self._each("chunks", _to_chunk)
             return
-        sections = (_to_section(item) for message in self._until_done() for item in message["sections"])
+        sections = (section for batch in self._each("sections", _to_section) for section in batch)
         pieces = self._splitter.split(sections)
         while batch := list(itertools.islice(pieces, _BATCH)):
             yield batch
 
-    def _until_done(self) -> Iterator[Message]:
+    def _each(self, kind: str, convert: Callable[[list[Any]], T]) -> Iterator[list[T]]:
         for message in self._messages:
-            self._raise(message)
-            if "done" in message:
-                done = message["done"]
-                self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
-                self.characters = done["characters"]
-                self._finished = True
-                return
-            yield message
+            with self._understood():
+                self._raise(message)
+                if "done" in message:
+                    self._finished = True
+                    done = message["done"]
+                    self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
+                    self.characters = done["characters"]
+                    return
+                batch = [convert(item) for item in message[kind]]
+            yield batch
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What a parser says may be anything: a hostile file may have taken it over."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ReaderCrashedError(
+                f"The parser of {self.job.path} gave an answer that means nothing.", hint=_GO_ON, path=self.job.path
+            ) from error
 
     def _raise(self, message: Message) -> None:
         if "error" in message:
@@ -190,6 +206,7 @@ class _Worker:
         self._jobs: collections.deque[tuple[int, Job]] = collections.deque()
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
         self.messages: queue.Queue[Message | None] = queue.Queue(_AHEAD_MESSAGES)
 
     @property
@@ -225,6 +242,7 @@ class _Worker:
         if process is None:
             return None
         process.kill()
+        self._stopped.set()
         self.messages = queue.Queue(_AHEAD_MESSAGES)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -241,10 +259,10 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             close_fds=True,
         )
-        reader = threading.Thread(
-            target=_receive, args=(self._process.stdout, self.messages, self._process), daemon=True
-        )
-        reader.start()
+        self._stopped = threading.Event()
+        threading.Thread(
+            target=_receive, args=(self._process.stdout, self.messages, self._stopped), daemon=True
+        ).start()
         self._write(self._greeting)
         for number, job in list(self._jobs):
             self._write(_request(number, job))
@@ -264,21 +282,19 @@ def _request(number: int, job: Job) -> Message:
     return {"job": number, "path": os.fspath(job.path)}
 
 
-def _receive(pipe: IO[bytes], messages: queue.Queue[Message | None], process: subprocess.Popen[bytes]) -> None:
-    """Move a worker's messages into its queue until the pipe ends; a queue that nobody empties ends with the process."""
-    while True:
+def _receive(pipe: IO[bytes], messages: queue.Queue[Message | None], stopped: threading.Event) -> None:
+    """Move a worker's messages into its queue until the pipe ends, or nobody reads the queue any more."""
+    message: Message | None = {}
+    while message is not None:
         try:
             message = read_message(pipe)
         except (OSError, ValueError):
             message = None
-        while True:
-            try:
-                messages.put(message, timeout=1.0)
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                messages.put(message, timeout=_POLL_SECONDS)
                 break
-            except queue.Full:
-                if process.poll() is not None and message is None:
-                    return
-        if message is None:
+        if stopped.is_set():
             return
 
 
@@ -354,8 +370,7 @@ def _to_error(told: Message, path: Path) -> ReadError:
 
 
 def _failure(message: str) -> Message:
-    hint = "The other files go on. Try it again with --retry, or convert it to another format."
-    return {"error": {"kind": ReaderCrashedError.__name__, "message": message, "hint": hint}}
+    return {"error": {"kind": ReaderCrashedError.__name__, "message": message, "hint": _GO_ON}}
 
 
 def _cause(code: int | None) -> str:

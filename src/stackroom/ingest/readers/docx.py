@@ -35,10 +35,9 @@ class DocxReader:
                     f"{path} needs a password (or is an old .doc).", hint="Save it as .docx without one.", path=path
                 )
         with SafeArchive(path) as archive:
-            # Within limits before python-docx unpacks it all.
+            # Within limits before python-docx unpacks it all, pictures included.
             for name in archive.names:
-                if name.endswith((".xml", ".rels")):
-                    archive.read(name)
+                archive.read(name)
         try:
             document = docx.Document(str(path))
             found = list(_sections(document))
@@ -92,6 +91,16 @@ def _cells(row: Any) -> list[str]:
     before = None
     for cell in row.cells:
         if cell._tc is not before:
-            texts.append(" ".join(clean(cell.text).split()))
+            texts.append(" ".join(_words(cell)))
         before = cell._tc
     return texts
+
+
+def _words(cell: Any) -> Iterator[str]:
+    """The words of a cell, those of tables inside it too."""
+    for block in cell.iter_inner_content():
+        if hasattr(block, "rows"):
+            for row in block.rows:
+                yield from _cells(row)
+        else:
+            yield from clean(block.text).split()

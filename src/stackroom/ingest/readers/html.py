@@ -57,7 +57,10 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _MARKERS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title")
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\n\r\f\u00a0]+")
-_BLANK = re.compile(r"[ \t]*\n[ \t]*")
+_XHTML = re.compile(r"<\?xml|www\.w3\.org/1999/xhtml", re.IGNORECASE)
+_SELF_CLOSED = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)([A-Za-z][\w:-]*)(\s[^<>]*?)?/>"
+)
 
 
 class HtmlReader:
@@ -101,13 +104,18 @@ def decode(data: bytes) -> str:
         guessed = declared[1].decode("ascii", "replace")
     try:
         return data.decode(guessed, "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):
+        # No such encoding, or one that Python knows for something else than text.
         return data.decode("cp1252", "replace")
 
 
 def parse(text: str) -> Any:
+    """The tree of a page; what XHTML closes in one tag is closed in two, since HTML would leave it open."""
     lexbor = require("selectolax.lexbor", extra="documents")
-    return lexbor.LexborHTMLParser(clean(text))
+    text = clean(text)
+    if _XHTML.search(text[:2000]):
+        text = _SELF_CLOSED.sub(r"<\1\2></\1>", text)
+    return lexbor.LexborHTMLParser(text)
 
 
 def _metadata(tree: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
-_MARKUP = re.compile(r"[*_`]+|!?\[([^\]]*)\]\([^)]*\)")
+_FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_EMPHASIS = re.compile(r"(?<!\w)(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)|(\*{1,3})(?=\S)(.+?)(?<=\S)\3|(`+)(.+?)\5")
 
 
 class MarkdownReader:
@@ -28,18 +31,14 @@ class MarkdownReader:
 
     def read(self, path: Path) -> Reading:
         """Raises NoTextError, ReadError."""
-        blocks = sections(path, encoding_of(path))
-        first = next(blocks)
-        front = _FRONT.match(first.text)
+        blocks = (section.text for section in sections(path, encoding_of(path)))
+        # A title is looked for in the first blocks only: the file may be of any length.
+        head = list(islice(blocks, 2))
+        front = _FRONT.match(head[0])
         metadata = _front_matter(front[1]) if front else {}
-        title = metadata.pop("title", None) or _first_heading(first.text[front.end() if front else 0 :])
-        return Reading("markdown", _by_heading(_chain(first, blocks), front.end() if front else 0), title, metadata)
-
-
-def _chain(first: Section, rest: Iterable[Section]) -> Iterator[str]:
-    yield first.text
-    for section in rest:
-        yield section.text
+        start = front.end() if front else 0
+        title = metadata.pop("title", None) or _first_heading("".join(head), start)
+        return Reading("markdown", _by_heading(chain(head, blocks), start), title, metadata)
 
 
 def _lines(blocks: Iterable[str]) -> Iterator[str]:
@@ -63,7 +62,7 @@ def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
         offset += len(line)
         if offset <= front:
             continue
-        opening = _FENCE.match(line)
+        opening = _FENCE.match(line) if fence is None else _FENCE_END.match(line.rstrip("\n"))
         if opening and (fence is None or (opening[1][0] == fence[0] and len(opening[1]) >= len(fence))):
             fence = None if fence is not None else opening[1]
         heading = None if fence is not None or opening else _ATX.match(line.rstrip("\n"))
@@ -89,15 +88,15 @@ def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
 
 
 def _plain(heading: str) -> str:
-    return _MARKUP.sub(lambda found: found[1] or "", heading).strip()
+    """A heading without its links, emphasis and code marks."""
+    heading = _LINK.sub(r"\1", heading)
+    for _ in range(2):  # emphasis within emphasis
+        heading = _EMPHASIS.sub(lambda found: found[2] or found[4] or found[6], heading)
+    return heading.strip()
 
 
-def _first_heading(text: str) -> str | None:
-    for line in text.split("\n")[:50]:
-        found = _ATX.match(line)
-        if found and found[2]:
-            return _plain(found[2])
-    return None
+def _first_heading(text: str, front: int) -> str | None:
+    return next((section.headings[0] for section in _by_heading([text], front) if section.headings), None)
 
 
 def _front_matter(text: str) -> dict[str, Any]:

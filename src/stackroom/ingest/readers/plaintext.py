@@ -71,7 +71,7 @@ def encoding_of(path: Path) -> str:
 
 
 def guess_encoding(sample: bytes, *, whole: bool) -> str:
-    """Byte order mark, then UTF-8, then statistics; what nothing explains is read as Windows-1252."""
+    """Byte order mark, then UTF-8, then statistics; what is too short for them is read as Windows-1252."""
     for mark, encoding in _MARKS:
         if sample.startswith(mark):
             return encoding
@@ -81,11 +81,29 @@ def guess_encoding(sample: bytes, *, whole: bool) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
     except UnicodeDecodeError:
+        if _nearly_utf8(sample):
+            return "utf-8"
+        if _latin_and_short(sample):
+            return "cp1252"
         import charset_normalizer
 
         best = charset_normalizer.from_bytes(sample[:65536]).best()
         return best.encoding if best is not None else "cp1252"
     return "utf-8"
+
+
+def _nearly_utf8(sample: bytes) -> bool:
+    """Many characters of several bytes, and hardly a byte that is none."""
+    text = sample.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    return broken * 20 <= sum(character > "\x7f" for character in text) - broken
+
+
+def _latin_and_short(sample: bytes) -> bool:
+    """A few accented letters among plain ones: too few to tell one encoding of Europe from another."""
+    accented = sum(byte > 0x7F for byte in sample[:4096])
+    plain = sum(chr(byte).isalpha() for byte in sample[:4096] if byte < 0x80)
+    return len(sample) < 4096 and accented < 30 and accented <= plain
 
 
 def sections(path: Path, encoding: str) -> Iterator[Section]:
