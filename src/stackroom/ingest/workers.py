@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -62,6 +63,7 @@ class ParsedDocument:
     job: Job
     _messages: Iterator[Message]
     _splitter: Splitter | None
+    _give_up: Callable[[], None]
     reader: str = ""
     type: str = ""
     title: str | None = None
@@ -109,6 +111,8 @@ class ParsedDocument:
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._finished = True
+            self._give_up()
             raise ReaderCrashedError(
                 f"The parser of {self.job.path} gave an answer that means nothing.", hint=_GO_ON, path=self.job.path
             ) from error
@@ -163,7 +167,9 @@ class ParserPool:
             if not waiting:
                 return
             job, worker = waiting.popleft()
-            document = ParsedDocument(job, self._messages(worker, job, cancel), split_here)
+            document = ParsedDocument(
+                job, self._messages(worker, job, cancel), split_here, partial(worker.give_up, worker.current)
+            )
             yield document
             if not cancel.cancelled:
                 document.drain()
@@ -225,6 +231,11 @@ class _Worker:
 
     def finished(self) -> None:
         self._jobs.popleft()
+
+    def give_up(self, number: int) -> None:
+        """Replace the process if it is still at this job."""
+        if self.current == number:
+            self.replace(killing=True)
 
     def replace(self, *, killing: bool) -> int | None:
         """A new process: the job in hand is lost, those behind it are given to the new one. Returns the exit code."""
