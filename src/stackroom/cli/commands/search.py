@@ -99,7 +99,7 @@ def _nothing(session: Session, index: Index) -> None:
 def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool) -> None:
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     title = safe(hit.document.title, keep_newlines=False)
-    where = safe(where_text(hit.place), keep_newlines=False)
+    where = safe(where_text(hit.place, hit.document.title), keep_newlines=False)
     click.echo(
         f"{click.style(f'{hit.rank:>2}', bold=True)}  {click.style(f'{hit.score:.3f}', dim=True)}  "
         f"{click.style(title, fg='cyan', bold=True)}{'  ' + where if where else ''}"
@@ -116,8 +116,8 @@ def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool) -> None:
     click.echo()
 
 
-def where_text(place: Place) -> str:
-    """A place as a person names it: p. 12, Chapter > Section."""
+def where_text(place: Place, title: str = "") -> str:
+    """A place as a person names it: p. 12, Chapter > Section. A heading that only repeats the title is left out."""
     parts = []
     if place.page is not None:
         label = f"p. {place.page}"
@@ -126,8 +126,9 @@ def where_text(place: Place) -> str:
         if place.page_label and place.page_label != str(place.page):
             label += f" ({place.page_label})"
         parts.append(label)
-    if place.section:
-        parts.append(" > ".join(place.section[-2:]))
+    section = [heading for heading in place.section if heading != title]
+    if section:
+        parts.append(" > ".join(section[-2:]))
     return ", ".join(parts)
 
 
