@@ -558,10 +558,10 @@ def test_html_charsets(tmp_path: Path, declared: str, encoding: str, text: str) 
     assert "".join(section.text for section in sections).strip() == text
 
 
-@pytest.mark.parametrize("charset", ["idna", "undefined", "punycode"])
+@pytest.mark.parametrize("charset", ["idna", "undefined", "punycode", "base64", "unicode_escape", "rot13"])
 def test_html_that_declares_what_is_no_charset(tmp_path: Path, charset: str) -> None:
     page = f'<html><meta charset="{charset}"><body><p>Grüße – schön'.encode("cp1252")
-    assert "Gr" in text_of(given(tmp_path, "a.html", page))
+    assert "Grüße – schön" in text_of(given(tmp_path, "a.html", page))
 
 
 def test_html_text_and_what_is_no_text(tmp_path: Path) -> None:

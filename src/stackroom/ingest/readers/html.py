@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,8 @@ _BLOCKS = frozenset(
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _MARKERS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title")
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+# Python decodes these, browsers refuse them: whatever a page says, it was not written in them.
+_NOT_FOR_PAGES = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "utf-7"})
 _SPACE = re.compile(r"[ \t\n\r\f\u00a0]+")
 _XHTML = re.compile(r"<\?xml|www\.w3\.org/1999/xhtml", re.IGNORECASE)
 _SELF_CLOSED = re.compile(
@@ -101,12 +104,18 @@ def decode(data: bytes) -> str:
     guessed = guess_encoding(data[:65536], whole=len(data) <= 65536)
     declared = _CHARSET.search(data[:4096])
     if guessed not in ("utf-8-sig", "utf-16", "utf-32", "utf-8", "utf-16-le", "utf-16-be") and declared:
-        guessed = declared[1].decode("ascii", "replace")
+        guessed = _charset(declared[1].decode("ascii", "replace"))
+    return data.decode(guessed, "replace")
+
+
+def _charset(declared: str) -> str:
+    """What a page says it is written in, unless Python knows no such thing, or knows it as something else than text."""
     try:
-        return data.decode(guessed, "replace")
+        known = codecs.lookup(declared)
+        "".encode(declared)  # refuses what is no text encoding ("base64"), and "undefined"
     except (LookupError, UnicodeError):
-        # No such encoding, or one that Python knows for something else than text.
-        return data.decode("cp1252", "replace")
+        return "cp1252"
+    return "cp1252" if known.name in _NOT_FOR_PAGES else known.name
 
 
 def parse(text: str) -> Any:
