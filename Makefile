@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus clean
+.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -71,6 +71,10 @@ bench-store: $(VENV)/.installed
 # Fetches Debian's documentation packages (152 MB) and indexes slices of them.
 bench-corpus: $(VENV)/.installed
 	$(BIN)/python bench/corpus.py --report docs/benchmarks/corpus.md
+
+# 100,000 small files, and one file of a gigabyte.
+bench-extremes: $(VENV)/.installed
+	$(BIN)/python bench/extremes.py --report docs/benchmarks/extremes.md
 
 clean:
 	rm -rf $(VENV) .try dist build
