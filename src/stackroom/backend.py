@@ -72,6 +72,20 @@ class DocumentRecord:
     key: int = 0
 
 
+Owner = Literal["document", "chunk"]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A named set of chunks. `identity` is that of its own vectors; None where those of the library count."""
+
+    name: str
+    chunks: int
+    identity: EmbedderIdentity | None = None
+    listed: bool = False
+    """whether chunks that live in another collection are listed in it"""
+
+
 class StoredChunk(NamedTuple):
     """A chunk as stored, with its key and its position among its document's chunks (from 0)."""
 
@@ -163,8 +177,8 @@ class View(Protocol):
         """Up to `context` chunks before and after this one in its document, in reading order."""
         ...
 
-    def vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
-        """A copy, float32 of shape `(len(keys), dim)`, bit for bit what was stored."""
+    def vectors(self, keys: Sequence[int], *, collection: str = "default") -> NDArray[np.float32]:
+        """A copy, float32 of shape `(len(keys), dim)`, bit for bit what was stored. Raises NotFoundError."""
         ...
 
     def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
@@ -181,6 +195,24 @@ class View(Protocol):
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         """The text leg: BM25, turned positive."""
+        ...
+
+    def live_keys(self, *, with_vector: bool = False) -> list[int]:
+        """The keys of all chunks, or of those that have a vector in the serving space, in order."""
+        ...
+
+    def collections(self) -> list[CollectionRecord]: ...
+
+    def members(self, collection: str) -> list[int]:
+        """The keys of a collection's chunks, in order. Raises NotFoundError."""
+        ...
+
+    def kept(self, owner: Owner, key: int) -> bytes | None:
+        """What an import kept of another program's record of this document or chunk."""
+        ...
+
+    def attachments(self) -> Iterator[tuple[str, bytes]]:
+        """What an import carried along unread, by name."""
         ...
 
     def stats(self) -> Stats: ...
@@ -213,6 +245,25 @@ class Commit(Protocol):
         A chunk whose `embedding` is None is kept for text search and counted as needing one. A `chunk_id` that
         exists is replaced, wherever it was; "" or None makes one. Raises DimensionMismatchError.
         """
+        ...
+
+    def add_vectors(self, collection: str, vectors_: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        """Give chunks vectors of the collection's own, beside those of the library: `(key, float32 of shape (dim,))`.
+
+        The first one makes the collection's space; all must have its dimension. Raises DimensionMismatchError.
+        """
+        ...
+
+    def enlist(self, collection: str, keys: Sequence[int]) -> None:
+        """Let chunks belong to this collection as well; it is made where it is missing."""
+        ...
+
+    def keep(self, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
+        """Keep another program's records of documents or chunks, by key, until these are removed."""
+        ...
+
+    def attach(self, name: str, data: bytes) -> None:
+        """Carry something along unread."""
         ...
 
     def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:

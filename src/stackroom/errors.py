@@ -5,11 +5,14 @@
     │   ├── InvalidFilterError               a filter that means nothing
     │   └── DimensionMismatchError           a vector of another length
     ├── NotFoundError (also LookupError)     no such library, source or chunk         exit 3
-    │   └── NotALibraryError                 the folder holds something else
+    │   ├── NotALibraryError                 the folder holds something else
+    │   └── UnknownStoreError                nothing that can be migrated
     ├── BusyError                            somebody else is writing                 exit 4
     ├── DamagedError                         stored bytes are not what was written    exit 5
     │   └── FormatVersionError               written by a newer Stackroom
     ├── EmbedderMismatchError                another model than the library's         exit 6
+    ├── MigrationNeeded                      an old index was opened                  exit 1
+    ├── MigrationError                       what arrived is not what was there       exit 5
     ├── UnavailableError                     something outside is missing             exit 7
     │   └── MissingExtraError                an optional dependency is not installed
     ├── StorageError                         the disk or its file system said no      exit 1
@@ -89,6 +92,22 @@ class NotFoundError(StackroomError, LookupError):
 
 class NotALibraryError(NotFoundError):
     """The folder exists and holds something else than a Stackroom library."""
+
+
+class UnknownStoreError(NotFoundError):
+    """The file or folder is no index that Stackroom can migrate."""
+
+
+class MigrationNeeded(StackroomError):
+    """The folder holds an old index. `inventory` says what is in it, for the application to show before it migrates."""
+
+    inventory: object = None
+
+
+class MigrationError(StackroomError):
+    """A migration could not be proven; the old files are untouched, and nothing was activated."""
+
+    exit_code = 5
 
 
 class BusyError(StackroomError):

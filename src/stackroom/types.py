@@ -196,6 +196,103 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Anomaly:
+    """What is not as it should be in an old store: what it is, how often, what is done about it, and the first cases."""
+
+    kind: str
+    count: int
+    rule: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGuess:
+    """A model, tried on sampled passages against their stored vectors.
+
+    `cosine` is the median of the likeness; `agrees` when it leaves no doubt. `text` says what was embedded: "text", or "text with
+    metadata" as LlamaIndex does it.
+    """
+
+    name: str
+    cosine: float
+    agrees: bool
+    text: str
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What an old store holds, and what migrating it takes; nothing was written.
+
+    `dimensions` counts vectors by "namespace:dimension"; `bytes` is the size of its files; `seconds` and `disk` (bytes) are estimates.
+    """
+
+    path: str
+    format: str
+    made_by: str
+    files: tuple[tuple[str, int], ...]
+    bytes: int
+    sources: int
+    documents: int
+    chunks: int
+    vectors: int
+    dimensions: Mapping[str, int]
+    anomalies: tuple[Anomaly, ...]
+    models: tuple[ModelGuess, ...]
+    indexes: tuple[str, ...]
+    seconds: float
+    disk: int
+    disk_free: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was compared after the migration; counts of what was found equal.
+
+    `vectors`: every stored vector, read back, against what was parsed; `parsed_again`: samples against another parser, bit for bit;
+    `queries`: stored vectors used as queries, whose top ten are those of a float64 search over the old file; `source_unchanged`: the old
+    files' hashes before and after.
+    """
+
+    chunks: int
+    texts: int
+    vectors: int
+    parsed_again: int
+    queries: int
+    queries_skipped: str | None
+    source_unchanged: bool
+    differences: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences and self.source_unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport(Report):
+    """A Report of a migration, with what was there and the proof that it arrived.
+
+    `already` means that this store had been migrated before and nothing was done.
+    """
+
+    old: str = ""
+    library: str = ""
+    format: str = ""
+    made_by: str = ""
+    documents: int = 0
+    vectors: int = 0
+    model: str | None = None
+    models: tuple[ModelGuess, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    proof: Proof | None = None
+    bytes_before: int = 0
+    bytes_after: int = 0
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
 

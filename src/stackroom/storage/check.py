@@ -10,7 +10,7 @@ import numpy as np
 
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage import codec, database, extents, ids, layout, metadata, records, runs, spaces, vectors
+from stackroom.storage import codec, database, extents, ids, layout, metadata, originals, records, runs, spaces, vectors
 from stackroom.storage.codec import Codec
 from stackroom.storage.sql import Connection
 from stackroom.types import Damage, Verification
@@ -33,6 +33,7 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Ver
         check.part("chunks", lambda: check.chunks(connection, view.codec))
         check.part("runs", lambda: check.keys(connection))
         check.part("vectors", lambda: check.every_space(view))
+        check.part("originals", lambda: check.originals(connection, view.codec))
         check.part("full text", lambda: check.words(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
     return Verification(check.checked_chunks, check.checked_rows, tuple(check.damage[:_MOST_DAMAGE]))
@@ -182,6 +183,10 @@ class _Check:
                 self._found(
                     "vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key
                 )
+
+    def originals(self, connection: Connection, blobs: Codec) -> None:
+        for message in originals.damage(connection, blobs, runs.everything(connection)):
+            self._found("originals", message)
 
     def words(self, connection: Connection) -> None:
         """The full-text index must hold the keys of the chunks, no more and no fewer."""

@@ -18,7 +18,7 @@ from stackroom.errors import DamagedError
 from stackroom.storage.sql import Connection
 from stackroom.types import Metadata, Place
 
-Kind = Literal["text", "details"]
+Kind = Literal["text", "details", "original"]
 
 LEVEL = 3
 DICTIONARY_BYTES = 110 * 1024

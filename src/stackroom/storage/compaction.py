@@ -22,6 +22,7 @@ from stackroom.storage import (
     layout,
     maintenance,
     metadata,
+    originals,
     records,
     spaces,
     vectors,
@@ -218,6 +219,7 @@ def _recompress(connection: Connection, blobs: Codec) -> None:
             "INSERT INTO temp.plain VALUES(?, ?, ?)",
             (key, blobs.decode(details) if details else None, blobs.decode(text)),
         )
+    originals.plain(connection, blobs)
     connection.execute("DELETE FROM dictionaries")
     blobs.forget_compressors()
     for key, details, text in connection.execute("SELECT key, details, text FROM temp.plain"):
@@ -226,6 +228,7 @@ def _recompress(connection: Connection, blobs: Codec) -> None:
             (blobs.encode("details", details) if details else None, blobs.encode("text", text), key),
         )
     connection.execute("DROP TABLE temp.plain")
+    originals.recompress(connection, blobs)
 
 
 def _shrink(connection: Connection, progress: Progress, cancel: CancelToken) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stackroom.errors import DamagedError
+from stackroom.storage.keysets import KeySet
 from stackroom.storage.sql import Connection
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ def load_table(connection: Connection, space_key: int) -> ExtentTable:
     )
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
     return ExtentTable(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
+
+
+def keys(connection: Connection, space_key: int) -> KeySet:
+    """The keys that have a row in this space."""
+    rows = connection.rows(
+        "SELECT first_key, first_key + n FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
+    )
+    return KeySet.from_ranges(np.array(rows, dtype=np.int64).reshape(-1, 2))
 
 
 def overlapping(connection: Connection, space_key: int, first: int, end: int) -> list[Extent]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-import uuid
+
+_CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def new_id() -> bytes:
@@ -21,20 +23,15 @@ def pack_id(text: str) -> bytes | str:
 
     Text that UTF-8 can't hold (lone surrogates) is stored as bytes behind a marker that no 16-byte value has.
     """
-    if len(text) == 36 and text[8] == "-":
-        try:
-            value = uuid.UUID(text)
-        except ValueError:
-            pass
-        else:
-            if str(value) == text:
-                return value.bytes
+    if len(text) == 36 and _CANONICAL.fullmatch(text):
+        return bytes.fromhex(text.replace("-", ""))
     return pack_text(text)
 
 
 def unpack_id(stored: bytes | str) -> str:
     if isinstance(stored, bytes) and len(stored) == 16:
-        return str(uuid.UUID(bytes=stored))
+        digits = stored.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
     return unpack_text(stored)
 
 

@@ -14,6 +14,12 @@ _MERGE_EVERY = 16
 _MERGE_PAGES = 512
 _TRAIN_AT = 400
 _SAMPLES = 2_000
+_NEWEST: dict[codec.Kind, str] = {
+    "text": "SELECT text FROM chunks ORDER BY key DESC",
+    "details": "SELECT details FROM chunks WHERE details IS NOT NULL ORDER BY key DESC",
+    "original": "SELECT data FROM originals WHERE owner = 1 ORDER BY key DESC",
+}
+"""What the dictionary of each kind is trained on."""
 
 
 def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
@@ -44,10 +50,8 @@ def train_dictionaries(connection: Connection, blobs: Codec) -> None:
     if count < _TRAIN_AT:
         return
     with connection:
-        for kind in ("text", "details"):
-            rows = connection.execute(
-                f"SELECT {kind} FROM chunks WHERE {kind} IS NOT NULL ORDER BY key DESC LIMIT ?", (_SAMPLES,)
-            )
+        for kind, newest in _NEWEST.items():
+            rows = connection.execute(f"{newest} LIMIT ?", (_SAMPLES,))
             data = codec.train([blobs.decode(row[0]) for row in rows])
             if data is not None:
                 dictionary_id = codec.dictionary_id(data)

@@ -6,16 +6,15 @@ import uuid
 from pathlib import Path
 
 from stackroom.errors import FormatVersionError, NotALibraryError
-from stackroom.storage import layout, metadata, words
+from stackroom.storage import collections, layout, metadata, originals, words
 from stackroom.storage.sql import Connection
 
-DEFAULT_COLLECTION = 1
 ACTIVE_SET = 1
 
 TABLES = (
     "CREATE TABLE settings(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE dictionaries(dictionary_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL) STRICT",
-    "CREATE TABLE collections(collection_key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    *collections.SCHEMA,
     """CREATE TABLE spaces(
         space_key INTEGER PRIMARY KEY,
         state TEXT NOT NULL,
@@ -75,7 +74,7 @@ TABLES = (
         text BLOB NOT NULL
     ) STRICT""",
     "CREATE INDEX chunks_by_document ON chunks(document_key, position)",
-    f"CREATE INDEX chunks_elsewhere ON chunks(collection_key) WHERE collection_key <> {DEFAULT_COLLECTION}",
+    f"CREATE INDEX chunks_elsewhere ON chunks(collection_key) WHERE collection_key <> {collections.DEFAULT}",
     """CREATE TABLE runs(
         document_key INTEGER NOT NULL,
         first_key INTEGER NOT NULL,
@@ -108,6 +107,7 @@ TABLES = (
     "INSERT INTO words(words, rank) VALUES('automerge', 0)",
     "INSERT INTO words(words, rank) VALUES('crisismerge', 1000)",
     *metadata.SCHEMA,
+    *originals.SCHEMA,
 )
 
 
@@ -119,7 +119,7 @@ def create(connection: Connection) -> None:
         connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
         for statement in TABLES:
             connection.execute(statement)
-        connection.execute("INSERT INTO collections VALUES(?, 'default')", (DEFAULT_COLLECTION,))
+        connection.execute("INSERT INTO collections VALUES(?, 'default', NULL)", (collections.DEFAULT,))
         connection.execute("INSERT INTO sets VALUES(?, 'active', 1)", (ACTIVE_SET,))
         connection.executemany(
             "INSERT INTO settings VALUES(?, ?)",

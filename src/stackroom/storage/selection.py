@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-
-import numpy as np
 
 from stackroom import filters
 from stackroom.backend import Scope
 from stackroom.errors import NotFoundError
-from stackroom.storage import codec, metadata, records, runs, schema
+from stackroom.storage import codec, collections, metadata, records, runs, schema
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.sql import Connection
@@ -33,7 +31,7 @@ class Selector:
             active = self._active()
             if active is not None:
                 parts.append(active)
-        collection = self._collection(scope.collection)
+        collection = collections.members(self._connection, scope.collection, self._universe())
         if collection is not None:
             parts.append(collection)
         if scope.where is not None:
@@ -76,20 +74,6 @@ class Selector:
         )
         return runs.to_keys(rows)
 
-    def _collection(self, name: str) -> KeySet | None:
-        """The chunks of a collection; None for the default one when there is no other."""
-        rows = self._connection.rows(
-            f"SELECT key, collection_key FROM chunks WHERE collection_key <> {schema.DEFAULT_COLLECTION}"
-        )
-        if name == "default":
-            if not rows:
-                return None
-            return self._universe().difference(_keys(key for key, _ in rows))
-        found = self._connection.row("SELECT collection_key FROM collections WHERE name = ?", (name,))
-        if found is None:
-            raise NotFoundError(f"There is no collection {name!r}.", actual=name)
-        return _keys(key for key, collection in rows if collection == found[0])
-
     def _load_metadata(self, owner: int, key: int) -> dict[str, object]:
         if owner == metadata.DOCUMENT:
             document = records.document_by_key(self._connection, key)
@@ -97,7 +81,3 @@ class Selector:
             return {} if document is None or source is None else records.indexed_metadata(document, source)
         row = self._connection.row("SELECT details FROM chunks WHERE key = ?", (key,))
         return codec.load_details(self._codec.decode(row[0]))[1] if row and row[0] else {}
-
-
-def _keys(keys: Iterable[int]) -> KeySet:
-    return KeySet.from_keys(np.fromiter(keys, dtype=np.int64))

@@ -9,9 +9,30 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord, StoredChunk, TextStatistics
+from stackroom.backend import (
+    CollectionRecord,
+    DocumentRecord,
+    Owner,
+    Scope,
+    Scored,
+    SourceRecord,
+    StoredChunk,
+    TextStatistics,
+)
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.storage import codec, extents, fulltext, ids, records, runs, scan, spaces, summary
+from stackroom.storage import (
+    codec,
+    collections,
+    extents,
+    fulltext,
+    ids,
+    originals,
+    records,
+    runs,
+    scan,
+    spaces,
+    summary,
+)
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.selection import Selector
@@ -180,25 +201,28 @@ class Snapshot:
             found.append(None if row is None else int(row[0]))
         return found
 
-    def vectors(self, keys: Sequence[int]) -> NDArray[np.float32]:
-        dim = 0 if self._space is None else self._space.dim
-        rows = np.empty((len(keys), dim), dtype=np.float32)
+    def vectors(self, keys: Sequence[int], *, collection: str = "default") -> NDArray[np.float32]:
+        space, mapped = self._searched(collection)
+        rows = np.empty((len(keys), 0 if space is None else space.dim), dtype=np.float32)
         for i, key in enumerate(keys):
-            row = self._vector(int(key))
+            row = self._row(space, mapped, int(key))
             if row is None:
                 raise NotFoundError(f"The chunk with key {key} has no vector.", hint="See: stackroom status")
             rows[i] = row
         return rows
 
     def _vector(self, key: int) -> NDArray[np.float32] | None:
-        """A verified copy of a chunk's vector, or None where it has none."""
-        if self._space is None or self._vectors is None:
+        return self._row(self._space, self._vectors, key)
+
+    def _row(self, space: spaces.Space | None, mapped: VectorMap | None, key: int) -> NDArray[np.float32] | None:
+        """A verified copy of a chunk's vector in a space, or None where it has none."""
+        if space is None or mapped is None:
             return None
-        found = extents.row_of_key(self._connection, self._space.key, key)
+        found = extents.row_of_key(self._connection, space.key, key)
         if found is None:
             return None
         number, checksum = found
-        row: NDArray[np.float32] = np.array(self._vectors.rows[number], dtype=np.float32)
+        row: NDArray[np.float32] = np.array(mapped.rows[number], dtype=np.float32)
         if codec.row_checksum(key, row.data.cast("B")) != checksum:
             chunk_id, document_key = self._connection.row(
                 "SELECT chunk_id, document_key FROM chunks WHERE key = ?", (key,)
@@ -208,7 +232,7 @@ class Snapshot:
 
     def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
         del exact  # every scan is exact as long as there are no sketches
-        space, mapped = self._space, self._vectors
+        space, mapped = self._searched(scope.collection)
         if space is None or mapped is None or k <= 0:
             return Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
         if query.shape != (space.dim,):
@@ -219,11 +243,20 @@ class Snapshot:
                 actual=query.shape,
             )
         allowed = self._selector.select(scope)
-        ranges = self._live_rows() if allowed is None else self._rows_of(allowed)
+        ranges = self._live_rows() if allowed is None else self._rows_of(space, allowed)
         rows, scores = scan.nearest_rows(mapped, query, k, metric=space.metric, ranges=ranges)
         keys = extents.keys_of_rows(self._connection, space.key, rows)
         order = np.lexsort((keys, -scores))[:k]
         return Scored(keys[order], scores[order])
+
+    def _searched(self, collection: str) -> tuple[spaces.Space | None, VectorMap | None]:
+        """The space whose vectors are a collection's: its own, or the serving one."""
+        if collection != "default":
+            own = collections.find(self._connection, collection).space_key
+            for space in spaces.every(self._connection) if own is not None else ():
+                if space.key == own:
+                    return space, self.mapped(space)
+        return self._space, self._vectors
 
     def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
         found = np.full(len(keys), np.nan)
@@ -261,12 +294,11 @@ class Snapshot:
 
     _FEW_RANGES = 512
 
-    def _rows_of(self, allowed: KeySet) -> NDArray[np.int64]:
-        space = self._space
-        if space is None:
-            return np.empty((0, 2), dtype=np.int64)
+    def _rows_of(self, space: spaces.Space, allowed: KeySet) -> NDArray[np.int64]:
         if len(allowed.ranges) > self._FEW_RANGES:
-            table = self._cache.get(self.version, "extents", lambda: extents.load_table(self._connection, space.key))
+            table = self._cache.get(
+                self.version, f"extents {space.key}", lambda: extents.load_table(self._connection, space.key)
+            )
             return table.rows_of(allowed.ranges)
         found = [
             (part.first_row, part.first_row + part.n)
@@ -283,20 +315,40 @@ class Snapshot:
 
     def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
         """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""
-        having = KeySet.from_ranges(
-            np.array(
-                self._connection.rows(
-                    "SELECT first_key, first_key + n FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
-                ),
-                dtype=np.int64,
-            ).reshape(-1, 2)
-        )
         found = []
-        for key in self._universe().difference(having).first(limit):
+        for key in self._universe().difference(extents.keys(self._connection, space_key)).first(limit):
             row = self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,))
             if row is not None:
                 found.append((key, int(row[2]), self._decoded(row)[2]))
         return found
+
+    def live_keys(self, *, with_vector: bool = False) -> list[int]:
+        keys = self._universe()
+        if with_vector:
+            space_key = -1 if self._space is None else self._space.key
+            keys = keys.intersection(extents.keys(self._connection, space_key))
+        return list(map(int, keys.keys()))
+
+    def collections(self) -> list[CollectionRecord]:
+        known = {space.key: space for space in spaces.every(self._connection)}
+        found = []
+        for key, name, own in collections.every(self._connection):
+            members = collections.members(self._connection, name, self._universe())
+            count = self._universe().count if members is None else members.count
+            identity = known[own].identity if own is not None else None
+            listed = collections.listed(self._connection, key)
+            found.append(CollectionRecord(name, count, identity, listed=bool(listed.count)))
+        return found
+
+    def members(self, collection: str) -> list[int]:
+        found = collections.members(self._connection, collection, self._universe())
+        return list(map(int, (self._universe() if found is None else found).keys()))
+
+    def kept(self, owner: Owner, key: int) -> bytes | None:
+        return originals.kept(self._connection, self._codec, owner, key)
+
+    def attachments(self) -> Iterator[tuple[str, bytes]]:
+        return originals.attachments(self._connection, self._codec)
 
     def stats(self) -> Stats:
         return summary.stats(self._connection, self._library, self._space)

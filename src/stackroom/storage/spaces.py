@@ -13,6 +13,7 @@ from stackroom.types import EmbedderIdentity, Metric
 
 SERVING = "serving"
 BUILDING = "building"
+OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)

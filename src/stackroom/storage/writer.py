@@ -14,10 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.backend import DocumentRecord, Owner, SourceRecord
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
-from stackroom.storage import codec, extents, fulltext, ids, metadata, records, runs, schema, spaces, vectors
+from stackroom.storage import (
+    codec,
+    collections,
+    extents,
+    fulltext,
+    ids,
+    metadata,
+    originals,
+    records,
+    runs,
+    schema,
+    spaces,
+    vectors,
+)
 from stackroom.storage.codec import Codec
 from stackroom.storage.extents import Extent
 from stackroom.storage.ids import pack_id
@@ -46,8 +59,8 @@ class LocalCommit:
         self._library = library
         self._connection = connection
         self._codec = blobs
-        self._appender: vectors.Appender | None = None
         self._space: spaces.Space | None = spaces.serving(connection)
+        self._appenders: dict[int, tuple[spaces.Space, vectors.Appender]] = {}
         self._declared: EmbedderIdentity | None = None
         self._next_key: int | None = None
         # Gathered until the end: a value's postings are then read and written once, not once a document.
@@ -134,7 +147,7 @@ class LocalCommit:
         if not prepared:
             return []
         connection = self._connection
-        collection_key = self._collection(collection)
+        collection_key = collections.obtain(connection, collection).key
         connection.executemany(
             "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -182,8 +195,11 @@ class LocalCommit:
             raise DimensionMismatchError(
                 f"An embedding has the shape {row.shape}.", hint="Give one vector a chunk: float32 of shape (dim,)."
             )
-        space = self._writable_space(len(row))
-        if len(row) != space.dim:
+        return self._finite(row, self._writable_space(len(row)))
+
+    def _finite(self, row: NDArray[np.float32], space: spaces.Space) -> NDArray[np.float32]:
+        """A vector that this space can hold. Raises DimensionMismatchError, UsageError."""
+        if row.shape != (space.dim,):
             raise DimensionMismatchError(
                 f"An embedding has {len(row)} dimensions, the library's have {space.dim}.",
                 hint="Use the model that the library was made with, or: stackroom rebuild --embedder NAME",
@@ -211,12 +227,6 @@ class LocalCommit:
             self._codec.encode("text", text),
         )
 
-    def _collection(self, name: str) -> int:
-        if name == "default":
-            return schema.DEFAULT_COLLECTION
-        self._connection.execute("INSERT OR IGNORE INTO collections(name) VALUES(?)", (name,))
-        return int(self._connection.value("SELECT collection_key FROM collections WHERE name = ?", (name,)))
-
     def _append_rows(self, document_key: int, prepared: Sequence[_Prepared]) -> None:
         """Write the vectors there are; every run of chunks that have one becomes an extent."""
         run: list[_Prepared] = []
@@ -225,23 +235,43 @@ class LocalCommit:
                 run.append(item)
                 continue
             if run:
-                self._append_run(document_key, run)
+                rows = np.stack([item.embedding for item in run if item.embedding is not None])
+                self._append_run(self._writable_space(rows.shape[1]), document_key, run[0].key, rows)
             run = []
 
-    def _append_run(self, document_key: int, run: Sequence[_Prepared]) -> None:
-        rows = np.stack([item.embedding for item in run if item.embedding is not None])
-        space = self._writable_space(rows.shape[1])
-        appender = self._open_appender(space)
-        first_row = appender.append(rows)
-        checksums = row_checksums(run[0].key, rows)
-        extents.add(self._connection, space.key, Extent(first_row, len(run), run[0].key, document_key, checksums))
+    def _append_run(self, space: spaces.Space, document_key: int, first_key: int, rows: NDArray[np.float32]) -> None:
+        first_row = self._appender(space).append(rows)
+        checksums = row_checksums(first_key, rows)
+        extents.add(self._connection, space.key, Extent(first_row, len(rows), first_key, document_key, checksums))
 
-    def _open_appender(self, space: spaces.Space) -> vectors.Appender:
-        if self._appender is None:
-            self._appender = vectors.Appender(
-                space.path(self._library), rows=space.rows, dim=space.dim, unit=space.unit
+    def _appender(self, space: spaces.Space) -> vectors.Appender:
+        if space.key not in self._appenders:
+            path = space.path(self._library)
+            self._appenders[space.key] = (
+                space,
+                vectors.Appender(path, rows=space.rows, dim=space.dim, unit=space.unit),
             )
-        return self._appender
+        return self._appenders[space.key][1]
+
+    def add_vectors(self, collection: str, vectors_: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        for key, vector in vectors_:
+            identity = EmbedderIdentity(name="", dim=len(vector))
+            space = collections.own_space(self._connection, self._library, collection, identity)
+            row = self._finite(vector, space)
+            document_key = self._connection.value("SELECT document_key FROM chunks WHERE key = ?", (key,))
+            if document_key is None:
+                raise NotFoundError(f"There is no chunk with key {key}.")
+            extents.remove(self._connection, space.key, key, key + 1)
+            self._append_run(space, document_key, key, row[None])
+
+    def enlist(self, collection: str, keys: Sequence[int]) -> None:
+        collections.enlist(self._connection, collection, keys)
+
+    def keep(self, owner: Owner, records_: Sequence[tuple[int, bytes]]) -> None:
+        originals.keep(self._connection, self._codec, owner, records_)
+
+    def attach(self, name: str, data: bytes) -> None:
+        originals.attach(self._connection, self._codec, name, data)
 
     def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
         connection = self._connection
@@ -279,6 +309,7 @@ class LocalCommit:
             connection.execute("DELETE FROM chunks WHERE key >= ? AND key < ?", (first, end))
             for space_key in every_space:
                 extents.remove(connection, space_key, first, end)
+            originals.forget(connection, "chunk", first, end)
         runs.remove(connection, document_key, keys)
 
     def remove_document(self, document_key: int) -> None:
@@ -290,6 +321,7 @@ class LocalCommit:
         source = records.source_by_key(connection, document.source_key)
         if source is not None:
             self._forget_described(document_key, records.indexed_metadata(document, source))
+        originals.forget(connection, "document", document_key, document_key + 1)
         connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
 
     def remove_source(self, source_key: int) -> None:
@@ -330,14 +362,14 @@ class LocalCommit:
         """Have every row on the disk; what is left is the catalogue's own commit."""
         for owner, described in self._described.items():
             metadata.add(self._connection, owner, described.items())
-        if self._appender is not None and self._space is not None:
-            self._appender.sync()
-            spaces.set_rows(self._connection, self._space, rows=self._appender.rows, unit=self._appender.unit)
+        for space, appender in self._appenders.values():
+            appender.sync()
+            spaces.set_rows(self._connection, space, rows=appender.rows, unit=appender.unit)
         self._connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
 
     def release(self) -> None:
-        if self._appender is not None:
-            self._appender.close()
+        for _, appender in self._appenders.values():
+            appender.close()
 
 
 def row_checksums(first_key: int, rows: NDArray[np.float32]) -> bytes:

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,6 +58,11 @@ class OnnxEmbedder:
         self._threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
         self._local = threading.local()
         self._load = threading.Lock()
+
+    def with_prefixes(self, query: str, passage: str) -> OnnxEmbedder:
+        """The same model with other prefixes, which makes it another one: its vectors are not comparable."""
+        identity = replace(self.identity, query_prefix=query, passage_prefix=passage)
+        return OnnxEmbedder(self._files, identity, threads=self._threads)
 
     def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 of shape `(len(texts), dim)`, in the order given. Raises UnavailableError."""

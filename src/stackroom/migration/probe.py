@@ -1,0 +1,131 @@
+"""Which model made these vectors? No file says so; the models at hand are tried on a few passages.
+
+A model agrees when its vectors of the sampled passages point where the stored ones do. What was embedded may be the text alone or,
+as LlamaIndex does it, with metadata above it; prefixes are tried as the model's files name them, and as the usual families have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, checked, resolve
+from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore
+from stackroom.protocols import Embedder
+from stackroom.types import EmbedderIdentity, ModelGuess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SAMPLES = 8
+_AGREES = 0.97
+"""Another model is near 0, the same one with a wrong prefix at 0.8 to 0.95; quantised weights stay above this."""
+
+_PREFIXES = (("", ""), ("query: ", "passage: "), ("search_query: ", "search_document: "))
+"""(query, passage): none; E5's; Nomic's."""
+
+
+def probe(store: OldStore, main: MainSpace, named: str | Embedder | None) -> tuple[list[ModelGuess], Embedder | None]:
+    """Every model that was tried, best first, and the one that agrees.
+
+    `named` is the user's claim, tried like any other; None tries the shipped model. Raises UsageError, UnavailableError.
+    """
+    embedder = resolve(DEFAULT if named is None else named)
+    if embedder.identity.dim != main.dim:
+        return [], None
+    samples = list(islice(_with_vector(store, main), _SAMPLES))
+    if not samples:
+        return [], None
+    guesses: list[tuple[ModelGuess, Embedder]] = []
+    for variant in _variants(embedder):
+        for label in ("text", "text with metadata"):
+            texts = [embedded_text(chunk, label) for chunk, _ in samples]
+            if label != "text" and texts == [chunk.text for chunk, _ in samples]:
+                continue
+            rows = checked(variant.embed_passages(texts), n=len(texts), dim=main.dim)
+            cosine = float(np.median([_cosine(row, vector) for row, (_, vector) in zip(rows, samples, strict=True)]))
+            guesses.append((_guess(variant.identity, cosine, label), variant))
+    guesses.sort(key=lambda guess: -guess[0].cosine)
+    best = guesses[0][1] if guesses[0][0].agrees else None
+    return [guess for guess, _ in guesses], best
+
+
+def _guess(identity: EmbedderIdentity, cosine: float, label: str) -> ModelGuess:
+    return ModelGuess(
+        identity.name,
+        round(cosine, 4),
+        cosine >= _AGREES,
+        label,
+        query_prefix=identity.query_prefix,
+        passage_prefix=identity.passage_prefix,
+    )
+
+
+def _variants(embedder: Embedder) -> Iterator[Embedder]:
+    """The embedder as it is, and with other prefixes where it can be had with them."""
+    yield embedder
+    if isinstance(embedder, OnnxEmbedder):
+        own = (embedder.identity.query_prefix, embedder.identity.passage_prefix)
+        for prefixes in _PREFIXES:
+            if prefixes != own:
+                yield embedder.with_prefixes(*prefixes)
+
+
+def _with_vector(store: OldStore, main: MainSpace) -> Iterator[tuple[OldChunk, NDArray[np.float64]]]:
+    for chunk in store.chunks(Anomalies()):
+        for vector in chunk.vectors:
+            values = vector.values
+            if values is not None and (vector.namespace, len(values)) == main and chunk.text.strip():
+                if np.isfinite(values).all() and values.any():
+                    yield chunk, values
+                break
+
+
+def _cosine(one: NDArray[np.float32], other: NDArray[np.float64]) -> float:
+    row = one.astype(np.float64)
+    scale = float(np.linalg.norm(row) * np.linalg.norm(other))
+    return float(row @ other) / scale if scale else 0.0
+
+
+def embedded_text(chunk: OldChunk, label: str) -> str:
+    """What the old program gave its model: the text, or LlamaIndex's MetadataMode.EMBED of the node."""
+    if label == "text" or not chunk.original:
+        return chunk.text
+    node = chunk.original.get("node")
+    return with_metadata(node, chunk.text, chunk.metadata) if isinstance(node, dict) else chunk.text
+
+
+def with_metadata(node: Mapping[str, Any], text: str, metadata: Mapping[str, Any]) -> str:
+    """As `TextNode.get_content(MetadataMode.EMBED)` of LlamaIndex 0.10 to 0.14 has it."""
+    excluded = node.get("excluded_embed_metadata_keys")
+    excluded = set(map(str, excluded)) if isinstance(excluded, list) else set()
+    line = _template(node.get("metadata_template"), "{key}: {value}")
+    whole = _template(node.get("text_template"), "{metadata_str}\n\n{content}")
+    separator = node.get("metadata_separator", node.get("metadata_seperator", "\n"))
+    told = (separator if isinstance(separator, str) else "\n").join(
+        _fill(line, {"key": key, "value": str(value)}) for key, value in metadata.items() if key not in excluded
+    )
+    return _fill(whole, {"content": text, "metadata_str": told}).strip() if told else text
+
+
+def _template(value: Any, default: str) -> str:
+    return value if isinstance(value, str) else default
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """`str.format` without its attribute and index look-ups: a template from a file is data."""
+    parts: list[str] = []
+    rest = template
+    while rest:
+        found: Sequence[tuple[int, str]] = sorted(
+            (at, name) for name in values if (at := rest.find("{" + name + "}")) >= 0
+        )
+        if not found:
+            break
+        at, name = found[0]
+        parts += [rest[:at], values[name]]
+        rest = rest[at + len(name) + 2 :]
+    return "".join(parts) + rest

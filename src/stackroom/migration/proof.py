@@ -1,0 +1,147 @@
+"""What arrived, against what was there: every chunk and vector read back, searches compared, the old files hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stackroom.backend import Backend, Scope, View
+from stackroom.migration.conversion import Outcome, digest
+from stackroom.migration.truth import Truth
+from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.storage import fsio
+from stackroom.types import Proof
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BATCH = 1024
+_TOP = 10
+_TIE = 1e-6
+"""Scores nearer than this may change places: float32 and float64 round differently."""
+
+
+class Hashes:
+    """Content hashes of the old files, taken in a thread of their own: hashing leaves Python's lock free."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._found: dict[str, str] = {}
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
+        try:
+            for path in self._files:
+                with path.open("rb") as file:
+                    # SHA-256 has instructions of its own in every processor of today; nothing is faster here.
+                    self._found[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            self._error = error
+
+    def result(self) -> dict[str, str]:
+        """Path to hash. Raises StorageError."""
+        self._thread.join()
+        if self._error is not None:
+            with fsio.translated(self._files[0]):
+                raise self._error
+        return self._found
+
+
+def prove(
+    backend: Backend,
+    outcome: Outcome,
+    truth: Truth,
+    samples: Sequence[tuple[str, NDArray[np.float64]]],
+    *,
+    skipped: str | None,
+    unchanged: Callable[[], bool],
+    progress: Progress,
+    cancel: CancelToken,
+) -> Proof:
+    """Compare. `samples` are vectors parsed by another parser, with their ids; `unchanged` compares the old files' hashes."""
+    found: list[str] = []
+    with backend.view() as view:
+        chunks, vectors = _read_back(view, outcome, found, progress, cancel)
+        parsed = _parsed_again(view, samples, found)
+        queries = 0 if skipped else _searches(view, truth, found)
+    return Proof(
+        chunks=chunks,
+        texts=chunks,
+        vectors=vectors,
+        parsed_again=parsed,
+        queries=queries,
+        queries_skipped=skipped,
+        source_unchanged=unchanged(),
+        differences=tuple(found),
+    )
+
+
+def _read_back(
+    view: View, outcome: Outcome, found: list[str], progress: Progress, cancel: CancelToken
+) -> tuple[int, int]:
+    """Every text and vector, in the order of keys, against the digests that were taken on the way in."""
+    keys = view.live_keys()
+    if len(keys) != outcome.chunks:
+        found.append(f"{outcome.chunks} chunks went in, {len(keys)} are there.")
+        return 0, 0
+    with_vector = view.live_keys(with_vector=True)
+    if len(with_vector) != outcome.vectors:
+        found.append(f"{outcome.vectors} vectors went in, {len(with_vector)} are there.")
+        return 0, 0
+    texts = rows = 0
+    for first in range(0, len(keys), _BATCH):
+        if cancel.cancelled:
+            return texts, rows
+        for at, passage in enumerate(view.passages(keys[first : first + _BATCH]), start=first):
+            if digest(passage.text.encode("utf-8", "surrogatepass")) != outcome.texts[at * 16 : at * 16 + 16]:
+                found.append(f"The text of {passage.chunk_id} differs.")
+            texts += 1
+        progress(ProgressEvent("verify", done=texts, total=len(keys)))
+    for first in range(0, len(with_vector), _BATCH):
+        if cancel.cancelled:
+            return texts, rows
+        block = view.vectors(with_vector[first : first + _BATCH])
+        for at, row in enumerate(block, start=first):
+            if digest(row.data) != outcome.rows[at * 16 : at * 16 + 16]:
+                found.append(f"The vector of the chunk with key {with_vector[at]} differs.")
+            rows += 1
+    return texts, rows
+
+
+def _parsed_again(view: View, samples: Sequence[tuple[str, NDArray[np.float64]]], found: list[str]) -> int:
+    keys = view.chunk_keys([chunk_id for chunk_id, _ in samples])
+    equal = 0
+    for (chunk_id, values), key in zip(samples, keys, strict=True):
+        if key is None:
+            found.append(f"{chunk_id} did not arrive.")
+            continue
+        if view.vectors([key])[0].tobytes() == values.astype(np.float32).tobytes():
+            equal += 1
+        else:
+            found.append(f"The vector of {chunk_id} is not what json.loads reads.")
+    return equal
+
+
+def _searches(view: View, truth: Truth, found: list[str]) -> int:
+    """The top ten of each sampled query, ours against the old store's own numbers."""
+    equal = 0
+    for number, query in enumerate(truth.queries):
+        wanted = truth.best(number, _TOP)
+        scored = view.nearest(query.astype(np.float32), _TOP, Scope(), exact=True)
+        passages = view.passages([int(key) for key in scored.keys])
+        same = len(passages) == len(wanted) and all(
+            passage.chunk_id == answer.chunk_id or abs(float(score) - answer.score) <= _TIE
+            for passage, score, answer in zip(passages, scored.scores, wanted, strict=True)
+        )
+        if same:
+            equal += 1
+        else:
+            found.append(f"Query {number + 1} of {len(truth.queries)} finds other passages.")
+    return equal

@@ -1,0 +1,17 @@
+"""What is done about each kind of anomaly, in the words of the report."""
+
+RULES = {
+    "no vector": "Kept as text, found by its words.",
+    "a vector without text": "Left out; --keep-orphans keeps its id, metadata and vector.",
+    "in no index": "Kept and searched; the old program did not return it.",
+    "another dimension": "The text is kept, the vector is set aside; --split-dims keeps it in a collection.",
+    "NaN or infinity": "The text is kept, the vector is set aside.",
+    "not a list of numbers": "The text is kept, as one without a vector.",
+    "all zeros": "Kept; its score is 0.",
+    "written twice, the last one counts": "As the old program reads it.",
+    "a node without an id": "Left out.",
+    "ids that share a vector": "The text is kept; which vector is whose can't be known. Embed these passages again.",
+    "a vector that no node has": "Left out: it was deleted in the old program.",
+    "a document's list names missing nodes": "Dropped.",
+    "the same id in two indexes": "The first one is kept.",
+}

@@ -1,0 +1,330 @@
+"""A migration from beginning to end: look, convert into a staging folder, prove, activate by one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stackroom.errors import DamagedError, DiskFullError, MigrationError, StackroomError, UsageError
+from stackroom.migration import switch
+from stackroom.migration.baseline import FileFacts
+from stackroom.migration.conversion import (
+    CURSOR,
+    Choices,
+    Conversion,
+    Judge,
+    fingerprint,
+)
+from stackroom.migration.detection import open_old
+from stackroom.migration.nodes import file_of
+from stackroom.migration.probe import probe
+from stackroom.migration.proof import Hashes, prove
+from stackroom.migration.records import Anomalies, MainSpace, OldStore
+from stackroom.migration.rules import RULES
+from stackroom.migration.truth import Truth
+from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.protocols import Embedder
+from stackroom.storage.store import LocalStore
+from stackroom.types import Anomaly, Inventory, MigrationReport
+
+_QUERIES = 50
+_MOST_FOR_PARITY = 200_000
+_BYTES_A_SECOND = 100e6
+_DONE = "migration.json"
+
+
+def inventory(
+    old: Path,
+    *,
+    library: Path | None = None,
+    format: str | None = None,
+    embedder: str | Embedder | None = None,
+    choices: Choices | None = None,
+    progress: Progress,
+    cancel: CancelToken,
+) -> Inventory:
+    """What there is, and what migrating it takes. Writes nothing. Raises UnknownStoreError, UsageError, DamagedError."""
+    with contextlib.closing(open_old(old, format)) as store:
+        notes = Anomalies()
+        dimensions = store.dimensions()
+        main = MainSpace.of(dimensions)
+        judge = Judge(main, dimensions, choices or Choices(), notes)
+        documents: set[int] = set()
+        sources: set[int] = set()
+        chunks = vectors = 0
+        for chunk in store.chunks(notes):
+            if cancel.cancelled:
+                break
+            accepted = judge.accept(chunk)
+            if accepted is None:
+                continue
+            chunks += 1
+            vectors += accepted.main is not None
+            document_id = chunk.document_id or chunk.chunk_id
+            documents.add(hash(document_id))
+            sources.add(hash(file_of(chunk.metadata) or document_id))
+            if chunks % 1000 == 0:
+                progress(ProgressEvent("scan", done=chunks, chunks=chunks))
+        guesses, _ = probe(store, main, embedder)
+        size = sum(path.stat().st_size for path in store.files)
+        target = switch.target_of(old, library)
+        return Inventory(
+            path=str(old),
+            format=store.format,
+            made_by=store.made_by,
+            files=tuple((str(path), path.stat().st_size) for path in store.files),
+            bytes=size,
+            sources=len(sources),
+            documents=len(documents),
+            chunks=chunks,
+            vectors=vectors,
+            dimensions={f"{namespace}:{dim}": n for (namespace, dim), n in sorted(dimensions.items())},
+            anomalies=described(notes),
+            models=tuple(guesses),
+            indexes=tuple(index.name for index in store.indexes()),
+            seconds=round(0.5 + size / _BYTES_A_SECOND, 1),
+            disk=_needed(size, dimensions),
+            disk_free=_free(target),
+            target=str(target),
+        )
+
+
+def migrate(
+    old: Path,
+    *,
+    library: Path | None = None,
+    format: str | None = None,
+    embedder: str | Embedder | None = None,
+    choices: Choices | None = None,
+    progress: Progress,
+    cancel: CancelToken,
+) -> MigrationReport:
+    """Convert, prove, activate. A run that was interrupted is continued by the next one.
+
+    Raises UnknownStoreError, DamagedError, UsageError, DiskFullError, ReadOnlyError, BusyError; MigrationError where
+    what arrived is not what was there. Whatever it raises, the old files are as they were, and no library appeared.
+    """
+    started = time.monotonic()
+    choices = choices or Choices()
+    target = switch.target_of(old, library)
+    before = _done_before(old, target)
+    if before is not None:
+        return before
+    switch.require_free(target)
+    with contextlib.closing(open_old(old, format)) as store:
+        hashes = Hashes(store.files)
+        dimensions = store.dimensions()
+        size = sum(path.stat().st_size for path in store.files)
+        _require_space(target, _needed(size, dimensions))
+        guesses, model = probe(store, MainSpace.of(dimensions), embedder)
+        if embedder is not None and model is None:
+            raise _unproven(embedder, guesses)
+        state = f"{fingerprint(store.files)} {choices} {model.identity if model else None}"
+        staging = switch.staging_of(target)
+        anomalies = Anomalies()
+        with _staged(staging, state) as backend:
+            skipped, samples = _samples(store)
+            truth = Truth([values for _, values in samples] if not skipped else [], store.metric)
+            conversion = Conversion(
+                backend,
+                store,
+                choices=choices,
+                identity=model.identity if model else None,
+                fingerprint=state,
+                anomalies=anomalies,
+                truth=truth,
+                facts=FileFacts(max(path.stat().st_mtime for path in store.files)),
+                progress=progress,
+                cancel=cancel,
+            )
+            finished = conversion.run()
+            if finished:
+                after = Hashes(store.files)
+                proof = prove(
+                    backend,
+                    conversion.outcome,
+                    truth,
+                    samples,
+                    skipped=skipped,
+                    unchanged=lambda: hashes.result() == after.result(),
+                    progress=progress,
+                    cancel=cancel,
+                )
+            if not finished or cancel.cancelled:
+                return MigrationReport(
+                    old=str(old), library=str(target), chunks=conversion.outcome.chunks, cancelled=True
+                )
+            with backend.view() as view:
+                stats = view.stats()
+            report = MigrationReport(
+                added=stats.sources,
+                chunks=stats.chunks,
+                reused=conversion.outcome.vectors,
+                seconds=round(time.monotonic() - started, 3),
+                old=str(old),
+                library=str(target),
+                format=store.format,
+                made_by=store.made_by,
+                documents=stats.documents,
+                vectors=conversion.outcome.vectors,
+                model=model.identity.name if model else None,
+                models=tuple(guesses),
+                anomalies=described(anomalies),
+                proof=proof,
+                bytes_before=size,
+            )
+            if not proof.ok:
+                raise _not_proven(old, report)
+            with backend.commit() as commit:
+                done = {"fingerprint": fingerprint(store.files), "files": [str(path) for path in store.files]}
+                commit.attach(_DONE, json.dumps(done).encode())
+                commit.attach(CURSOR, b"{}")
+            backend.close()
+            report = replace(report, bytes_after=sum(p.stat().st_size for p in staging.rglob("*") if p.is_file()))
+            switch.write_report(staging, asdict(report))
+        switch.activate(staging, target)
+        return report
+
+
+@contextlib.contextmanager
+def _staged(staging: Path, state: str) -> Iterator[LocalStore]:
+    """The library under construction: kept when interrupted, for the next run; gone when the old store is to blame."""
+    if staging.exists() and not _continues(staging, state):
+        switch.remove(staging)
+    backend = LocalStore(staging, mode="a")
+    try:
+        with backend.lease("migrate"):
+            yield backend
+    except (DamagedError, MigrationError, UsageError):
+        backend.close()
+        switch.remove(staging)
+        raise
+    finally:
+        backend.close()
+
+
+def _continues(staging: Path, state: str) -> bool:
+    """Whether what an earlier run left belongs to the same old files and choices."""
+    try:
+        backend = LocalStore(staging, mode="r")
+    except StackroomError:
+        return False
+    try:
+        with backend.view() as view:
+            cursor = json.loads(dict(view.attachments()).get(CURSOR, b"{}"))
+        return bool(cursor.get("fingerprint") == state)
+    except (StackroomError, ValueError):
+        return False
+    finally:
+        backend.close()
+
+
+def _samples(store: OldStore) -> tuple[str | None, Any]:
+    """Why searches are not compared, if so; and the sampled vectors."""
+    samples = store.sample(_QUERIES)
+    if not samples:
+        return "there are no vectors", samples
+    if store.count() >= _MOST_FOR_PARITY:
+        return f"there are more than {_MOST_FOR_PARITY:,} vectors", samples
+    return None, samples
+
+
+def _done_before(old: Path, target: Path) -> MigrationReport | None:
+    """The report of an earlier migration of the same files to the same place. Raises UsageError where they changed."""
+    done = read_done(target)
+    if done is None:
+        return None
+    files = [Path(name) for name in done["files"]]
+    if all(path.exists() for path in files) and fingerprint(files) != done["fingerprint"]:
+        raise UsageError(
+            f"{old} was migrated to {target}, and has changed since.",
+            hint=f"To migrate it anew, take the first migration back: stackroom migrate {old} --roll-back",
+            path=old,
+        )
+    try:
+        told = json.loads((target / switch.REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = {}
+    return MigrationReport(
+        old=str(old),
+        library=str(target),
+        format=str(told.get("format", "")),
+        chunks=int(told.get("chunks", 0)),
+        documents=int(told.get("documents", 0)),
+        vectors=int(told.get("vectors", 0)),
+        unchanged=int(told.get("added", 0)),
+        already=True,
+    )
+
+
+def read_done(target: Path) -> dict[str, Any] | None:
+    """What a finished migration noted in the library it made; None where there is no such library."""
+    if not (target / "catalogue.db").is_file():
+        return None
+    backend = LocalStore(target, mode="r")
+    try:
+        with backend.view() as view:
+            found = dict(view.attachments()).get(_DONE)
+    finally:
+        backend.close()
+    return None if found is None else dict(json.loads(found))
+
+
+def _unproven(embedder: str | Embedder, guesses: list[Any]) -> UsageError:
+    name = embedder if isinstance(embedder, str) else embedder.identity.name
+    said = f"the likeness is {guesses[0].cosine:.2f}" if guesses else "its vectors have another length"
+    return UsageError(
+        f"The model {name!r} did not make these vectors: {said}.",
+        hint="Name another one, or none: texts and vectors then serve, and a query needs words or a vector.",
+        actual=name,
+    )
+
+
+def _not_proven(old: Path, report: MigrationReport) -> MigrationError:
+    proof = report.proof
+    assert proof is not None
+    first = proof.differences[0] if proof.differences else "the old files changed meanwhile."
+    return MigrationError(
+        f"The migration of {old} could not be proven: {first}",
+        hint="Nothing was activated, and the old files are as they were. Close what writes to them and run it again.",
+        path=old,
+        actual=report,
+    )
+
+
+def described(notes: Anomalies) -> tuple[Anomaly, ...]:
+    return tuple(
+        Anomaly(kind, count, RULES.get(kind, ""), tuple(notes.examples[kind]))
+        for kind, count in notes.counts.most_common()
+    )
+
+
+def _needed(size: int, dimensions: Counter[tuple[str, int]]) -> int:
+    """Bytes that the new library takes at most, about: rows as float32, and all that is not a vector as it is."""
+    rows = sum(dim * 4 * n for (_, dim), n in dimensions.items())
+    written = sum(dim * 20 * n for (_, dim), n in dimensions.items())
+    return rows + max(size - written, size // 10) + 2_000_000
+
+
+def _free(target: Path) -> int:
+    folder = next(parent for parent in (target, *target.absolute().parents) if parent.exists())
+    return shutil.disk_usage(folder).free
+
+
+def _require_space(target: Path, needed: int) -> None:
+    free = _free(target)
+    if free < needed * 1.2:
+        raise DiskFullError(
+            f"The new library takes about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free at {target.parent}.",
+            hint="Free some space, or choose another disk with --library.",
+            path=target,
+            expected=needed,
+            actual=free,
+        )

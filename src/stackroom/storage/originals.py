@@ -1,0 +1,109 @@
+"""What another program wrote and Stackroom has no column for: kept compressed, so that the way back loses nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from stackroom.backend import Owner
+from stackroom.errors import DamagedError
+from stackroom.storage.codec import Codec
+from stackroom.storage.ids import pack_text, unpack_text
+from stackroom.storage.keysets import KeySet
+from stackroom.storage.sql import Connection
+
+_OWNERS: dict[Owner, int] = {"document": 0, "chunk": 1}
+
+SCHEMA = (
+    """CREATE TABLE originals(
+        owner INTEGER NOT NULL,
+        key INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY(owner, key)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE attachments(name ANY PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL) STRICT",
+)
+
+
+def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO originals VALUES(?, ?, ?, ?)",
+        ((_OWNERS[owner], key, zlib.crc32(data), blobs.encode("original", data)) for key, data in records),
+    )
+
+
+def kept(connection: Connection, blobs: Codec, owner: Owner, key: int) -> bytes | None:
+    """Raises DamagedError where it is not what was written."""
+    row = connection.row("SELECT checksum, data FROM originals WHERE owner = ? AND key = ?", (_OWNERS[owner], key))
+    return None if row is None else _verified(blobs, row[0], row[1], f"The original record of the {owner} {key}")
+
+
+def forget(connection: Connection, owner: Owner, first: int, end: int) -> None:
+    """The records of keys in [first, end)."""
+    connection.execute("DELETE FROM originals WHERE owner = ? AND key >= ? AND key < ?", (_OWNERS[owner], first, end))
+
+
+def attach(connection: Connection, blobs: Codec, name: str, data: bytes) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO attachments VALUES(?, ?, ?)",
+        (pack_text(name), zlib.crc32(data), blobs.encode("original", data)),
+    )
+
+
+def attachments(connection: Connection, blobs: Codec) -> Iterator[tuple[str, bytes]]:
+    """By name. Raises DamagedError."""
+    for name, checksum, data in connection.execute("SELECT name, checksum, data FROM attachments ORDER BY name"):
+        called = unpack_text(name)
+        yield called, _verified(blobs, checksum, data, f"The attachment {called!r}")
+
+
+def _verified(blobs: Codec, checksum: int, frame: bytes, what: str) -> bytes:
+    data = blobs.decode(frame)
+    if zlib.crc32(data) != checksum:
+        raise DamagedError(f"{what} is not what was written.", hint="See what is hit: stackroom verify")
+    return data
+
+
+def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str]:
+    """What is wrong with what is kept: records that can't be read, and those of nobody."""
+    for owner, key, checksum, data in connection.execute("SELECT owner, key, checksum, data FROM originals"):
+        try:
+            _verified(blobs, checksum, data, f"The original record of key {key}")
+        except DamagedError as error:
+            yield error.message
+        if owner == _OWNERS["chunk"]:
+            orphaned = not bool(chunks.contains(np.array([key]))[0])
+        else:
+            orphaned = connection.row("SELECT 1 FROM documents WHERE document_key = ?", (key,)) is None
+        if orphaned:
+            yield f"The original record of key {key} belongs to nobody."
+    for name, checksum, data in connection.execute("SELECT name, checksum, data FROM attachments"):
+        try:
+            _verified(blobs, checksum, data, f"The attachment {unpack_text(name)!r}")
+        except DamagedError as error:
+            yield error.message
+
+
+def plain(connection: Connection, blobs: Codec) -> None:
+    """Put everything that is kept, uncompressed, into temporary tables; `recompress` takes it back from there."""
+    connection.execute("CREATE TEMP TABLE plain_originals(owner, key, data)")
+    for owner, key, data in connection.execute("SELECT owner, key, data FROM originals"):
+        connection.execute("INSERT INTO temp.plain_originals VALUES(?, ?, ?)", (owner, key, blobs.decode(data)))
+    connection.execute("CREATE TEMP TABLE plain_attachments(name, data)")
+    for name, data in connection.execute("SELECT name, data FROM attachments"):
+        connection.execute("INSERT INTO temp.plain_attachments VALUES(?, ?)", (name, blobs.decode(data)))
+
+
+def recompress(connection: Connection, blobs: Codec) -> None:
+    """Write it back with the dictionary of today."""
+    for owner, key, data in connection.execute("SELECT owner, key, data FROM temp.plain_originals"):
+        connection.execute(
+            "UPDATE originals SET data = ? WHERE owner = ? AND key = ?", (blobs.encode("original", data), owner, key)
+        )
+    for name, data in connection.execute("SELECT name, data FROM temp.plain_attachments"):
+        connection.execute("UPDATE attachments SET data = ? WHERE name = ?", (blobs.encode("original", data), name))
+    connection.execute("DROP TABLE temp.plain_originals")
+    connection.execute("DROP TABLE temp.plain_attachments")
