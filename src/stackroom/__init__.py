@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stackroom import errors, filters
     from stackroom.index import Index, open
+    from stackroom.migration import migrate
     from stackroom.progress import CancelToken, ProgressEvent
     from stackroom.types import (
         Chunk,
         Document,
         EmbedderIdentity,
         Hit,
+        Inventory,
+        MigrationReport,
         Passage,
         Place,
         Report,
@@ -27,12 +30,15 @@ _HOME = {
     "filters": "stackroom.filters",
     "Index": "stackroom.index",
     "open": "stackroom.index",
+    "migrate": "stackroom.migration",
     "CancelToken": "stackroom.progress",
     "ProgressEvent": "stackroom.progress",
     "Chunk": "stackroom.types",
     "Document": "stackroom.types",
     "EmbedderIdentity": "stackroom.types",
     "Hit": "stackroom.types",
+    "Inventory": "stackroom.types",
+    "MigrationReport": "stackroom.types",
     "Passage": "stackroom.types",
     "Place": "stackroom.types",
     "Report": "stackroom.types",
@@ -41,8 +47,8 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - in the order a reader needs them
-    "open", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "EmbedderIdentity",
-    "CancelToken", "ProgressEvent", "errors", "filters", "__version__",
+    "open", "migrate", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "EmbedderIdentity",
+    "Inventory", "MigrationReport", "CancelToken", "ProgressEvent", "errors", "filters", "__version__",
 ]  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import NotFoundError, UsageError
+from stackroom.errors import MigrationNeeded, NotFoundError, UsageError
 from stackroom.filters import Filter, as_filter
 from stackroom.identity import require_same
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import Embedder
+from stackroom.storage.layout import is_library
 from stackroom.types import (
     Compaction,
     Document,
@@ -39,19 +40,27 @@ def open(
     *,
     mode: Literal["r", "a", "x"] = "a",
     embedder: str | Embedder | None = None,
+    migrate: Literal["ask", "auto", "never"] = "ask",
 ) -> Index:
     """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
 
     `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
     the Embedder protocol, or None for the library's own model (a new library's is the shipped one).
 
-    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, StorageError.
+    Where `path` is another program's index (LlamaIndex's, for example), its migrated library is opened; where there is none yet,
+    `migrate` decides: "ask" raises MigrationNeeded with what is in there, "auto" migrates first, "never" takes it for no library.
+
+    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
     """
     from stackroom.storage.store import LocalStore
 
     if mode not in ("r", "a", "x"):
         raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
+    if migrate not in ("ask", "auto", "never"):
+        raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
     folder = default_library() if path is None else Path(path).expanduser().absolute()
+    if not is_library(folder) and folder.exists():
+        folder = _migrated(folder, mode, embedder, migrate)
     index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
     try:
         index.check_embedder()
@@ -59,6 +68,28 @@ def open(
         index.close()
         raise
     return index
+
+
+def _migrated(old: Path, mode: str, embedder: str | Embedder | None, migrate: str) -> Path:
+    """The library of an old index, migrated now if need be; `old` itself where it is no such index."""
+    from stackroom.migration import switch
+
+    found = switch.migrated(old)
+    if found is not None:
+        return found
+    from stackroom.migration.detection import detect
+
+    if migrate == "never" or mode == "x" or not detect(old):
+        return old
+    from stackroom import migration
+
+    if migrate == "auto" and mode == "a":
+        return Path(migration.migrate(old, embedder=embedder).library)
+    needed = MigrationNeeded(
+        f"{old} holds an old index.", hint=f"Migrate it, which takes seconds: stackroom migrate {old}", path=old
+    )
+    needed.inventory = migration.inventory(old, embedder=embedder)
+    raise needed
 
 
 def default_library() -> Path:
@@ -330,6 +361,25 @@ class Index:
         """Give the disk back what deletes and updates left behind. Searches go on meanwhile. Raises BusyError."""
         return self._backend.compact(progress=progress or silent, cancel=cancel or CancelToken())
 
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        format: Literal["llamaindex-json"] = "llamaindex-json",
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> int:
+        """Write the library as a LlamaIndex JSON folder, which 0.12 to 0.14 open; returns how many chunks.
+
+        What a migration brought goes out as it came in. `folder` must be absent or empty. Raises UsageError, StorageError.
+        """
+        from stackroom.migration.export import export_llamaindex
+
+        if format != "llamaindex-json":
+            raise UsageError(f"There is no export format {format!r}.", hint="There is: llamaindex-json.")
+        target = Path(folder).expanduser().absolute()
+        return export_llamaindex(self._backend, target, progress=progress or silent, cancel=cancel or CancelToken())
+
     def check_embedder(self) -> None:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""
         if self._given is None:
@@ -342,13 +392,16 @@ class Index:
     def _model(self, identity: EmbedderIdentity | None = None) -> Embedder:
         """The embedder in use: the given one, else the library's own, else the shipped one."""
         if self._embedder is None:
-            from stackroom.ingest.embedders import DEFAULT, resolve
+            from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, resolve
 
             if identity is None:
                 with self._backend.view() as view:
                     identity = view.identity
             stored = identity.name if identity is not None and identity.name else DEFAULT
             found = resolve(self._given if self._given is not None else stored)
+            if identity is not None and identity.name and isinstance(found, OnnxEmbedder):
+                # Vectors that were migrated may be this model's with other prefixes than its files name.
+                found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
             if identity is not None:
                 require_same(identity, found.identity)
             self._embedder = found

@@ -21,6 +21,8 @@ VERBS = {
     "remove": ("ingest", "Take sources out of the library."),
     "rebuild": ("ingest", "Read and embed again, or change the model."),
     "status": ("library", "The library in numbers."),
+    "migrate": ("migration", "Bring an old index along: LlamaIndex, LangChain and others; nothing is embedded."),
+    "export": ("migration", "Write the library in another program's format."),
     "verify": ("upkeep", "Check every stored byte."),
     "compact": ("upkeep", "Give disk space back."),
 }

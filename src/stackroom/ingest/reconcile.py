@@ -17,6 +17,9 @@ Action = Literal["unchanged", "touched", "moved", "duplicate", "failed", "parse"
 
 _BATCH = 256
 
+IMPORTED = "imported:"
+"""How the recipe of a source begins that was migrated from another program's index."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -89,6 +92,9 @@ class Reconciler:
 
     def _settled(self, record: SourceRecord) -> bool:
         """Whether reading it again would come to the same: same readers, same splitter, and it was finished."""
+        if record.recipe.startswith(IMPORTED):
+            # Another program read it: as long as the file is the same, its passages and vectors serve.
+            return True
         reader, _, splitter = record.recipe.rpartition(" ")
         current_readers, _, current_splitter = self.current_recipe.rpartition(" ")
         if splitter != current_splitter or record.state == "partial":

@@ -1,0 +1,109 @@
+"""Other programs' indexes become a library: looked at, converted without embedding anything, proven, and taken back if wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stackroom.progress import CancelToken, Progress, silent
+from stackroom.types import Inventory, MigrationReport, Source
+
+if TYPE_CHECKING:
+    from stackroom.protocols import Embedder
+
+__all__ = ["discard_old", "inventory", "migrate", "roll_back"]
+
+AnyPath = str | os.PathLike[str]
+
+
+def inventory(
+    old: AnyPath,
+    *,
+    library: AnyPath | None = None,
+    format: str | None = None,
+    embedder: str | Embedder | None = None,
+    keep_orphans: bool = False,
+    split_dims: bool = False,
+    index_id: str | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Inventory:
+    """What an old index holds, and what migrating it takes: a dry run that writes nothing. The arguments are those of `migrate`.
+
+    Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
+    """
+    from stackroom.migration import run
+    from stackroom.migration.conversion import Choices
+
+    return run.inventory(
+        _path(old),
+        library=None if library is None else _path(library),
+        format=format,
+        embedder=embedder,
+        choices=Choices(keep_orphans, split_dims, index_id),
+        progress=progress or silent,
+        cancel=cancel or CancelToken(),
+    )
+
+
+def migrate(
+    old: AnyPath,
+    *,
+    library: AnyPath | None = None,
+    format: str | None = None,
+    embedder: str | Embedder | None = None,
+    keep_orphans: bool = False,
+    split_dims: bool = False,
+    index_id: str | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> MigrationReport:
+    """Turn an old index into a library, without embedding anything, and prove it. The old files are only read.
+
+    `library` None: in place, as `old/stackroom`, which `stackroom.open(old)` finds. `format` says which index is meant where a folder
+    holds several. `embedder` names the model of the vectors; the claim is checked. `keep_orphans` keeps vectors without text; `split_dims`
+    keeps vectors of another dimension in a collection; `index_id` takes one of several indexes. A run that was stopped is continued by the
+    next; a second run does nothing and says so (`already`).
+
+    Raises NotFoundError, UnknownStoreError, UsageError, DamagedError with file and offset, MigrationError, DiskFullError, ReadOnlyError,
+    BusyError, StorageError. Whatever it raises: the old files are as they were, and no library appeared.
+    """
+    from stackroom.migration import run
+    from stackroom.migration.conversion import Choices
+
+    return run.migrate(
+        _path(old),
+        library=None if library is None else _path(library),
+        format=format,
+        embedder=embedder,
+        choices=Choices(keep_orphans, split_dims, index_id),
+        progress=progress or silent,
+        cancel=cancel or CancelToken(),
+    )
+
+
+def roll_back(old: AnyPath, *, confirm: Callable[[Sequence[Source]], bool] | None = None) -> bool:
+    """Remove the library that a migration in place made; the old files serve again. False where `confirm` said no.
+
+    `confirm` is asked with the sources that were added or changed since, which would be lost; without it their presence is an error.
+    Raises NotFoundError where nothing was migrated, UsageError, BusyError.
+    """
+    from stackroom.migration import run
+
+    return run.roll_back(_path(old), confirm)
+
+
+def discard_old(old: AnyPath) -> int:
+    """Delete the old files that were migrated in place, after verifying the library once more; returns the bytes freed.
+
+    Raises NotFoundError where nothing was migrated, UsageError where the old files changed since, DamagedError.
+    """
+    from stackroom.migration import run
+
+    return run.discard_old(_path(old))
+
+
+def _path(path: AnyPath) -> Path:
+    return Path(path).expanduser().absolute()

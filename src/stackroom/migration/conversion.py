@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
+from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import nodes
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.nodes import same
@@ -272,7 +273,7 @@ class Conversion:
             name=name,
             title=title or (os.path.basename(path) if path else ""),
             type=self._facts.type_of(path) if path else "record",
-            recipe=f"imported:{self._store.format}",
+            recipe=f"{IMPORTED}{self._store.format}",
             indexed_at=self._facts.now,
         )
         return self._facts.describe(record, path, metadata)

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackroom.errors import NotFoundError, UnknownStoreError, UsageError
-from stackroom.migration import llamaindex
+from stackroom.migration import (
+    faiss_file,
+    langchain,
+    llamaindex,
+    llamaindex_cache,
+    llamaindex_faiss,
+    llamaindex_v04,
+    matrices,
+    registry,
+)
 from stackroom.migration.records import OldStore
-from stackroom.migration.slices import JsonFile
+from stackroom.migration.slices import JsonFile, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +62,75 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
 
 
 def _in_folder(folder: Path) -> list[Found]:
-    names = {path.name for path in folder.iterdir() if path.is_file()}
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    binary = [name for name in names if faiss_file.is_faiss(folder / name)]
+    stores = [name for name in names if llamaindex.namespace_of(name) is not None and name not in binary]
     found: list[Found] = []
-    json_vectors = any(
-        llamaindex.namespace_of(name) is not None and llamaindex.is_json(folder / name) for name in names
-    )
-    if json_vectors or "docstore.json" in names:
+    if _has_vectors(folder, stores) or ("docstore.json" in names and not binary):
         found.append(Found("llamaindex", lambda: llamaindex.from_folder(folder)))
+    for name in binary:
+        found += _with_faiss(folder, name, names)
+    if matrices.DOCUMENTS in names and matrices.EMBEDDINGS in names:
+        found.append(Found("documents-npy", lambda: matrices.from_documents(folder)))
+    if registry.REGISTRY in names or (folder / "doc_indexes" / registry.REGISTRY).is_file():
+        found.append(Found("registry", lambda: registry.from_registry(folder)))
+    vdbs = [name for name in names if name.startswith("vdb_") and name.endswith(".json")]
+    if len(vdbs) == 1:
+        found.append(Found("nano-vectordb", lambda: matrices.from_nano(folder / vdbs[0])))
+    elif vdbs:
+        raise UsageError(
+            f"{folder} holds several stores of nano-vectordb: {', '.join(vdbs)}.",
+            hint=f"Name one of them: stackroom migrate {folder / vdbs[0]} --library NEW",
+            path=folder,
+        )
+    caches = [name for name in names if name == "llama_cache"]
+    if caches and not found:
+        found += _in_file(folder / caches[0])
     return found
 
 
+def _with_faiss(folder: Path, name: str, names: list[str]) -> list[Found]:
+    """What a FAISS file belongs to: LangChain's pickle of the same name, or LlamaIndex's JSON stores."""
+    stem, _, suffix = name.rpartition(".")
+    if suffix == "faiss" and f"{stem}.pkl" in names:
+        return [Found("langchain-faiss", lambda: langchain.from_folder(folder, stem))]
+    if "docstore.json" in names:
+        return [Found("llamaindex-faiss", lambda: llamaindex_faiss.from_faiss_folder(folder, folder / name))]
+    return []
+
+
+def _has_vectors(folder: Path, stores: list[str]) -> bool:
+    """Whether any JSON vector store holds more than empty mappings: LlamaIndex writes one for images beside any other."""
+    return any(llamaindex.is_json(folder / name) and (folder / name).stat().st_size > _EMPTY_STORE for name in stores)
+
+
+_EMPTY_STORE = 200
+
+
+def _is_early(root: Slice) -> bool:
+    """Whether the docstore is 0.4's, which lists everything under `docs`."""
+    docstore = root.members().get("docstore")
+    return docstore is not None and docstore.kind == "{" and "docs" in docstore.members()
+
+
 def _in_file(path: Path) -> list[Found]:
+    if faiss_file.is_faiss(path):
+        return _with_faiss(path.parent, path.name, [item.name for item in path.parent.iterdir() if item.is_file()])
     if not llamaindex.is_json(path):
         return []
     with JsonFile(path) as file:
-        keys = {name: value.kind for name, value in file.root().members()}
+        root = file.root()
+        early = _is_early(root)
+        keys = {name: value.kind for name, value in root.members()}
+        cache = llamaindex_cache.is_cache(root)
     if {"vector_store", "doc_store", "index_store"} <= keys.keys():
         return [Found("llamaindex-dump", lambda: llamaindex.from_dump(path))]
+    if "docstore" in keys and "index_struct_id" in keys and early:
+        return [Found("llamaindex-0.4", lambda: llamaindex_v04.from_v04_file(path))]
     if "docstore" in keys and ("index_struct" in keys or "index_struct_id" in keys):
         return [Found("llamaindex-file", lambda: llamaindex.from_file(path))]
+    if {"embedding_dim", "data", "matrix"} <= keys.keys():
+        return [Found("nano-vectordb", lambda: matrices.from_nano(path))]
+    if cache:
+        return [Found("llamaindex-cache", lambda: llamaindex_cache.from_cache(path))]
     return []

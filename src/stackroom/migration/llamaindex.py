@@ -139,7 +139,7 @@ def from_file(path: Path) -> LlamaIndexStore:
         elif name == "vector_store":
             parts.vectors[DEFAULT_NAMESPACE] = VectorPart.of(inner)
         elif name == "index_struct":
-            parts.indexes.append((str(_struct(value)[1].get("index_id") or "index"), value))
+            parts.indexes.append((str(index_struct(value)[1].get("index_id") or "index"), value))
     return LlamaIndexStore(parts, "llamaindex-file")
 
 
@@ -172,7 +172,7 @@ def _members(value: Slice | None) -> Members | None:
     return value.members() if value is not None and value.kind == "{" else None
 
 
-def _struct(value: Slice) -> tuple[str, dict[str, Any]]:
+def index_struct(value: Slice) -> tuple[str, dict[str, Any]]:
     """Type and body of an index struct; the body is JSON within JSON, or a plain object in some older files."""
     entry = value.load()
     kind, struct = "", entry
@@ -198,7 +198,7 @@ class LlamaIndexStore:
     metric: Metric = "cosine"
 
     def __init__(self, parts: Parts, format: str) -> None:
-        self._parts = parts
+        self.parts = parts
         self.format = format
         self.made_by = parts.made_by
         self.files: Sequence[Path] = [file.path for file in parts.files]
@@ -207,7 +207,7 @@ class LlamaIndexStore:
         self._dimensions: Counter[tuple[str, int]] | None = None
 
     def close(self) -> None:
-        for file in self._parts.files:
+        for file in self.parts.files:
             file.close()
 
     def dimensions(self) -> Counter[tuple[str, int]]:
@@ -217,7 +217,7 @@ class LlamaIndexStore:
 
     def _count_dimensions(self) -> Counter[tuple[str, int]]:
         found: Counter[tuple[str, int]] = Counter()
-        for namespace, part in self._parts.vectors.items():
+        for namespace, part in self.parts.vectors.items():
             for row in range(0 if part.vectors is None else len(part.vectors)):
                 assert part.vectors is not None
                 value = part.vectors.value(row)
@@ -236,12 +236,12 @@ class LlamaIndexStore:
         return found
 
     def count(self) -> int:
-        nodes_, stores = self._parts.nodes, self._parts.vectors.values()
+        nodes_, stores = self.parts.nodes, self.parts.vectors.values()
         vectors = sum(len(part.vectors) for part in stores if part.vectors is not None)
         return max(vectors, 0 if nodes_ is None else len(nodes_)) if vectors == 0 else vectors
 
     def chunks(self, anomalies: Anomalies) -> Iterator[OldChunk]:
-        parts = self._parts
+        parts = self.parts
         superseded = self._superseded(parts.nodes, anomalies)
         listed = self._listed()
         alone = self._only_documents()
@@ -286,8 +286,8 @@ class LlamaIndexStore:
 
     def _only_documents(self) -> bool:
         """Whether the docstore holds documents and no node of them, as a pipeline's does: then they are the text."""
-        members = self._parts.nodes
-        if members is None or any(part.vectors for part in self._parts.vectors.values()):
+        members = self.parts.nodes
+        if members is None or any(part.vectors for part in self.parts.vectors.values()):
             return False
         return all(nodes.is_document(nodes.unwrap(value.load())[0]) for _, value in members)
 
@@ -295,7 +295,7 @@ class LlamaIndexStore:
         self, node_id: str, body: Mapping[str, Any], unseen: Mapping[str, np.ndarray[Any, Any]]
     ) -> list[OldVector]:
         found = []
-        for namespace, part in self._parts.vectors.items():
+        for namespace, part in self.parts.vectors.items():
             row = None if part.vectors is None else part.vectors.row(node_id)
             if row is not None and part.vectors is not None:
                 unseen[namespace][row] = False
@@ -321,7 +321,8 @@ class LlamaIndexStore:
                 self._hashes[document_id] = digest
         original = {
             "type": kind,
-            "node": nodes.fold(body, text=text, metadata=metadata),
+            "node": nodes.fold(body, text=text),
+            **({"parentless": True} if document_id is None else {}),
             **self._beside(node_id, nodes.stored_metadata(body, metadata, document_id), document_id),
         }
         return OldChunk(node_id, text, metadata, document_id, nodes.place_of(body, metadata), vectors, original)
@@ -329,10 +330,10 @@ class LlamaIndexStore:
     def _beside(self, node_id: str, expected: Mapping[str, Any], document_id: str | None) -> dict[str, Any]:
         """What the docstore and the vector stores say of a node beside its own record, where it is not as `expected`."""
         found: dict[str, Any] = {}
-        hashes = None if self._parts.hashes is None else self._parts.hashes.get(node_id)
+        hashes = None if self.parts.hashes is None else self.parts.hashes.get(node_id)
         if hashes is not None:
             found["docstore"] = hashes.load()
-        for namespace, part in self._parts.vectors.items():
+        for namespace, part in self.parts.vectors.items():
             entry = part.metadata.get(node_id) if part.metadata is not None else None
             if entry is not None and (stored := entry.load()) != expected:
                 found.setdefault("metadata", {})[namespace] = stored
@@ -342,7 +343,7 @@ class LlamaIndexStore:
         return found
 
     def _stored_metadata(self, node_id: str) -> dict[str, Any]:
-        for part in self._parts.vectors.values():
+        for part in self.parts.vectors.values():
             entry = part.metadata.get(node_id) if part.metadata is not None else None
             found = entry.load() if entry is not None else None
             if isinstance(found, dict):
@@ -351,11 +352,11 @@ class LlamaIndexStore:
 
     def _document_id(self, node_id: str) -> str | None:
         """The document of a node that does not say itself."""
-        hashes = None if self._parts.hashes is None else self._parts.hashes.get(node_id)
+        hashes = None if self.parts.hashes is None else self.parts.hashes.get(node_id)
         entry = hashes.load() if hashes is not None else None
         if isinstance(entry, dict) and isinstance(entry.get("ref_doc_id"), str) and entry["ref_doc_id"]:
             return str(entry["ref_doc_id"])
-        for part in self._parts.vectors.values():
+        for part in self.parts.vectors.values():
             for members, name in ((part.documents, None), (part.metadata, "ref_doc_id")):
                 value = members.get(node_id) if members is not None else None
                 found = value.load() if value is not None else None
@@ -367,7 +368,7 @@ class LlamaIndexStore:
 
     def _orphans(self, unseen: Mapping[str, np.ndarray[Any, Any]], anomalies: Anomalies) -> Iterator[OldChunk]:
         """Vectors whose node the docstore does not have."""
-        for namespace, part in self._parts.vectors.items():
+        for namespace, part in self.parts.vectors.items():
             for row in np.flatnonzero(unseen[namespace]).tolist():
                 assert part.vectors is not None
                 node_id = part.vectors.key(row)
@@ -383,29 +384,31 @@ class LlamaIndexStore:
                     metadata,
                     self._document_id(node_id),
                     vectors=[_vector(namespace, part.vectors.value(row))],
-                    original=beside,
+                    original={"orphan": True, **beside},
                     orphan=True,
                 )
 
     def sample(self, n: int) -> Sequence[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
         main = MainSpace.of(self.dimensions())
-        part = self._parts.vectors.get(main.namespace)
+        part = self.parts.vectors.get(main.namespace)
         if part is None or part.vectors is None:
             return []
         rows = np.unique(np.linspace(0, len(part.vectors) - 1, min(4 * n, len(part.vectors))).astype(int))
         found = []
         for row in rows.tolist():
             node_id = part.vectors.key(row)
-            known = self._parts.nodes is not None and node_id in self._parts.nodes
-            if not known or part.vectors.row(node_id) != row:
+            if not self._is_node(node_id) or part.vectors.row(node_id) != row:
                 continue
             values = as_numbers(json.loads(part.vectors.value(row).raw()))
             if values is not None and len(values) == main.dim and np.isfinite(values).all() and values.any():
                 found.append((node_id, values))
         return found[:: max(1, len(found) // n)][:n]
 
+    def _is_node(self, node_id: str) -> bool:
+        return self.parts.nodes is not None and node_id in self.parts.nodes
+
     def document(self, document_id: str) -> OldDocument:
-        parts = self._parts
+        parts = self.parts
         original: dict[str, Any] = {}
         metadata: Mapping[str, Any] = {}
         body_value = None if parts.nodes is None else parts.nodes.get(document_id)
@@ -432,19 +435,19 @@ class LlamaIndexStore:
 
     def indexes(self) -> Sequence[OldIndex]:
         found = []
-        for index_id, value in self._parts.indexes:
-            kind, struct = _struct(value)
+        for index_id, value in self.parts.indexes:
+            kind, struct = index_struct(value)
             ids: list[str] | None = None
             listed = struct.get("nodes_dict")
             if kind in _SEARCHABLE and isinstance(listed, dict):
                 ids = [str(item) for item in listed.values()]
                 struct = {name: value for name, value in struct.items() if name != "nodes_dict"}
-            kept = json.dumps({"type": kind, "struct": struct}).encode()
+            kept = json.dumps({"type": kind, "struct": struct, "listed": ids is not None}).encode()
             found.append(OldIndex(index_id, ids, kept))
         return found
 
     def attachments(self) -> Iterator[tuple[str, bytes]]:
-        for name, value in self._parts.attachments.items():
+        for name, value in self.parts.attachments.items():
             yield name, value.raw()
 
 

@@ -17,7 +17,7 @@ RESERVED = frozenset({"document_id", "doc_id", "ref_doc_id", "_node_type", "_nod
 
 _SOURCE = "1"
 _DOCUMENT_TYPES = {"4", "Document"}
-_TEXT, _METADATA, _VECTOR = {"$": "text"}, {"$": "metadata"}, {"$": "vector"}
+_TEXT, _VECTOR = {"$": "text"}, {"$": "vector"}
 """In a kept record these stand for what is stored elsewhere."""
 
 
@@ -120,47 +120,23 @@ def title_of(metadata: Mapping[str, Any]) -> str:
     return ""
 
 
-def fold(node: Mapping[str, Any], *, text: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A node without what is stored elsewhere: text, metadata and vector become marks that `unfold` fills in again."""
+def fold(node: Mapping[str, Any], *, text: str) -> dict[str, Any]:
+    """A node without what is stored elsewhere: text and vector become marks that `unfold` fills in again."""
     folded = dict(node)
     if text and folded.get("text") == text:
         folded["text"] = _TEXT
     if isinstance(folded.get("embedding"), list):
         folded["embedding"] = _VECTOR
-    if metadata:
-        for name in ("metadata", "extra_info"):
-            if folded.get(name) == metadata:
-                folded[name] = _METADATA
-        related = folded.get("relationships")
-        if isinstance(related, dict):
-            folded["relationships"] = {
-                name: {**other, "metadata": _METADATA}
-                if isinstance(other, dict) and same(other.get("metadata"), metadata)
-                else other
-                for name, other in related.items()
-            }
     return folded
 
 
-def unfold(node: Mapping[str, Any], *, text: str, metadata: Mapping[str, Any], vector: Any) -> dict[str, Any]:
+def unfold(node: Mapping[str, Any], *, text: str, vector: Any) -> dict[str, Any]:
     """The node that `fold` took apart."""
     whole = dict(node)
-    for name, mark, value in (
-        ("text", _TEXT, text),
-        ("embedding", _VECTOR, vector),
-        ("metadata", _METADATA, metadata),
-        ("extra_info", _METADATA, metadata),
-    ):
-        if whole.get(name) == mark:
-            whole[name] = value
-    related = whole.get("relationships")
-    if isinstance(related, dict):
-        whole["relationships"] = {
-            name: {**other, "metadata": metadata}
-            if isinstance(other, dict) and other.get("metadata") == _METADATA
-            else other
-            for name, other in related.items()
-        }
+    if whole.get("text") == _TEXT:
+        whole["text"] = text
+    if whole.get("embedding") == _VECTOR:
+        whole["embedding"] = vector
     return whole
 
 

@@ -13,5 +13,7 @@ RULES = {
     "ids that share a vector": "The text is kept; which vector is whose can't be known. Embed these passages again.",
     "a vector that no node has": "Left out: it was deleted in the old program.",
     "a document's list names missing nodes": "Dropped.",
+    "vectors were quantised": "Kept as they could be had back, which is not what was embedded: stackroom rebuild --embedder NAME.",
+    "a document whose folder is missing": "Nothing of it is left to bring along.",
     "the same id in two indexes": "The first one is kept.",
 }

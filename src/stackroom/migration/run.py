@@ -7,12 +7,13 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stackroom.errors import DamagedError, DiskFullError, MigrationError, StackroomError, UsageError
+from stackroom.errors import DamagedError, DiskFullError, MigrationError, NotFoundError, StackroomError, UsageError
+from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import (
@@ -29,10 +30,10 @@ from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.records import Anomalies, MainSpace, OldStore
 from stackroom.migration.rules import RULES
 from stackroom.migration.truth import Truth
-from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.protocols import Embedder
 from stackroom.storage.store import LocalStore
-from stackroom.types import Anomaly, Inventory, MigrationReport
+from stackroom.types import Anomaly, Inventory, MigrationReport, Source
 
 _QUERIES = 50
 _MOST_FOR_PARITY = 200_000
@@ -328,3 +329,55 @@ def _require_space(target: Path, needed: int) -> None:
             expected=needed,
             actual=free,
         )
+
+
+def added_since(library: Path) -> list[Source]:
+    """The sources of a migrated library that did not come from the old store as they are."""
+    backend = LocalStore(library, mode="r")
+    try:
+        with backend.view() as view:
+            return view.listing([record for record in view.each_source() if not record.recipe.startswith(IMPORTED)])
+    finally:
+        backend.close()
+
+
+def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> bool:
+    library = switch.require_migrated(old)
+    new = added_since(library)
+    if new and confirm is None:
+        raise UsageError(
+            f"{len(new)} sources were added to {library} or changed since the migration, {new[0].path} first of them.",
+            hint="Export what is to be kept, then take it back all the same with --yes.",
+            path=library,
+        )
+    if new and confirm is not None and not confirm(new):
+        return False
+    backend = LocalStore(library)
+    with contextlib.closing(backend), backend.lease("migrate --roll-back"), backend.exclusive():
+        switch.remove(library)
+    return True
+
+
+def discard_old(old: Path) -> int:
+    library = switch.require_migrated(old)
+    done = read_done(library)
+    files = [Path(name) for name in (done or {}).get("files", [])]
+    files = [path for path in files if path.exists()]
+    if done is None or not files:
+        raise NotFoundError(f"The old files of {old} are gone already.", hint="There is nothing to do.", path=old)
+    if fingerprint(files) != done["fingerprint"]:
+        raise UsageError(
+            f"{old} has changed since it was migrated.",
+            hint=f"Another program still writes there. Compare first: stackroom migrate {old} --dry-run",
+            path=old,
+        )
+    backend = LocalStore(library, mode="r")
+    with contextlib.closing(backend):
+        found = backend.verify(progress=silent, cancel=CancelToken())
+    if not found.ok:
+        raise DamagedError(
+            f"The library {library} is damaged: {found.damage[0].message}",
+            hint=f"The old files stay. Migrate again: stackroom migrate {old} --roll-back",
+            path=library,
+        )
+    return switch.discard(files)

@@ -1,0 +1,199 @@
+"""What brings other programs' indexes in, and takes a library out again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from stackroom.cli.commands.ingest import count
+from stackroom.cli.commands.library import size
+from stackroom.cli.meter import duration, meter
+from stackroom.cli.session import Session, cancellable, safe
+from stackroom.types import Anomaly, Inventory, MigrationReport, ModelGuess, Source
+
+_SHOWN = 10
+
+
+@click.command(
+    "migrate",
+    help="""Turn another program's index into a library, without embedding anything, and prove it. The old files stay as they are.
+
+    In place by default: the library is made within OLD, and OLD can be opened like any library. With --library it is made there.
+    Formats: LlamaIndex (JSON of every release, FAISS), LangChain FAISS, nano-vectordb, documents.json with embeddings.npy.""",
+)
+@click.argument("old", type=click.Path(exists=True))
+@click.option("--dry-run", is_flag=True, help="Only say what is in there, and what it takes.")
+@click.option("--from", "format", metavar="FORMAT", help="Which index is meant, where OLD holds several.")
+@click.option("--embedder", metavar="NAME", help="The model that made the vectors; the claim is checked.")
+@click.option("--index-id", metavar="ID", help="Take one of several indexes.")
+@click.option("--keep-orphans", is_flag=True, help="Keep vectors whose text is missing.")
+@click.option("--split-dims", is_flag=True, help="Keep vectors of another dimension in a collection.")
+@click.option("--roll-back", is_flag=True, help="Remove the new library; the old files serve again.")
+@click.option("--discard-old", is_flag=True, help="Delete the old files, once the new library is verified.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def migrate_command(
+    session: Session, /, old: str, dry_run: bool, roll_back: bool, discard_old: bool, yes: bool, **choices: Any
+) -> int:
+    if sum((dry_run, roll_back, discard_old)) > 1:
+        raise click.UsageError("Choose one of --dry-run, --roll-back and --discard-old.")
+    if roll_back:
+        return _roll_back(session, old, yes)
+    if discard_old:
+        return _discard(session, old, yes)
+    if dry_run:
+        return _dry_run(session, old, choices)
+    return _migrate(session, old, choices)
+
+
+def _dry_run(session: Session, old: str, choices: dict[str, Any]) -> int:
+    from stackroom import migration
+
+    with cancellable() as cancel, meter(session, "Looking") as progress:
+        found = migration.inventory(old, library=session.library, progress=progress, cancel=cancel, **choices)
+    if session.as_json:
+        session.print_json(found)
+    else:
+        _tell_inventory(found)
+    return 130 if cancel.cancelled else 0
+
+
+def _tell_inventory(found: Inventory) -> None:
+    lines = [
+        f"{safe(found.path)}",
+        f"  format      {found.format}, written by {found.made_by}",
+        f"  size        {size(found.bytes)} in {count(len(found.files), 'file')}",
+        f"  holds       {count(found.chunks, 'passage')} of {count(found.documents, 'document')}"
+        f" from {count(found.sources, 'source')}, {count(found.vectors, 'vector')}",
+    ]
+    for name, number in found.dimensions.items():
+        namespace, _, dim = name.rpartition(":")
+        lines.append(f"  vectors     {number:,} of {dim} dimensions ({safe(namespace)})")
+    lines += [f"  index       {safe(name)}" for name in found.indexes] if len(found.indexes) > 1 else []
+    lines += [f"  model       {line}" for line in _models(found.models)]
+    lines += [f"  note        {line}" for line in _anomalies(found.anomalies)]
+    lines += [
+        f"  takes       about {duration(found.seconds)} and {size(found.disk)} of disk ({size(found.disk_free)} free)",
+        f"  becomes     {safe(found.target)}",
+    ]
+    click.echo("\n".join(lines))
+
+
+def _models(guesses: Sequence[ModelGuess]) -> list[str]:
+    if not guesses:
+        return ["none at hand has this dimension; a query then needs words, a vector, or --embedder NAME"]
+    best = guesses[0]
+    embedded = f"{best.text}{f', prefixed {best.passage_prefix!r}' if best.passage_prefix else ''}"
+    if best.agrees:
+        return [f"{best.name} agrees: likeness {best.cosine:.3f} ({embedded})"]
+    return [f"{best.name} did not make them: likeness {best.cosine:.2f}; name the right one with --embedder"]
+
+
+def _anomalies(found: Sequence[Anomaly]) -> list[str]:
+    return [
+        f"{item.count:,} x {item.kind} ({safe(', '.join(item.examples[:2]), keep_newlines=False)[:80]}). {item.rule}"
+        for item in found
+    ]
+
+
+def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
+    from stackroom import migration
+
+    session.say("Converting to Stackroom's format: this happens once, and future loads are immediate.")
+    with cancellable() as cancel, meter(session, "Converting") as progress:
+        report = migration.migrate(old, library=session.library, progress=progress, cancel=cancel, **choices)
+    if session.as_json:
+        session.print_json(report)
+    elif report.already:
+        session.say(f"Already migrated: {count(report.chunks, 'passage')} in {safe(report.library)}. Nothing was done.")
+    elif not report.cancelled:
+        _tell_migration(session, report, old)
+    if report.cancelled:
+        session.say(f"Interrupted. The old files are as they were. To go on: stackroom migrate {old}")
+        return 130
+    return 0
+
+
+def _tell_migration(session: Session, report: MigrationReport, old: str) -> None:
+    proof = report.proof
+    session.say(
+        f"Migrated {count(report.chunks, 'passage')} of {count(report.documents, 'document')} in "
+        f"{duration(report.seconds)}: {size(report.bytes_before)} became {size(report.bytes_after)}. Nothing was embedded."
+    )
+    if proof is not None:
+        compared = f"{count(proof.texts, 'text')} and {count(proof.vectors, 'vector')} read back and equal bit for bit"
+        searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
+        searched = searched or f"{count(proof.queries, 'search')} gave the same ten answers".replace(
+            "searchs", "searches"
+        )
+        session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")
+    for line in _models(report.models):
+        session.say(f"Model: {line}.")
+    for line in _anomalies(report.anomalies):
+        session.say(f"Note: {line}")
+    session.say(
+        f'\nSearch it:     stackroom --library {old if session.library is None else session.library} search "..."'
+    )
+    if session.library is None:
+        session.say(f"Take it back:  stackroom migrate {old} --roll-back")
+        session.say(f"Free the disk: stackroom migrate {old} --discard-old")
+
+
+def _roll_back(session: Session, old: str, yes: bool) -> int:
+    from stackroom import migration
+
+    def confirm(new: Sequence[Source]) -> bool:
+        for source in new[:_SHOWN]:
+            session.say(f"  added or changed since: {safe(source.path, keep_newlines=False)}")
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{count(len(new), 'source')} would be lost. Say so with --yes.")
+        return click.confirm(f"{count(len(new), 'source')} would be lost. Go on?", err=True)
+
+    done = migration.roll_back(old, confirm=confirm)
+    if session.as_json:
+        session.print_json({"rolled_back": done})
+    session.say("Taken back: the old files serve again." if done else "Nothing was changed.")
+    return 0
+
+
+def _discard(session: Session, old: str, yes: bool) -> int:
+    from stackroom import migration
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("This deletes the old files. Say so with --yes.")
+        click.confirm("Delete the old files? An export remains the way back.", abort=True, err=True)
+    freed = migration.discard_old(old)
+    if session.as_json:
+        session.print_json({"freed": freed})
+    session.say(f"{size(freed)} freed.")
+    return 0
+
+
+@click.command(
+    "export", help="Write the library as a folder that current LlamaIndex opens. FOLDER must be absent or empty."
+)
+@click.argument("folder", type=click.Path())
+@click.option(
+    "--format",
+    type=click.Choice(["llamaindex-json"]),
+    default="llamaindex-json",
+    show_default=True,
+    help="Whose format.",
+)
+@click.pass_obj
+def export_command(session: Session, folder: str, format: Any) -> int:
+    with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Exporting") as progress:
+        written = index.export(folder, format=format, progress=progress, cancel=cancel)
+    if cancel.cancelled:
+        session.say("Interrupted. Nothing was written.")
+        return 130
+    if session.as_json:
+        session.print_json({"chunks": written, "folder": folder})
+    session.say(f"{count(written, 'passage')} written to {folder}.")
+    return 0
