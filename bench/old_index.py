@@ -42,9 +42,7 @@ def write(folder: Path, *, documents: int, chunks: int, dim: int, seed: int = 7)
         {"index_store/data": {struct["index_id"]: {"__type__": "vector_store", "__data__": json.dumps(struct)}}},
     )
     dump(folder / "graph_store.json", {"graph_dict": {}})
-    dump(
-        folder / "image__vector_store.json", {"embedding_dict": {}, "text_id_to_ref_doc_id": {}, "metadata_dict": {}}
-    )
+    dump(folder / "image__vector_store.json", {"embedding_dict": {}, "text_id_to_ref_doc_id": {}, "metadata_dict": {}})
     return sum(path.stat().st_size for path in folder.iterdir())
 
 

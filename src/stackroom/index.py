@@ -199,12 +199,14 @@ class Index:
         per_document: int | None = None,
         context: int = 0,
         explain: bool = False,
+        collection: str = "default",
     ) -> list[Hit]:
         """The `k` best hits, best first; ties go to the older chunk.
 
         `query` is text, or float32 of shape `(dim,)`, which means a vector search. `mode` is "hybrid" (the default), "vector" or "text";
         without a model at hand hybrid searches words alone. `where` is a filter, its dict or its expression; `sources` are names, titles
-        or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks.
+        or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
+        one that a migration made of an index or namespace.
 
         Raises UsageError, InvalidFilterError, NotFoundError, DimensionMismatchError, EmbedderMismatchError, DamagedError.
         """
@@ -214,6 +216,7 @@ class Index:
             where=None if where is None else as_filter(where),
             sources=None if sources is None else tuple(sources),
             active=active,
+            collection=collection,
         )
         _check_numbers(k=k, context=context, per_document=1 if per_document is None else per_document - 1)
         with self._backend.view() as view:

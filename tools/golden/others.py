@@ -78,8 +78,14 @@ def nano(root: Path) -> None:
         ]
     )
     store.save()
-    told = [{**chunk, "document_id": None, "metadata": None} for chunk in found]
+    # It stores what it normalised itself.
+    rows = {item["__id__"]: row.tolist() for item, row in zip(store._NanoVectorDB__storage["data"], matrix(store))}
+    told = [{**chunk, "document_id": None, "metadata": None, "vector": rows[chunk["chunk_id"]]} for chunk in found]
     content.expect(written.parent, f"nano-vectordb {version('nano-vectordb')}", told)
+
+
+def matrix(store: Any) -> Any:
+    return store._NanoVectorDB__storage["matrix"]
 
 
 def plain(root: Path) -> None:

@@ -151,6 +151,10 @@ class Conversion:
         self._listed = _Listed(store.indexes(), choices.index_id)
         self.outcome = Outcome()
 
+    def wants(self, chunk_id: str) -> bool:
+        """Whether a chunk is of the index that was chosen."""
+        return self._listed.wants(chunk_id)
+
     def run(self) -> bool:
         """Store everything; False when cancelled."""
         done = self._resume()
@@ -170,7 +174,7 @@ class Conversion:
 
     def _chosen(self) -> Iterator[OldChunk]:
         for old in self._store.chunks(self._anomalies):
-            if self._listed.wants(old.chunk_id):
+            if self.wants(old.chunk_id):
                 yield old
 
     def _resume(self) -> int:

@@ -205,9 +205,6 @@ class _Export:
     ) -> None:
         said: dict[str, Any] = original.get("metadata") or {}
         vectors |= original.get("quarantined") or {}
-        if original.get("own_vector"):
-            # The node itself holds it: no vector store did.
-            return
         for namespace, values in vectors.items():
             sections = self._store(namespace)
             sections.vectors.put(chunk_id, values)
@@ -230,7 +227,8 @@ class _Export:
                 if kept.get("listed"):
                     keys = self._view.members(index_id) if index_id in collections else self._view.live_keys()
                     struct = {**struct, "nodes_dict": self._nodes_dict(keys, set(kept.get("unlisted", ())))}
-                entries[index_id] = {"__type__": kept["type"] or "vector_store", "__data__": json.dumps(struct)}
+                kind = "vector_store" if kept.get("listed") and kept["type"] != "multimodal" else kept["type"]
+                entries[index_id] = {"__type__": kind, "__data__": json.dumps(struct)}
         if not entries:
             index_id = str(uuid.uuid4())
             struct = {
@@ -285,7 +283,8 @@ def _loads(data: bytes | None) -> dict[str, Any]:
 def _chunk_metadata(item: StoredChunk) -> dict[str, Any]:
     place = item.chunk.place
     label = place.page_label or (None if place.page is None else str(place.page))
-    return {**({} if label is None else {"page_label": label}), **item.chunk.metadata}
+    known = label is None or "page" in item.chunk.metadata
+    return {**({} if known else {"page_label": label}), **item.chunk.metadata}
 
 
 def _document_metadata(document: _Document) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def migrate(
                 progress=progress,
                 cancel=cancel,
             )
+            samples = [(chunk_id, values) for chunk_id, values in samples if conversion.wants(chunk_id)]
             finished = conversion.run()
             if finished:
                 after = Hashes(store.files)
