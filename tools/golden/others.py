@@ -79,13 +79,15 @@ def nano(root: Path) -> None:
     )
     store.save()
     # It stores what it normalised itself.
-    rows = {item["__id__"]: row.tolist() for item, row in zip(store._NanoVectorDB__storage["data"], matrix(store))}
+    rows = {
+        item["__id__"]: row.tolist() for item, row in zip(stored(store, "data"), stored(store, "matrix"), strict=True)
+    }
     told = [{**chunk, "document_id": None, "metadata": None, "vector": rows[chunk["chunk_id"]]} for chunk in found]
     content.expect(written.parent, f"nano-vectordb {version('nano-vectordb')}", told)
 
 
-def matrix(store: Any) -> Any:
-    return store._NanoVectorDB__storage["matrix"]
+def stored(store: Any, part: str) -> Any:
+    return store._NanoVectorDB__storage[part]
 
 
 def plain(root: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.migration import nodes
-from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldDocument, OldIndex, OldVector
+from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldDocument, OldIndex, OldVector, usable
 from stackroom.types import Metric, Place
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class FlatStore:
         have = [(chunk_id, row) for chunk_id, _, _, row in self._entries if row is not None]
         chosen = have[:: max(1, len(have) // n)][:n]
         found = [(chunk_id, self._matrix[row].astype(np.float64)) for chunk_id, row in chosen]
-        return [(chunk_id, values) for chunk_id, values in found if np.isfinite(values).all() and values.any()]
+        return [(chunk_id, values) for chunk_id, values in found if usable(values)]
 
     def document(self, document_id: str) -> OldDocument:
         """What all passages of a file say alike is the document's."""

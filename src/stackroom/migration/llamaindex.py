@@ -25,6 +25,7 @@ from stackroom.migration.records import (
     OldDocument,
     OldIndex,
     OldVector,
+    usable,
 )
 from stackroom.migration.slices import JsonFile, Members, Slice
 from stackroom.types import Metric
@@ -399,8 +400,8 @@ class LlamaIndexStore:
             node_id = part.vectors.key(row)
             if not self._is_node(node_id) or part.vectors.row(node_id) != row:
                 continue
-            values = as_numbers(json.loads(part.vectors.value(row).raw()))
-            if values is not None and len(values) == main.dim and np.isfinite(values).all() and values.any():
+            values = as_numbers(part.vectors.value(row).load())
+            if values is not None and len(values) == main.dim and usable(values):
                 found.append((node_id, values))
         return found[:: max(1, len(found) // n)][:n]
 
@@ -464,9 +465,11 @@ def _holds(sorted_hashes: np.ndarray[Any, np.dtype[np.int64]], node_id: str) -> 
     return at < len(sorted_hashes) and bool(sorted_hashes[at] == hash(node_id))
 
 
-def as_numbers(value: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def as_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """A list of numbers as float64, None where it holds something else."""
-    if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+    if not isinstance(value, list) or not all(
+        isinstance(item, int | float) and not isinstance(item, bool) for item in value
+    ):
         return None
     try:
         return np.array(value, dtype=np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 
 from stackroom.migration import faiss_file
 from stackroom.migration.llamaindex import LlamaIndexStore, Parts, from_folder, index_struct
-from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldVector
+from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldVector, usable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class FaissStore(LlamaIndexStore):
         known = [node_id for node_id in self._rows if self._is_node(node_id)]
         chosen = known[:: max(1, len(known) // n)][:n]
         found = [(node_id, self._found.rows[self._rows[node_id]].astype(np.float64)) for node_id in chosen]
-        return [(node_id, values) for node_id, values in found if np.isfinite(values).all() and values.any()]
+        return [(node_id, values) for node_id, values in found if usable(values)]
 
 
 def _assign(claims: Sequence[tuple[str, int]], ids: NDArray[np.int64]) -> tuple[dict[str, int], set[str], int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, checked, resolve
-from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore
+from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore, usable
 from stackroom.protocols import Embedder
 from stackroom.types import EmbedderIdentity, ModelGuess
 
@@ -79,7 +79,7 @@ def _with_vector(store: OldStore, main: MainSpace) -> Iterator[tuple[OldChunk, N
         for vector in chunk.vectors:
             values = vector.values
             if values is not None and (vector.namespace, len(values)) == main and chunk.text.strip():
-                if np.isfinite(values).all() and values.any():
+                if usable(values):
                     yield chunk, values
                 break
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 from stackroom.types import Metric, Place
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 DEFAULT_NAMESPACE = "default"
@@ -80,6 +81,13 @@ class OldIndex:
     name: str
     members: Sequence[str] | None
     original: bytes
+
+
+def usable(values: NDArray[np.float64]) -> bool:
+    """Whether a vector can be a query: finite as float32 too, and not all zeros."""
+    with np.errstate(over="ignore"):
+        row = values.astype(np.float32)
+    return bool(np.isfinite(row).all() and row.any())
 
 
 class Anomalies:

@@ -83,9 +83,12 @@ class Slice(NamedTuple):
         """A list of numbers as float64 of shape `(n,)`; None where it is none, or holds something else."""
         if self.kind != "[":
             return None
+        raw = self.raw()
+        if b"[" in raw[1:]:
+            return None
         try:
-            # One copy of the slice; the numbers go from simdjson's tape to the array without becoming objects.
-            found = self.file.parser.parse(self.raw())
+            # The numbers go from simdjson's tape to the array without becoming objects.
+            found = self.file.parser.parse(raw)
             return np.frombuffer(found.as_buffer(of_type="d"), dtype=np.float64)  # type: ignore[union-attr]
         except (ValueError, TypeError, RuntimeError):
             return self._any_numbers()

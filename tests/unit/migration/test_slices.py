@@ -1,0 +1,133 @@
+"""JSON in slices: what the json module reads, at the same offsets, whatever the file does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackroom.errors import DamagedError
+from stackroom.migration.slices import JsonFile, Slice
+
+
+def sliced(tmp_path: Path, data: bytes) -> Slice:
+    path = tmp_path / "some.json"
+    path.write_bytes(data)
+    return JsonFile(path).root()
+
+
+def test_members_are_found_without_parsing_them(tmp_path: Path) -> None:
+    root = sliced(tmp_path, b' { "a" : [1, 2] , "b":{"c": "}"}, "d": "x\\"y", "e": null }\n')
+    assert [key for key, _ in root.members()] == ["a", "b", "d", "e"]
+    assert [value.load() for _, value in root.members()] == [[1, 2], {"c": "}"}, 'x"y', None]
+    found = root.members().get("b")
+    assert found is not None
+    assert [key for key, _ in found.members()] == ["c"]
+    assert root.members().get("missing") is None
+
+
+def test_of_keys_that_occur_twice_the_last_one_counts(tmp_path: Path) -> None:
+    members = sliced(tmp_path, b'{"a": 1, "b": 2, "a": 3, "c": 4, "a": 5}').members()
+    found = members.get("a")
+    assert found is not None
+    assert found.load() == 5
+    assert members.superseded() == [0, 2]
+
+
+def test_members_are_found_in_any_order(tmp_path: Path) -> None:
+    members = sliced(tmp_path, json.dumps({f"k{n}": n for n in range(50)}).encode()).members()
+    for n in [3, 4, 5, 40, 2, 49, 0, 0]:
+        value = members.get(f"k{n}")
+        assert value is not None
+        assert value.load() == n
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("[1, 2.5, -3e2]", [1.0, 2.5, -300.0]),
+        ("[0.1]", [0.1]),
+        ("[ ]", []),
+        ("[NaN, Infinity, -Infinity, 1]", [float("nan"), float("inf"), float("-inf"), 1.0]),
+        ("[123456789012345678901234567890]", [1.2345678901234568e29]),
+        ("[1e400]", [float("inf")]),
+    ],
+)
+def test_numbers_are_those_of_the_json_module(tmp_path: Path, written: str, wanted: list[float]) -> None:
+    numbers = sliced(tmp_path, written.encode()).numbers()
+    assert numbers is not None
+    assert numbers.dtype == np.float64
+    np.testing.assert_array_equal(numbers, np.array(wanted))
+
+
+@pytest.mark.parametrize("written", ['["a"]', "[1, null]", "[true]", "[[1]]", '{"a": 1}', '"a"', "[1, false]"])
+def test_what_is_no_list_of_numbers_is_none(tmp_path: Path, written: str) -> None:
+    assert sliced(tmp_path, written.encode()).numbers() is None
+
+
+def test_a_bom_is_passed_over_and_utf16_is_named(tmp_path: Path) -> None:
+    assert sliced(tmp_path, b"\xef\xbb\xbf" + b'{"a": "\xc3\xa4"}').load() == {"a": "ä"}
+    with pytest.raises(DamagedError, match="UTF-16"):
+        sliced(tmp_path, '{"a": 1}'.encode("utf-16"))
+
+
+def test_lone_surrogates_and_bytes_that_are_no_utf8_survive(tmp_path: Path) -> None:
+    root = sliced(tmp_path, b'{"\\ud800": "a\\udfff", "b": "\xff"}')
+    assert [(key, value.load()) for key, value in root.members()] == [("\ud800", "a\udfff"), ("b", "�")]
+
+
+def test_a_file_that_breaks_off_is_named_with_the_offset(tmp_path: Path) -> None:
+    whole = json.dumps({"a": {"b": [1.5, 2.5], "c": {"d": "text"}}, "e": [[1], {"f": None}]}).encode()
+    for length in range(len(whole)):
+        with pytest.raises(DamagedError) as caught:
+            sliced(tmp_path, whole[:length]).load()
+        assert "some.json" in caught.value.message
+        assert isinstance(caught.value.actual, int)
+        assert caught.value.actual <= length
+
+
+def test_what_follows_the_end_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match="at byte 3"):
+        sliced(tmp_path, b"{} {}")
+
+
+def test_deep_values_are_passed_or_refused(tmp_path: Path) -> None:
+    deep = b"[" * 60 + b"1" + b"]" * 60
+    assert sliced(tmp_path, b'{"a": ' + deep + b', "b": 2}').members().key(1) == "b"
+    with pytest.raises(DamagedError, match="deeply"):
+        sliced(tmp_path, b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(value=st.dictionaries(st.text(), JSON, max_size=5), indent=st.sampled_from([None, 1]), ascii=st.booleans())
+def test_slices_agree_with_the_json_module(
+    tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any], indent: int | None, ascii: bool
+) -> None:
+    data = json.dumps(value, indent=indent, ensure_ascii=ascii).encode("utf-8", "replace")
+    root = sliced(tmp_path_factory.mktemp("slices"), data)
+    again = json.loads(data)
+    assert json.dumps({key: part.load() for key, part in root.members()}) == json.dumps(again)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=40) | st.text(alphabet='{}[]",:0123456789 \\ntrue-eE.', max_size=60).map(str.encode))
+def test_anything_else_is_an_error_of_ours(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    try:
+        root = sliced(tmp_path_factory.mktemp("slices"), data)
+        for _, part in root.members():
+            part.load()
+            part.numbers()
+    except DamagedError as error:
+        assert error.path is not None
