@@ -13,7 +13,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from old_index import OldIndex
+from stackroom import migration
 from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.migration import conversion
 from stackroom.progress import CancelToken, silent
 from stackroom.storage import fsio
 from stackroom.storage.sql import Connection
@@ -77,11 +80,17 @@ def reembed(library: Path) -> None:
     store.close()
 
 
+def migrate(old: Path) -> None:
+    conversion.BATCH = 8
+    migration.migrate(old)
+
+
 CHANGES: dict[str, Callable[[Path], None]] = {
     "create": create,
     "commit": commit,
     "compact": compact,
     "reembed": reembed,
+    "migrate": migrate,
 }
 
 
@@ -106,6 +115,7 @@ def killed_at(step: int) -> None:
         setattr(fsio, name, counted(getattr(fsio, name)))
     for name in ("rename", "unlink"):
         setattr(Path, name, counted(getattr(Path, name)))
+        setattr(os, name, counted(getattr(os, name)))
     execute = Connection.execute
     Connection.execute = lambda self, *args, **named: (  # type: ignore[method-assign]
         count() if str(args[0]).split()[0] != "SELECT" else None,
@@ -115,7 +125,9 @@ def killed_at(step: int) -> None:
 
 def main(work: str, name: str) -> None:
     start = Path(work) / "before"
-    if name != "create":
+    if name == "migrate":
+        OldIndex(chunks=24, documents=5).write(start)
+    elif name != "create":
         before(start)
     signals: list[int] = []
     while not signals or signals[-1]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from old_index import contents
+from stackroom import migration
 from stackroom.backend import Scope
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
@@ -48,6 +50,25 @@ def run(work: Path, change: str) -> list[tuple[Path, int]]:
     told = json.loads(done.stdout)
     assert told["signals"] == [signal.SIGKILL] * (told["steps"] - 1) + [0]
     return [(work / f"{change}{step}", step) for step in range(1, told["steps"] + 1)]
+
+
+def test_a_migration_killed_at_every_step(tmp_path: Path) -> None:
+    """The old files stay, no half library appears, and the next run finishes what was begun."""
+    runs = run(tmp_path, "migrate")
+    before = contents(tmp_path / "before")
+    after = state(runs[-1][0] / "stackroom")
+    continued = 0
+    for old, step in runs[:-1]:
+        left = contents(old)
+        assert {name: left[name][0] for name in before} == {name: data for name, (data, _) in before.items()}, step
+        if (old / "stackroom").exists():
+            assert state(old / "stackroom")[1:] == after[1:], step
+        continued += any(name.startswith(".stackroom.tmp/catalogue.db") for name in left)
+        if step % 3 == 0:
+            migration.migrate(old)
+            assert state(old / "stackroom")[1:] == after[1:], step
+            assert sorted(path.name for path in old.iterdir()) == sorted([*before, "stackroom"]), step
+    assert continued
 
 
 @pytest.mark.parametrize("change", ["create", "commit", "compact", "reembed"])

@@ -32,6 +32,8 @@ from stackroom.migration.rules import RULES
 from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.protocols import Embedder
+from stackroom.storage import layout
+from stackroom.storage.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import Anomaly, Inventory, MigrationReport, Source
 
@@ -119,6 +121,7 @@ def migrate(
     if before is not None:
         return before
     switch.require_free(target)
+    switch.sweep(target)
     with contextlib.closing(open_old(old, format)) as store:
         hashes = Hashes(store.files)
         dimensions = store.dimensions()
@@ -127,7 +130,8 @@ def migrate(
         guesses, model = probe(store, MainSpace.of(dimensions), embedder)
         if embedder is not None and model is None:
             raise _unproven(embedder, guesses)
-        state = f"{fingerprint(store.files)} {choices} {model.identity if model else None}"
+        seen = fingerprint(store.files)
+        state = f"{seen} {choices} {model.identity if model else None}"
         staging = switch.staging_of(target)
         anomalies = Anomalies()
         with _staged(staging, state) as backend:
@@ -155,7 +159,7 @@ def migrate(
                     truth,
                     samples,
                     skipped=skipped,
-                    unchanged=lambda: hashes.result() == after.result(),
+                    unchanged=lambda: hashes.result() == after.result() and fingerprint(store.files) == seen,
                     progress=progress,
                     cancel=cancel,
                 )
@@ -185,7 +189,7 @@ def migrate(
             if not proof.ok:
                 raise _not_proven(old, report)
             with backend.commit() as commit:
-                done = {"fingerprint": fingerprint(store.files), "files": [str(path) for path in store.files]}
+                done = {"fingerprint": seen, "files": [str(path) for path in store.files]}
                 commit.attach(_DONE, json.dumps(done).encode())
                 commit.attach(CURSOR, b"{}")
             backend.close()
@@ -199,7 +203,8 @@ def migrate(
 def _staged(staging: Path, state: str) -> Iterator[LocalStore]:
     """The library under construction: kept when interrupted, for the next run; gone when the old store is to blame."""
     if staging.exists() and not _continues(staging, state):
-        switch.remove(staging)
+        with FileLock(staging / layout.INGEST_LOCK).hold("migrate", wait=0.0):
+            switch.remove(staging)
     backend = LocalStore(staging, mode="a")
     try:
         with backend.lease("migrate"):
@@ -268,7 +273,7 @@ def _done_before(old: Path, target: Path) -> MigrationReport | None:
 
 def read_done(target: Path) -> dict[str, Any] | None:
     """What a finished migration noted in the library it made; None where there is no such library."""
-    if not (target / "catalogue.db").is_file():
+    if not layout.is_library(target):
         return None
     backend = LocalStore(target, mode="r")
     try:

@@ -71,6 +71,11 @@ def remove(folder: Path) -> None:
         fsio.sync_directory(folder.parent)
 
 
+def sweep(target: Path) -> None:
+    """Finish a removal that was interrupted."""
+    shutil.rmtree(target.with_name(_LEAVING), ignore_errors=True)
+
+
 def write_report(library: Path, report: Any) -> None:
     """The report as a file in the library, durable."""
     path = library / REPORT

@@ -1,0 +1,343 @@
+"""The switch: an application that pointed at an old folder yesterday opens it today, and can go back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stackroom
+from old_index import OldIndex, contents
+from stackroom import CancelToken, Inventory, ProgressEvent, migration
+from stackroom.errors import (
+    BusyError,
+    DiskFullError,
+    MigrationError,
+    MigrationNeeded,
+    NotALibraryError,
+    NotFoundError,
+    ReadOnlyError,
+    UnknownStoreError,
+    UsageError,
+)
+from stackroom.migration import conversion, run, switch
+from stackroom.storage.store import LocalStore
+from support import WordEmbedder
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return OldIndex().write(tmp_path / "unified_index")
+
+
+def old_files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {name: found for name, found in contents(folder).items() if not name.startswith("stackroom/")}
+
+
+def test_opening_an_old_index_asks_first(old: Path) -> None:
+    with pytest.raises(MigrationNeeded) as caught:
+        stackroom.open(old)
+    found = caught.value.inventory
+    assert isinstance(found, Inventory)
+    assert (found.chunks, found.documents) == (6, 2)
+    assert "stackroom migrate" in str(caught.value)
+
+
+def test_auto_migrates_and_opens(old: Path) -> None:
+    before = old_files(old)
+    with stackroom.open(old, migrate="auto") as index:
+        assert index.stats().chunks == 6
+    assert old_files(old) == before
+    with stackroom.open(old) as index:
+        assert index.stats().chunks == 6
+
+
+def test_never_takes_it_for_no_library(old: Path) -> None:
+    with pytest.raises(NotALibraryError):
+        stackroom.open(old, migrate="never")
+
+
+def test_reading_only_does_not_migrate(old: Path) -> None:
+    with pytest.raises(MigrationNeeded):
+        stackroom.open(old, mode="r", migrate="auto")
+
+
+def test_a_folder_of_something_else_is_no_library_as_before(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(NotALibraryError):
+        stackroom.open(tmp_path)
+    with pytest.raises(UnknownStoreError, match="Looked for: a LlamaIndex folder"):
+        migration.migrate(tmp_path)
+    with pytest.raises(NotFoundError):
+        migration.migrate(tmp_path / "nothing")
+
+
+def test_a_second_run_does_nothing_and_says_so(old: Path) -> None:
+    first = migration.migrate(old)
+    before = old_files(old)
+    second = migration.migrate(old)
+    assert not first.already
+    assert second.already
+    assert second.chunks == first.chunks
+    assert old_files(old) == before
+
+
+def test_an_old_index_that_changed_since_is_not_taken_for_done(old: Path) -> None:
+    migration.migrate(old)
+    (old / "graph_store.json").write_text('{"graph_dict": {"a": []}}')
+    with pytest.raises(UsageError, match="changed since"):
+        migration.migrate(old)
+    with pytest.raises(UsageError, match="changed since"):
+        migration.discard_old(old)
+
+
+def test_the_report_lies_in_the_library(old: Path) -> None:
+    report = migration.migrate(old)
+    told = json.loads((old / "stackroom" / "migration-report.json").read_text())
+    assert told["chunks"] == report.chunks == 6
+    assert told["proof"]["vectors"] == 6
+    assert told["proof"]["source_unchanged"]
+
+
+def test_rolling_back_leaves_the_old_folder_as_it_was(old: Path) -> None:
+    before = contents(old)
+    migration.migrate(old)
+    assert migration.roll_back(old)
+    assert contents(old) == before
+    with pytest.raises(NotFoundError, match="not migrated"):
+        migration.roll_back(old)
+
+
+def test_rolling_back_asks_about_what_was_added_since(old: Path) -> None:
+    with stackroom.open(old, migrate="auto") as index:
+        vector = np.ones(4, dtype=np.float32)
+        index.add_documents(
+            [stackroom.Document("new", chunks=[stackroom.Chunk("New text.", embedding=vector)], title="New")]
+        )
+    with pytest.raises(UsageError, match="1 sources were added"):
+        migration.roll_back(old)
+    asked: list[str] = []
+    assert not migration.roll_back(old, confirm=lambda new: asked.extend(source.path for source in new) or False)
+    assert asked == ["new"]
+    assert (old / "stackroom").is_dir()
+    assert migration.roll_back(old, confirm=lambda new: True)
+    assert not (old / "stackroom").exists()
+
+
+def test_rolling_back_waits_for_nobody(old: Path) -> None:
+    migration.migrate(old)
+    with LocalStore(old / "stackroom").lease("add"), pytest.raises(BusyError):
+        migration.roll_back(old)
+
+
+def test_discarding_frees_the_old_files_and_the_library_stays(old: Path) -> None:
+    total = sum(len(data) for data, _ in old_files(old).values())
+    migration.migrate(old)
+    assert migration.discard_old(old) == total
+    assert [path.name for path in old.iterdir()] == ["stackroom"]
+    with stackroom.open(old) as index:
+        assert index.stats().chunks == 6
+        index.export(old.parent / "export")
+    assert migration.migrate(old).already
+    assert migration.migrate(old.parent / "export").chunks == 6
+    with pytest.raises(NotFoundError):
+        migration.discard_old(old)
+
+
+def test_a_single_file_gets_its_library_beside_it(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "compat" / "golden" / "llamaindex-0.5.27" / "written" / "index.json"
+    old = tmp_path / "index.json"
+    shutil.copy(golden, old)
+    with stackroom.open(old, migrate="auto") as index:
+        assert index.stats().chunks == 9
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "index.json.stackroom"]
+    assert migration.roll_back(old)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
+
+
+def test_a_target_that_is_not_empty_is_refused(old: Path, tmp_path: Path) -> None:
+    target = tmp_path / "library"
+    target.mkdir()
+    (target / "something").write_text("else")
+    with pytest.raises(UsageError, match="not empty"):
+        migration.migrate(old, library=target)
+    (target / "something").unlink()
+    assert migration.migrate(old, library=target).chunks == 6
+
+
+def test_another_library_in_the_target_is_refused(old: Path, tmp_path: Path) -> None:
+    stackroom.open(tmp_path / "library").close()
+    with pytest.raises(UsageError, match="holds a library already"):
+        migration.migrate(old, library=tmp_path / "library")
+
+
+def test_two_formats_in_one_folder_ask_which(old: Path) -> None:
+    golden = Path(__file__).parents[2] / "compat" / "golden" / "llamaindex-faiss-beside" / "written" / "faiss_index"
+    shutil.copy(golden, old / "faiss_index")
+    with pytest.raises(UsageError, match=r"there are llamaindex, llamaindex-faiss.* --from"):
+        migration.migrate(old)
+    assert migration.migrate(old, format="llamaindex").chunks == 6
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused_and_can_go_elsewhere(old: Path, tmp_path: Path) -> None:
+    old.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        with pytest.raises(ReadOnlyError):
+            migration.migrate(old)
+        assert migration.migrate(old, library=tmp_path / "library").chunks == 6
+    finally:
+        old.chmod(stat.S_IRWXU)
+
+
+def test_read_only_media_are_refused_and_can_go_elsewhere(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root sees it: the file system itself says no."""
+    make = Path.mkdir
+
+    def refuse(self: Path, *arguments: int, **more: bool) -> None:
+        if old in self.parents:
+            raise OSError(30, "Read-only file system", str(self))
+        make(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ReadOnlyError, match="Read-only"):
+        migration.migrate(old)
+    assert migration.migrate(old, library=tmp_path / "library").chunks == 6
+
+
+def test_too_little_space_is_told_before_anything_is_written(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(old)
+    monkeypatch.setattr(run, "_free", lambda target: 1000)
+    with pytest.raises(DiskFullError, match="are free"):
+        migration.migrate(old)
+    assert contents(old) == before
+
+
+def test_a_source_that_changes_during_the_run_is_not_believed(old: Path) -> None:
+    def spoil(event: ProgressEvent) -> None:
+        if event.stage == "verify":
+            path = old / "graph_store.json"
+            path.write_bytes(path.read_bytes() + b" ")
+
+    with pytest.raises(MigrationError, match="old files changed"):
+        migration.migrate(old, progress=spoil)
+    assert not (old / "stackroom").exists()
+    assert not any(path.name.startswith(".stackroom") for path in old.iterdir())
+    assert migration.migrate(old).chunks == 6
+
+
+def test_what_arrives_wrong_is_not_activated(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion that loses a bit on the way is found by the proof."""
+    right = conversion._single
+
+    def wrong(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        row = right(values)
+        row[0] = np.nextafter(row[0], np.float32(2))
+        return row
+
+    monkeypatch.setattr(conversion, "_single", wrong)
+    with pytest.raises(MigrationError, match=r"not what json\.loads reads"):
+        migration.migrate(old)
+    assert not (old / "stackroom").exists()
+
+
+def test_a_stopped_run_is_continued(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "BATCH", 2)
+    cancel = CancelToken()
+
+    def stop(event: ProgressEvent) -> None:
+        if event.stage == "migrate" and event.done >= 2:
+            cancel.cancel()
+
+    report = migration.migrate(old, progress=stop, cancel=cancel)
+    assert report.cancelled
+    assert not (old / "stackroom").exists()
+    staged = LocalStore(old / ".stackroom.tmp", mode="r")
+    with staged.view() as view:
+        kept = view.live_keys()
+    staged.close()
+    assert len(kept) == 2
+
+    finished = migration.migrate(old)
+    assert finished.chunks == 6
+    assert finished.proof is not None
+    assert finished.proof.ok
+    with stackroom.open(old) as index:
+        assert index.verify().ok
+        assert [passage.text for source in index.sources() for passage in index.get(source.id)] == [
+            f"Text of node-{n}, about subject {n}." for n in range(6)
+        ]
+
+
+def test_what_another_old_index_left_in_staging_is_not_continued(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "BATCH", 2)
+    cancel = CancelToken()
+    migration.migrate(old, progress=lambda event: cancel.cancel(), cancel=cancel)
+    shutil.rmtree(old / ".stackroom.tmp" / "vectors")
+    changed = OldIndex(chunks=8)
+    changed.write(old)
+    assert migration.migrate(old).chunks == 8
+
+
+def test_a_second_process_is_told_who_migrates(old: Path) -> None:
+    staging = switch.staging_of(switch.target_of(old, None))
+    with LocalStore(staging).lease("migrate"), pytest.raises(BusyError):
+        migration.migrate(old)
+
+
+def test_an_old_application_still_reads_the_old_files(old: Path) -> None:
+    migration.migrate(old)
+    program = Path(__file__).parents[2] / "compat" / "open_in_llamaindex.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(program), str(old)], capture_output=True, text=True, check=True
+    )
+    assert len(json.loads(done.stdout.splitlines()[-1])["nodes"]) == 6
+
+
+def test_the_first_add_embeds_nothing_that_has_not_changed(tmp_path: Path, folder: Path) -> None:
+    embedder = WordEmbedder(dim=4)
+    old = OldIndex()
+    for number in range(2):
+        path = folder / f"doc-{number}.txt"
+        path.write_text("".join(f"Text of node-{n}, about subject {n}. " for n in range(number * 3, number * 3 + 3)))
+        for node in (node for node, document in old.owner.items() if document == f"doc-{number}"):
+            body = old.nodes[node]["__data__"]
+            for about in (body["metadata"], body["relationships"]["1"]["metadata"]):
+                about |= {"file_path": str(path), "file_size": path.stat().st_size}
+            old.embeddings[node] = [float(value) for value in embedder.embed_query(body["text"])]
+    written = old.write(tmp_path / "old")
+    embedder.embedded.clear()
+
+    with stackroom.open(written, embedder=embedder, migrate="auto") as index:
+        assert index.stats().embedder == embedder.identity
+        embedder.embedded.clear()
+        report = index.add(folder)
+        assert (report.unchanged, report.added, report.embedded) == (2, 0, 0)
+        assert embedder.embedded == []
+
+        (folder / "doc-0.txt").write_text("Something else altogether, this time.")
+        report = index.add(folder)
+        assert (report.unchanged, report.updated) == (1, 1)
+        assert index.search("something else altogether", k=1)[0].document.path == str(folder / "doc-0.txt")
+
+
+def test_a_file_that_changed_after_it_was_indexed_is_read_again(tmp_path: Path, folder: Path) -> None:
+    embedder = WordEmbedder(dim=4)
+    old = OldIndex(chunks=2, documents=1)
+    path = folder / "doc-0.txt"
+    path.write_text("Longer than it was when it was indexed.")
+    for body in (entry["__data__"] for entry in old.nodes.values()):
+        for about in (body["metadata"], body["relationships"]["1"]["metadata"]):
+            about |= {"file_path": str(path), "file_size": 3}
+        old.embeddings[body["id_"]] = [float(value) for value in embedder.embed_query(body["text"])]
+    with stackroom.open(old.write(tmp_path / "old"), embedder=embedder, migrate="auto") as index:
+        assert index.add(folder).updated == 1
