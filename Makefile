@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes clean
+.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -71,6 +71,15 @@ bench-store: $(VENV)/.installed
 # Fetches Debian's documentation packages (152 MB) and indexes slices of them.
 bench-corpus: $(VENV)/.installed
 	$(BIN)/python bench/corpus.py --report docs/benchmarks/corpus.md
+
+# Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
+SECONDS ?= 300
+fuzz: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	mkdir -p .fuzz
+	$(BIN)/python tools/fuzz_seeds.py .fuzz
+	$(BIN)/python tools/fuzz_migration.py .fuzz tests/compat/fuzz-corpus -max_total_time=$(SECONDS) -max_len=20000 -artifact_prefix=.fuzz/
+	$(BIN)/python tools/fuzz_migration.py -merge=1 -max_len=4096 tests/compat/fuzz-corpus .fuzz
 
 # 100,000 small files, and one file of a gigabyte.
 bench-extremes: $(VENV)/.installed

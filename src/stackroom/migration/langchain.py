@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import uuid
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class _Restricted(pickle.Unpickler):
 def from_folder(folder: Path, name: str = "index") -> FlatStore:
     """Raises DamagedError for a pickle that would do anything but hold documents, and where the two files disagree."""
     pickled, index = folder / f"{name}.pkl", folder / f"{name}.faiss"
-    documents, positions = _load(pickled)
+    documents, positions = load_pickle(pickled)
     found = faiss_file.read(index)
     notes = Anomalies()
     entries: list[tuple[str, str, dict[str, Any], int | None]] = []
@@ -114,10 +115,12 @@ class _LangChainStore(FlatStore):
         self._found.close()
 
 
-def _load(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], dict[int, str]]:
+def load_pickle(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], dict[int, str]]:
     """Documents by id, and the id of each position."""
     try:
-        docstore, positions = _Restricted(io.BytesIO(path.read_bytes())).load()
+        data = path.read_bytes()
+        _require_modest(data)
+        docstore, positions = _Restricted(io.BytesIO(data)).load()
         held: dict[Any, Any] = docstore.state["_dict"] if isinstance(docstore, _Store) else docstore
         documents = {str(chunk_id): _document(item) for chunk_id, item in held.items()}
         return documents, {int(at): str(chunk_id) for at, chunk_id in positions.items()}
@@ -130,6 +133,13 @@ def _load(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], dict[int, 
             hint="A pickle can run code, so only LangChain's own content is accepted. Nothing was changed.",
             path=path,
         ) from error
+
+
+def _require_modest(data: bytes) -> None:
+    """A pickle may name any length or place, and the unpickler makes room for it before it looks: so this looks first."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(data):
+            raise pickle.UnpicklingError(f"it claims {argument:,} values in {len(data):,} bytes")
 
 
 def _document(item: Any) -> tuple[str, dict[str, Any]]:

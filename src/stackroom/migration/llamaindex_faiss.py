@@ -43,7 +43,7 @@ class FaissStore(LlamaIndexStore):
         self.made_by = f"LlamaIndex with FAISS ({found.kind}{', FaissMap' if id_map.is_file() else ''})"
         self.files = [*self.files, index, *([id_map] if id_map.is_file() else [])]
         self._found = found
-        claims = _mapped(id_map) if id_map.is_file() else self._listed_positions()
+        claims = claims_in(id_map) if id_map.is_file() else self._listed_positions()
         self._rows, self._shared, self._unclaimed = _assign(claims, found.ids)
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ def _assign(claims: Sequence[tuple[str, int]], ids: NDArray[np.int64]) -> tuple[
     return found, shared, unclaimed
 
 
-def _mapped(path: Path) -> list[tuple[str, int]]:
+def claims_in(path: Path) -> list[tuple[str, int]]:
     """(node id, faiss id) from FaissMap's side file; both directions are read, since a collision shows in only one.
 
     Older releases wrote Python's notation, which is read as a literal and never run.

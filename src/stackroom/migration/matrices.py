@@ -57,7 +57,7 @@ def _strategy(about: Path) -> str:
 def _matrix(path: Path) -> NDArray[np.float32]:
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # its header is Python's notation, and a broken one raises whatever its parser does
         raise DamagedError(f"{path} is no whole matrix: {error}.", hint="Nothing was changed.", path=path) from error
     if matrix.ndim != 2 or matrix.dtype.kind != "f" or not matrix.shape[1]:
         raise DamagedError(

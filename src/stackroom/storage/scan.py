@@ -75,10 +75,14 @@ def _candidates(
     vectors: VectorMap, query: NDArray[np.float32], k: int, metric: Metric, ranges: Ranges
 ) -> NDArray[np.int64]:
     kept_rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    kept_scores: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+    kept_scores: NDArray[np.floating] = np.empty(0, dtype=np.float32)
     query_length = float(np.linalg.norm(query.astype(np.float64)))
     for rows in _blocks(ranges):
-        scores, slack = _score(vectors, rows, query, query_length, metric)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores, slack = _score(vectors, rows, query, query_length, metric)
+        if not np.isfinite(scores).all():
+            # Products beyond float32: vectors that no model makes, but a file may hold.
+            scores = _score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
         numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
         kept_rows = np.concatenate([kept_rows, numbers])
         kept_scores = np.concatenate([kept_scores, scores])
@@ -95,7 +99,7 @@ def _score(
     query: NDArray[np.float32],
     query_length: float,
     metric: Metric,
-) -> tuple[NDArray[np.float32], float]:
+) -> tuple[NDArray[np.floating], float]:
     """float32 scores of these rows, and how far rounding may have moved them."""
     dots: NDArray[np.float32] = np.vecdot(vectors.rows[rows], query)
     norms = None if vectors.norms is None else vectors.norms[rows]

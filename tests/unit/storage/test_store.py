@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
@@ -16,6 +17,7 @@ from stackroom.errors import BusyError, DiskFullError, ReadOnlyError, StorageErr
 from stackroom.progress import CancelToken, silent
 from stackroom.storage import fsio, layout
 from stackroom.storage.store import LocalStore
+from stackroom.types import Chunk
 from support import chunks, unit_rows
 
 QUERY = unit_rows(1, seed=3)[0]
@@ -285,3 +287,15 @@ def test_purged_text_is_in_no_file(store: LocalStore, library: Path) -> None:
     assert texts(again, "ordinary")
     assert healthy(again)
     again.close()
+
+
+def test_vectors_beyond_what_float32_can_multiply_are_scored_all_the_same(store: LocalStore) -> None:
+    rows = np.array([[3e38, 0, 0], [0, 3e38, 1e38], [1e-38, 0, 0]], dtype=np.float32)
+    with store.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        keys = commit.add_chunks(document, [Chunk(str(n), embedding=row) for n, row in enumerate(rows)])
+    with store.view() as view:
+        found = view.nearest(np.array([3e38, 3e38, 0], dtype=np.float32), 3, Scope())
+        # The first and the last point the same way; ties go to the older.
+        assert found.keys.tolist() == [keys[0], keys[2], keys[1]]
+        np.testing.assert_allclose(found.scores[:2], 2**-0.5, rtol=1e-6)
