@@ -78,8 +78,8 @@ fuzz: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	mkdir -p .fuzz
 	$(BIN)/python tools/fuzz_seeds.py .fuzz
-	$(BIN)/python tools/fuzz_migration.py .fuzz tests/compat/fuzz-corpus -max_total_time=$(SECONDS) -max_len=20000 -artifact_prefix=.fuzz/
-	$(BIN)/python tools/fuzz_migration.py -merge=1 -max_len=4096 tests/compat/fuzz-corpus .fuzz
+	PATH="$(abspath $(BIN)):$$PATH" tools/fuzz_migration.py .fuzz tests/compat/fuzz-corpus -max_total_time=$(SECONDS) -max_len=20000 -artifact_prefix=.fuzz/
+	PATH="$(abspath $(BIN)):$$PATH" tools/fuzz_migration.py -merge=1 -max_len=3000 tests/compat/fuzz-corpus .fuzz
 
 # 100,000 small files, and one file of a gigabyte.
 bench-extremes: $(VENV)/.installed

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Coverage-guided fuzzing of the detector and the parsers: python tools/fuzz_migration.py CORPUS [libFuzzer options].
 
 Needs `pip install atheris`. New inputs that reach new code are added to CORPUS; tests replay every one of them.

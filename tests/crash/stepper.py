@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from old_index import OldIndex
 from stackroom import migration
 from stackroom.backend import DocumentRecord, SourceRecord
-from stackroom.migration import conversion
+from stackroom.migration import reading
 from stackroom.progress import CancelToken, silent
 from stackroom.storage import fsio
 from stackroom.storage.sql import Connection
@@ -81,7 +81,7 @@ def reembed(library: Path) -> None:
 
 
 def migrate(old: Path) -> None:
-    conversion.BATCH = 8
+    reading.BATCH = 8
     migration.migrate(old)
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     if greeting is None:
         return
     _limit_memory(int(greeting["memory"]))
-    _die_with_parent()
+    die_with_parent()
     splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
     for number, path in _jobs():
         for message in _attempt(path, splitter):
@@ -138,7 +138,7 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux the kernel ends us with the parent, even inside a parser that holds the interpreter."""
     if sys.platform == "linux":
         import ctypes

@@ -35,7 +35,7 @@ def inventory(
     Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
     """
     from stackroom.migration import run
-    from stackroom.migration.conversion import Choices
+    from stackroom.migration.reading import Choices
 
     return run.inventory(
         _path(old),
@@ -71,7 +71,7 @@ def migrate(
     BusyError, StorageError. Whatever it raises: the old files are as they were, and no library appeared.
     """
     from stackroom.migration import run
-    from stackroom.migration.conversion import Choices
+    from stackroom.migration.reading import Choices
 
     return run.migrate(
         _path(old),

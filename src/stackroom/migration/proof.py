@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Backend, Scope, View
-from stackroom.migration.conversion import Outcome, digest
+from stackroom.migration.reading import Evidence, digest
 from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import fsio
@@ -56,51 +56,48 @@ class Hashes:
 
 def prove(
     backend: Backend,
-    outcome: Outcome,
-    truth: Truth,
-    samples: Sequence[tuple[str, NDArray[np.float64]]],
+    evidence: Evidence,
     *,
-    skipped: str | None,
     unchanged: Callable[[], bool],
     progress: Progress,
     cancel: CancelToken,
 ) -> Proof:
-    """Compare. `samples` are vectors parsed by another parser, with their ids; `unchanged` compares the old files' hashes."""
+    """Compare. `unchanged` compares the old files' hashes."""
     found: list[str] = []
     with backend.view() as view:
-        chunks, vectors = _read_back(view, outcome, found, progress, cancel)
-        parsed = _parsed_again(view, samples, found)
-        queries = 0 if skipped else _searches(view, truth, found)
+        chunks, vectors = _read_back(view, evidence, found, progress, cancel)
+        parsed = _parsed_again(view, evidence.samples, found)
+        queries = 0 if evidence.truth is None else _searches(view, evidence.truth, found)
     return Proof(
         chunks=chunks,
         texts=chunks,
         vectors=vectors,
         parsed_again=parsed,
         queries=queries,
-        queries_skipped=skipped,
+        queries_skipped=evidence.skipped,
         source_unchanged=unchanged(),
         differences=tuple(found),
     )
 
 
 def _read_back(
-    view: View, outcome: Outcome, found: list[str], progress: Progress, cancel: CancelToken
+    view: View, evidence: Evidence, found: list[str], progress: Progress, cancel: CancelToken
 ) -> tuple[int, int]:
     """Every text and vector, in the order of keys, against the digests that were taken on the way in."""
     keys = view.live_keys()
-    if len(keys) != outcome.chunks:
-        found.append(f"{outcome.chunks} chunks went in, {len(keys)} are there.")
+    if len(keys) != evidence.chunks:
+        found.append(f"{evidence.chunks} chunks went in, {len(keys)} are there.")
         return 0, 0
     with_vector = view.live_keys(with_vector=True)
-    if len(with_vector) != outcome.vectors:
-        found.append(f"{outcome.vectors} vectors went in, {len(with_vector)} are there.")
+    if len(with_vector) != evidence.vectors:
+        found.append(f"{evidence.vectors} vectors went in, {len(with_vector)} are there.")
         return 0, 0
     texts = rows = 0
     for first in range(0, len(keys), _BATCH):
         if cancel.cancelled:
             return texts, rows
         for at, passage in enumerate(view.passages(keys[first : first + _BATCH]), start=first):
-            if digest(passage.text.encode("utf-8", "surrogatepass")) != outcome.texts[at * 16 : at * 16 + 16]:
+            if digest(passage.text.encode("utf-8", "surrogatepass")) != evidence.texts[at * 16 : at * 16 + 16]:
                 found.append(f"The text of {passage.chunk_id} differs.")
             texts += 1
         progress(ProgressEvent("verify", done=texts, total=len(keys)))
@@ -109,7 +106,7 @@ def _read_back(
             return texts, rows
         block = view.vectors(with_vector[first : first + _BATCH])
         for at, row in enumerate(block, start=first):
-            if digest(row.data) != outcome.rows[at * 16 : at * 16 + 16]:
+            if digest(row.data) != evidence.rows[at * 16 : at * 16 + 16]:
                 found.append(f"The vector of the chunk with key {with_vector[at]} differs.")
             rows += 1
     return texts, rows

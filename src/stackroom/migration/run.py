@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,15 @@ from stackroom.errors import DamagedError, DiskFullError, MigrationError, NotFou
 from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.baseline import FileFacts
-from stackroom.migration.conversion import (
-    CURSOR,
-    Choices,
-    Conversion,
-    Judge,
-    fingerprint,
-)
+from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
 from stackroom.migration.detection import open_old
 from stackroom.migration.nodes import file_of
 from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
-from stackroom.migration.records import Anomalies, MainSpace, OldStore
+from stackroom.migration.reader_process import WORTH_IT, RemoteReading
+from stackroom.migration.reading import Choices, Judge, LocalReading, Reading
+from stackroom.migration.records import Anomalies, MainSpace
 from stackroom.migration.rules import RULES
-from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.protocols import Embedder
 from stackroom.storage import layout
@@ -37,8 +33,6 @@ from stackroom.storage.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import Anomaly, Inventory, MigrationReport, Source
 
-_QUERIES = 50
-_MOST_FOR_PARITY = 200_000
 _BYTES_A_SECOND = 100e6
 _DONE = "migration.json"
 
@@ -69,14 +63,14 @@ def inventory(
             if accepted is None:
                 continue
             chunks += 1
-            vectors += accepted.main is not None
+            vectors += accepted[0] is not None
             document_id = chunk.document_id or chunk.chunk_id
             documents.add(hash(document_id))
             sources.add(hash(file_of(chunk.metadata) or document_id))
             if chunks % 1000 == 0:
                 progress(ProgressEvent("scan", done=chunks, chunks=chunks))
         guesses, _ = probe(store, main, embedder)
-        size = sum(path.stat().st_size for path in store.files)
+        size = _size(store.files)
         target = switch.target_of(old, library)
         return Inventory(
             path=str(old),
@@ -122,69 +116,61 @@ def migrate(
         return before
     switch.require_free(target)
     switch.sweep(target)
-    with contextlib.closing(open_old(old, format)) as store:
+    staging = switch.staging_of(target)
+    with contextlib.ExitStack() as stack:
+        # Begun first: it opens the old store while this process does.
+        ahead = stack.enter_context(_reading_ahead(old, format, choices))
+        store = stack.enter_context(contextlib.closing(open_old(old, format)))
         hashes = Hashes(store.files)
-        dimensions = store.dimensions()
-        size = sum(path.stat().st_size for path in store.files)
-        _require_space(target, _needed(size, dimensions))
-        guesses, model = probe(store, MainSpace.of(dimensions), embedder)
+        _require_space(target, _needed(_size(store.files), store.dimensions()))
+        guesses, model = probe(store, MainSpace.of(store.dimensions()), embedder)
         if embedder is not None and model is None:
             raise _unproven(embedder, guesses)
         seen = fingerprint(store.files)
         state = f"{seen} {choices} {model.identity if model else None}"
-        staging = switch.staging_of(target)
-        anomalies = Anomalies()
+        reading = ahead or LocalReading(store, choices)
         with _staged(staging, state) as backend:
-            skipped, samples = _samples(store)
-            truth = Truth([values for _, values in samples] if not skipped else [], store.metric)
             conversion = Conversion(
                 backend,
                 store,
+                reading,
                 choices=choices,
                 identity=model.identity if model else None,
                 fingerprint=state,
-                anomalies=anomalies,
-                truth=truth,
                 facts=FileFacts(max(path.stat().st_mtime for path in store.files)),
                 progress=progress,
                 cancel=cancel,
             )
-            samples = [(chunk_id, values) for chunk_id, values in samples if conversion.wants(chunk_id)]
-            finished = conversion.run()
-            if finished:
+            proof = None
+            if conversion.run():
                 after = Hashes(store.files)
                 proof = prove(
                     backend,
-                    conversion.outcome,
-                    truth,
-                    samples,
-                    skipped=skipped,
+                    reading.evidence,
                     unchanged=lambda: hashes.result() == after.result() and fingerprint(store.files) == seen,
                     progress=progress,
                     cancel=cancel,
                 )
-            if not finished or cancel.cancelled:
-                return MigrationReport(
-                    old=str(old), library=str(target), chunks=conversion.outcome.chunks, cancelled=True
-                )
+            if proof is None or cancel.cancelled:
+                return MigrationReport(old=str(old), library=str(target), cancelled=True)
             with backend.view() as view:
                 stats = view.stats()
             report = MigrationReport(
                 added=stats.sources,
                 chunks=stats.chunks,
-                reused=conversion.outcome.vectors,
+                reused=reading.evidence.vectors,
                 seconds=round(time.monotonic() - started, 3),
                 old=str(old),
                 library=str(target),
                 format=store.format,
                 made_by=store.made_by,
                 documents=stats.documents,
-                vectors=conversion.outcome.vectors,
+                vectors=reading.evidence.vectors,
                 model=model.identity.name if model else None,
                 models=tuple(guesses),
-                anomalies=described(anomalies),
+                anomalies=described(reading.anomalies),
                 proof=proof,
-                bytes_before=size,
+                bytes_before=_size(store.files),
             )
             if not proof.ok:
                 raise _not_proven(old, report)
@@ -193,10 +179,24 @@ def migrate(
                 commit.attach(_DONE, json.dumps(done).encode())
                 commit.attach(CURSOR, b"{}")
             backend.close()
-            report = replace(report, bytes_after=sum(p.stat().st_size for p in staging.rglob("*") if p.is_file()))
+            report = replace(report, bytes_after=_size(path for path in staging.rglob("*") if path.is_file()))
             switch.write_report(staging, asdict(report))
         switch.activate(staging, target)
         return report
+
+
+@contextlib.contextmanager
+def _reading_ahead(old: Path, format: str | None, choices: Choices) -> Iterator[Reading | None]:
+    """A process that reads while this one writes, where the old store is large enough to be worth one."""
+    files = old.iterdir() if old.is_dir() else iter([old])
+    if _size(path for path in files if path.is_file()) < WORTH_IT or (os.cpu_count() or 1) < 2:
+        yield None
+        return
+    reading = RemoteReading(old, format, choices)
+    try:
+        yield reading
+    finally:
+        reading.close()
 
 
 @contextlib.contextmanager
@@ -233,14 +233,8 @@ def _continues(staging: Path, state: str) -> bool:
         backend.close()
 
 
-def _samples(store: OldStore) -> tuple[str | None, Any]:
-    """Why searches are not compared, if so; and the sampled vectors."""
-    samples = store.sample(_QUERIES)
-    if not samples:
-        return "there are no vectors", samples
-    if store.count() >= _MOST_FOR_PARITY:
-        return f"there are more than {_MOST_FOR_PARITY:,} vectors", samples
-    return None, samples
+def _size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
 
 
 def _done_before(old: Path, target: Path) -> MigrationReport | None:

@@ -37,6 +37,11 @@ def _nested(depth: int) -> bytes:
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _KEY = re.compile(rb'[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 _VALUE = re.compile(_STRING + rb"|[-+.\w]++|" + _nested(_DEPTH), re.DOTALL)
+# A whole member in one step, unless its value is a list: that one is found faster by its closing bracket.
+_MEMBER = re.compile(
+    rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+(?!\[)(" + _VALUE.pattern + rb")[ \t\r\n]*+[,}]",
+    re.DOTALL,
+)
 _EMPTY = re.compile(rb"\{[ \t\r\n]*+\}")
 _AFTER = re.compile(rb"[ \t\r\n]*+[,}]")
 _CLOSING_BRACE = ord("}")
@@ -242,6 +247,13 @@ class JsonFile:
             return opening.end()
         at = start + 1
         while True:
+            member = _MEMBER.match(data, at) if level + 1 >= _SECTIONS else None
+            if member is not None:
+                at = member.end()
+                spans.extend((*member.span(1), *member.span(2)))
+                if data[at - 1] == _CLOSING_BRACE:
+                    return at
+                continue
             key = _KEY.match(data, at)
             if key is None:
                 raise self.damaged(at, "It breaks off")

@@ -55,6 +55,13 @@ class Truth:
         cosines: NDArray[np.float64] = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
         return cosines
 
+    def found(self) -> list[list[tuple[float, str]]]:
+        """All answers so far, as plain values; `restore` takes them."""
+        return [[(answer.score, answer.chunk_id) for answer in answers] for answers in self._best]
+
+    def restore(self, found: Sequence[Sequence[tuple[float, str]]]) -> None:
+        self._best = [[Answer(*answer) for answer in answers] for answers in found]
+
     def best(self, query: int, k: int) -> list[Answer]:
         """The `k` best for this query; up to `_KEPT` are known."""
         return self._best[query][:k]

@@ -6,7 +6,7 @@ in `dead_rows` as well, so that a search over everything need not read every ext
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -126,6 +126,16 @@ def row_of_key(connection: Connection, space_key: int, key: int) -> tuple[int, i
     if not found:
         return None
     return found[0].first_row, int.from_bytes(found[0].checksums, "little")
+
+
+def rows_of_keys(connection: Connection, space_key: int, keys: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Row and checksum of each of these chunks that has a vector in this space."""
+    found: dict[int, tuple[int, int]] = {}
+    for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist():
+        for part in overlapping(connection, space_key, first, end):
+            sums = np.frombuffer(part.checksums, dtype="<u4").tolist()
+            found.update((part.first_key + i, (part.first_row + i, checksum)) for i, checksum in enumerate(sums))
+    return found
 
 
 def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:

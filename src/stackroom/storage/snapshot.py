@@ -136,23 +136,35 @@ class Snapshot:
             yield StoredChunk(key, position, Chunk(text, chunk_id, metadata, place, embedding))
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
+        # Neighbouring keys are read together: a proof or an export asks for thousands of them.
+        rows = {
+            row[0]: row
+            for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist()
+            for row in self._connection.execute(
+                f"SELECT {_PASSAGE} FROM chunks WHERE key >= ? AND key < ?", (first, end)
+            )
+        }
         found = []
+        documents: dict[int, str] = {}
         for key in keys:
-            row = self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,))
+            row = rows.get(key)
             if row is None:
                 raise DamagedError(
                     f"The index names the passage {key}, which the catalogue does not hold.",
                     hint="See what is hit: stackroom verify",
                 )
-            found.append(self._passage(row))
+            found.append(self._passage(row, documents))
         return found
 
-    def _passage(self, row: tuple[Any, ...]) -> Passage:
+    def _passage(self, row: tuple[Any, ...], documents: dict[int, str]) -> Passage:
+        """`documents` remembers ids by key."""
         _, chunk_id, text, place, metadata = self._decoded(row)
-        document_id = self._connection.row("SELECT document_id FROM documents WHERE document_key = ?", (row[2],))
-        if document_id is None:
-            raise self._damaged(chunk_id, row[2])
-        return Passage(chunk_id, ids.unpack_id(document_id[0]), text, place, metadata)
+        if row[2] not in documents:
+            found = self._connection.row("SELECT document_id FROM documents WHERE document_key = ?", (row[2],))
+            if found is None:
+                raise self._damaged(chunk_id, row[2])
+            documents[row[2]] = ids.unpack_id(found[0])
+        return Passage(chunk_id, documents[row[2]], text, place, metadata)
 
     def _decoded(self, row: tuple[Any, ...]) -> tuple[int, str, str, Any, dict[str, Any]]:
         """Key, id, text, place and metadata of a row of `_PASSAGE`, its checksum verified."""
@@ -192,7 +204,11 @@ class Snapshot:
             f"SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position > ? ORDER BY position LIMIT ?",
             (document_key, position, context),
         )
-        return [self._passage(row) for row in reversed(before)], [self._passage(row) for row in after]
+        documents: dict[int, str] = {}
+        return (
+            [self._passage(row, documents) for row in reversed(before)],
+            [self._passage(row, documents) for row in after],
+        )
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
         found = []
@@ -203,25 +219,22 @@ class Snapshot:
 
     def vectors(self, keys: Sequence[int], *, collection: str = "default") -> NDArray[np.float32]:
         space, mapped = self._searched(collection)
-        rows = np.empty((len(keys), 0 if space is None else space.dim), dtype=np.float32)
+        found = np.empty((len(keys), 0 if space is None else space.dim), dtype=np.float32)
+        rows = {} if space is None else extents.rows_of_keys(self._connection, space.key, keys)
         for i, key in enumerate(keys):
-            row = self._row(space, mapped, int(key))
-            if row is None:
+            if mapped is None or key not in rows:
                 raise NotFoundError(f"The chunk with key {key} has no vector.", hint="See: stackroom status")
-            rows[i] = row
-        return rows
+            found[i] = self._verified(mapped, key, *rows[key])
+        return found
 
     def _vector(self, key: int) -> NDArray[np.float32] | None:
-        return self._row(self._space, self._vectors, key)
+        """A verified copy of a chunk's vector, or None where it has none."""
+        if self._space is None or self._vectors is None:
+            return None
+        found = extents.row_of_key(self._connection, self._space.key, key)
+        return None if found is None else self._verified(self._vectors, key, *found)
 
-    def _row(self, space: spaces.Space | None, mapped: VectorMap | None, key: int) -> NDArray[np.float32] | None:
-        """A verified copy of a chunk's vector in a space, or None where it has none."""
-        if space is None or mapped is None:
-            return None
-        found = extents.row_of_key(self._connection, space.key, key)
-        if found is None:
-            return None
-        number, checksum = found
+    def _verified(self, mapped: VectorMap, key: int, number: int, checksum: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = np.array(mapped.rows[number], dtype=np.float32)
         if codec.row_checksum(key, row.data.cast("B")) != checksum:
             chunk_id, document_key = self._connection.row(

@@ -27,7 +27,7 @@ from stackroom.errors import (
     UnknownStoreError,
     UsageError,
 )
-from stackroom.migration import conversion, run, switch
+from stackroom.migration import reading, run, switch
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
@@ -237,21 +237,21 @@ def test_a_source_that_changes_during_the_run_is_not_believed(old: Path) -> None
 
 def test_what_arrives_wrong_is_not_activated(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conversion that loses a bit on the way is found by the proof."""
-    right = conversion._single
+    right = reading.single
 
     def wrong(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         row = right(values)
         row[0] = np.nextafter(row[0], np.float32(2))
         return row
 
-    monkeypatch.setattr(conversion, "_single", wrong)
+    monkeypatch.setattr(reading, "single", wrong)
     with pytest.raises(MigrationError, match=r"not what json\.loads reads"):
         migration.migrate(old)
     assert not (old / "stackroom").exists()
 
 
 def test_a_stopped_run_is_continued(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "BATCH", 2)
+    monkeypatch.setattr(reading, "BATCH", 2)
     cancel = CancelToken()
 
     def stop(event: ProgressEvent) -> None:
@@ -279,7 +279,7 @@ def test_a_stopped_run_is_continued(old: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_another_old_index_left_in_staging_is_not_continued(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "BATCH", 2)
+    monkeypatch.setattr(reading, "BATCH", 2)
     cancel = CancelToken()
     migration.migrate(old, progress=lambda event: cancel.cancel(), cancel=cancel)
     shutil.rmtree(old / ".stackroom.tmp" / "vectors")
