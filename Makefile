@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes fuzz clean
+.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -71,6 +71,11 @@ bench-store: $(VENV)/.installed
 # Fetches Debian's documentation packages (152 MB) and indexes slices of them.
 bench-corpus: $(VENV)/.installed
 	$(BIN)/python bench/corpus.py --report docs/benchmarks/corpus.md
+
+# Migration beside LlamaIndex's own load; writes up to 7 GB into WORK, and takes about ten minutes.
+WORK ?= .bench
+bench-migration: $(VENV)/.development
+	$(BIN)/python bench/migration.py --work $(WORK) --report docs/benchmarks/migration.md
 
 # Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300

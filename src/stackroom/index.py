@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import MigrationNeeded, NotFoundError, UsageError
+from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotFoundError, UsageError
 from stackroom.filters import Filter, as_filter
 from stackroom.identity import require_same
 from stackroom.progress import CancelToken, Progress, silent
@@ -400,6 +400,12 @@ class Index:
             if identity is None:
                 with self._backend.view() as view:
                     identity = view.identity
+            if identity is not None and not identity.name and self._given is None:
+                raise EmbedderMismatchError(
+                    f"The library does not say which model made its vectors ({identity.dim} dimensions).",
+                    hint="Name it: --embedder NAME, or open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
+                    expected=identity,
+                )
             stored = identity.name if identity is not None and identity.name else DEFAULT
             found = resolve(self._given if self._given is not None else stored)
             if identity is not None and identity.name and isinstance(found, OnnxEmbedder):

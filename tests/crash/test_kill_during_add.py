@@ -71,7 +71,7 @@ def kill_many_times(tmp_path: Path, rounds: int, seed: int) -> None:
     random_ = random.Random(seed)
     folder, library, log = tmp_path / "documents", tmp_path / "library", tmp_path / "embedded.log"
     folder.mkdir()
-    for n in range(150):
+    for n in range(60):
         (folder / f"d{n}.txt").write_text(document(random_, f"d{n}v0"), encoding="utf-8")
     started = time.monotonic()
     assert start(tmp_path / "first", folder, tmp_path / "first.log").wait() == 0
@@ -102,12 +102,12 @@ def kill_many_times(tmp_path: Path, rounds: int, seed: int) -> None:
             # All is there: edit some files, move and remove others, so that the next rounds have work of every kind.
             names = sorted(folder.iterdir())
             random_.shuffle(names)
-            for path in names[:60]:
+            for path in names[:25]:
                 text = path.read_text(encoding="utf-8")
                 path.write_text(text + "\n\n" + document(random_, f"{path.stem}v{killed}"), encoding="utf-8")
-            for path in names[60:70]:
+            for path in names[25:30]:
                 path.rename(path.with_name(f"m{killed}{path.name}"))
-            for n in range(30):
+            for n in range(10):
                 path = folder / f"n{killed}x{n}.txt"
                 path.write_text(document(random_, f"n{killed}x{n}"), encoding="utf-8")
     assert start(library, folder, log).wait() == 0

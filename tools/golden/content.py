@@ -84,7 +84,8 @@ def neighbours(number: int) -> tuple[str | None, str | None]:
 
 
 def fixed_uuids(seed: int = 11) -> None:
-    """Make every uuid4 of this process the same in each run."""
+    """Make every uuid4 and every number of `random` the same in each run."""
+    random.seed(seed)
     rng = random.Random(seed)
     uuid.uuid4 = lambda: uuid.UUID(int=rng.getrandbits(128), version=4)  # type: ignore[assignment]
 

@@ -138,9 +138,14 @@ def with_faiss(root: Path) -> None:
     store.persist(str(written / "faiss_index"))
     content.expect(written.parent, made_by, content.chunks())
 
-    for name, collide in (("map", False), ("map-collided", True)):
+    # An IndexIDMap can't give its vectors back by id; an IndexIDMap2 can.
+    for name, mapped, collide in (
+        ("map", faiss.IndexIDMap2, False),
+        ("map-collided", faiss.IndexIDMap2, True),
+        ("idmap", faiss.IndexIDMap, False),
+    ):
         written = content.begin(root, f"llamaindex-faiss-{name}")
-        store = FaissMapVectorStore(faiss_index=faiss.IndexIDMap2(faiss.IndexFlatL2(dim)))
+        store = FaissMapVectorStore(faiss_index=mapped(faiss.IndexFlatL2(dim)))
         storage = StorageContext.from_defaults(vector_store=store)
         made = nodes()
         found = content.chunks()

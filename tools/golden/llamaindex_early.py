@@ -51,6 +51,11 @@ def by_metadata(written: Path) -> None:
         if document is not None:
             about = RelatedNodeInfo(node_id=document["id"], metadata=document["metadata"], hash="0" * 64)
             node.relationships[NodeRelationship.SOURCE] = about
+        for kind, other in zip(
+            (NodeRelationship.PREVIOUS, NodeRelationship.NEXT), content.neighbours(number), strict=True
+        ):
+            if other:
+                node.relationships[kind] = RelatedNodeInfo(node_id=other)
         made.append(node)
     stores: dict[str, Any] = {}
     more: dict[str, Any] = {}
@@ -74,8 +79,13 @@ def by_extra_info(written: Path) -> None:
 
     made = []
     found = [chunk for chunk in content.chunks() if chunk["document_id"]]
-    for chunk in found:
-        source = {DocumentRelationship.SOURCE: chunk["document_id"]}
+    for number, chunk in enumerate(found):
+        before, after = content.neighbours(number)
+        related = {
+            DocumentRelationship.SOURCE: chunk["document_id"],
+            DocumentRelationship.PREVIOUS: before,
+            DocumentRelationship.NEXT: after,
+        }
         made.append(
             Node(
                 text=chunk["text"],
@@ -83,7 +93,7 @@ def by_extra_info(written: Path) -> None:
                 embedding=chunk["vector"],
                 extra_info=chunk["metadata"] or None,
                 node_info={"start": chunk["start"], "end": chunk["end"]},
-                relationships=source,
+                relationships={kind: other for kind, other in related.items() if other},
             )
         )
     service = ServiceContext.from_defaults(embed_model=embedder(), **no_model())
@@ -98,7 +108,8 @@ def by_text(written: Path) -> None:
     documents = []
     found = [chunk for chunk in content.chunks() if chunk["document_id"]]
     for chunk in found:
-        documents.append(Document(text=chunk["text"], doc_id=f"text {chunk['metadata']['number']}"))
+        about = chunk["metadata"]
+        documents.append(Document(text=chunk["text"], doc_id=f"text {about['number']}", extra_info=about))
     index = GPTSimpleVectorIndex(documents, embed_model=embedder(), **no_model())
     index.save_to_disk(str(written / "index.json"))
     struct = index.index_struct
@@ -108,8 +119,8 @@ def by_text(written: Path) -> None:
             "chunk_id": ids[number],
             "document_id": node.ref_doc_id,
             "text": node.text,
-            "metadata": {},
-            "vector": content.vector(node.text),
+            "metadata": node.extra_info,
+            "vector": content.vector(node.get_text()),
             "namespace": "default",
         }
         for number, node in struct.nodes_dict.items()

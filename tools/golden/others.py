@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import sys
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ def langchain_metadata(chunk: dict[str, Any]) -> dict[str, Any]:
 
 
 def nano(root: Path) -> None:
+    """As LightRAG fills it: the vector a second time in float16, packed, beside the text."""
     import numpy as np
     from nano_vectordb import NanoVectorDB
 
@@ -71,7 +74,10 @@ def nano(root: Path) -> None:
             {
                 "__id__": chunk["chunk_id"],
                 "__vector__": np.array(chunk["vector"], dtype=np.float32),
+                "__created_at__": 1761000000,
+                "vector": packed(chunk["vector"]),
                 "content": chunk["text"],
+                "full_doc_id": f"doc-{chunk['document_id']}",
                 "file_path": chunk["metadata"].get("file_path", "unknown_source"),
             }
             for chunk in found
@@ -84,6 +90,12 @@ def nano(root: Path) -> None:
     }
     told = [{**chunk, "document_id": None, "metadata": None, "vector": rows[chunk["chunk_id"]]} for chunk in found]
     content.expect(written.parent, f"nano-vectordb {version('nano-vectordb')}", told)
+
+
+def packed(values: list[float]) -> str:
+    import numpy as np
+
+    return base64.b64encode(zlib.compress(np.array(values, dtype=np.float16).tobytes())).decode()
 
 
 def stored(store: Any, part: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackroom.progress import CancelToken, Progress, silent
-from stackroom.types import Inventory, MigrationReport, Source
+from stackroom.types import Inventory, Metric, MigrationReport, Source
 
 if TYPE_CHECKING:
     from stackroom.protocols import Embedder
@@ -27,6 +27,7 @@ def inventory(
     keep_orphans: bool = False,
     split_dims: bool = False,
     index_id: str | None = None,
+    metric: Metric | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Inventory:
@@ -42,7 +43,7 @@ def inventory(
         library=None if library is None else _path(library),
         format=format,
         embedder=embedder,
-        choices=Choices(keep_orphans, split_dims, index_id),
+        choices=Choices(keep_orphans, split_dims, index_id, metric),
         progress=progress or silent,
         cancel=cancel or CancelToken(),
     )
@@ -57,6 +58,7 @@ def migrate(
     keep_orphans: bool = False,
     split_dims: bool = False,
     index_id: str | None = None,
+    metric: Metric | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> MigrationReport:
@@ -64,7 +66,8 @@ def migrate(
 
     `library` None: in place, as `old/stackroom`, which `stackroom.open(old)` finds. `format` says which index is meant where a folder
     holds several. `embedder` names the model of the vectors; the claim is checked. `keep_orphans` keeps vectors without text; `split_dims`
-    keeps vectors of another dimension in a collection; `index_id` takes one of several indexes. A run that was stopped is continued by the
+    keeps vectors of another dimension in a collection; `index_id` takes one of several indexes. `metric` keeps scores as they were, "l2" for
+    most FAISS indexes ("cosine" by default), and claims no model. A run that was stopped is continued by the
     next; a second run does nothing and says so (`already`).
 
     Raises NotFoundError, UnknownStoreError, UsageError, DamagedError with file and offset, MigrationError, DiskFullError, ReadOnlyError,
@@ -78,7 +81,7 @@ def migrate(
         library=None if library is None else _path(library),
         format=format,
         embedder=embedder,
-        choices=Choices(keep_orphans, split_dims, index_id),
+        choices=Choices(keep_orphans, split_dims, index_id, metric),
         progress=progress or silent,
         cancel=cancel or CancelToken(),
     )

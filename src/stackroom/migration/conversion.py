@@ -47,7 +47,7 @@ class Conversion:
         self._progress = progress
         self._cancel = cancel
         dim = MainSpace.of(store.dimensions()).dim
-        self._identity = identity or EmbedderIdentity(name="", dim=dim, metric=store.metric)
+        self._identity = identity or EmbedderIdentity(name="", dim=dim, metric=choices.metric or "cosine")
         self._sources: dict[str, int] = {}
         self._documents: dict[str, tuple[int, int]] = {}
         self._listed = Listed(store.indexes(), choices.index_id)

@@ -35,6 +35,10 @@ without FAISS; LangChain's index.faiss with index.pkl; documents.json with embed
 document; nano-vectordb's vdb_*.json"""
 
 
+_KNOWN = {"chroma.sqlite3": "Chroma", "collection": "Qdrant"}
+"""Stores that are recognised only to say so."""
+
+
 def detect(path: Path) -> list[Found]:
     """Every store that this path may mean. Raises NotFoundError."""
     if not path.exists():
@@ -46,6 +50,13 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
     """Open the one that is meant. Raises UnknownStoreError, UsageError where there are several, DamagedError."""
     found = detect(path)
     if not found:
+        known = next((program for name, program in _KNOWN.items() if (path / name).exists()), None)
+        if known is not None:
+            raise UnknownStoreError(
+                f"{path} is {known}'s, which can't be migrated yet.",
+                hint="Export it from there as LlamaIndex or LangChain JSON, or add the files themselves: stackroom add",
+                path=path,
+            )
         raise UnknownStoreError(
             f"{path} holds no index that Stackroom knows.", hint=f"Looked for: {LOOKED_FOR}.", path=path
         )

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.migration import nodes
-from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldDocument, OldIndex, OldVector, usable
-from stackroom.types import Metric, Place
+from stackroom.migration.records import (
+    DEFAULT_NAMESPACE,
+    Anomalies,
+    OldChunk,
+    OldDocument,
+    OldIndex,
+    OldVector,
+    Recent,
+    usable,
+)
+from stackroom.types import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,18 +40,16 @@ class FlatStore:
         entries: Sequence[tuple[str, str, dict[str, Any], int | None]],
         matrix: NDArray[np.float32],
         *,
-        metric: Metric = "cosine",
         notes: Anomalies | None = None,
     ) -> None:
         """`entries`: (chunk id, text, metadata, row of the matrix)."""
         self.format = format
         self.made_by = made_by
         self.files = files
-        self.metric: Metric = metric
         self._entries = entries
         self._matrix = matrix
         self._notes = notes or Anomalies()
-        self._about: dict[str, dict[str, Any]] = {}
+        self._about: Recent[dict[str, Any]] = Recent()
 
     def close(self) -> None:
         pass
@@ -63,7 +70,7 @@ class FlatStore:
                 anomalies.note("no vector", chunk_id)
             document_id = nodes.file_of(metadata)
             if document_id is not None:
-                self._about.setdefault(document_id, metadata)
+                self._about[document_id] = metadata
             yield OldChunk(chunk_id, text, metadata, document_id, _place(metadata), vectors)
 
     def sample(self, n: int) -> Sequence[tuple[str, NDArray[np.float64]]]:

@@ -25,10 +25,10 @@ from stackroom.migration.records import (
     OldDocument,
     OldIndex,
     OldVector,
+    Recent,
     usable,
 )
 from stackroom.migration.slices import JsonFile, Members, Slice
-from stackroom.types import Metric
 
 VECTOR_STORE = "vector_store.json"
 _SEARCHABLE = {"vector_store", "multimodal", "dict", "simple_dict", ""}
@@ -196,15 +196,13 @@ def _data(value: Slice) -> Slice:
 class LlamaIndexStore:
     """An OldStore over the parts."""
 
-    metric: Metric = "cosine"
-
     def __init__(self, parts: Parts, format: str) -> None:
         self.parts = parts
         self.format = format
         self.made_by = parts.made_by
         self.files: Sequence[Path] = [file.path for file in parts.files]
-        self._metadata: dict[str, Mapping[str, Any]] = {}
-        self._hashes: dict[str, str] = {}
+        self._told: Recent[tuple[Mapping[str, Any], str | None]] = Recent()
+        """what nodes say of their documents: metadata and hash"""
         self._dimensions: Counter[tuple[str, int]] | None = None
 
     def close(self) -> None:
@@ -239,7 +237,7 @@ class LlamaIndexStore:
     def count(self) -> int:
         nodes_, stores = self.parts.nodes, self.parts.vectors.values()
         vectors = sum(len(part.vectors) for part in stores if part.vectors is not None)
-        return max(vectors, 0 if nodes_ is None else len(nodes_)) if vectors == 0 else vectors
+        return vectors or (0 if nodes_ is None else len(nodes_))
 
     def chunks(self, anomalies: Anomalies) -> Iterator[OldChunk]:
         parts = self.parts
@@ -265,6 +263,25 @@ class LlamaIndexStore:
                 anomalies.note("in no index", node_id)
             yield self._chunk(node_id, kind, body, vectors)
         yield from self._orphans(unseen, anomalies)
+        self._note_missing(anomalies)
+
+    def _note_missing(self, anomalies: Anomalies) -> None:
+        """Lists of nodes that are nowhere: they are dropped."""
+        for document_id, value in self.parts.documents or ():
+            info = value.load()
+            listed = (info.get("node_ids") or info.get("doc_ids")) if isinstance(info, dict) else None
+            for node_id in listed if isinstance(listed, list) else ():
+                if not self._is_known(node_id):
+                    anomalies.note("a list of nodes that are gone", f"{node_id} of {document_id}")
+        for index in self.indexes():
+            for node_id in index.members or ():
+                if not self._is_known(node_id):
+                    anomalies.note("a list of nodes that are gone", f"{node_id} of {index.name}")
+
+    def _is_known(self, node_id: Any) -> bool:
+        if not isinstance(node_id, str) or (self.parts.nodes is not None and node_id in self.parts.nodes):
+            return True
+        return any(part.vectors is not None and node_id in part.vectors for part in self.parts.vectors.values())
 
     def _superseded(self, members: Members | None, anomalies: Anomalies) -> set[int]:
         rows = set() if members is None else set(members.superseded())
@@ -316,10 +333,8 @@ class LlamaIndexStore:
         document_id = document_id or self._document_id(node_id)
         if nodes.is_document(kind):
             document_id = document_id or node_id
-        if document_id is not None and document_id not in self._metadata:
-            self._metadata[document_id] = about
-            if digest:
-                self._hashes[document_id] = digest
+        if document_id is not None and document_id not in self._told:
+            self._told[document_id] = about, digest
         original = {
             "type": kind,
             "node": nodes.fold(body, text=text),
@@ -426,10 +441,11 @@ class LlamaIndexStore:
         hashes = None if parts.hashes is None else parts.hashes.get(document_id)
         if hashes is not None:
             original["docstore"] = hashes.load()
-        elif document_id in self._hashes:
-            original["hash"] = self._hashes[document_id]
+        about, digest = self._told.get(document_id, ({}, None))
+        if hashes is None and digest is not None:
+            original["hash"] = digest
         if not metadata:
-            metadata = self._metadata.get(document_id) or {}
+            metadata = about
         if not metadata and isinstance(entry, dict):
             metadata = nodes.metadata_of(entry) or {}
         return OldDocument(metadata, nodes.title_of(metadata), original=original or None)

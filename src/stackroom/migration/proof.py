@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from stackroom.types import Proof
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BATCH = 1024
+_BATCH = 512
 _TOP = 10
 _TIE = 1e-6
 """Scores nearer than this may change places: float32 and float64 round differently."""
@@ -64,10 +65,12 @@ def prove(
 ) -> Proof:
     """Compare. `unchanged` compares the old files' hashes."""
     found: list[str] = []
-    with backend.view() as view:
+    with ThreadPoolExecutor(1) as other, backend.view() as view:
+        # Products of matrices leave Python's lock free: they are reckoned while passages are read.
+        searching = None if evidence.truth is None else other.submit(_searches, backend, evidence.truth, found)
         chunks, vectors = _read_back(view, evidence, found, progress, cancel)
         parsed = _parsed_again(view, evidence.samples, found)
-        queries = 0 if evidence.truth is None else _searches(view, evidence.truth, found)
+        queries = 0 if searching is None else searching.result()
     return Proof(
         chunks=chunks,
         texts=chunks,
@@ -126,13 +129,14 @@ def _parsed_again(view: View, samples: Sequence[tuple[str, NDArray[np.float64]]]
     return equal
 
 
-def _searches(view: View, truth: Truth, found: list[str]) -> int:
+def _searches(backend: Backend, truth: Truth, found: list[str]) -> int:
     """The top ten of each sampled query, ours against the old store's own numbers."""
     equal = 0
     for number, query in enumerate(truth.queries):
         wanted = truth.best(number, _TOP)
-        scored = view.nearest(query.astype(np.float32), _TOP, Scope(), exact=True)
-        passages = view.passages([int(key) for key in scored.keys])
+        with backend.view() as view:
+            scored = view.nearest(query.astype(np.float32), _TOP, Scope(), exact=True)
+            passages = view.passages([int(key) for key in scored.keys])
         same = len(passages) == len(wanted) and all(
             passage.chunk_id == answer.chunk_id or abs(float(score) - answer.score) <= _TIE
             for passage, score, answer in zip(passages, scored.scores, wanted, strict=True)

@@ -32,7 +32,7 @@ from stackroom.types import Place
 WORTH_IT = 32_000_000
 """Bytes from which on a second process saves more than its start costs."""
 
-_AHEAD = 3
+_AHEAD = 2
 """Batches that may wait to be written."""
 
 
@@ -152,7 +152,7 @@ def main() -> None:
             reading = LocalReading(store, Choices(**told["choices"]))
             for batch in reading.batches():
                 _send(output, "batch", _plain(batch))
-            _send(output, "end", {**_end(reading), "metric": store.metric})
+            _send(output, "end", {**_end(reading), "metric": told["choices"]["metric"] or "cosine"})
     except StackroomError as error:
         actual = error.actual if isinstance(error.actual, int | str) else None
         fields = {"message": error.message, "hint": error.hint, "path": error.path, "actual": actual}

@@ -19,12 +19,12 @@ import numpy as np
 from stackroom.migration.nodes import same
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldDocument, OldIndex, OldStore
 from stackroom.migration.truth import Truth
-from stackroom.types import Place
+from stackroom.types import Metric, Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BATCH = 1024
+BATCH = 512
 """Chunks in one commit."""
 
 QUERIES = 50
@@ -43,6 +43,8 @@ class Choices:
     keep_orphans: bool = False
     split_dims: bool = False
     index_id: str | None = None
+    metric: Metric | None = None
+    """how scores are to be reckoned, where it is not to be by cosine"""
 
 
 @dataclass(slots=True)
@@ -106,6 +108,7 @@ class LocalReading:
 
     def __init__(self, store: OldStore, choices: Choices) -> None:
         self._store = store
+        self._metric: Metric = choices.metric or "cosine"
         self._listed = Listed(store.indexes(), choices.index_id)
         self._main = MainSpace.of(store.dimensions())
         self.anomalies = Anomalies()
@@ -123,7 +126,7 @@ class LocalReading:
         elif self._store.count() >= MOST_FOR_PARITY:
             found.skipped = f"there are more than {MOST_FOR_PARITY:,} vectors"
         else:
-            found.truth = Truth([values for _, values in samples], self._store.metric)
+            found.truth = Truth([values for _, values in samples], self._metric)
         return found
 
     def batches(self) -> Iterator[Batch]:
@@ -153,7 +156,10 @@ class LocalReading:
         owner = old.chunk_id if old.document_id is None else old.document_id
         if owner not in documents:
             document = self._store.document(owner)
-            document.metadata = clean(document.metadata) if old.document_id is not None else {}
+            document.metadata = clean(document.metadata)
+            if old.document_id is None:
+                # What the store says under that id is said of the passage.
+                document.original = None
             documents[owner] = document
         return Accepted(
             old.chunk_id,

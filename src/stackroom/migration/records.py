@@ -6,14 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from stackroom.types import Metric, Place
+from stackroom.types import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 DEFAULT_NAMESPACE = "default"
 
@@ -90,6 +92,17 @@ def usable(values: NDArray[np.float64]) -> bool:
     return bool(np.isfinite(row).all() and row.any())
 
 
+class Recent(dict[str, T]):
+    """The newest few thousand entries: what chunks say of their documents, which is asked for right after them."""
+
+    KEPT = 4096
+
+    def __setitem__(self, key: str, value: T) -> None:
+        if len(self) >= self.KEPT:
+            del self[next(iter(self))]
+        super().__setitem__(key, value)
+
+
 class Anomalies:
     """What is not as it should be in an old store: counted by kind, with the first ids of each."""
 
@@ -116,7 +129,6 @@ class OldStore(Protocol):
     """the program and the releases that write this"""
     files: Sequence[Path]
     """every file that is read"""
-    metric: Metric
 
     def dimensions(self) -> Counter[tuple[str, int]]:
         """How many vectors there are of each (namespace, dimension), without parsing them."""

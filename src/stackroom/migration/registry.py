@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from stackroom.errors import DamagedError
 from stackroom.migration import nodes
 from stackroom.migration.llamaindex import LlamaIndexStore, from_folder
-from stackroom.migration.records import Anomalies, OldChunk, OldDocument, OldIndex
+from stackroom.migration.records import Anomalies, OldChunk, OldDocument, OldIndex, Recent
 from stackroom.migration.slices import JsonFile
-from stackroom.types import Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +40,6 @@ class RegistryStore:
 
     format = "registry"
     made_by = "one LlamaIndex folder a document, with a registry"
-    metric: Metric = "cosine"
 
     def __init__(self, registry: Path, within: Path, documents: dict[str, dict[str, Any]]) -> None:
         self._entries = documents
@@ -56,7 +54,7 @@ class RegistryStore:
         self._count = sum(store.count() for store in stores)
         for store in stores:
             store.close()
-        self._documents: dict[str, tuple[Path, OldDocument]] = {}
+        self._documents: Recent[OldDocument] = Recent()
 
     def close(self) -> None:
         pass
@@ -79,12 +77,12 @@ class RegistryStore:
                         anomalies.note("the same id in two indexes", chunk.chunk_id)
                         continue
                     seen.add(hash(chunk.chunk_id))
-                    self._remember(store, key, folder, chunk)
+                    self._remember(store, key, chunk)
                     yield chunk
             finally:
                 store.close()
 
-    def _remember(self, store: LlamaIndexStore, key: str, folder: Path, chunk: OldChunk) -> None:
+    def _remember(self, store: LlamaIndexStore, key: str, chunk: OldChunk) -> None:
         """The document of a chunk, with what the registry knows of it."""
         document_id = chunk.document_id or chunk.chunk_id
         if document_id in self._documents:
@@ -96,10 +94,8 @@ class RegistryStore:
         if isinstance(path, str) and nodes.file_of(metadata) is None:
             metadata["file_path"] = path
         active = entry.get("active", entry.get("is_active", True)) is not False
-        self._documents[document_id] = (
-            folder,
-            OldDocument(metadata, found.title or nodes.title_of(entry), active, found.original),
-        )
+        title = found.title or nodes.title_of(entry)
+        self._documents[document_id] = OldDocument(metadata, title, active, found.original)
 
     def sample(self, n: int) -> Sequence[tuple[str, NDArray[np.float64]]]:
         found: list[tuple[str, NDArray[np.float64]]] = []
@@ -115,8 +111,7 @@ class RegistryStore:
         return found[:n]
 
     def document(self, document_id: str) -> OldDocument:
-        known = self._documents.get(document_id)
-        return OldDocument() if known is None else known[1]
+        return self._documents.get(document_id) or OldDocument()
 
     def indexes(self) -> Sequence[OldIndex]:
         return ()

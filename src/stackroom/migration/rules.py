@@ -12,7 +12,7 @@ RULES = {
     "a node without an id": "Left out.",
     "ids that share a vector": "The text is kept; which vector is whose can't be known. Embed these passages again.",
     "a vector that no node has": "Left out: it was deleted in the old program.",
-    "a document's list names missing nodes": "Dropped.",
+    "a list of nodes that are gone": "Dropped.",
     "vectors were quantised": "Kept as they could be had back, which is not what was embedded: stackroom rebuild --embedder NAME.",
     "a document whose folder is missing": "Nothing of it is left to bring along.",
     "the same id in two indexes": "The first one is kept.",

@@ -123,7 +123,9 @@ def migrate(
         store = stack.enter_context(contextlib.closing(open_old(old, format)))
         hashes = Hashes(store.files)
         _require_space(target, _needed(_size(store.files), store.dimensions()))
-        guesses, model = probe(store, MainSpace.of(store.dimensions()), embedder)
+        # Models are compared by cosine: where the old scores are to be kept, none is claimed.
+        asked = choices.metric in (None, "cosine")
+        guesses, model = probe(store, MainSpace.of(store.dimensions()), embedder) if asked else ([], None)
         if embedder is not None and model is None:
             raise _unproven(embedder, guesses)
         seen = fingerprint(store.files)

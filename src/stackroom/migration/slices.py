@@ -48,6 +48,7 @@ _CLOSING_BRACE = ord("}")
 _SECTIONS = 2
 """Levels of objects whose members are remembered: the file's own, and those of its sections."""
 _MOST_LEVELS = 200
+_SHORT = 64
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -110,8 +111,8 @@ class Slice(NamedTuple):
 
     def count_numbers(self) -> int:
         """How many numbers a flat list holds, judged by its commas."""
-        body = self.raw()[1:-1]
-        return body.count(b",") + 1 if body.strip() else 0
+        raw = self.raw()
+        return raw.count(b",") + 1 if len(raw) > _SHORT or raw[1:-1].strip() else 0
 
 
 class Members:

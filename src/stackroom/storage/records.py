@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from stackroom.errors import DamagedError, UsageError
 from stackroom.storage import codec, schema
 from stackroom.storage.ids import pack_id, pack_text, unpack_id, unpack_text
 from stackroom.storage.sql import Connection
-from stackroom.types import Metadata, Source
+from stackroom.types import Metadata, Place, Source
 
 SOURCE_COLUMNS = (
     "source_key, source_id, name, title, type, is_file, size, mtime_ns, content_hash, recipe, state, error, "
@@ -25,10 +25,17 @@ DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, chec
 
 def dump_metadata(metadata: Metadata) -> bytes | None:
     """Metadata as stored JSON. Raises UsageError when it is not JSON."""
-    if not metadata:
-        return None
+    return _dumped(lambda: codec.dump_json(dict(metadata)) if metadata else None)
+
+
+def dump_details(place: Place, metadata: Metadata) -> bytes | None:
+    """A chunk's place and metadata as stored JSON. Raises UsageError when the metadata is not JSON."""
+    return _dumped(lambda: codec.dump_details(place, metadata))
+
+
+def _dumped(dump: Callable[[], bytes | None]) -> bytes | None:
     try:
-        return codec.dump_json(dict(metadata))
+        return dump()
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"This metadata can't be stored as JSON: {error}.",

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_IDS_AT_ONCE = 500
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """A chunk on its way in, checked, with its key."""
@@ -167,8 +170,10 @@ class LocalCommit:
         named = {chunk.chunk_id: chunk for chunk in chunks if chunk.chunk_id}
         replaced = [
             row[0]
-            for chunk_id in named
-            for row in self._connection.execute("SELECT key FROM chunks WHERE chunk_id = ?", (pack_id(chunk_id),))
+            for part in _portions(list(map(pack_id, named)))
+            for row in self._connection.execute(
+                f"SELECT key FROM chunks WHERE chunk_id IN (?{', ?' * (len(part) - 1)})", part
+            )
         ]
         if replaced:
             self.remove_chunks(replaced)
@@ -219,8 +224,7 @@ class LocalCommit:
     def _blobs(self, item: _Prepared) -> tuple[int, bytes | None, bytes]:
         """Checksum, details and text of a chunk as they are stored."""
         text = codec.to_bytes(item.chunk.text)
-        records.dump_metadata(item.chunk.metadata)
-        details = codec.dump_details(item.chunk.place, item.chunk.metadata)
+        details = records.dump_details(item.chunk.place, item.chunk.metadata)
         return (
             codec.chunk_checksum(item.chunk_id, text, details),
             None if details is None else self._codec.encode("details", details),
@@ -370,6 +374,10 @@ class LocalCommit:
     def release(self) -> None:
         for _, appender in self._appenders.values():
             appender.close()
+
+
+def _portions(ids_: list[bytes | str]) -> list[list[bytes | str]]:
+    return [ids_[first : first + _IDS_AT_ONCE] for first in range(0, len(ids_), _IDS_AT_ONCE)]
 
 
 def row_checksums(first_key: int, rows: NDArray[np.float32]) -> bytes:

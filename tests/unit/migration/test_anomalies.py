@@ -208,8 +208,10 @@ def test_a_document_may_have_the_id_of_a_chunk(tmp_path: Path) -> None:
 def test_lists_of_nodes_that_are_gone_do_no_harm(tmp_path: Path) -> None:
     old = OldIndex()
     old.owner["ghost"] = "doc-0"
-    _, index = migrated(old, tmp_path)
+    old.listed["the-index"]["ghost-2"] = "ghost-2"
+    report, index = migrated(old, tmp_path)
     with index:
+        assert counts(report) == {"a list of nodes that are gone": 2}
         assert ids(index) == set(old.ids)
 
 

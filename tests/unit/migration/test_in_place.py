@@ -19,6 +19,7 @@ from stackroom import CancelToken, Inventory, ProgressEvent, migration
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EmbedderMismatchError,
     MigrationError,
     MigrationNeeded,
     NotALibraryError,
@@ -341,3 +342,30 @@ def test_a_file_that_changed_after_it_was_indexed_is_read_again(tmp_path: Path, 
         old.embeddings[body["id_"]] = [float(value) for value in embedder.embed_query(body["text"])]
     with stackroom.open(old.write(tmp_path / "old"), embedder=embedder, migrate="auto") as index:
         assert index.add(folder).updated == 1
+
+
+def test_an_unnamed_model_of_the_same_length_is_not_taken_for_the_shipped_one(tmp_path: Path, folder: Path) -> None:
+    (folder / "new.txt").write_text("A new file that would have to be embedded.")
+    old = OldIndex(dim=384).write(tmp_path / "old")
+    with stackroom.open(old, migrate="auto") as index, pytest.raises(EmbedderMismatchError, match="does not say which"):
+        index.add(folder)
+
+
+def test_scores_can_be_kept_as_they_were(tmp_path: Path) -> None:
+    old = OldIndex()
+    old.embeddings["node-0"] = [3.0, 0.0, 0.0, 0.0]
+    old.embeddings["node-1"] = [1.0, 0.5, 0.0, 0.0]
+    report = migration.migrate(old.write(tmp_path / "old"), metric="l2")
+    assert report.proof is not None
+    assert report.proof.queries == 6
+    query = np.array([1, 0, 0, 0], dtype=np.float32)
+    with stackroom.open(tmp_path / "old") as index:
+        hits = {hit.chunk_id: hit.score for hit in index.search(query)}
+    assert hits["node-1"] == pytest.approx(-0.25)
+    assert hits["node-0"] == pytest.approx(-4.0)
+
+
+def test_a_store_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "chroma.sqlite3").write_bytes(b"SQLite format 3\x00")
+    with pytest.raises(UnknownStoreError, match="Chroma's"):
+        migration.migrate(tmp_path)

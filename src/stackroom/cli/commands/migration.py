@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +32,11 @@ _SHOWN = 10
 @click.option("--index-id", metavar="ID", help="Take one of several indexes.")
 @click.option("--keep-orphans", is_flag=True, help="Keep vectors whose text is missing.")
 @click.option("--split-dims", is_flag=True, help="Keep vectors of another dimension in a collection.")
+@click.option(
+    "--metric",
+    type=click.Choice(["cosine", "dot", "l2"]),
+    help="How scores are reckoned; cosine unless said otherwise.",
+)
 @click.option("--roll-back", is_flag=True, help="Remove the new library; the old files serve again.")
 @click.option("--discard-old", is_flag=True, help="Delete the old files, once the new library is verified.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -101,8 +107,11 @@ def _anomalies(found: Sequence[Anomaly]) -> list[str]:
 
 def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     from stackroom import migration
+    from stackroom.migration.switch import target_of
+    from stackroom.storage.layout import is_library
 
-    session.say("Converting to Stackroom's format: this happens once, and future loads are immediate.")
+    if not is_library(target_of(Path(old).absolute(), None if session.library is None else Path(session.library))):
+        session.say("Old index format detected. Converting: this happens once, and future loads are immediate.")
     with cancellable() as cancel, meter(session, "Converting") as progress:
         report = migration.migrate(old, library=session.library, progress=progress, cancel=cancel, **choices)
     if session.as_json:
@@ -126,9 +135,7 @@ def _tell_migration(session: Session, report: MigrationReport, old: str) -> None
     if proof is not None:
         compared = f"{count(proof.texts, 'text')} and {count(proof.vectors, 'vector')} read back and equal bit for bit"
         searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
-        searched = searched or f"{count(proof.queries, 'search')} gave the same ten answers".replace(
-            "searchs", "searches"
-        )
+        searched = searched or f"{proof.queries:,} searches gave the same ten answers"
         session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")
     for line in _models(report.models):
         session.say(f"Model: {line}.")

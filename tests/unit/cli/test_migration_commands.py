@@ -1,0 +1,98 @@
+"""`migrate` and `export` as a person and a script use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from old_index import OldIndex
+from stackroom.cli.main import cli
+from stackroom.errors import MigrationNeeded, StackroomError, UnknownStoreError, UsageError
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return OldIndex().write(tmp_path / "index")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], standalone_mode=False)
+
+
+def error_of(result: Result) -> StackroomError:
+    assert isinstance(result.exception, StackroomError)
+    return result.exception
+
+
+def test_a_dry_run_tells_what_is_there(old: Path) -> None:
+    text = run("migrate", old, "--dry-run").stdout
+    for told in ("LlamaIndex, 0.8 or newer", "6 passages of 2 documents", "6 of 4 dimensions", str(old / "stackroom")):
+        assert told in text
+    found = json.loads(run("--json", "migrate", old, "--dry-run").stdout)
+    assert found["chunks"] == 6
+    assert not (old / "stackroom").exists()
+
+
+def test_migrating_tells_the_proof_and_what_next(old: Path) -> None:
+    result = run("migrate", old)
+    assert result.return_value == 0
+    for told in (
+        "Migrated 6 passages of 2 documents",
+        "6 texts and 6 vectors",
+        "old files are unchanged",
+        "--roll-back",
+    ):
+        assert told in result.stderr
+    assert "already migrated" in run("migrate", old).stderr.lower()
+    hits = json.loads(run("--json", "--library", old, "search", "--mode", "text", "subject 3").stdout)["hits"]
+    assert hits[0]["text"] == "Text of node-3, about subject 3."
+
+
+def test_the_report_as_json(old: Path, tmp_path: Path) -> None:
+    told = json.loads(run("--json", "--library", tmp_path / "new", "migrate", old).stdout)
+    assert told["library"] == str(tmp_path / "new")
+    assert (told["added"], told["chunks"], told["embedded"], told["reused"]) == (2, 6, 0, 6)
+    assert told["proof"]["vectors"] == 6
+    assert told["cancelled"] is False
+
+
+def test_going_back(old: Path) -> None:
+    run("migrate", old)
+    assert "Taken back" in run("migrate", old, "--roll-back").stderr
+    assert not (old / "stackroom").exists()
+
+
+def test_discarding_wants_to_be_told_twice(old: Path) -> None:
+    run("migrate", old)
+    assert "--yes" in str(run("migrate", old, "--discard-old").exception)
+    assert (old / "docstore.json").exists()
+    result = run("migrate", old, "--discard-old", "--yes")
+    assert result.return_value == 0
+    assert [path.name for path in old.iterdir()] == ["stackroom"]
+
+
+def test_exporting(old: Path, tmp_path: Path) -> None:
+    run("migrate", old)
+    assert run("--library", old, "export", tmp_path / "out").return_value == 0
+    assert (tmp_path / "out" / "docstore.json").exists()
+    assert isinstance(error_of(run("--library", old, "export", tmp_path / "out")), UsageError)
+
+
+def test_what_is_no_old_index(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    found = error_of(run("migrate", tmp_path))
+    assert isinstance(found, UnknownStoreError)
+    assert found.exit_code == 3
+
+
+def test_other_verbs_point_to_migrate(old: Path) -> None:
+    found = error_of(run("--library", old, "list"))
+    assert isinstance(found, MigrationNeeded)
+    assert "stackroom migrate" in (found.hint or "")
+
+
+def test_one_thing_at_a_time(old: Path) -> None:
+    assert "Choose one" in str(run("migrate", old, "--roll-back", "--discard-old").exception)
