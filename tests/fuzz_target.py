@@ -9,7 +9,7 @@ from pathlib import Path
 from old_index import OldIndex
 from stackroom import migration
 from stackroom.errors import StackroomError
-from stackroom.migration import langchain, llamaindex_faiss
+from stackroom.migration.stores import langchain, llamaindex_faiss
 
 NAMES = (
     "index.json",

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 with atheris.instrument_imports(include=["stackroom.migration"]):
     from stackroom import migration
-    from stackroom.migration import detection, run
+    from stackroom.migration import run
+    from stackroom.migration.stores import detection
 
 import fuzz_target
 

@@ -77,7 +77,7 @@ def _migrated(old: Path, mode: str, embedder: str | Embedder | None, migrate: st
     found = switch.migrated(old)
     if found is not None:
         return found
-    from stackroom.migration.detection import detect
+    from stackroom.migration.stores.detection import detect
 
     if migrate == "never" or mode == "x" or not detect(old):
         return old

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import shutil
@@ -129,7 +130,7 @@ def test_values_that_were_exchanged(tmp_path: Path, data: st.DataObject) -> None
         holder: Any = stores[name]
         for key in parents:
             holder = holder[key]
-        holder[last] = data.draw(ODD)
+        holder[last] = copy.deepcopy(data.draw(ODD))
     work = tmp_path / str(random.getrandbits(60))
     (work / "old").mkdir(parents=True)
     for name, value in stores.items():

@@ -13,10 +13,10 @@ from typing import Any
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
 from stackroom.ingest.reconcile import IMPORTED
-from stackroom.migration import nodes
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.reading import Accepted, Batch, Choices, Listed, Reading, dump
 from stackroom.migration.records import MainSpace, OldStore
+from stackroom.migration.stores import nodes
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.types import Chunk, EmbedderIdentity
 

@@ -18,8 +18,8 @@ from typing import IO, Any
 
 from stackroom.backend import Backend, DocumentRecord, SourceRecord, StoredChunk, View
 from stackroom.errors import UsageError
-from stackroom.migration import nodes
 from stackroom.migration.records import DEFAULT_NAMESPACE
+from stackroom.migration.stores import nodes
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import fsio
 

@@ -145,7 +145,7 @@ def main() -> None:
     told = json.loads(sys.stdin.buffer.read())
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    from stackroom.migration.detection import open_old
+    from stackroom.migration.stores.detection import open_old
 
     try:
         with contextlib.closing(open_old(Path(told["old"]), told["format"])) as store:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from stackroom.migration.nodes import same
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldDocument, OldIndex, OldStore
+from stackroom.migration.stores.nodes import same
 from stackroom.migration.truth import Truth
 from stackroom.types import Metric, Place
 

@@ -18,14 +18,14 @@ from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
-from stackroom.migration.detection import open_old
-from stackroom.migration.nodes import file_of
 from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.reader_process import WORTH_IT, RemoteReading
 from stackroom.migration.reading import Choices, Judge, LocalReading, Reading
 from stackroom.migration.records import Anomalies, MainSpace
 from stackroom.migration.rules import RULES
+from stackroom.migration.stores.detection import open_old
+from stackroom.migration.stores.nodes import file_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.protocols import Embedder
 from stackroom.storage import layout

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackroom.errors import DamagedError
-from stackroom.migration.slices import JsonFile, Slice
+from stackroom.migration.stores.slices import JsonFile, Slice
 
 
 def sliced(tmp_path: Path, data: bytes) -> Slice:

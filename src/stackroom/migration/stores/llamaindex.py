@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from stackroom.migration import nodes
 from stackroom.migration.records import (
     DEFAULT_NAMESPACE,
     Anomalies,
@@ -28,7 +27,8 @@ from stackroom.migration.records import (
     Recent,
     usable,
 )
-from stackroom.migration.slices import JsonFile, Members, Slice
+from stackroom.migration.stores import nodes
+from stackroom.migration.stores.slices import JsonFile, Members, Slice
 
 VECTOR_STORE = "vector_store.json"
 _SEARCHABLE = {"vector_store", "multimodal", "dict", "simple_dict", ""}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import DamagedError
-from stackroom.migration import faiss_file
-from stackroom.migration.flat import FlatStore
 from stackroom.migration.records import Anomalies
+from stackroom.migration.stores import faiss_file
+from stackroom.migration.stores.flat import FlatStore
 
 _DOCUMENTS = {
     ("langchain.schema", "Document"),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackroom.errors import NotFoundError, UnknownStoreError, UsageError
-from stackroom.migration import (
+from stackroom.migration.records import OldStore
+from stackroom.migration.stores import (
     faiss_file,
     langchain,
     llamaindex,
@@ -17,8 +18,7 @@ from stackroom.migration import (
     matrices,
     registry,
 )
-from stackroom.migration.records import OldStore
-from stackroom.migration.slices import JsonFile, Slice
+from stackroom.migration.stores.slices import JsonFile, Slice
 
 
 @dataclass(frozen=True, slots=True)

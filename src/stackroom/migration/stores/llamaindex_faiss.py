@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.migration import faiss_file
-from stackroom.migration.llamaindex import LlamaIndexStore, Parts, from_folder, index_struct
 from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldVector, usable
+from stackroom.migration.stores import faiss_file
+from stackroom.migration.stores.llamaindex import LlamaIndexStore, Parts, from_folder, index_struct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,6 +1,6 @@
 """A process of its own that reads a FAISS file: faiss trusts its input, so it gets little memory and nothing to lose.
 
-Called as `python -m stackroom.migration.faiss_worker FILE FOLDER`. Writes the rows (float32) and their ids (int64) to FOLDER, and
+Called as `python -m stackroom.migration.stores.faiss_worker FILE FOLDER`. Writes the rows (float32) and their ids (int64) to FOLDER, and
 prints one line of JSON: `{"n", "dim", "metric", "kind", "lossy"}`, or `{"error"}`.
 """
 

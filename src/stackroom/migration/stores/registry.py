@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackroom.errors import DamagedError
-from stackroom.migration import nodes
-from stackroom.migration.llamaindex import LlamaIndexStore, from_folder
 from stackroom.migration.records import Anomalies, OldChunk, OldDocument, OldIndex, Recent
-from stackroom.migration.slices import JsonFile
+from stackroom.migration.stores import nodes
+from stackroom.migration.stores.llamaindex import LlamaIndexStore, from_folder
+from stackroom.migration.stores.slices import JsonFile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stackroom.migration import nodes
-from stackroom.migration.llamaindex import LlamaIndexStore, Parts
 from stackroom.migration.records import Anomalies, OldChunk
-from stackroom.migration.slices import JsonFile, Slice
+from stackroom.migration.stores import nodes
+from stackroom.migration.stores.llamaindex import LlamaIndexStore, Parts
+from stackroom.migration.stores.slices import JsonFile, Slice
 
 
 def is_cache(root: Slice) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stackroom.migration.llamaindex import LlamaIndexStore, Parts, VectorPart, as_numbers
 from stackroom.migration.records import DEFAULT_NAMESPACE, Anomalies, OldChunk, OldVector
-from stackroom.migration.slices import JsonFile, Slice
+from stackroom.migration.stores.llamaindex import LlamaIndexStore, Parts, VectorPart, as_numbers
+from stackroom.migration.stores.slices import JsonFile, Slice
 
 
 def from_v04_file(path: Path) -> FirstStore:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.errors import DamagedError
-from stackroom.migration.flat import FlatStore
-from stackroom.migration.slices import JsonFile
+from stackroom.migration.stores.flat import FlatStore
+from stackroom.migration.stores.slices import JsonFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

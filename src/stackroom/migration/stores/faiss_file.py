@@ -74,7 +74,7 @@ def read(path: Path) -> FaissRows:
 
 
 def _told(path: Path, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "stackroom.migration.faiss_worker", str(path), str(folder)]
+    command = [sys.executable, "-P", "-m", "stackroom.migration.stores.faiss_worker", str(path), str(folder)]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
         told = json.loads(done.stdout or b"{}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.migration import nodes
 from stackroom.migration.records import (
     DEFAULT_NAMESPACE,
     Anomalies,
@@ -20,6 +19,7 @@ from stackroom.migration.records import (
     Recent,
     usable,
 )
+from stackroom.migration.stores import nodes
 from stackroom.types import Place
 
 if TYPE_CHECKING:

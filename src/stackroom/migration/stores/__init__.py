@@ -1,0 +1,1 @@
+"""Readers of other programs' stores: one file for each, behind `records.OldStore`."""
