@@ -369,3 +369,24 @@ def test_a_store_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "chroma.sqlite3").write_bytes(b"SQLite format 3\x00")
     with pytest.raises(UnknownStoreError, match="Chroma's"):
         migration.migrate(tmp_path)
+
+
+def test_a_folder_with_one_file_is_as_good_as_the_file(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "compat" / "golden" / "llamaindex-0.5.27" / "written"
+    shutil.copytree(golden, tmp_path / "old")
+    with stackroom.open(tmp_path / "old", migrate="auto") as index:
+        assert index.stats().chunks == 9
+    assert (tmp_path / "old" / "stackroom").is_dir()
+
+
+def test_json_namespaces_beside_faiss_are_of_the_same_index(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "compat" / "golden"
+    shutil.copytree(golden / "llamaindex-faiss-flat-ip" / "written", tmp_path / "old")
+    images = golden / "llamaindex-0.14.25-namespaces" / "written" / "image__vector_store.json"
+    shutil.copy(images, tmp_path / "old")
+    found = migration.inventory(tmp_path / "old")
+    assert (found.format, found.dimensions) == ("llamaindex-faiss", {"default:4": 10, "image:3": 2})
+    with stackroom.open(tmp_path / "old", migrate="auto") as index:
+        chunk_id, vector = next(iter(json.loads(images.read_text())["embedding_dict"].items()))
+        query = np.array(vector, dtype=np.float32)
+        assert index.search(query, k=1, collection="image")[0].chunk_id == chunk_id

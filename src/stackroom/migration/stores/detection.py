@@ -74,10 +74,14 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
 
 def _in_folder(folder: Path) -> list[Found]:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    binary = [name for name in names if faiss_file.is_faiss(folder / name)]
+    # A FAISS file means something only beside the texts that belong to it.
+    texts = "docstore.json" in names or any(name.endswith(".pkl") for name in names)
+    binary = [name for name in names if texts and faiss_file.is_faiss(folder / name)]
     stores = [name for name in names if llamaindex.namespace_of(name) is not None and name not in binary]
+    # Where FAISS has the place of a vector store, JSON stores beside it are other namespaces of the same index.
+    companions = any(llamaindex.namespace_of(name) is not None for name in binary)
     found: list[Found] = []
-    if _has_vectors(folder, stores) or ("docstore.json" in names and not binary):
+    if not companions and (_has_vectors(folder, stores) or ("docstore.json" in names and not binary)):
         found.append(Found("llamaindex", lambda: llamaindex.from_folder(folder)))
     for name in binary:
         found += _with_faiss(folder, name, names)
@@ -94,9 +98,10 @@ def _in_folder(folder: Path) -> list[Found]:
             hint=f"Name one of them: stackroom migrate {folder / vdbs[0]} --library NEW",
             path=folder,
         )
-    caches = [name for name in names if name == "llama_cache"]
-    if caches and not found:
-        found += _in_file(folder / caches[0])
+    if not found and "llama_cache" in names:
+        return _in_file(folder / "llama_cache")
+    if not found and len(names) == 1:
+        return _in_file(folder / names[0])
     return found
 
 

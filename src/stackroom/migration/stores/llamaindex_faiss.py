@@ -81,9 +81,11 @@ class FaissStore(LlamaIndexStore):
         self, node_id: str, body: Mapping[str, Any], unseen: Mapping[str, np.ndarray[Any, Any]]
     ) -> list[OldVector]:
         row = self._rows.get(node_id)
-        if row is not None:
-            return [OldVector(DEFAULT_NAMESPACE, self._found.rows[row].astype(np.float64))]
-        return [] if node_id in self._shared else super()._vectors(node_id, body, unseen)
+        beside = super()._vectors(node_id, body, unseen)
+        if row is None and node_id not in self._shared:
+            return beside
+        own = [] if row is None else [OldVector(DEFAULT_NAMESPACE, self._found.rows[row].astype(np.float64))]
+        return own + [vector for vector in beside if vector.namespace != DEFAULT_NAMESPACE]
 
     def sample(self, n: int) -> Sequence[tuple[str, NDArray[np.float64]]]:
         known = [node_id for node_id in self._rows if self._is_node(node_id)]
