@@ -58,7 +58,7 @@ def open(
         raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
     if migrate not in ("ask", "auto", "never"):
         raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
-    folder = default_library() if path is None else Path(path).expanduser().absolute()
+    folder = default_library() if path is None else _absolute(path)
     if not is_library(folder) and folder.exists():
         folder = _migrated(folder, mode, embedder, migrate)
     index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
@@ -98,7 +98,7 @@ def default_library() -> Path:
 
     named = os.environ.get("STACKROOM_LIBRARY")
     if named:
-        return Path(named).expanduser().absolute()
+        return _absolute(named)
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -218,7 +218,10 @@ class Index:
             active=active,
             collection=collection,
         )
-        _check_numbers(k=k, context=context, per_document=1 if per_document is None else per_document - 1)
+        _check_number("k", k)
+        _check_number("context", context)
+        if per_document is not None:
+            _check_number("per_document", per_document, least=1)
         with self._backend.view() as view:
             text, vector, chosen, embedder = self._understood(view, query, mode)
             request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain)
@@ -312,7 +315,7 @@ class Index:
                 commit.remove_source(record.key)
         if purge:
             self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
-        return Report(removed=len(records), chunks=chunks)
+        return Report(removed=len(records), chunks=chunks, cancelled=purge and cancel is not None and cancel.cancelled)
 
     def rebuild(
         self,
@@ -360,9 +363,17 @@ class Index:
         """Check every stored byte that means something; the result names what is damaged."""
         return self._backend.verify(progress=progress or silent, cancel=cancel or CancelToken())
 
-    def compact(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Compaction:
-        """Give the disk back what deletes and updates left behind. Searches go on meanwhile. Raises BusyError."""
-        return self._backend.compact(progress=progress or silent, cancel=cancel or CancelToken())
+    def compact(
+        self, *, purge: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
+    ) -> Compaction:
+        """Give the disk back what deletes and updates left behind. Searches go on meanwhile. Raises BusyError.
+
+        With `purge`, until nothing of what was removed is in any file, which is slow.
+        """
+        progress, cancel = progress or silent, cancel or CancelToken()
+        if purge:
+            self._backend.purge(progress=progress, cancel=cancel)
+        return self._backend.compact(progress=progress, cancel=cancel)
 
     def export(
         self,
@@ -428,10 +439,23 @@ class Index:
         return list(found.values())
 
 
-def _check_numbers(**values: int) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise UsageError(f"{name} must not be {value!r}.", hint="Give a whole number.")
+def _check_number(name: str, value: object, *, least: int = 0) -> None:
+    import operator
+
+    try:
+        fits = operator.index(value) >= least  # type: ignore[arg-type]
+    except TypeError:
+        fits = False
+    if not fits:
+        raise UsageError(f"{name} must not be {value!r}.", hint=f"Give a whole number, {least} or more.")
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{os.fspath(path)}: {error}.", hint="Write the path out.", actual=str(path)) from error
 
 
 def _as_vector(query: object) -> NDArray[np.float32]:

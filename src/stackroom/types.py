@@ -193,6 +193,8 @@ class Report:
     cancelled: bool = False
     failures: tuple[Failure, ...] = ()
     pages_without_text: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """files that no reader knows, by suffix"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pytest
 import stackroom
 from old_index import contents
 from stackroom import migration
-from stackroom.errors import DamagedError
+from stackroom.errors import DamagedError, UnknownStoreError
 from stackroom.types import Passage
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -205,3 +205,21 @@ def test_colliding_ids_are_not_believed(tmp_path: Path) -> None:
     report = migration.migrate(copy_of("llamaindex-faiss-map-collided", tmp_path), library=tmp_path / "library")
     counts = {anomaly.kind: anomaly.count for anomaly in report.anomalies}
     assert counts["ids that share a vector"] == 2
+
+
+def test_matrices_that_were_embedded_in_two_ways_are_named(tmp_path: Path) -> None:
+    old = copy_of("airunner-c", tmp_path)
+    kind = "embedded in more than one way"
+    assert kind not in {anomaly.kind for anomaly in migration.inventory(old).anomalies}
+    next(old.rglob("index_metadata.json")).unlink()
+    assert kind in {anomaly.kind for anomaly in migration.inventory(old).anomalies}
+
+
+def test_a_registry_whose_folders_are_gone_is_no_success(tmp_path: Path) -> None:
+    old = copy_of("registry", tmp_path)
+    for folder in (old / "doc_indexes").iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    with pytest.raises(UnknownStoreError, match="holds no passages; 2 x a document whose folder is missing"):
+        migration.migrate(old)
+    assert not (old / "stackroom").exists()

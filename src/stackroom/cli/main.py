@@ -95,11 +95,19 @@ def cli(ctx: click.Context, library: str | None, as_json: bool, quiet: bool) -> 
     ctx.obj = Session(library, as_json, quiet)
 
 
+def _run(args: list[str] | None) -> Any:
+    """As click's own main, which would take Ctrl-C for an answer and a closed pipe for a failure."""
+    if "_STACKROOM_COMPLETE" in os.environ:
+        return cli.main(args, prog_name="stackroom", standalone_mode=False)
+    with cli.make_context("stackroom", list(sys.argv[1:] if args is None else args)) as context:
+        return cli.invoke(context)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line, and end the process with its exit code."""
     as_json = "--json" in (sys.argv[1:] if args is None else args)
     try:
-        code: Any = cli.main(args, standalone_mode=False)
+        code: Any = _run(args)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe went away, as `head` does: nobody is left to tell.

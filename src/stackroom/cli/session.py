@@ -79,11 +79,21 @@ def cancellable() -> Iterator[CancelToken]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def asking() -> Iterator[None]:
+    """While a question waits for its answer, Ctrl-C means no: it is not taken as a wish to stop at the next occasion."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def fail(error: Exception, *, as_json: bool) -> int:
     """Tell an error on standard error; returns the exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, click.Abort):
+    if isinstance(error, click.Abort):  # a question that was answered by no, or by Ctrl-C
         click.echo("Stopped; nothing was changed.", err=True)
         return 130
     if isinstance(error, click.ClickException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
+from stackroom.errors import NotFoundError
 from stackroom.ingest.embedders import checked
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.tally import Tally
@@ -91,11 +93,16 @@ class Batch:
             elif chunks and self._made_by is not None:
                 commit.use_embedder(self._made_by)
             remaining = iter(vectors or [])
-            for item in pending:
-                _write(commit, replace(item, new=[(at, next(remaining)) for at, _ in item.new]))
+            written = [
+                item
+                for item in pending
+                if _write(commit, replace(item, new=[(at, next(remaining)) for at, _ in item.new]))
+            ]
             for change, _ in others:
-                change(commit)
-        for item in pending:
+                # A source may be removed while an `add` runs: then there is nothing to change.
+                with contextlib.suppress(NotFoundError):
+                    change(commit)
+        for item in written:
             self._count(item)
         for _, done in others:
             done()
@@ -123,13 +130,17 @@ class Batch:
             self._tally.finished(item.kind, pages_without_text=item.source.pages_without_text or 0)
 
 
-def _write(commit: Commit, item: Pending) -> None:
+def _write(commit: Commit, item: Pending) -> bool:
+    """False where the source was removed meanwhile: the kept chunks went with it, and the next run reads the file anew."""
     source = item.source
     if item.last:
         source = replace(source, state="indexed", indexed_at=datetime.now(UTC).isoformat(timespec="seconds"))
     else:
         source = replace(source, state="partial")
-    source_key = commit.put_source(source)
+    try:
+        source_key = commit.put_source(source)
+    except NotFoundError:
+        return False
     document_key = commit.put_document(replace(item.document, source_key=source_key))
     commit.remove_chunks(item.vanished)
     commit.move_chunks(item.moves)
@@ -144,6 +155,7 @@ def _write(commit: Commit, item: Pending) -> None:
         run.append(chunk)
     if run:
         commit.add_chunks(document_key, run, position=start)
+    return True
 
 
 def fill(pending: Pending, chunk: Chunk, position: int, old: OldChunks) -> None:

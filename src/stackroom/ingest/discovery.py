@@ -60,7 +60,7 @@ class Discovery:
         for root in self.roots:
             if root.is_dir():
                 yield from self._walk(root, excluded)
-            else:
+            elif not _Rules(str(root.parent), tuple(self.ignore)).ignores(str(root), False):
                 yield from self._file(str(root), named=True)
 
     def _walk(self, root: Path, excluded: set[str]) -> Iterator[Found]:

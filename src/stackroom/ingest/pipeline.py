@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.errors import MissingExtraError, ReadError, UsageError
+from stackroom.errors import MissingExtraError, NotFoundError, ReadError, UsageError
 from stackroom.ingest import prune as pruning
 from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
@@ -58,6 +59,7 @@ def add_paths(
                 return tally.report(cancelled=True)
         tally.total = count
         discovery = Discovery(paths, ignore, exclude)
+        tally.skipped = discovery.skipped
         _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force).over(discovery)
         for failure in discovery.unreadable:
             tally.failed(failure)
@@ -120,17 +122,21 @@ class _Run:
         # A second file of the same content waits until the first is committed, then copies from it.
         self._in_hand: set[bytes] = set()
         self._deferred: list[Found] = []
+        # The keys that a long file had before its first part was committed.
+        self._begun: set[int] | None = None
 
     def over(self, found: Iterable[Found]) -> None:
         with ParserPool(self._splitter) as pool:
             for document in pool.stream(self._jobs(found), self._cancel):
                 self._index(document)
-        if not self._cancel.cancelled:
+            if self._cancel.cancelled:
+                return
             self._batch.flush()
-            for decision in self._reconciler.decide(self._deferred):
-                # Its twin failed, or it changed meanwhile: the next run reads it.
-                if self._settle(decision):
-                    self._tally.finished("unchanged")
+            # What waited for a twin that failed, or changed meanwhile, is read for itself.
+            again = [decision for decision in self._reconciler.decide(self._deferred) if self._settle(decision)]
+            for document in pool.stream((Job(decision.found.path, decision) for decision in again), self._cancel):
+                self._index(document)
+        if not self._cancel.cancelled:
             self._batch.flush()
 
     def _jobs(self, found: Iterable[Found]) -> Iterator[Job]:
@@ -153,7 +159,8 @@ class _Run:
         if decision.action == "unchanged":
             tally.finished("unchanged")
         elif decision.action in ("failed", "vanished"):
-            self._fail(decision, decision.reason, "ReadError" if other is None else other.error_kind or "ReadError")
+            failed = other or record
+            self._fail(decision, decision.reason, (failed and failed.error_kind) or "ReadError")
         elif decision.action == "touched" and record is not None:
             self._put(replace(record, size=found.size, mtime_ns=found.mtime_ns), "unchanged")
         elif decision.action == "moved" and other is not None:
@@ -173,7 +180,8 @@ class _Run:
         renamed = replace(other, name=str(found.path), size=found.size, mtime_ns=found.mtime_ns)
         with self._backend.view() as view:
             documents = view.documents(other.key)
-        with self._backend.commit() as commit:
+        # Removed meanwhile: then it is new to the next run.
+        with contextlib.suppress(NotFoundError), self._backend.commit() as commit:
             commit.put_source(renamed)
             for document in documents:
                 commit.put_document(replace(document, metadata={**document.metadata, **_file_facts(found)}))
@@ -238,9 +246,11 @@ class _Run:
         except RunCancelled:
             return
         except ReadError as error:
+            self._take_back(decision)
             self._fail(decision, error.message, str(error.actual or type(error).__name__))
 
     def _take(self, document: ParsedDocument, decision: Decision) -> None:
+        self._begun = None
         document.open()
         record = decision.record
         with self._backend.view() as view:
@@ -272,8 +282,29 @@ class _Run:
         pending.last = True
         self._batch.add(pending)
 
+    def _take_back(self, decision: Decision) -> None:
+        """Remove what a long file's reading has committed before it failed: an earlier reading goes on serving, whole."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
+        name = str(decision.found.path)
+        with self._backend.view() as view:
+            source = view.source(name)
+            documents = view.documents(source.key) if source else []
+            added = [item.key for document in documents for item in view.chunks(document.key) if item.key not in begun]
+        with self._backend.commit() as commit:
+            if source is not None and decision.record is None:
+                commit.remove_source(source.key)
+            else:
+                commit.remove_chunks(added)
+
     def _part(self, pending: Pending) -> tuple[SourceRecord, DocumentRecord]:
         """Commit a part of a long document; the records of what follows know its keys and ids."""
+        if self._begun is None:
+            with self._backend.view() as view:
+                source = view.source(pending.source.name)
+                documents = view.documents(source.key) if source else []
+                self._begun = {item.key for document in documents for item in view.chunks(document.key)}
         self._batch.add(pending)
         self._batch.flush()
         if self._cancel.cancelled:

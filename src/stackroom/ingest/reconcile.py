@@ -77,17 +77,18 @@ class Reconciler:
     def _by_content(self, found: Found, content: bytes, record: SourceRecord | None) -> Decision:
         with self.backend.view() as view:
             others = [other for other in view.sources_with_content(content) if other.name != str(found.path)]
-        for other in others:
-            if not self._settled(other):
-                continue
-            if other.error is not None:
-                if other.state == "failed" and not self.retry:
-                    return Decision("failed", found, content, record, other, other.error)
-                continue
+        settled = [other for other in others if self._settled(other)]
+        read = [other for other in settled if other.error is None]
+        for other in read:
             if record is None and other.is_file and not os.path.lexists(other.name):
                 return Decision("moved", found, content, None, other)
+        for other in read:
             if other.state == "indexed":
                 return Decision("duplicate", found, content, record, other)
+        for other in settled:
+            if other.error is not None and other.state == "failed" and not self.retry:
+                reason = other.error.replace(other.name, str(found.path))
+                return Decision("failed", found, content, record, other, reason)
         return Decision("parse", found, content, record)
 
     def _settled(self, record: SourceRecord) -> bool:

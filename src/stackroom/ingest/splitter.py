@@ -38,6 +38,9 @@ _ABBREVIATION = re.compile(
     re.IGNORECASE,
 )
 
+_LONGEST_BLANK = 2_000
+"""Characters of white space within a chunk."""
+
 # Where no tokenizer is known: four letters a token errs on the side of shorter chunks.
 _ROUGH_TOKEN = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]{1,4}|[^\w\s]|_")
 
@@ -129,6 +132,14 @@ class _Packing:
             else:
                 # Only shared sentences are in hand, and too many of them.
                 self._tokens -= self._units.pop(0).tokens
+        if not unit.tokens and not self._units:
+            return
+        if not unit.tokens and not self._units[-1].tokens:
+            # White space upon white space is one unit; a long stretch of it ends the chunk and is let go.
+            unit = self._units.pop()._replace(end=unit.end)
+            if unit.end - unit.start > _LONGEST_BLANK:
+                yield from self._flush()
+                return
         self._units.append(unit)
         self._tokens += unit.tokens
         self._fresh = self._fresh or unit.tokens > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from stackroom.progress import Progress, ProgressEvent
 from stackroom.types import Failure, Report
@@ -28,6 +29,7 @@ class Tally:
         self.total: int | None = None
         self.done = 0
         self.current: str | None = None
+        self.skipped: Mapping[str, int] = {}
 
     def scanned(self, count: int) -> None:
         self._progress(ProgressEvent("scan", done=count))
@@ -39,11 +41,6 @@ class Tally:
     def stored(self, new: int, kept: int) -> None:
         self._chunks += new + kept
         self._reused += kept
-
-    def reused(self, count: int) -> None:
-        """Chunks whose vectors were copied from another source."""
-        self._chunks += count
-        self._reused += count
 
     def finished(self, kind: str, *, pages_without_text: int = 0) -> None:
         """A source is done; `kind` is a field of Report."""
@@ -91,4 +88,5 @@ class Tally:
             cancelled=cancelled,
             failures=tuple(self._failures),
             pages_without_text=self._blank,
+            skipped=dict(self.skipped),
         )

@@ -14,6 +14,7 @@ RULES = {
     "a vector that no node has": "Left out: it was deleted in the old program.",
     "a list of nodes that are gone": "Dropped.",
     "vectors were quantised": "Kept as they could be had back, which is not what was embedded: stackroom rebuild --embedder NAME.",
+    "embedded in more than one way": "Their scores can't be compared; embed all anew: stackroom rebuild --embedder NAME.",
     "a document whose folder is missing": "Nothing of it is left to bring along.",
     "the same id in two indexes": "The first one is kept.",
 }

@@ -13,7 +13,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stackroom.errors import DamagedError, DiskFullError, MigrationError, NotFoundError, StackroomError, UsageError
+from stackroom.errors import (
+    DamagedError,
+    DiskFullError,
+    MigrationError,
+    NotFoundError,
+    StackroomError,
+    UnknownStoreError,
+    UsageError,
+)
 from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.baseline import FileFacts
@@ -174,6 +182,10 @@ def migrate(
                 proof=proof,
                 bytes_before=_size(store.files),
             )
+            if not report.chunks:
+                raise UnknownStoreError(
+                    f"{old} holds no passages{_what(reading.anomalies)}.", hint="There is nothing to migrate.", path=old
+                )
             if not proof.ok:
                 raise _not_proven(old, report)
             with backend.commit() as commit:
@@ -211,7 +223,7 @@ def _staged(staging: Path, state: str) -> Iterator[LocalStore]:
     try:
         with backend.lease("migrate"):
             yield backend
-    except (DamagedError, MigrationError, UsageError):
+    except (DamagedError, MigrationError, UnknownStoreError, UsageError):
         backend.close()
         switch.remove(staging)
         raise
@@ -278,6 +290,10 @@ def read_done(target: Path) -> dict[str, Any] | None:
     finally:
         backend.close()
     return None if found is None else dict(json.loads(found))
+
+
+def _what(notes: Anomalies) -> str:
+    return "".join(f"; {count} x {kind}" for kind, count in notes.counts.most_common(3))
 
 
 def _unproven(embedder: str | Embedder, guesses: list[Any]) -> UsageError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import stackroom
-from stackroom.errors import BusyError, EmbedderMismatchError, NotFoundError, UsageError
+from stackroom.errors import BusyError, EmbedderMismatchError, NotFoundError, ReaderCrashedError, UsageError
 from stackroom.index import Index
+from stackroom.ingest import workers
 from stackroom.progress import CancelToken, ProgressEvent
 from stackroom.types import Report
 from support import WordEmbedder, write_files
@@ -376,3 +378,109 @@ def test_cancel_during_a_slow_embedder(
     monkeypatch.setattr(embedder, "embed_passages", slow)
     assert index.add(folder, cancel=cancel).cancelled
     assert slices == [32]
+
+
+def test_a_source_that_is_removed_during_the_run_stops_nothing(
+    library: Path, folder: Path, embedder: WordEmbedder
+) -> None:
+    write_files(folder, {f"{n:02}.txt": paragraphs(f"word{n}") for n in range(20)})
+    with stackroom.open(library, embedder=embedder) as index, stackroom.open(library, embedder=embedder) as other:
+        index.add(folder)
+        for n in range(20):
+            (folder / f"{n:02}.txt").write_text(paragraphs(f"word{n}", "edited"))
+        gone: list[str] = []
+
+        def remove(event: ProgressEvent) -> None:
+            if not gone and event.stage == "index":
+                gone.append("*15.txt")
+                other.remove(gone)
+
+        report = index.add(folder, progress=remove)
+        assert (report.failed, report.updated) == (0, 19)
+        assert index.verify().ok
+        assert index.add(folder).added == 1
+        assert len(index.sources()) == 20
+
+
+def test_a_long_file_whose_reading_fails_half_way_serves_as_it_was(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "long.txt"
+    path.write_text(paragraphs(*(f"old{n}" for n in range(1500))))
+    index.add(folder)
+    before = [passage.text for passage in index.get(str(path))]
+    chunks = workers.ParsedDocument.chunks
+
+    def breaks_off(self: workers.ParsedDocument) -> Iterator[list[stackroom.Chunk]]:
+        for number, part in enumerate(chunks(self)):
+            if number * len(part) > 1200:
+                raise ReaderCrashedError("It died.")
+            yield part
+
+    path.write_text(paragraphs(*(f"new{n}" for n in range(1500))))
+    monkeypatch.setattr(workers.ParsedDocument, "chunks", breaks_off)
+    assert index.add(folder).failed == 1
+    assert [passage.text for passage in index.get(str(path))] == before
+    (folder / "fresh.txt").write_text(paragraphs(*(f"fresh{n}" for n in range(1500))))
+    assert index.add(folder).failed == 2
+    assert index.stats().chunks == len(before)
+    monkeypatch.undo()
+    report = index.add(folder, retry=True)
+    assert (report.failed, report.updated + report.added) == (0, 2)
+    assert index.get(str(path))[0].text.startswith("new0")
+
+
+def test_failed_twins_have_each_their_own_verdict(index: Index, folder: Path) -> None:
+    write_files(folder, {"a.txt": "   \n", "b.txt": "   \n"})
+    first = index.add(folder)
+    assert {(Path(f.path).name, f.kind) for f in first.failures} == {("a.txt", "NoTextError"), ("b.txt", "NoTextError")}
+    again = index.add(folder)
+    (folder / "a.txt").rename(folder / "c.txt")
+    moved = index.add(folder)
+    for report in (again, moved, index.add(folder, retry=True)):
+        assert report.failed == 2
+        for failure in report.failures:
+            assert failure.kind == "NoTextError"
+            assert Path(failure.path).name in failure.reason
+
+
+def test_one_of_two_equal_files_that_moves_is_moved(index: Index, folder: Path, embedder: WordEmbedder) -> None:
+    write_files(folder, {"x1.txt": paragraphs("same"), "x2.txt": paragraphs("same")})
+    index.add(folder)
+    (folder / "x2.txt").rename(folder / "x3.txt")
+    assert counts(index.add(folder)) == {"moved": 1, "unchanged": 1}
+    assert sorted(Path(source.path).name for source in index.sources()) == ["x1.txt", "x3.txt"]
+
+
+def test_what_no_reader_knows_is_counted(index: Index, folder: Path) -> None:
+    write_files(folder, {"a.txt": "text", "b.xyz": "x", "c.xyz": "x"})
+    assert index.add(folder).skipped == {".xyz": 2}
+
+
+def test_a_purge_that_was_interrupted_says_so(index: Index, folder: Path) -> None:
+    write_files(folder, {"a.txt": "text", "b.txt": "other"})
+    index.add(folder)
+    cancel = CancelToken()
+    cancel.cancel()
+    assert index.remove(["*a.txt"], purge=True, cancel=cancel).cancelled
+    assert not index.remove(["*b.txt"], purge=True).cancelled
+
+
+def test_a_long_run_of_nothing_costs_nothing(index: Index, folder: Path) -> None:
+    (folder / "a.txt").write_text("Before." + "\n" * 3_000_000 + "After.")
+    index.add(folder)
+    assert [passage.text for passage in index.get(str(folder / "a.txt"))] == ["Before.", "After."]
+
+
+def test_arguments_that_can_not_be_meant(index: Index) -> None:
+    for given in ({"k": "3"}, {"k": 2.5}, {"k": -1}, {"per_document": 0}, {"context": -1}):
+        with pytest.raises(UsageError, match=r"must not be"):
+            index.search("x", **given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="nosuchuser"):
+        stackroom.open("~nosuchuser/x")
+
+
+def test_lone_surrogates_are_embedded_and_searched(tmp_path: Path) -> None:
+    with stackroom.open(tmp_path / "real") as index:
+        index.add_documents([stackroom.Document("d", text="A lone \ud800 surrogate in a text.")])
+        assert index.search("lone \udcff surrogate", mode="vector", k=1)[0].document.id == "d"

@@ -47,7 +47,8 @@ def test_a_file_that_is_named_is_taken_whatever_it_is_called(folder: Path) -> No
     empty(folder, "Makefile", ".hidden", "x.tmp")
     (folder / IGNORE_FILE).write_text("*\n")
     paths = [folder / name for name in ("Makefile", ".hidden", "x.tmp")]
-    assert names(folder, paths, ignore=["*"]) == ["Makefile", ".hidden", "x.tmp"]
+    assert names(folder, paths) == ["Makefile", ".hidden", "x.tmp"]
+    assert names(folder, paths, ignore=["*.tmp"]) == ["Makefile", ".hidden"]
 
 
 def test_a_hidden_or_junk_folder_that_is_named_is_walked(folder: Path) -> None:

@@ -308,7 +308,12 @@ def test_a_docx_member_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> No
     assert "far more" in fails(given(tmp_path, "a.docx", zipped(parts)), ReadError).message
 
 
-def test_a_docx_picture_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+def test_a_blank_picture_packs_well_and_is_no_bomb(tmp_path: Path) -> None:
+    assert "one" in text_of(given(tmp_path, "a.docx", with_a_picture(docx_parts("one"), bytes(20_000_000))))
+
+
+def test_a_docx_picture_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MEMBER_BYTES", 10_000_000)
     bomb = with_a_picture(docx_parts("one"), bytes(20_000_000))
     assert "far more" in fails(given(tmp_path, "a.docx", bomb), ReadError).message
 
@@ -733,15 +738,92 @@ def test_one_bad_byte_spoils_one_character(tmp_path: Path) -> None:
     good = "Grüße aus Köln. " * 2000
     data = good.encode()
     found = text_of(given(tmp_path, "a.txt", data[:400] + b"\xff" + data[400:]))
-    assert found.replace("\ufffd", "") == good
+    assert found.replace("ÿ", "") == good
 
 
 def test_a_bad_byte_after_the_sample_shows(tmp_path: Path) -> None:
     good = "Grüße aus Köln. " * 40_000
     data = good.encode()
     found = text_of(given(tmp_path, "a.txt", data[:600_000] + b"\xff" + data[600_000:]))
-    assert found.count("\ufffd") == 1
-    assert found.replace("\ufffd", "") == good
+    assert found.count("ÿ") == 1
+    assert found.replace("ÿ", "") == good
+
+
+def test_letters_of_windows_far_into_a_plain_file(tmp_path: Path) -> None:
+    for plain in (100, 77_000, 300_000):
+        text = "plain text\n" * (plain // 11) + "Müller, José, naïve café.\n"
+        assert text_of(given(tmp_path, "a.txt", text.encode("cp1252"))).endswith("Müller, José, naïve café.\n")
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ("<meta charset='iso-8859-1'>", "cp1252", "“yes… maybe” — it’s €5"),
+        ("<meta charset='gb2312'>", "gbk", "朱镕基"),
+        ("<meta charset=shift_jis>", "cp932", "①髙橋"),
+        ("<?xml version='1.0' encoding='windows-1251'?>", "cp1251", "Привет, мир"),
+        ("<meta charset='iso-8859-1'><style>" + "a {color: red}\n" * 6000 + "</style>", "cp1252", "Café Müller naïve"),
+    ],
+)
+def test_a_page_is_read_as_browsers_read_it(tmp_path: Path, declared: str, encoding: str, text: str) -> None:
+    page = f"{declared}<html><body><p>{text}</p></body></html>".encode(encoding)
+    assert text_of(given(tmp_path, "a.html", page)).strip() == text
+
+
+def test_a_rule_at_the_top_of_a_markdown_file_is_no_front_matter(tmp_path: Path) -> None:
+    text = "---\n\nDear reader, this is important.\n\n# Intro\n\nMore.\n\n---\n\n# Two\n\nlast\n"
+    reading, sections = read(given(tmp_path, "a.md", text))
+    assert reading.metadata == {}
+    assert "".join(section.text for section in sections) == text
+
+
+def test_a_block_in_front_matter_is_kept(tmp_path: Path) -> None:
+    reading, _ = read(given(tmp_path, "a.md", "---\ntitle: X\nabstract: |\n  This is\n  kept.\n---\n\nbody\n"))
+    assert reading.metadata == {"abstract": "This is kept."}
+
+
+def test_markdown_that_speaks_of_pdf_or_tags_is_markdown(tmp_path: Path) -> None:
+    for text in (
+        "# Notes\n\nA file starts with %PDF-1.7 as its magic.\n",
+        "<p align=center>logo</p>\n\n# Tool\n\nUse `<header>`.\n",
+    ):
+        reading, sections = read(given(tmp_path, "a.md", text))
+        assert reading.type == "markdown"
+        assert "".join(section.text for section in sections) == text
+
+
+def test_blocks_of_html_are_not_glued(tmp_path: Path) -> None:
+    page = (
+        "<html><body><dl><dt>Term<dd>first</dd><dd>second</dd></dl><center>Alpha</center><center>Beta</center>"
+        "<fieldset><legend>Name</legend>First</fieldset></body></html>"
+    )
+    assert text_of(given(tmp_path, "a.html", page)).split() == [
+        "Term",
+        "first",
+        "second",
+        "Alpha",
+        "Beta",
+        "Name",
+        "First",
+    ]
+
+
+def test_a_docx_keeps_what_is_inserted_controlled_boxed_or_noted(tmp_path: Path) -> None:
+    parts = docx_parts("one")
+    body = (
+        "<w:sdt><w:sdtContent><w:p><w:r><w:t>Cover page.</w:t></w:r></w:p></w:sdtContent></w:sdt>"
+        '<w:p><w:r><w:t xml:space="preserve">The price is </w:t></w:r><w:ins><w:r><w:t xml:space="preserve">not </w:t></w:r></w:ins>'
+        "<w:del><w:r><w:delText>very </w:delText></w:r></w:del><w:r><w:t>negotiable.</w:t></w:r></w:p>"
+        "<w:p><w:r><w:t>Name: </w:t></w:r><w:sdt><w:sdtContent><w:r><w:t>Ada</w:t></w:r></w:sdtContent></w:sdt></w:p>"
+        "<w:p><w:r><w:txbxContent><w:p><w:r><w:t>Boxed.</w:t></w:r></w:p></w:txbxContent></w:r></w:p>"
+    )
+    document = parts["word/document.xml"]
+    text = document if isinstance(document, str) else document.decode()
+    parts["word/document.xml"] = text.replace("<w:body>", "<w:body>" + body, 1)
+    found = text_of(given(tmp_path, "a.docx", zipped(parts)))
+    for wanted in ("Cover page.", "The price is not negotiable.", "Name: Ada", "Boxed."):
+        assert wanted in found
+    assert "very" not in found
 
 
 @pytest.mark.parametrize(

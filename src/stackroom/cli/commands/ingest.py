@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import click
 
 from stackroom.cli.meter import duration, meter
-from stackroom.cli.session import Session, cancellable, safe
+from stackroom.cli.session import Session, asking, cancellable, safe
 from stackroom.types import Report
 
 _SHOWN = 10
@@ -15,6 +16,10 @@ _SHOWN = 10
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(skipped.items(), key=lambda item: -item[1])[:5]
 
 
 def _finish(session: Session, report: Report, again: str) -> int:
@@ -42,6 +47,9 @@ def _tell(session: Session, report: Report, again: str) -> None:
         session.say(
             f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans without recognised text)."
         )
+    if report.skipped:
+        kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
+        session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
     for failure in report.failures[:_SHOWN]:
         session.say(f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason)}")
     if len(report.failures) > _SHOWN:
@@ -68,7 +76,8 @@ def add_command(
     yes: bool,
 ) -> int:
     def confirm(gone: int, total: int) -> bool:
-        return yes or click.confirm(f"{gone} of {total} sources are gone from disk. Remove them?", err=True)
+        with asking():
+            return yes or click.confirm(f"\n{gone} of {total} sources are gone from disk. Remove them?", err=True)
 
     asks = confirm if yes or sys.stdin.isatty() else None
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
@@ -92,12 +101,16 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
         if len(found) > len(sources) and not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"This means {len(found)} sources. Say so with --yes.")
-            click.confirm(f"Remove {len(found)} sources?", abort=True, err=True)
+            with asking():
+                click.confirm(f"Remove {len(found)} sources?", abort=True, err=True)
         with meter(session, "Removing") as progress:
             report = index.remove(list(found), purge=purge, progress=progress, cancel=cancel)
     if session.as_json:
         session.print_json(report)
     session.say(f"Removed {count(report.removed, 'source')} with {count(report.chunks, 'passage')}.")
+    if report.cancelled:
+        session.say("The purge was interrupted: files may still hold traces. To finish it: stackroom compact --purge")
+        return 130
     return 0
 
 

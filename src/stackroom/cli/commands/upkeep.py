@@ -33,10 +33,11 @@ def verify_command(session: Session) -> int:
 
 
 @click.command("compact", help="Give disk space back after removals and changes. Searches go on meanwhile.")
+@click.option("--purge", is_flag=True, help="Leave nothing of what was removed in any file of the library (slow).")
 @click.pass_obj
-def compact_command(session: Session) -> int:
+def compact_command(session: Session, purge: bool) -> int:
     with cancellable() as cancel, session.open() as index, meter(session, "Compacting") as progress:
-        done = index.compact(progress=progress, cancel=cancel)
+        done = index.compact(purge=purge, progress=progress, cancel=cancel)
     if session.as_json:
         session.print_json(done)
     session.say(f"{size(done.bytes_before)} before, {size(done.bytes_after)} now.")

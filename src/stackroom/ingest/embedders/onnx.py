@@ -61,8 +61,14 @@ class OnnxEmbedder:
 
     def with_prefixes(self, query: str, passage: str) -> OnnxEmbedder:
         """The same model with other prefixes, which makes it another one: its vectors are not comparable."""
-        identity = replace(self.identity, query_prefix=query, passage_prefix=passage)
+        room = self._limit - 2 - _tokens(self.tokenizer, passage)
+        identity = replace(self.identity, query_prefix=query, passage_prefix=passage, max_tokens=room)
         return OnnxEmbedder(self._files, identity, threads=self._threads)
+
+    @cached_property
+    def _limit(self) -> int:
+        """Tokens that the model reads at once, the prefix and the special ones included."""
+        return (self.identity.max_tokens or 510) + 2 + _tokens(self.tokenizer, self.identity.passage_prefix)
 
     def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 of shape `(len(texts), dim)`, in the order given. Raises UnavailableError."""
@@ -92,8 +98,7 @@ class OnnxEmbedder:
 
     def _embed(self, text: str) -> NDArray[np.float32]:
         session = self._session()
-        limit = (self.identity.max_tokens or 510) + 2
-        ids = np.array([self.tokenizer.ids(text, limit)], dtype=np.int64)
+        ids = np.array([self.tokenizer.ids(text, self._limit)], dtype=np.int64)
         given: dict[str, NDArray[np.int64]] = {}
         for expected in session.get_inputs():
             if expected.name == "input_ids":
@@ -186,7 +191,10 @@ def from_folder(folder: Path, *, threads: int | None = None) -> OnnxEmbedder:
     prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
     pooling_config = _json(folder / "1_Pooling" / "config.json")
     e5 = "e5" in f"{folder.name} {config.get('_name_or_path', '')}".lower().replace("_", "-").split("/")[-1].split("-")
-    limit = int(limits.get("max_seq_length") or config.get("max_position_embeddings") or 512)
+    positions = int(config.get("max_position_embeddings") or 512)
+    # RoBERTa and its kin count positions from their padding token on: two of them are never used.
+    positions -= 2 if "roberta" in str(config.get("model_type", "")) or positions == 514 else 0
+    limit = int(limits.get("max_seq_length") or positions)
     dim = int(pooling_config.get("word_embedding_dimension") or config.get("hidden_size") or 0) or _output_dim(model)
     with model.open("rb") as file:
         revision = hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -201,7 +209,14 @@ def from_folder(folder: Path, *, threads: int | None = None) -> OnnxEmbedder:
         max_tokens=limit - 2,
     )
     lowercase = bool(_json(folder / "tokenizer_config.json").get("do_lower_case", True))
+    # The prefix takes its part of what the model can read.
+    taken = _tokens(FileTokenizer(tokenizer, lowercase=lowercase), identity.passage_prefix)
+    identity = replace(identity, max_tokens=limit - 2 - taken)
     return OnnxEmbedder(ModelFiles(model, tokenizer, lowercase), identity, threads=threads)
+
+
+def _tokens(tokenizer: FileTokenizer, prefix: str) -> int:
+    return len(tokenizer.spans(prefix)) if prefix else 0
 
 
 def _one_of(folder: Path, *names: str) -> Path:
@@ -226,7 +241,12 @@ def _json(path: Path) -> dict[str, Any]:
 def _output_dim(model: Path) -> int:
     import onnxruntime
 
-    shape = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"]).get_outputs()[0].shape
+    try:
+        shape = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"]).get_outputs()[0].shape
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        raise UnavailableError(
+            f"The model {model} can't be loaded: {error}.", hint="Export it again for onnxruntime.", path=model
+        ) from error
     if not isinstance(shape[-1], int):
         raise UnavailableError(f"{model} does not say how many dimensions it has.", hint="Add config.json.", path=model)
     return shape[-1]

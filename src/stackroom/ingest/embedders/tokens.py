@@ -27,13 +27,13 @@ class FileTokenizer:
 
     def spans(self, text: str) -> Sequence[tuple[int, int]]:
         """`(start, end)` code points of every token, special tokens excluded, in order."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._tokenizer.encode(_as_utf8(text), add_special_tokens=False)
         found: list[tuple[int, int]] = encoding.offsets
         return found
 
     def ids(self, text: str, limit: int) -> list[int]:
         """Token ids with the special tokens, at most `limit` of them, the closing one kept."""
-        ids: list[int] = self._tokenizer.encode(text).ids
+        ids: list[int] = self._tokenizer.encode(_as_utf8(text)).ids
         return ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
 
     @cached_property
@@ -53,6 +53,11 @@ class FileTokenizer:
         found.no_padding()
         found.no_truncation()
         return found
+
+
+def _as_utf8(text: str) -> str:
+    """A lone surrogate, which is no text to UTF-8, as a question mark: every character keeps its place."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _from_where(path: str, lowercase: bool) -> FileTokenizer:

@@ -37,7 +37,7 @@ class DocxReader:
         with SafeArchive(path) as archive:
             # Within limits before python-docx unpacks it all, pictures included.
             for name in archive.names:
-                archive.read(name)
+                archive.read(name, ratio=name.endswith((".xml", ".rels")))
         try:
             document = docx.Document(str(path))
             found = list(_sections(document))
@@ -61,15 +61,17 @@ def _facts(properties: Any) -> dict[str, Any]:
 
 
 def _sections(document: Any) -> Iterator[Section]:
+    from docx.text.paragraph import Paragraph
+
     path = HeadingPath()
     held: list[str] = []
-    for block in document.iter_inner_content():
-        if hasattr(block, "rows"):
-            held += [" | ".join(_cells(row)) + "\n" for row in block.rows]
+    for element in _blocks(document.element.body):
+        if _name(element) == "tbl":
+            held += [" | ".join(row) + "\n" for row in _rows(element)]
             held.append("\n")
             continue
-        text = clean(block.text).strip()
-        style = (block.style.name if block.style is not None else "") or ""
+        text = _text(element)
+        style = (getattr(Paragraph(element, document).style, "name", "") or "") if text else ""
         heading = _HEADING.match(style)
         level = int(heading[1]) if heading else 1 if style == "Title" else 0
         if level and text:
@@ -83,24 +85,72 @@ def _sections(document: Any) -> Iterator[Section]:
                 held.append("\n")
     if held:
         yield Section("".join(held), path.path)
+    notes = "".join(note + "\n\n" for note in _notes(document))
+    if notes:
+        yield Section(notes)
 
 
-def _cells(row: Any) -> list[str]:
-    """A row's texts; a merged cell, which python-docx gives once for each column, only once."""
-    texts: list[str] = []
-    before = None
-    for cell in row.cells:
-        if cell._tc is not before:
-            texts.append(" ".join(_words(cell)))
-        before = cell._tc
-    return texts
+def _name(element: Any) -> str:
+    """An element's name without its namespace; comments and the like have none."""
+    return str(element.tag).rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
-def _words(cell: Any) -> Iterator[str]:
-    """The words of a cell, those of tables inside it too."""
-    for block in cell.iter_inner_content():
-        if hasattr(block, "rows"):
-            for row in block.rows:
-                yield from _cells(row)
-        else:
-            yield from clean(block.text).split()
+def _blocks(parent: Any) -> Iterator[Any]:
+    """Paragraphs and tables in order, those within content controls and insertions too."""
+    for child in parent:
+        name = _name(child)
+        if name in ("p", "tbl"):
+            yield child
+        elif name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"):
+            yield from _blocks(child)
+
+
+# What was deleted or moved away, what formats, and the second copy of a drawing for programs that can't draw it.
+_UNSEEN = frozenset({"del", "moveFrom", "Fallback", "pPr", "rPr", "instrText", "delText", "sdtPr", "tblPr"})
+_MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+
+
+def _text(element: Any) -> str:
+    return clean("".join(_visible(element))).strip()
+
+
+def _visible(element: Any) -> Iterator[str]:
+    """The text of an element as it is read: hyperlinks, insertions, content controls and text boxes included."""
+    for child in element:
+        name = _name(child)
+        if name == "t":
+            yield child.text or ""
+        elif name in _MARKS:
+            yield _MARKS[name]
+        elif name not in _UNSEEN:
+            yield from _visible(child)
+            if name == "p":  # of a text box
+                yield "\n"
+
+
+def _rows(table: Any) -> Iterator[list[str]]:
+    """Each row's texts; a merged cell is one element, and what it continues from above is empty."""
+    for row in _within(table, "tr"):
+        yield [" ".join(_text(cell).split()) for cell in _within(row, "tc")]
+
+
+def _within(parent: Any, wanted: str) -> Iterator[Any]:
+    for child in parent:
+        name = _name(child)
+        if name == wanted:
+            yield child
+        elif name in ("sdt", "sdtContent", "ins", "customXml"):
+            yield from _within(child, wanted)
+
+
+def _notes(document: Any) -> Iterator[str]:
+    """Footnotes and endnotes, which are parts of their own."""
+    import lxml.etree
+
+    for relation in document.part.rels.values():
+        if relation.reltype.endswith(("/footnotes", "/endnotes")) and not relation.is_external:
+            parser = lxml.etree.XMLParser(resolve_entities=False, no_network=True)
+            for note in lxml.etree.fromstring(relation.target_part.blob, parser):
+                text = " ".join(filter(None, map(_text, _blocks(note))))
+                if text:
+                    yield text

@@ -52,11 +52,36 @@ _BLOCKS = frozenset(
         "body",
         "html",
         "dt",
+        "dd",
+        "center",
+        "legend",
+        "caption",
+        "menu",
+        "dialog",
+        "hgroup",
+        "search",
+        "option",
     ]
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_MARKERS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title")
+_MARKER = re.compile(rb"<(?:!doctype html|html|head|body|title)[\s>]")
+_WHOLE_PAGE = (b"<!doctype html", b"<html", b"<?xml")
+_TEXT_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".txt", ".text"})
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+_XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""")
+# What browsers take these names for (WHATWG Encoding Standard): each is a superset of what the name says.
+_AS_BROWSERS_DO = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "tis-620": "cp874",
+    "iso8859-11": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
 # Python decodes these, browsers refuse them: whatever a page says, it was not written in them.
 _NOT_FOR_PAGES = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "utf-7"})
 _SPACE = re.compile(r"[ \t\n\r\f\u00a0]+")
@@ -75,8 +100,12 @@ class HtmlReader:
         if not looks_like_text(head):
             return False
         start = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower().replace(b"\x00", b"")
-        marked = any(marker in start[:1500] for marker in _MARKERS)
-        return (marked and start.startswith(b"<")) or (path.suffix.lower() in self.suffixes and b"<" in head)
+        suffix = path.suffix.lower()
+        if suffix in _TEXT_SUFFIXES and not start.startswith(_WHOLE_PAGE):
+            # Markdown may begin with a tag and speak of others.
+            return False
+        marked = _MARKER.search(start[:1500]) is not None
+        return (marked and start.startswith(b"<")) or (suffix in self.suffixes and b"<" in head)
 
     def read(self, path: Path) -> Reading:
         """Raises NoTextError, ReadError."""
@@ -100,10 +129,10 @@ class HtmlReader:
 
 
 def decode(data: bytes) -> str:
-    """By byte order mark, the page's own word, or statistics."""
-    guessed = guess_encoding(data[:65536], whole=len(data) <= 65536)
-    declared = _CHARSET.search(data[:4096])
-    if guessed not in ("utf-8-sig", "utf-16", "utf-32", "utf-8", "utf-16-le", "utf-16-be") and declared:
+    """By byte order mark, as UTF-8 if all of it is, by the page's own word, or by statistics."""
+    guessed = guess_encoding(data, whole=True)
+    declared = _XML_ENCODING.search(data[:4096]) or _CHARSET.search(data[:4096])
+    if not guessed.startswith("utf-") and declared:
         guessed = _charset(declared[1].decode("ascii", "replace"))
     return data.decode(guessed, "replace")
 
@@ -115,7 +144,7 @@ def _charset(declared: str) -> str:
         "".encode(declared)  # refuses what is no text encoding ("base64"), and "undefined"
     except (LookupError, UnicodeError):
         return "cp1252"
-    return "cp1252" if known.name in _NOT_FOR_PAGES else known.name
+    return "cp1252" if known.name in _NOT_FOR_PAGES else _AS_BROWSERS_DO.get(known.name, known.name)
 
 
 def parse(text: str) -> Any:

@@ -40,15 +40,18 @@ class SafeArchive:
     def __exit__(self, *_: object) -> None:
         self._zip.close()
 
-    def read(self, name: str) -> bytes:
-        """One member. Raises ReadError when it is missing, broken, encrypted or too large to be honest."""
+    def read(self, name: str, *, ratio: bool = True) -> bytes:
+        """One member. Raises ReadError when it is missing, broken, encrypted or too large to be honest.
+
+        `ratio` False forgives what packs well by its nature, as a blank picture does.
+        """
         try:
             info = self._zip.getinfo(name)
         except KeyError:
             raise ReadError(
                 f"{self._path} lacks its part {name!r}.", hint="Get a fresh copy.", path=self._path
             ) from None
-        suspicious = info.file_size > _FORGIVEN and info.file_size > RATIO * max(info.compress_size, 1)
+        suspicious = ratio and info.file_size > _FORGIVEN and info.file_size > RATIO * max(info.compress_size, 1)
         if suspicious or info.file_size > MEMBER_BYTES or self._spent + info.file_size > ARCHIVE_BYTES:
             raise ReadError(
                 f"{self._path} unpacks to far more than it holds ({name!r}: {info.file_size} bytes).",

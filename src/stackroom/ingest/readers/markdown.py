@@ -16,6 +16,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_PAIR = re.compile(r"([A-Za-z_][\w -]*):(?:\s+(.*))?$")
 _FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _EMPHASIS = re.compile(r"(?<!\w)(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)|(\*{1,3})(?=\S)(.+?)(?<=\S)\3|(`+)(.+?)\5")
@@ -35,8 +36,10 @@ class MarkdownReader:
         # A title is looked for in the first blocks only: the file may be of any length.
         head = list(islice(blocks, 2))
         front = _FRONT.match(head[0])
-        metadata = _front_matter(front[1]) if front else {}
-        start = front.end() if front else 0
+        metadata = _front_matter(front[1]) if front else None
+        # What does not begin with `key:` is text between two rules.
+        start = front.end() if front and metadata is not None else 0
+        metadata = metadata or {}
         title = metadata.pop("title", None) or _first_heading("".join(head), start)
         return Reading("markdown", _by_heading(chain(head, blocks), start), title, metadata)
 
@@ -52,7 +55,7 @@ def _lines(blocks: Iterable[str]) -> Iterator[str]:
 
 
 def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
-    """Sections that begin at a heading; front matter is a section of its own without one. The text is unchanged."""
+    """Sections that begin at a heading, from the offset `front` on. The text is unchanged."""
     path = HeadingPath()
     held: list[str] = []
     size = 0
@@ -99,24 +102,29 @@ def _first_heading(text: str, front: int) -> str | None:
     return next((section.headings[0] for section in _by_heading([text], front) if section.headings), None)
 
 
-def _front_matter(text: str) -> dict[str, Any]:
-    """The simple part of YAML: `key: value`, `[a, b]`, and lists of `- item`. Anything else is left out."""
+def _front_matter(text: str) -> dict[str, Any] | None:
+    """The simple part of YAML: `key: value`, `[a, b]`, lists of `- item`, and blocks after `|`. None where it is no such thing."""
     metadata: dict[str, Any] = {}
-    key = ""
-    for line in text.split("\n"):
+    key, block = "", False
+    lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
+    if not lines or not _PAIR.match(lines[0]):
+        return None
+    for line in lines:
         item = re.match(r"\s+-\s+(.*)|-\s+(.*)", line)
-        if item and isinstance(metadata.get(key), list):
+        if block and line[0].isspace():
+            metadata[key] = f"{metadata[key]} {line.strip()}".strip()
+        elif item and isinstance(metadata.get(key), list):
             metadata[key].append(_unquoted(item[1] or item[2]))
-            continue
-        pair = re.match(r"([A-Za-z_][\w -]*):(?:\s+(.*))?$", line)
-        if not pair:
-            continue
-        key, value = pair[1].strip().lower(), (pair[2] or "").strip()
-        if value.startswith("[") and value.endswith("]"):
-            metadata[key] = [_unquoted(part) for part in value[1:-1].split(",") if part.strip()]
-        else:
-            metadata[key] = _unquoted(value) if value else []
-    return {name: value for name, value in metadata.items() if value != []}
+        elif pair := _PAIR.match(line):
+            key, value = pair[1].strip().lower(), (pair[2] or "").strip()
+            block = value in ("|", ">", "|-", ">-")
+            if value.startswith("[") and value.endswith("]"):
+                metadata[key] = [_unquoted(part) for part in value[1:-1].split(",") if part.strip()]
+            elif block:
+                metadata[key] = ""
+            else:
+                metadata[key] = _unquoted(value) if value else []
+    return {name: value for name, value in metadata.items() if value not in ([], "")}
 
 
 def _unquoted(value: str) -> str:

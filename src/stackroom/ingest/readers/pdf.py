@@ -24,8 +24,11 @@ class PdfReader:
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
-        del path
-        return b"%PDF-" in head[:1024]
+        start = head[:1024]
+        if start.lstrip(b"\xef\xbb\xbf \t\r\n\x00").startswith(b"%PDF-"):
+            return True
+        # Some programs put a line of their own in front.
+        return path.suffix.lower() in self.suffixes and b"%PDF-" in start
 
     def read(self, path: Path) -> Reading:
         """Raises EncryptedError, NoTextError (a scan), ReadError."""

@@ -10,6 +10,9 @@ from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
 from stackroom.ingest.readers.limits import clean
 from stackroom.protocols import Reading, Section
 
+_FALLBACK = "stackroom-cp1252"
+"""The error handler for bytes that are no UTF-8 in a text that otherwise is: most likely they are Windows-1252."""
+
 _BLOCK = 64 * 1024
 _SAMPLE = 256 * 1024
 
@@ -80,16 +83,28 @@ def guess_encoding(sample: bytes, *, whole: bool) -> str:
         return wide
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         if _nearly_utf8(sample):
             return "utf-8"
-        if _latin_and_short(sample):
+        # Around the first byte that says anything: what is before it may be plain ASCII for pages.
+        first = max(0, error.start - 4096)
+        telling = sample[first : first + 65536]
+        if _few_accents(telling):
             return "cp1252"
         import charset_normalizer
 
-        best = charset_normalizer.from_bytes(sample[:65536]).best()
-        return best.encoding if best is not None else "cp1252"
+        best = charset_normalizer.from_bytes(telling).best()
+        return best.encoding if best is not None and best.encoding != "ascii" else "cp1252"
     return "utf-8"
+
+
+def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error(_FALLBACK, _as_cp1252)
 
 
 def _nearly_utf8(sample: bytes) -> bool:
@@ -99,20 +114,22 @@ def _nearly_utf8(sample: bytes) -> bool:
     return broken * 20 <= sum(character > "\x7f" for character in text) - broken
 
 
-def _latin_and_short(sample: bytes) -> bool:
+def _few_accents(sample: bytes) -> bool:
     """A few accented letters among plain ones: too few to tell one encoding of Europe from another."""
-    accented = sum(byte > 0x7F for byte in sample[:4096])
-    plain = sum(chr(byte).isalpha() for byte in sample[:4096] if byte < 0x80)
-    return len(sample) < 4096 and accented < 30 and accented <= plain
+    accented = sum(byte > 0x7F for byte in sample)
+    plain = sum(chr(byte).isalpha() for byte in sample[:8192] if byte < 0x80)
+    return accented < 30 and accented <= plain
 
 
 def sections(path: Path, encoding: str) -> Iterator[Section]:
-    """The text in blocks cut at line ends, where there are any; what can't be decoded shows as U+FFFD."""
+    """The text in blocks cut at line ends, where there are any. Bytes that are no UTF-8 in such a text are read as
+    Windows-1252; in other encodings what can't be decoded shows as U+FFFD."""
     pending = ""
     characters = 0
     try:
         # newline=None: every kind of line end becomes \n.
-        with path.open(encoding=encoding, errors="replace", newline=None) as file:
+        errors = _FALLBACK if encoding.startswith("utf-8") else "replace"
+        with path.open(encoding=encoding, errors=errors, newline=None) as file:
             while block := file.read(_BLOCK):
                 pending += block
                 cut = max(pending.rfind("\n\n") + 2, pending.rfind("\n") + 1 if len(pending) > 2 * _BLOCK else 0)

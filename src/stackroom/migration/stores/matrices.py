@@ -38,7 +38,7 @@ def from_documents(folder: Path) -> FlatStore:
         metadata = item.get("metadata")
         text = item.get("page_content") or item.get("text") or ""
         text = text if isinstance(text, str) else json.dumps(text)
-        chunk_id = str(uuid.uuid5(_NAMES, f"{row}\x00{text}".encode("utf-8", "replace").decode()))
+        chunk_id = _name(f"{folder.name}\x00{row}\x00{text}")
         entries.append((chunk_id, text, metadata if isinstance(metadata, dict) else {}, row))
     about = folder / ABOUT
     files = [path, folder / EMBEDDINGS, *([about] if about.is_file() else [])]
@@ -85,9 +85,13 @@ def from_nano(path: Path) -> FlatStore:
         chunk_id = item.get("__id__")
         text = next((item[name] for name in ("content", "text") if isinstance(item.get(name), str)), "")
         metadata = {name: value for name, value in item.items() if name not in ("__id__", "content", "text", "vector")}
-        chunk_id = chunk_id if isinstance(chunk_id, str) and chunk_id else str(uuid.uuid5(_NAMES, f"{row}\x00{text}"))
+        chunk_id = chunk_id if isinstance(chunk_id, str) and chunk_id else _name(f"{row}\x00{text}")
         entries.append((chunk_id, text, metadata, row))
     return FlatStore("nano-vectordb", "nano-vectordb (LightRAG)", [path], entries, rows)
+
+
+def _name(what: str) -> str:
+    return str(uuid.uuid5(_NAMES, what.encode("utf-8", "replace").decode()))
 
 
 def _disagree(path: Path, what: str) -> DamagedError:

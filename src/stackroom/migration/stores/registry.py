@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from stackroom.errors import DamagedError
 from stackroom.migration.records import Anomalies, OldChunk, OldDocument, OldIndex, Recent
-from stackroom.migration.stores import nodes
+from stackroom.migration.stores import matrices, nodes
+from stackroom.migration.stores.flat import FlatStore
 from stackroom.migration.stores.llamaindex import LlamaIndexStore, from_folder
 from stackroom.migration.stores.slices import JsonFile
 
@@ -46,11 +47,13 @@ class RegistryStore:
         self._folders = {}
         for folder in sorted(path for path in within.iterdir() if path.is_dir()):
             owner = max((key for key in documents if folder.name.startswith(f"{key}_")), key=len, default=None)
-            if (folder / "docstore.json").is_file() and (owner is not None or folder.name in documents):
+            if _holds_one(folder) and (owner is not None or folder.name in documents):
                 self._folders[folder] = owner or folder.name
-        stores = [from_folder(folder) for folder in self._folders]
+        stores = [_open(folder) for folder in self._folders]
         self.files: Sequence[Path] = [registry, *(path for store in stores for path in store.files)]
         self._dimensions = sum((store.dimensions() for store in stores), Counter[tuple[str, int]]())
+        # Vectors with and without a model's prefixes must not be mixed; only the stores with a matrix say how it was.
+        self._ways = {store.made_by for store in stores if isinstance(store, FlatStore)}
         self._count = sum(store.count() for store in stores)
         for store in stores:
             store.close()
@@ -67,10 +70,12 @@ class RegistryStore:
 
     def chunks(self, anomalies: Anomalies) -> Iterator[OldChunk]:
         seen: set[int] = set()
+        if len(self._ways) > 1:
+            anomalies.note("embedded in more than one way", "; ".join(sorted(self._ways)), count=len(self._ways))
         for key in self._entries.keys() - set(self._folders.values()):
             anomalies.note("a document whose folder is missing", key)
         for folder, key in self._folders.items():
-            store = from_folder(folder)
+            store = _open(folder)
             try:
                 for chunk in store.chunks(anomalies):
                     if hash(chunk.chunk_id) in seen:
@@ -82,7 +87,7 @@ class RegistryStore:
             finally:
                 store.close()
 
-    def _remember(self, store: LlamaIndexStore, key: str, chunk: OldChunk) -> None:
+    def _remember(self, store: LlamaIndexStore | FlatStore, key: str, chunk: OldChunk) -> None:
         """The document of a chunk, with what the registry knows of it."""
         document_id = chunk.document_id or chunk.chunk_id
         if document_id in self._documents:
@@ -102,7 +107,7 @@ class RegistryStore:
         seen: set[str] = set()
         each = max(1, n // max(1, len(self._folders)))
         for folder in self._folders:
-            store = from_folder(folder)
+            store = _open(folder)
             found += [item for item in store.sample(each) if item[0] not in seen]
             seen.update(chunk_id for chunk_id, _ in found)
             store.close()
@@ -118,3 +123,11 @@ class RegistryStore:
 
     def attachments(self) -> Iterator[tuple[str, bytes]]:
         yield "index_registry.json", self.files[0].read_bytes()
+
+
+def _holds_one(folder: Path) -> bool:
+    return (folder / "docstore.json").is_file() or (folder / matrices.DOCUMENTS).is_file()
+
+
+def _open(folder: Path) -> LlamaIndexStore | FlatStore:
+    return from_folder(folder) if (folder / "docstore.json").is_file() else matrices.from_documents(folder)
