@@ -10,7 +10,7 @@ RULES = {
     "all zeros": "Kept; its score is 0.",
     "written twice, the last one counts": "As the old program reads it.",
     "a node without an id": "Left out.",
-    "ids that share a vector": "The text is kept; which vector is whose can't be known. Embed these passages again.",
+    "ids that share a vector": "The text is kept; whose vector it is can not be known. To embed them: stackroom rebuild SOURCE, or rebuild --embedder NAME.",
     "a vector that no node has": "Left out: it was deleted in the old program.",
     "a list of nodes that are gone": "Dropped.",
     "vectors were quantised": "Kept as they could be had back, which is not what was embedded: stackroom rebuild --embedder NAME.",
