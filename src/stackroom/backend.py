@@ -197,8 +197,8 @@ class View(Protocol):
         """The text leg: BM25, turned positive."""
         ...
 
-    def live_keys(self, *, with_vector: bool = False) -> list[int]:
-        """The keys of all chunks, or of those that have a vector in the serving space, in order."""
+    def live_keys(self, *, with_vector: bool = False) -> NDArray[np.int64]:
+        """The keys of all chunks, or of those that have a vector in the serving space, in order: int64 of shape (n,)."""
         ...
 
     def collections(self) -> list[CollectionRecord]: ...

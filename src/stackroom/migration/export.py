@@ -93,7 +93,7 @@ class _Export:
         self._own = {
             item.name: set(view.members(item.name)) for item in view.collections() if item.identity is not None
         }
-        self._with_vector = set(view.live_keys(with_vector=True))
+        self._with_vector = set(view.live_keys(with_vector=True).tolist())
         self._written = 0
 
     def run(self) -> int:
@@ -225,8 +225,8 @@ class _Export:
                 kept = json.loads(data)
                 struct = kept["struct"]
                 if kept.get("listed"):
-                    keys = self._view.members(index_id) if index_id in collections else self._view.live_keys()
-                    struct = {**struct, "nodes_dict": self._nodes_dict(keys, set(kept.get("unlisted", ())))}
+                    keys = self._view.members(index_id) if index_id in collections else self._view.live_keys().tolist()
+                    struct = {**struct, "nodes_dict": self._nodes_dict(keys)}
                 kind = "vector_store" if kept.get("listed") and kept["type"] != "multimodal" else kept["type"]
                 entries[index_id] = {"__type__": kind, "__data__": json.dumps(struct)}
         if not entries:
@@ -234,7 +234,7 @@ class _Export:
             struct = {
                 "index_id": index_id,
                 "summary": None,
-                "nodes_dict": self._nodes_dict(self._view.live_keys(with_vector=True), set()),
+                "nodes_dict": self._nodes_dict(self._view.live_keys(with_vector=True).tolist()),
                 "doc_id_dict": {},
                 "embeddings_dict": {},
             }
@@ -244,9 +244,9 @@ class _Export:
         if not graph.exists():
             graph.write_text('{"graph_dict": {}}', encoding="utf-8")
 
-    def _nodes_dict(self, keys: list[int], without: set[str]) -> dict[str, str]:
+    def _nodes_dict(self, keys: list[int]) -> dict[str, str]:
         ids = (passage.chunk_id for passage in self._view.passages(keys))
-        return {chunk_id: chunk_id for chunk_id in ids if chunk_id not in without}
+        return {chunk_id: chunk_id for chunk_id in ids}
 
     def _part(self, name: str) -> _Section:
         if name not in self._parts:

@@ -99,7 +99,7 @@ def _read_back(
     for first in range(0, len(keys), _BATCH):
         if cancel.cancelled:
             return texts, rows
-        for at, passage in enumerate(view.passages(keys[first : first + _BATCH]), start=first):
+        for at, passage in enumerate(view.passages(keys[first : first + _BATCH].tolist()), start=first):
             if digest(passage.text.encode("utf-8", "surrogatepass")) != evidence.texts[at * 16 : at * 16 + 16]:
                 found.append(f"The text of {passage.chunk_id} differs.")
             texts += 1
@@ -107,7 +107,7 @@ def _read_back(
     for first in range(0, len(with_vector), _BATCH):
         if cancel.cancelled:
             return texts, rows
-        block = view.vectors(with_vector[first : first + _BATCH])
+        block = view.vectors(with_vector[first : first + _BATCH].tolist())
         for at, row in enumerate(block, start=first):
             if digest(row.data) != evidence.rows[at * 16 : at * 16 + 16]:
                 found.append(f"The vector of the chunk with key {with_vector[at]} differs.")

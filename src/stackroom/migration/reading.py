@@ -249,11 +249,7 @@ class Listed:
     """Which index has which chunk, by hash, so that memory is eight bytes a chunk."""
 
     def __init__(self, indexes: Iterable[OldIndex], only: str | None) -> None:
-        self._hashes = {
-            index.name: np.unique(np.fromiter(map(hash, index.members), dtype=np.int64, count=len(index.members)))
-            for index in indexes
-            if index.members is not None
-        }
+        self._hashes = {index.name: index.members for index in indexes if index.members is not None}
         self._only = only if only in self._hashes else None
 
     def wants(self, chunk_id: str) -> bool:
@@ -266,8 +262,8 @@ class Listed:
         return at < len(hashes) and bool(hashes[at] == hash(chunk_id))
 
     def of(self, chunk_ids: Sequence[str], keys: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
-        """For each of several indexes the keys of its chunks."""
-        if len(self._hashes) < 2 or self._only is not None:
+        """For each index the keys of its chunks."""
+        if self._only is not None:
             return
         for name in self._hashes:
             found = [key for chunk_id, key in zip(chunk_ids, keys, strict=True) if self._has(name, chunk_id)]

@@ -78,10 +78,13 @@ class OldDocument:
 
 @dataclass(frozen=True, slots=True)
 class OldIndex:
-    """A named choice of passages: one of several indexes that share a store. `members` None means all."""
+    """A named choice of passages: one of several indexes that share a store.
+
+    `members` are the hashes of their ids in ascending order (int64), eight bytes each; None where it does not say.
+    """
 
     name: str
-    members: Sequence[str] | None
+    members: NDArray[np.int64] | None
     original: bytes
 
 

@@ -335,12 +335,12 @@ class Snapshot:
                 found.append((key, int(row[2]), self._decoded(row)[2]))
         return found
 
-    def live_keys(self, *, with_vector: bool = False) -> list[int]:
+    def live_keys(self, *, with_vector: bool = False) -> NDArray[np.int64]:
         keys = self._universe()
         if with_vector:
             space_key = -1 if self._space is None else self._space.key
             keys = keys.intersection(extents.keys(self._connection, space_key))
-        return list(map(int, keys.keys()))
+        return keys.keys()
 
     def collections(self) -> list[CollectionRecord]:
         known = {space.key: space for space in spaces.every(self._connection)}

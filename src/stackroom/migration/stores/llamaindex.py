@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from stackroom.errors import DamagedError
 from stackroom.migration.records import (
     DEFAULT_NAMESPACE,
     Anomalies,
@@ -140,7 +141,7 @@ def from_file(path: Path) -> LlamaIndexStore:
         elif name == "vector_store":
             parts.vectors[DEFAULT_NAMESPACE] = VectorPart.of(inner)
         elif name == "index_struct":
-            parts.indexes.append((str(index_struct(value)[1].get("index_id") or "index"), value))
+            parts.indexes.append((str(index_struct(value).fields.get("index_id") or "index"), value))
     return LlamaIndexStore(parts, "llamaindex-file")
 
 
@@ -173,16 +174,38 @@ def _members(value: Slice | None) -> Members | None:
     return value.members() if value is not None and value.kind == "{" else None
 
 
-def index_struct(value: Slice) -> tuple[str, dict[str, Any]]:
-    """Type and body of an index struct; the body is JSON within JSON, or a plain object in some older files."""
+class IndexStruct(NamedTuple):
+    """What an index is: its type, what it says of itself, and the nodes it lists, which stay unparsed."""
+
+    kind: str
+    fields: dict[str, Any]
+    nodes: Members | None
+
+
+def index_struct(value: Slice) -> IndexStruct:
+    """The body is JSON within JSON, or a plain object in some older files."""
+    outer = dict(value.members()) if value.kind == "{" else {}
+    kind = outer["__type__"].load() if "__type__" in outer else ""
+    body = outer.get("__data__", value)
+    if body.kind == '"':
+        with contextlib.suppress(DamagedError):
+            body = JsonFile.of(str(body.load()).encode("utf-8", "surrogatepass"), value.file.path).root()
+    fields = dict(body.members()) if body.kind == "{" else {}
+    listed = fields.pop("nodes_dict", None)
+    kept = {name: field.load() for name, field in fields.items()}
+    return IndexStruct(str(kind), kept, _members(listed))
+
+
+def index_fields(value: Slice) -> dict[str, Any]:
+    """All of an index struct, parsed."""
     entry = value.load()
-    kind, struct = "", entry
-    if isinstance(entry, dict) and "__data__" in entry:
-        kind, struct = str(entry.get("__type__", "")), entry["__data__"]
-    if isinstance(struct, str):
-        with contextlib.suppress(ValueError, RecursionError):
-            struct = json.loads(struct)
-    return kind, struct if isinstance(struct, dict) else {}
+    body = entry.get("__data__", entry) if isinstance(entry, dict) else {}
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            body = {}
+    return body if isinstance(body, dict) else {}
 
 
 def _data(value: Slice) -> Slice:
@@ -273,10 +296,10 @@ class LlamaIndexStore:
             for node_id in listed if isinstance(listed, list) else ():
                 if not self._is_known(node_id):
                     anomalies.note("a list of nodes that are gone", f"{node_id} of {document_id}")
-        for index in self.indexes():
-            for node_id in index.members or ():
-                if not self._is_known(node_id):
-                    anomalies.note("a list of nodes that are gone", f"{node_id} of {index.name}")
+        for index_id, value in self.parts.indexes:
+            for _, node in index_struct(value).nodes or ():
+                if not self._is_known(node_id := node.load()):
+                    anomalies.note("a list of nodes that are gone", f"{node_id} of {index_id}")
 
     def _is_known(self, node_id: Any) -> bool:
         if not isinstance(node_id, str) or (self.parts.nodes is not None and node_id in self.parts.nodes):
@@ -299,7 +322,7 @@ class LlamaIndexStore:
 
     def _listed(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
         """Sorted hashes of the ids that any index lists; None where no index says."""
-        found = [hashes(index.members) for index in self.indexes() if index.members]
+        found = [index.members for index in self.indexes() if index.members is not None and len(index.members)]
         return np.unique(np.concatenate(found)) if found else None
 
     def _only_documents(self) -> bool:
@@ -453,14 +476,13 @@ class LlamaIndexStore:
     def indexes(self) -> Sequence[OldIndex]:
         found = []
         for index_id, value in self.parts.indexes:
-            kind, struct = index_struct(value)
-            ids: list[str] | None = None
-            listed = struct.get("nodes_dict")
-            if kind in _SEARCHABLE and isinstance(listed, dict):
-                ids = [str(item) for item in listed.values()]
-                struct = {name: value for name, value in struct.items() if name != "nodes_dict"}
-            kept = json.dumps({"type": kind, "struct": struct, "listed": ids is not None}).encode()
-            found.append(OldIndex(index_id, ids, kept))
+            struct = index_struct(value)
+            searchable = struct.kind in _SEARCHABLE and struct.nodes is not None
+            members = hashes(node.load() for _, node in struct.nodes) if searchable and struct.nodes else None
+            # Of an index of another kind all is kept as it is.
+            fields = struct.fields if searchable else index_fields(value)
+            kept = json.dumps({"type": struct.kind, "struct": fields, "listed": searchable}).encode()
+            found.append(OldIndex(index_id, members, kept))
         return found
 
     def attachments(self) -> Iterator[tuple[str, bytes]]:
@@ -472,8 +494,8 @@ def _vector(namespace: str, value: Slice) -> OldVector:
     return OldVector(namespace, value.numbers())
 
 
-def hashes(ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+def hashes(ids: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.unique(np.fromiter((hash(item) for item in ids if isinstance(item, str)), dtype=np.int64))
 
 
 def _holds(sorted_hashes: np.ndarray[Any, np.dtype[np.int64]], node_id: str) -> bool:

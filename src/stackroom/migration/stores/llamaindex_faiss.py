@@ -54,9 +54,8 @@ class FaissStore(LlamaIndexStore):
         """(node id, position), as the index structs have it: `nodes_dict` from position to node."""
         claims = []
         for _, value in self.parts.indexes:
-            listed = index_struct(value)[1].get("nodes_dict")
-            for position, node_id in listed.items() if isinstance(listed, dict) else ():
-                if isinstance(node_id, str) and position.isdecimal():
+            for position, node in index_struct(value).nodes or ():
+                if isinstance(node_id := node.load(), str) and position.isdecimal():
                     claims.append((node_id, int(position)))
         return claims
 

@@ -194,6 +194,14 @@ class JsonFile:
         if self.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise self.damaged(0, "It is UTF-16, where UTF-8 was expected")
 
+    @classmethod
+    def of(cls, data: bytes, path: Path) -> JsonFile:
+        """JSON that was within a string of a file."""
+        file = cls.__new__(cls)
+        file.path, file.data, file.size = path, data, len(data)
+        file.parser, file._walked = simdjson.Parser(), {}
+        return file
+
     def __enter__(self) -> JsonFile:
         return self
 
