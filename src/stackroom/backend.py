@@ -113,6 +113,10 @@ class Scope:
     """Names, titles or globs of sources; a chunk of any of them qualifies."""
     active: bool = False
     collection: str = "default"
+    documents: Sequence[str] | None = None
+    """Ids of documents."""
+    keys: NDArray[np.int64] | None = None
+    """The keys of chunks, int64 of shape (n,) in any order; those that are gone are no harm."""
 
 
 class TextStatistics(NamedTuple):
@@ -207,12 +211,24 @@ class View(Protocol):
         """The keys of a collection's chunks, in order. Raises NotFoundError."""
         ...
 
-    def kept(self, owner: Owner, key: int) -> bytes | None:
-        """What an import kept of another program's record of this document or chunk."""
+    def select(self, scope: Scope) -> NDArray[np.int64]:
+        """The keys of the chunks in scope, in order: int64 of shape (n,). Raises NotFoundError, InvalidFilterError."""
         ...
 
-    def attachments(self) -> Iterator[tuple[str, bytes]]:
-        """What an import carried along unread, by name."""
+    def chunk_ids(self, keys: Sequence[int] | None = None) -> list[str]:
+        """The ids of these chunks, in the order given; None: of all, in the order of their keys. Raises NotFoundError."""
+        ...
+
+    def kept(self, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
+        """What is kept of another program's records of these documents or chunks, by key; those without one are left out."""
+        ...
+
+    def attachment(self, name: str) -> bytes | None:
+        """What is kept under this name."""
+        ...
+
+    def attachments(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """What is kept under names that begin so, by name."""
         ...
 
     def stats(self) -> Stats: ...
@@ -237,10 +253,10 @@ class Commit(Protocol):
         document_key: int,
         chunks: Sequence[Chunk],
         *,
-        position: int = 0,
+        position: int | None = 0,
         collection: str = "default",
     ) -> list[int]:
-        """Append chunks, the first at `position`; returns their keys.
+        """Add chunks, the first at `position` (None: after the last one there is); returns their keys.
 
         A chunk whose `embedding` is None is kept for text search and counted as needing one. A `chunk_id` that
         exists is replaced, wherever it was; "" or None makes one. Raises DimensionMismatchError.
@@ -258,12 +274,20 @@ class Commit(Protocol):
         """Let chunks belong to this collection as well; it is made where it is missing."""
         ...
 
+    def disband(self, collection: str) -> None:
+        """Forget which chunks were enlisted; chunks that live there stay, and so do its own vectors."""
+        ...
+
     def keep(self, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
         """Keep another program's records of documents or chunks, by key, until these are removed."""
         ...
 
     def attach(self, name: str, data: bytes) -> None:
-        """Carry something along unread."""
+        """Keep something unread under this name, in place of what was there."""
+        ...
+
+    def detach(self, name: str) -> bool:
+        """Forget what is kept under this name; False where there was nothing."""
         ...
 
     def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
@@ -271,6 +295,10 @@ class Commit(Protocol):
         ...
 
     def remove_chunks(self, keys: Sequence[int]) -> None: ...
+
+    def discard(self, keys: Sequence[int]) -> None:
+        """Remove chunks, and documents and sources that have none left through it."""
+        ...
 
     def remove_document(self, document_key: int) -> None: ...
 

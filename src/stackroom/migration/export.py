@@ -103,7 +103,7 @@ class _Export:
             for record in self._view.documents(source.key):
                 if self._cancel.cancelled:
                     return self._written
-                self._document(_Document(record, source, _loads(self._view.kept("document", record.key))))
+                self._document(_Document(record, source, _loads(self._view.kept("document", [record.key]).get(record.key))))
         self._join(
             "docstore.json",
             {name: self._part(name) for name in ("docstore/data", "docstore/metadata", "docstore/ref_doc_info")},
@@ -149,7 +149,7 @@ class _Export:
         self._part("docstore/ref_doc_info").put(document_id, info)
 
     def _chunk(self, document: _Document, item: StoredChunk, before: StoredChunk | None) -> None:
-        original = _loads(self._view.kept("chunk", item.key))
+        original = _loads(self._view.kept("chunk", [item.key]).get(item.key))
         vectors = dict(self._vectors_of(item.key))
         chunk_id = item.chunk.chunk_id or ""
         owner: str | None = document.record.document_id

@@ -71,13 +71,34 @@ def own_space(connection: Connection, library: Path, name: str, identity: Embedd
 
 
 def enlist(connection: Connection, name: str, keys: Sequence[int]) -> None:
-    """Let chunks belong to this collection as well."""
+    """Let chunks belong to this collection as well. Costs by their number, not by the collection's."""
     collection = obtain(connection, name).key
-    joined = listed(connection, collection).union(KeySet.from_keys(np.array(keys, dtype=np.int64)))
-    connection.execute("DELETE FROM collection_members WHERE collection_key = ?", (collection,))
-    connection.executemany(
-        "INSERT INTO collection_members VALUES(?, ?, ?)",
-        ((collection, int(first), int(end - first)) for first, end in joined.ranges.tolist()),
+    for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist():
+        touching = connection.rows(
+            """SELECT first_key, n FROM collection_members WHERE collection_key = ?1 AND first_key <= ?3
+               AND first_key >= coalesce((SELECT max(first_key) FROM collection_members
+                                          WHERE collection_key = ?1 AND first_key <= ?2), ?2)""",
+            (collection, first, end),
+        )
+        for other, n in touching:
+            if other + n >= first:
+                first, end = min(first, other), max(end, other + n)
+                connection.execute(
+                    "DELETE FROM collection_members WHERE collection_key = ? AND first_key = ?", (collection, other)
+                )
+        connection.execute("INSERT INTO collection_members VALUES(?, ?, ?)", (collection, first, end - first))
+
+
+def disband(connection: Connection, name: str) -> None:
+    """Forget which chunks were listed."""
+    connection.execute(
+        "DELETE FROM collection_members WHERE collection_key = (SELECT collection_key FROM collections WHERE name = ?)",
+        (name,),
+    )
+    connection.execute(
+        """DELETE FROM collections WHERE name = ?1 AND space_key IS NULL AND collection_key <> ?2
+           AND NOT EXISTS(SELECT 1 FROM chunks c WHERE c.collection_key = collections.collection_key AND c.collection_key <> ?2)""",
+        (name, DEFAULT),
     )
 
 

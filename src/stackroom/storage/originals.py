@@ -1,4 +1,7 @@
-"""What another program wrote and Stackroom has no column for: kept compressed, so that the way back loses nothing."""
+"""What another program wrote or keeps here, and Stackroom has no column for: compressed, and given back as it was.
+
+Records belong to a document or a chunk and go with it; attachments stand under a name of the program's own.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,16 @@ def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[t
     )
 
 
-def kept(connection: Connection, blobs: Codec, owner: Owner, key: int) -> bytes | None:
-    """Raises DamagedError where it is not what was written."""
-    row = connection.row("SELECT checksum, data FROM originals WHERE owner = ? AND key = ?", (_OWNERS[owner], key))
-    return None if row is None else _verified(blobs, row[0], row[1], f"The original record of the {owner} {key}")
+def kept(connection: Connection, blobs: Codec, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
+    """By key. Raises DamagedError where one is not what was written."""
+    return {
+        key: _verified(blobs, checksum, data, f"The original record of the {owner} {key}")
+        for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist()
+        for key, checksum, data in connection.execute(
+            "SELECT key, checksum, data FROM originals WHERE owner = ? AND key >= ? AND key < ?",
+            (_OWNERS[owner], first, end),
+        )
+    }
 
 
 def forget(connection: Connection, owner: Owner, first: int, end: int) -> None:
@@ -53,11 +62,29 @@ def attach(connection: Connection, blobs: Codec, name: str, data: bytes) -> None
     )
 
 
-def attachments(connection: Connection, blobs: Codec) -> Iterator[tuple[str, bytes]]:
-    """By name. Raises DamagedError."""
-    for name, checksum, data in connection.execute("SELECT name, checksum, data FROM attachments ORDER BY name"):
+def detach(connection: Connection, name: str) -> bool:
+    connection.execute("DELETE FROM attachments WHERE name = ?", (pack_text(name),))
+    return bool(connection.changes())
+
+
+def attachment(connection: Connection, blobs: Codec, name: str) -> bytes | None:
+    """Raises DamagedError."""
+    row = connection.row("SELECT checksum, data FROM attachments WHERE name = ?", (pack_text(name),))
+    return None if row is None else _verified(blobs, row[0], row[1], f"The attachment {name!r}")
+
+
+def attachments(connection: Connection, blobs: Codec, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    """Those whose names begin so, by name. Raises DamagedError."""
+    rows = connection.each(
+        # Names that SQLite can't hold as text are bytes behind a marker, and sort after all others.
+        """SELECT name, checksum, data FROM attachments WHERE name >= ?1 AND (typeof(name) = 'blob' OR name < ?1 || char(0x10FFFF))
+           ORDER BY name""",
+        (prefix,),
+    )
+    for name, checksum, data in rows:
         called = unpack_text(name)
-        yield called, _verified(blobs, checksum, data, f"The attachment {called!r}")
+        if called.startswith(prefix):
+            yield called, _verified(blobs, checksum, data, f"The attachment {called!r}")
 
 
 def _verified(blobs: Codec, checksum: int, frame: bytes, what: str) -> bytes:

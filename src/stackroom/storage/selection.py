@@ -27,6 +27,10 @@ class Selector:
         parts: list[KeySet] = []
         if scope.sources is not None:
             parts.append(runs.of_sources(self._connection, self._source_keys(scope.sources)))
+        if scope.documents is not None:
+            parts.append(self._of_documents(scope.documents))
+        if scope.keys is not None:
+            parts.append(KeySet.from_keys(scope.keys).intersection(self._universe()))
         if scope.active:
             active = self._active()
             if active is not None:
@@ -51,6 +55,10 @@ class Selector:
                 )
             keys.update(record.key for record in found)
         return keys
+
+    def _of_documents(self, document_ids: Sequence[str]) -> KeySet:
+        found = (records.document_by_id(self._connection, document_id) for document_id in document_ids)
+        return runs.of_documents(self._connection, [document.key for document in found if document is not None])
 
     def _active(self) -> KeySet | None:
         """The chunks of active sources; None when every source is active."""

@@ -357,11 +357,33 @@ class Snapshot:
         found = collections.members(self._connection, collection, self._universe())
         return list(map(int, (self._universe() if found is None else found).keys()))
 
-    def kept(self, owner: Owner, key: int) -> bytes | None:
-        return originals.kept(self._connection, self._codec, owner, key)
+    def select(self, scope: Scope) -> NDArray[np.int64]:
+        allowed = self._selector.select(scope)
+        return (self._universe() if allowed is None else allowed).keys()
 
-    def attachments(self) -> Iterator[tuple[str, bytes]]:
-        return originals.attachments(self._connection, self._codec)
+    def chunk_ids(self, keys: Sequence[int] | None = None) -> list[str]:
+        ranges = self._universe().ranges if keys is None else KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges
+        found: dict[int, str] = {}
+        for first, end in ranges.tolist():
+            for key, packed in self._connection.rows(
+                "SELECT key, chunk_id FROM chunks WHERE key >= ? AND key < ?", (first, end)
+            ):
+                found[key] = ids.unpack_id(packed)
+        if keys is None:
+            return list(found.values())
+        try:
+            return [found[key] for key in keys]
+        except KeyError as error:
+            raise NotFoundError(f"There is no chunk with key {error}.", actual=str(error)) from None
+
+    def kept(self, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
+        return originals.kept(self._connection, self._codec, owner, keys)
+
+    def attachment(self, name: str) -> bytes | None:
+        return originals.attachment(self._connection, self._codec, name)
+
+    def attachments(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        return originals.attachments(self._connection, self._codec, prefix)
 
     def stats(self) -> Stats:
         return summary.stats(self._connection, self._library, self._space)

@@ -144,12 +144,16 @@ class LocalCommit:
             self._described[metadata.DOCUMENT][known.key] = after
 
     def add_chunks(
-        self, document_key: int, chunks: Sequence[Chunk], *, position: int = 0, collection: str = "default"
+        self, document_key: int, chunks: Sequence[Chunk], *, position: int | None = 0, collection: str = "default"
     ) -> list[int]:
         prepared = self._prepare(chunks)
         if not prepared:
             return []
         connection = self._connection
+        if position is None:
+            position = connection.value(
+                "SELECT coalesce(max(position) + 1, 0) FROM chunks WHERE document_key = ?", (document_key,)
+            )
         collection_key = collections.obtain(connection, collection).key
         connection.executemany(
             "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
@@ -271,11 +275,17 @@ class LocalCommit:
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         collections.enlist(self._connection, collection, keys)
 
+    def disband(self, collection: str) -> None:
+        collections.disband(self._connection, collection)
+
     def keep(self, owner: Owner, records_: Sequence[tuple[int, bytes]]) -> None:
         originals.keep(self._connection, self._codec, owner, records_)
 
     def attach(self, name: str, data: bytes) -> None:
         originals.attach(self._connection, self._codec, name, data)
+
+    def detach(self, name: str) -> bool:
+        return originals.detach(self._connection, name)
 
     def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
         connection = self._connection
@@ -297,6 +307,20 @@ class LocalCommit:
             )
 
     def remove_chunks(self, keys: Sequence[int]) -> None:
+        self._remove_by_document(keys)
+
+    def discard(self, keys: Sequence[int]) -> None:
+        connection = self._connection
+        for document_key in self._remove_by_document(keys):
+            if connection.row("SELECT 1 FROM runs WHERE document_key = ?", (document_key,)) is not None:
+                continue
+            source_key = connection.value("SELECT source_key FROM documents WHERE document_key = ?", (document_key,))
+            self.remove_document(document_key)
+            if connection.row("SELECT 1 FROM documents WHERE source_key = ?", (source_key,)) is None:
+                self.remove_source(source_key)
+
+    def _remove_by_document(self, keys: Sequence[int]) -> list[int]:
+        """Remove chunks; the keys of the documents that had them."""
         by_document: dict[int, list[int]] = defaultdict(list)
         for key in keys:
             row = self._connection.row("SELECT document_key FROM chunks WHERE key = ?", (key,))
@@ -304,6 +328,7 @@ class LocalCommit:
                 by_document[row[0]].append(key)
         for document_key, removed in by_document.items():
             self._remove_keys(document_key, KeySet.from_keys(np.array(removed, dtype=np.int64)))
+        return list(by_document)
 
     def _remove_keys(self, document_key: int, keys: KeySet) -> None:
         connection = self._connection
