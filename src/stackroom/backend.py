@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from stackroom.filters import Filter
@@ -165,6 +166,10 @@ class View(Protocol):
 
     def document(self, document_id: str) -> DocumentRecord | None: ...
 
+    def each_document(self) -> Iterator[DocumentRecord]:
+        """Every document, without its count of chunks, in the order of their keys."""
+        ...
+
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         """A document's chunks in order, verified."""
         ...
@@ -209,6 +214,10 @@ class View(Protocol):
 
     def members(self, collection: str) -> list[int]:
         """The keys of a collection's chunks, in order. Raises NotFoundError."""
+        ...
+
+    def kinds(self, field: str) -> frozenset[str]:
+        """Of which kinds the values of a metadata field are: "text", "number", "bool", "list", "object", "null", "long"."""
         ...
 
     def select(self, scope: Scope) -> NDArray[np.int64]:
@@ -329,6 +338,10 @@ class Backend(Protocol):
     def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification: ...
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction: ...
+
+    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+        """Copy the newest commit to a folder, whole or not at all; False when cancelled. Raises UsageError, StorageError."""
+        ...
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
         """Leave nothing of what was removed in any file."""

@@ -116,6 +116,7 @@ class Index:
         self._given = embedder
         self._folder = folder
         self._embedder: Embedder | None = None
+        self._closed = False
 
     def __enter__(self) -> Index:
         return self
@@ -127,7 +128,26 @@ class Index:
 
     def close(self) -> None:
         """Release files and locks. Closing twice is no error."""
+        self._closed = True
         self._backend.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def backend(self) -> Backend:
+        """The engine underneath, for adapters: records and keys instead of hits."""
+        return self._backend
+
+    @property
+    def path(self) -> Path | None:
+        """The library's folder; None where the engine is another one."""
+        return self._folder
+
+    def embedder(self) -> Embedder:
+        """The model in use: the given one, else the library's own, else the shipped one. Raises EmbedderMismatchError."""
+        return self._model()
 
     def add(
         self,
@@ -374,6 +394,22 @@ class Index:
         if purge:
             self._backend.purge(progress=progress, cancel=cancel)
         return self._backend.compact(progress=progress, cancel=cancel)
+
+    def backup(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        refresh: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> bool:
+        """Copy the library to `folder` while others use it: the newest commit, whole or not at all. False when cancelled.
+
+        `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library. Raises UsageError, StorageError.
+        """
+        return self._backend.backup(
+            _absolute(folder), refresh=refresh, progress=progress or silent, cancel=cancel or CancelToken()
+        )
 
     def export(
         self,

@@ -6,7 +6,6 @@ streams, so that memory does not follow their size.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,10 +17,12 @@ from typing import IO, Any
 
 from stackroom.backend import Backend, DocumentRecord, SourceRecord, StoredChunk, View
 from stackroom.errors import UsageError
+from stackroom.migration import node_records
 from stackroom.migration.records import DEFAULT_NAMESPACE
 from stackroom.migration.stores import nodes
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import fsio
+from stackroom.types import Passage
 
 _TEXT_NODE, _DOCUMENT = "1", "4"
 _INDEX, _FILE = "index/", "file/"
@@ -103,7 +104,9 @@ class _Export:
             for record in self._view.documents(source.key):
                 if self._cancel.cancelled:
                     return self._written
-                self._document(_Document(record, source, _loads(self._view.kept("document", [record.key]).get(record.key))))
+                self._document(
+                    _Document(record, source, _loads(self._view.kept("document", [record.key]).get(record.key)))
+                )
         self._join(
             "docstore.json",
             {name: self._part(name) for name in ("docstore/data", "docstore/metadata", "docstore/ref_doc_info")},
@@ -139,11 +142,13 @@ class _Export:
         if "docstore" in original:
             self._part("docstore/metadata").put(document_id, original["docstore"])
         elif not original and document.node_ids:
-            self._part("docstore/metadata").put(document_id, {"doc_hash": _hash("", document.record.metadata)})
+            self._part("docstore/metadata").put(
+                document_id, {"doc_hash": node_records.node_hash("", document.record.metadata)}
+            )
         if "ref_doc_info" in original:
             info = {"node_ids": document.node_ids, **original["ref_doc_info"]}
         elif not original and document.node_ids:
-            info = {"node_ids": document.node_ids, "metadata": _document_metadata(document)}
+            info = {"node_ids": document.node_ids, "metadata": _about(document)}
         else:
             return
         self._part("docstore/ref_doc_info").put(document_id, info)
@@ -161,7 +166,7 @@ class _Export:
             if owner is not None:
                 document.node_ids.append(chunk_id)
         if not original and owner is not None:
-            entry = {"doc_hash": _hash(item.chunk.text, item.chunk.metadata), "ref_doc_id": owner}
+            entry = {"doc_hash": node_records.node_hash(item.chunk.text, item.chunk.metadata), "ref_doc_id": owner}
             self._part("docstore/metadata").put(chunk_id, entry)
         elif "docstore" in original:
             self._part("docstore/metadata").put(chunk_id, original["docstore"])
@@ -189,12 +194,18 @@ class _Export:
         if isinstance(folded, dict):
             node = nodes.unfold(folded, text=item.chunk.text, vector=vector)
             kind = str(original.get("type", _TEXT_NODE))
-            return (node, kind) if "class_name" in node else (_modern(item, node, owner, document), _TEXT_NODE)
+            if "class_name" in node:
+                return node, kind
+            metadata = nodes.metadata_of(node) or {}
+            return node_records.text_node(_passage(item), metadata, owner, _about(document), like=node), _TEXT_NODE
         if original:
             return None, _TEXT_NODE
-        node = _modern(item, {"metadata": {**_document_metadata(document), **_chunk_metadata(item)}}, owner, document)
+        own = node_records.chunk_metadata(item.chunk.place, item.chunk.metadata)
+        node = node_records.text_node(_passage(item), {**_about(document), **own}, owner, _about(document))
         if before is not None:
-            node["relationships"]["2"] = _related(before.chunk.chunk_id or "", _TEXT_NODE, {}, before.chunk.text)
+            node["relationships"]["2"] = node_records.related(
+                before.chunk.chunk_id or "", _TEXT_NODE, {}, before.chunk.text
+            )
         return node, _TEXT_NODE
 
     def _put_node(self, node_id: str, kind: str, node: dict[str, Any]) -> None:
@@ -280,51 +291,10 @@ def _loads(data: bytes | None) -> dict[str, Any]:
     return dict(json.loads(data)) if data else {}
 
 
-def _chunk_metadata(item: StoredChunk) -> dict[str, Any]:
-    place = item.chunk.place
-    label = place.page_label or (None if place.page is None else str(place.page))
-    known = label is None or "page" in item.chunk.metadata
-    return {**({} if known else {"page_label": label}), **item.chunk.metadata}
+def _about(document: _Document) -> dict[str, Any]:
+    return node_records.document_metadata(document.record, document.source)
 
 
-def _document_metadata(document: _Document) -> dict[str, Any]:
-    path = {"file_path": document.source.name} if document.source.is_file else {}
-    return {**path, **document.record.metadata}
-
-
-def _modern(item: StoredChunk, node: dict[str, Any], owner: str | None, document: _Document) -> dict[str, Any]:
-    """A TextNode as 0.12 to 0.14 write it, with what an older record says of templates and keys."""
-    relationships: dict[str, Any] = {}
-    if owner is not None:
-        relationships["1"] = _related(owner, _DOCUMENT, _document_metadata(document), "")
-    separator = node.get("metadata_separator", node.get("metadata_seperator"))
-    return {
-        "id_": item.chunk.chunk_id,
-        "embedding": None,
-        "metadata": nodes.metadata_of(node) or {},
-        "excluded_embed_metadata_keys": node.get("excluded_embed_metadata_keys") or [],
-        "excluded_llm_metadata_keys": node.get("excluded_llm_metadata_keys") or [],
-        "relationships": relationships,
-        "metadata_template": node.get("metadata_template") or "{key}: {value}",
-        "metadata_separator": "\n" if separator is None else separator,
-        "text": item.chunk.text,
-        "mimetype": "text/plain",
-        "start_char_idx": item.chunk.place.start,
-        "end_char_idx": item.chunk.place.end,
-        "text_template": node.get("text_template") or "{metadata_str}\n\n{content}",
-        "class_name": "TextNode",
-    }
-
-
-def _related(node_id: str, kind: str, metadata: dict[str, Any], text: str) -> dict[str, Any]:
-    return {
-        "node_id": node_id,
-        "node_type": kind,
-        "metadata": metadata,
-        "hash": _hash(text, metadata),
-        "class_name": "RelatedNodeInfo",
-    }
-
-
-def _hash(text: str, metadata: Any) -> str:
-    return hashlib.sha256(f"{text}{metadata}".encode("utf-8", "surrogatepass")).hexdigest()
+def _passage(item: StoredChunk) -> Passage:
+    chunk = item.chunk
+    return Passage(chunk.chunk_id or "", "", chunk.text, chunk.place, chunk.metadata)

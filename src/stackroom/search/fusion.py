@@ -95,3 +95,38 @@ def upper_bound(statistics: TextStatistics) -> float:
     """What BM25 could give at most: every term of the query, as often as it likes (idf as FTS5 computes it)."""
     n = statistics.chunks
     return sum(max(1e-6, math.log((n - df + 0.5) / (df + 0.5))) * (_K1 + 1) for df in statistics.document_frequency)
+
+
+_RANK_CONSTANT = 60
+
+
+def by_rank(one: Scored, other: Scored) -> Scored:
+    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009, k = 60): every candidate of both legs, best first."""
+    totals: dict[int, float] = {}
+    for leg in (one, other):
+        for rank, key in enumerate(leg.keys.tolist(), start=1):
+            totals[key] = totals.get(key, 0.0) + 1.0 / (_RANK_CONSTANT + rank)
+    return _best_first(totals)
+
+
+def by_score(vector: Scored, text: Scored, alpha: float) -> Scored:
+    """`alpha` of the vector leg and the rest of the text leg, each scaled to [0, 1] over its own candidates."""
+    totals: dict[int, float] = {}
+    for leg, weight in ((vector, alpha), (text, 1 - alpha)):
+        for key, score in zip(leg.keys.tolist(), _scaled(leg.scores).tolist(), strict=True):
+            totals[key] = totals.get(key, 0.0) + weight * score
+    return _best_first(totals)
+
+
+def _scaled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not len(scores):
+        return scores
+    low, high = float(scores.min()), float(scores.max())
+    return np.ones_like(scores) if high == low else (scores - low) / (high - low)
+
+
+def _best_first(totals: dict[int, float]) -> Scored:
+    keys = np.array(list(totals), dtype=np.int64)
+    scores = np.array(list(totals.values()), dtype=np.float64)
+    order = np.lexsort((keys, -scores))
+    return Scored(keys[order], scores[order])

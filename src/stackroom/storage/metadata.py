@@ -49,6 +49,9 @@ SCHEMA = (
     ) STRICT, WITHOUT ROWID""",
 )
 
+OF_DOCUMENTS = frozenset({"document_id"})
+"""Fields that every document has, and that no chunk's own field of that name hides."""
+
 Load = Callable[[int, int], Mapping[str, Any]]
 """(owner, key) -> that record's metadata"""
 
@@ -118,6 +121,19 @@ def select(connection: Connection, condition: Filter, *, universe: KeySet, load:
     return _Query(connection, universe, load).evaluate(condition)
 
 
+_KINDS = {'"': "text", "[": "list", "{": "object", "t": "bool", "f": "bool", "n": "null"}
+
+
+def kinds(connection: Connection, field: str) -> frozenset[str]:
+    """Of which kinds this field's values are; long ones are kept as a hash, and only known to be "long"."""
+    rows = connection.rows(
+        """SELECT DISTINCT typeof(value), CASE typeof(value) WHEN 'text' THEN substr(value, 1, 1) END
+           FROM field_values JOIN fields USING(field_key) WHERE name = ? AND value <> ?""",
+        (pack_text(field), _PRESENT),
+    )
+    return frozenset("long" if kind == "blob" else _KINDS.get(first, "number") for kind, first in rows)
+
+
 class _Query:
     def __init__(self, connection: Connection, universe: KeySet, load: Load) -> None:
         self._connection = connection
@@ -149,6 +165,8 @@ class _Query:
         if row is None:
             return self._universe if holds_when_missing(condition) else KeySet.empty()
         field_key = int(row[0])
+        if condition.key in OF_DOCUMENTS:
+            return self._of_documents(self._matching(field_key, DOCUMENT, condition)).intersection(self._universe)
         own = self._matching(field_key, CHUNK, condition)
         inherited = self._of_documents(self._matching(field_key, DOCUMENT, condition))
         having = self._present(field_key, CHUNK)

@@ -212,6 +212,11 @@ def documents_of(connection: Connection, source_key: int) -> list[DocumentRecord
     return [to_document(row) for row in rows]
 
 
+def each_document(connection: Connection) -> Iterator[DocumentRecord]:
+    for row in connection.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents ORDER BY document_key"):
+        yield to_document(row)
+
+
 def document_by_id(connection: Connection, document_id: str) -> DocumentRecord | None:
     row = connection.row(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_id = ?", (pack_id(document_id),))
     return None if row is None else to_document(row)
@@ -222,8 +227,13 @@ def document_by_key(connection: Connection, key: int) -> DocumentRecord | None:
     return None if row is None else to_document(row)
 
 
-RESERVED = {"doc_id": "document_id", "ref_doc_id": "document_id"}
-"""Other frameworks' names for a document's id, as filters may use them."""
+RESERVED = {
+    "doc_id": "document_id",
+    "ref_doc_id": "document_id",
+    "metadata.doc_id": "doc_id",
+    "metadata.ref_doc_id": "ref_doc_id",
+}
+"""Other frameworks' names for a document's id, as filters may use them, and the way to a user's own key of that name."""
 
 
 def indexed_metadata(document: DocumentRecord, source: SourceRecord) -> dict[str, Any]:

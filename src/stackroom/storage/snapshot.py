@@ -26,6 +26,7 @@ from stackroom.storage import (
     extents,
     fulltext,
     ids,
+    metadata,
     originals,
     records,
     runs,
@@ -113,6 +114,9 @@ class Snapshot:
     def document(self, document_id: str) -> DocumentRecord | None:
         found = records.document_by_id(self._connection, document_id)
         return None if found is None else self._counted(found)
+
+    def each_document(self) -> Iterator[DocumentRecord]:
+        return records.each_document(self._connection)
 
     def _counted(self, document: DocumentRecord) -> DocumentRecord:
         return replace(document, chunks=runs.of_documents(self._connection, [document.key]).count)
@@ -356,6 +360,9 @@ class Snapshot:
     def members(self, collection: str) -> list[int]:
         found = collections.members(self._connection, collection, self._universe())
         return list(map(int, (self._universe() if found is None else found).keys()))
+
+    def kinds(self, field: str) -> frozenset[str]:
+        return self._cache.get(self.version, f"kinds {field}", lambda: metadata.kinds(self._connection, field))
 
     def select(self, scope: Scope) -> NDArray[np.int64]:
         allowed = self._selector.select(scope)

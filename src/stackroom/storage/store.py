@@ -231,6 +231,11 @@ class LocalStore:
 
         compaction.purge(self, progress=progress, cancel=cancel)
 
+    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+        from stackroom.storage import backup
+
+        return backup.backup(self, folder, refresh=refresh, progress=progress, cancel=cancel)
+
     def reembed(self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken) -> int:
         from stackroom.storage import reembedding
 
