@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
