@@ -34,8 +34,7 @@ def to_entry(node: BaseNode, embedding: Any) -> Entry:
     """A node as a passage; `embedding` is float32 of shape (dim,), or None. Raises UsageError where it is not JSON."""
     if not node.node_id:
         raise UsageError("A node has no id.", hint="Leave id_ out, and LlamaIndex chooses one.")
-    body = node.to_dict()
-    body["embedding"] = None
+    body = body_of(node)
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     source = source_of(node)
     about = dict(source.metadata or {}) if source else {}
@@ -53,6 +52,11 @@ def to_entry(node: BaseNode, embedding: Any) -> Entry:
         clean(about),
         record_of(node, body, text),
     )
+
+
+def body_of(node: BaseNode) -> dict[str, Any]:
+    """The node's own record, without its vector, which would only be copied to be thrown away."""
+    return node.model_copy(update={"embedding": None}).to_dict()
 
 
 def record_of(node: BaseNode, body: Mapping[str, Any], text: str) -> bytes:
