@@ -239,11 +239,11 @@ def _holds(op: Operator, stored: Any, value: Any) -> bool:
     if op in ("in", "nin"):
         return _within(stored, value) == (op == "in")
     if op == "any":
-        return any(item in stored for item in value) if isinstance(stored, list) else False
+        return any(item in stored for item in value)
     if op == "all":
-        return all(item in stored for item in value) if isinstance(stored, list) else False
+        return all(item in stored for item in value)
     if op == "contains":
-        return bool(value in stored) if isinstance(stored, str | list) else False
+        return bool(value in stored)
     if op == "is_empty":
         return bool(stored == "" or stored == [])
     if not isinstance(stored, str) or not isinstance(value, str):
