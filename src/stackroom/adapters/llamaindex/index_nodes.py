@@ -25,6 +25,7 @@ class IndexNodes(MutableMapping[str, str]):
         self._changed: dict[str, bool] = {}
         """ids that were added (True) or taken out (False) since the library heard of it"""
         self._loaded: tuple[int, dict[str, str]] | None = None
+        self._held: dict[str, str] | None = None
         shared.listings.add(self)
 
     def __hash__(self) -> int:
@@ -35,6 +36,11 @@ class IndexNodes(MutableMapping[str, str]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} nodes)"
+
+    def hold(self) -> None:
+        """Keep the ids by itself: the library is about to forget which they are."""
+        if self.collection is not None:
+            self._held = dict(self._ids())
 
     def take_changes(self) -> dict[str, bool]:
         """What changed since the last call."""
@@ -76,6 +82,8 @@ class IndexNodes(MutableMapping[str, str]):
 
     def _ids(self) -> dict[str, str]:
         """Every id; the strings are the same objects until the library changes, which makes lists of them quick to compare."""
+        if self._held is not None:
+            return self._held
         with self._shared.index.backend.view() as view:
             if self._loaded is None or self._loaded[0] != view.version:
                 scope = Scope(collection=self.collection or "default")

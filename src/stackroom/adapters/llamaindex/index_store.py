@@ -58,7 +58,7 @@ class StackroomIndexStore(BaseIndexStore):
     def _add(self, struct: IndexDict) -> None:
         """What changed in an index; all of it where it is new here."""
         nodes_ = struct.nodes_dict
-        if not isinstance(nodes_, IndexNodes):
+        if not isinstance(nodes_, IndexNodes) or nodes_.index_id != struct.index_id:
             listed = self._begin(struct)
             if self._lists_nodes:
                 struct.nodes_dict = listed  # type: ignore[assignment]
@@ -87,7 +87,7 @@ class StackroomIndexStore(BaseIndexStore):
         with self._shared.index.backend.view() as view:
             live = view.live_keys()
             own = np.array([key for key in view.chunk_keys(list(struct.nodes_dict)) if key is not None], dtype=np.int64)
-            others = {name: kept for name, kept in _structs(view).items() if name != index_id and kept.get("listed")}
+            others = {name: kept for name, kept in _stored(view).items() if name != index_id and kept.get("listed")}
             collections = {item.name for item in view.collections()}
             again = [key for key in view.chunk_keys(list(self._shared.replaced)) if key is not None]
         whole = not len(own) or len(np.unique(own)) == len(live)
@@ -120,6 +120,10 @@ class StackroomIndexStore(BaseIndexStore):
 
     def delete_index_struct(self, key: str) -> None:
         """Forget an index; its passages stay, as they do in LlamaIndex's own stores."""
+        for listing in list(self._shared.listings):
+            if listing.index_id == key:
+                # An index gets another id by deleting it under the old one.
+                listing.hold()
         with self._shared.index.backend.commit() as commit:
             commit.detach(INDEXES + key)
             commit.disband(key)
@@ -172,9 +176,14 @@ class StackroomIndexStore(BaseIndexStore):
         return await asyncio.to_thread(self.index_structs)
 
 
+def _stored(view: View) -> dict[str, dict[str, Any]]:
+    """What is kept of each index, by its id."""
+    return {name.removeprefix(INDEXES): json.loads(data) for name, data in view.attachments(INDEXES)}
+
+
 def _structs(view: View) -> dict[str, dict[str, Any]]:
     """What is kept of each index, by its id; one over everything where there is none."""
-    found = {name.removeprefix(INDEXES): json.loads(data) for name, data in view.attachments(INDEXES)}
+    found = _stored(view)
     if not found and len(view.live_keys()):
         body: dict[str, Any] = {"summary": None, "doc_id_dict": {}, "embeddings_dict": {}}
         return {_WHOLE: {"type": "vector_store", "struct": body, "listed": True}}
