@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration fuzz clean
+.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -39,6 +39,10 @@ test: lint
 
 test-slow: $(VENV)/.development
 	$(BIN)/python -m pytest -n auto -q -m slow
+
+# The LlamaIndex adapter with the three minor releases before the current one.
+test-releases: $(VENV)/.development
+	tools/llamaindex_releases.sh $(BIN)/python .releases
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .
