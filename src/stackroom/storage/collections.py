@@ -6,7 +6,7 @@ Its members are the chunks that live in it, and those that are listed in it whil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +52,10 @@ def find(connection: Connection, name: str) -> Collection:
     if row is None:
         raise NotFoundError(f"There is no collection {name!r}.", actual=name)
     return Collection(*row)
+
+
+def exists(connection: Connection, name: str) -> bool:
+    return connection.row("SELECT 1 FROM collections WHERE name = ?", (name,)) is not None
 
 
 def obtain(connection: Connection, name: str) -> Collection:
@@ -111,16 +115,16 @@ def listed(connection: Connection, collection: int) -> KeySet:
     )
 
 
-def members(connection: Connection, name: str, universe: KeySet) -> KeySet | None:
+def members(connection: Connection, name: str, universe: Callable[[], KeySet]) -> KeySet | None:
     """The live chunks of a collection; None for the default one when all live in it. Raises NotFoundError."""
     elsewhere = connection.rows(f"SELECT key, collection_key FROM chunks WHERE collection_key <> {DEFAULT}")
     if name == "default":
         if not elsewhere:
             return None
-        return universe.difference(KeySet.from_keys(np.array([key for key, _ in elsewhere], dtype=np.int64)))
+        return universe().difference(KeySet.from_keys(np.array([key for key, _ in elsewhere], dtype=np.int64)))
     collection = find(connection, name)
     home = np.array([key for key, home in elsewhere if home == collection.key], dtype=np.int64)
     found = KeySet.from_keys(home).union(listed(connection, collection.key))
     if collection.space_key is not None:
         found = found.union(extents.keys(connection, collection.space_key))
-    return found.intersection(universe)
+    return found.intersection(universe())

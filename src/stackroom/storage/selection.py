@@ -35,7 +35,7 @@ class Selector:
             active = self._active()
             if active is not None:
                 parts.append(active)
-        collection = collections.members(self._connection, scope.collection, self._universe())
+        collection = collections.members(self._connection, scope.collection, self._universe)
         if collection is not None:
             parts.append(collection)
         if scope.where is not None:

@@ -350,15 +350,18 @@ class Snapshot:
         known = {space.key: space for space in spaces.every(self._connection)}
         found = []
         for key, name, own in collections.every(self._connection):
-            members = collections.members(self._connection, name, self._universe())
+            members = collections.members(self._connection, name, self._universe)
             count = self._universe().count if members is None else members.count
             identity = known[own].identity if own is not None else None
             listed = collections.listed(self._connection, key)
             found.append(CollectionRecord(name, count, identity, listed=bool(listed.count)))
         return found
 
+    def has_collection(self, name: str) -> bool:
+        return collections.exists(self._connection, name)
+
     def members(self, collection: str) -> list[int]:
-        found = collections.members(self._connection, collection, self._universe())
+        found = collections.members(self._connection, collection, self._universe)
         return list(map(int, (self._universe() if found is None else found).keys()))
 
     def kinds(self, field: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ call; here it is what was added since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import ItemsView, Iterator, MutableMapping, Sequence, ValuesView
 from typing import TYPE_CHECKING
 
 from stackroom.backend import Scope
@@ -73,6 +73,12 @@ class IndexNodes(MutableMapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids())
+
+    def values(self) -> ValuesView[str]:
+        return self._ids().values()
+
+    def items(self) -> ItemsView[str, str]:
+        return self._ids().items()
 
     def __len__(self) -> int:
         if self.collection is None and not self._changed:

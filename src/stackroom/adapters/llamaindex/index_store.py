@@ -88,7 +88,7 @@ class StackroomIndexStore(BaseIndexStore):
             live = view.live_keys()
             own = np.array([key for key in view.chunk_keys(list(struct.nodes_dict)) if key is not None], dtype=np.int64)
             others = {name: kept for name, kept in _stored(view).items() if name != index_id and kept.get("listed")}
-            collections = {item.name for item in view.collections()}
+            collections = {name for name in (index_id, *others) if view.has_collection(name)}
             again = [key for key in view.chunk_keys(list(self._shared.replaced)) if key is not None]
         whole = not len(own) or len(np.unique(own)) == len(live)
         with self._shared.index.backend.commit() as commit:
@@ -150,9 +150,9 @@ class StackroomIndexStore(BaseIndexStore):
         body["nodes_dict"] = {}
         struct = json_to_index_struct({"__type__": kept["type"] or "vector_store", "__data__": json.dumps(body)})
         assert isinstance(struct, IndexDict)
-        collections = {item.name for item in view.collections()}
         if self._lists_nodes:
-            nodes_ = IndexNodes(self._shared, index_id if index_id in collections else None, index_id=index_id)
+            own = index_id if view.has_collection(index_id) else None
+            nodes_ = IndexNodes(self._shared, own, index_id=index_id)
             struct.nodes_dict = nodes_  # type: ignore[assignment]
         else:
             struct.nodes_dict = self._shared.others[index_id] = dict(kept.get("nodes", {}))

@@ -324,7 +324,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
         """The scope within this collection and index; None where that holds nothing yet."""
         if index is not None and self.collection == "default":
             return replace(scope, collection=index)
-        if self.collection != "default" and all(item.name != self.collection for item in view.collections()):
+        if not view.has_collection(self.collection):
             return None
         return replace(scope, collection=self.collection)
 
