@@ -47,7 +47,9 @@ def embedding() -> Any:
 
 
 def text_of(document: int, version_: int = 1) -> str:
-    sentences = (f"Document {document} says in sentence {i} of version {version_} what nobody else says." for i in range(60))
+    sentences = (
+        f"Document {document} says in sentence {i} of version {version_} what nobody else says." for i in range(60)
+    )
     return " ".join(sentences)
 
 
@@ -61,7 +63,9 @@ def nodes_of(documents: range) -> list[Any]:
         text = text_of(number)
         size = len(text) // NODES_A_DOCUMENT
         for i, row in enumerate(rng.standard_normal((NODES_A_DOCUMENT, DIM)).tolist()):
-            node = TextNode(id_=f"{number}-{i}", text=text[i * size : (i + 1) * size], metadata={"number": number}, embedding=row)
+            node = TextNode(
+                id_=f"{number}-{i}", text=text[i * size : (i + 1) * size], metadata={"number": number}, embedding=row
+            )
             node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=f"doc{number}", hash="0")
             made.append(node)
     return made
@@ -129,7 +133,9 @@ def use(store: str, folder: str, size: int) -> dict[str, Any]:
         changed = Document(text=text_of(size + i, 2), id_=f"new{i}", metadata={"number": i})
         if store != "faiss":
             refresh.append(durably(store, folder, index, lambda changed=changed: index.refresh_ref_docs([changed])))
-            delete.append(durably(store, folder, index, lambda i=i: index.delete_ref_doc(f"new{i}", delete_from_docstore=True)))
+            delete.append(
+                durably(store, folder, index, lambda i=i: index.delete_ref_doc(f"new{i}", delete_from_docstore=True))
+            )
     for name, seconds in (("insert", insert), ("refresh", refresh), ("delete", delete)):
         if seconds:
             told[name] = statistics.median(seconds)
@@ -155,14 +161,18 @@ def imports() -> dict[str, float]:
     for _ in range(9):
         for name, code in IMPORTS.items():
             timed = f"import time; t = time.process_time(); {code}; print(time.process_time() - t)"
-            done = subprocess.run([sys.executable, "-W", "ignore", "-c", timed], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", timed], capture_output=True, text=True, check=True
+            )
             found[name].append(float(done.stdout))
     return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def measured(stage: str, store: str, folder: Path, size: int) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, "--stage", stage, store, str(folder), str(size)], capture_output=True, text=True
+        [sys.executable, "-W", "ignore", __file__, "--stage", stage, store, str(folder), str(size)],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1]}
@@ -203,7 +213,18 @@ _NAMES = {
     "stackroom": "Stackroom",
     "self-contained": "Stackroom, `stores_text=True`",
 }
-_COLUMNS = ("open", "answer", "query", "insert", "insert p99", "refresh", "refresh p99", "delete", "delete p99", "build")
+_COLUMNS = (
+    "open",
+    "answer",
+    "query",
+    "insert",
+    "insert p99",
+    "refresh",
+    "refresh p99",
+    "delete",
+    "delete p99",
+    "build",
+)
 
 
 def report(rows: list[dict[str, Any]], cost: dict[str, float]) -> str:
@@ -215,13 +236,24 @@ def report(rows: list[dict[str, Any]], cost: dict[str, float]) -> str:
         f"{machine.describe()}, llama-index-core {version('llama-index-core')}.",
     ]
     for size in sorted({row["size"] for row in rows}):
-        lines += ["", f"## {size:,} passages", "", f"| store | {' | '.join(_COLUMNS)} |", "|---|" + "---|" * len(_COLUMNS)]
+        lines += [
+            "",
+            f"## {size:,} passages",
+            "",
+            f"| store | {' | '.join(_COLUMNS)} |",
+            "|---|" + "---|" * len(_COLUMNS),
+        ]
         for row in rows:
             if row["size"] == size:
                 cells = (f"{row[name] * 1000:,.1f}" if row.get(name) is not None else "" for name in _COLUMNS)
                 lines.append(f"| {_NAMES[row['store']]} | {' | '.join(cells)} |")
     by_name = {name: f"{seconds * 1000:.0f} ms" for name, seconds in cost.items()}
-    lines += ["", "## Importing", "", f"CPU time: `import llama_index.core` {by_name['llama_index.core']}, {'with the adapter'} {by_name['with the adapter']}."]
+    lines += [
+        "",
+        "## Importing",
+        "",
+        f"CPU time: `import llama_index.core` {by_name['llama_index.core']}, {'with the adapter'} {by_name['with the adapter']}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -17,5 +17,5 @@ for release in "$@"; do
   fi
   echo "llama-index-core $("$environment/bin/python" -c 'from importlib.metadata import version; print(version("llama-index-core"))')"
   "$environment/bin/python" -W ignore -m pytest -q -p no:cacheprovider -o filterwarnings= -o asyncio_mode=auto \
-    tests/adapters/llamaindex/test_end_to_end.py tests/adapters/llamaindex/test_vector_store.py tests/adapters/llamaindex/test_queries.py
+    tests/adapters/llamaindex/test_end_to_end.py tests/adapters/llamaindex/test_queries.py tests/adapters/llamaindex/test_profiles.py
 done
