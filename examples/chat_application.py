@@ -134,6 +134,7 @@ class Assistant:
         """Import LlamaIndex and load the models, while the user reads and types."""
         from llama_index.core import VectorStoreIndex
         from llama_index.core.chat_engine import ContextChatEngine
+        from llama_index.core.memory import ChatMemoryBuffer
 
         from stackroom.adapters.llamaindex import StackroomEmbedding, StackroomVectorStore
 
@@ -145,7 +146,9 @@ class Assistant:
         )
         if self._llm is None:
             return retriever, None
-        return retriever, ContextChatEngine.from_defaults(retriever=retriever, llm=self._llm(), system_prompt=ROLE)
+        llm = self._llm()
+        memory = ChatMemoryBuffer.from_defaults(llm=llm)
+        return retriever, ContextChatEngine.from_defaults(retriever, memory=memory, llm=llm, system_prompt=ROLE)
 
     def add(self, paths: Sequence[str]) -> Future[Report]:
         """Index files and folders in the background; what has not changed costs nothing.
