@@ -191,9 +191,14 @@ class Assistant:
         # In this order a question in between finds too much rather than nothing.
         count = self.index.set_active(None if wanted is None else sorted(wanted), True)
         self.index.set_active(others, False)
-        if self._chat is not None and self._chat.done() and (engine := self._chat.result()[1]) is not None:
-            engine.reset()
+        self._forget()
         return count
+
+    def _forget(self) -> None:
+        if self._chat is not None and self._chat.done() and self._chat.exception() is None:
+            _, engine = self._chat.result()
+            if engine is not None:
+                engine.reset()
 
     def ask(self, question: str) -> Answer:
         """Answer from the active documents. The first question may wait for LlamaIndex, no question waits for indexing."""
