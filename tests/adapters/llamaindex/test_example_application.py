@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import subprocess
@@ -76,9 +77,14 @@ class Applications:
 
 @pytest.fixture
 def assistant(example: ModuleType) -> Iterator[Applications]:
+    # LlamaIndex uses the thread's event loop to count tokens, or makes one that nobody closes.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     made = Applications(example)
     yield made
     made.close()
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def answer(assistant: Any, question: str = QUESTION) -> tuple[list[str], str]:
