@@ -32,6 +32,10 @@ where something was compared, `expected` and `actual` say with what.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stackroom.types import Inventory
 
 
 class StackroomError(Exception):
@@ -101,7 +105,7 @@ class UnknownStoreError(NotFoundError):
 class MigrationNeeded(StackroomError):
     """The folder holds an old index. `inventory` says what is in it, for the application to show before it migrates."""
 
-    inventory: object = None
+    inventory: Inventory | None = None
 
 
 class MigrationError(StackroomError):

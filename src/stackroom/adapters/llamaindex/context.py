@@ -24,20 +24,26 @@ def storage_context(
     library: AnyLibrary,
     *,
     stores_text: bool = False,
+    active: bool = False,
     migrate: Migrate = "auto",
     embed_model: Any = None,
     identity: EmbedderIdentity | None = None,
 ) -> StorageContext:
     """Vector store, document store, index store and graph store over the library at this path; an `Index` will do too.
 
-    An old index in that folder is migrated first (`migrate`: as in `stackroom.open`). `stores_text` is that of the vector store. Raises what
-    `stackroom.open` raises.
+    An old index in that folder is migrated first (`migrate`: as in `stackroom.open`). `stores_text` and `active` are those of the
+    vector store. Raises what `stackroom.open` raises.
     """
     state = shared(library, migrate=migrate)
 
     def vectors(collection: str) -> StackroomVectorStore:
         return StackroomVectorStore(
-            state, stores_text=stores_text, collection=collection, embed_model=embed_model, identity=identity
+            state,
+            stores_text=stores_text,
+            collection=collection,
+            active=active,
+            embed_model=embed_model,
+            identity=identity,
         )
 
     return StorageContext(

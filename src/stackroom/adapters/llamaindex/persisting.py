@@ -9,6 +9,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stackroom.errors import UsageError
 from stackroom.index import Index
+from stackroom.storage.layout import is_library
 
 
 def persist(index: Index, folder: str, fs: fsspec.AbstractFileSystem | None = None) -> None:
@@ -24,6 +25,9 @@ def persist(index: Index, folder: str, fs: fsspec.AbstractFileSystem | None = No
     target = Path(folder).expanduser().resolve()
     home = home.resolve()
     # An index that was migrated in place lives in a folder within the old one.
-    if target in (home, home.parent) or (target == Path.cwd() / "storage" and not target.exists()):
+    if target in (home, home.parent):
+        return
+    # `./storage` is what LlamaIndex fills in where nobody named a folder; there may be an old index in it.
+    if target == Path.cwd() / "storage" and not is_library(target):
         return
     index.backup(target, refresh=True)

@@ -42,8 +42,9 @@ class StackroomVectorStore(BasePydanticVectorStore):
     `stores_text` True: an index keeps nothing beside it (`VectorStoreIndex.from_vector_store`). False: an index lists its nodes and asks the
     docstore for them, as it does with LlamaIndex's own SimpleVectorStore; `storage_context` sets it so. `collection` other than "default" is
     a set of nodes with vectors of its own. `text_only` accepts nodes without embeddings, which are found by their words. `strict_filters`
-    raises where a filter compares what can't be compared, in place of a warning. `identity` names the model of the vectors, so that
-    other faces of the library may embed queries.
+    raises where a filter compares what can't be compared, in place of a warning. `active` keeps queries to the library's active sources,
+    whatever they are by then; a query may say otherwise (`vector_store_kwargs={"active": True}`). `identity` names the model of the
+    vectors, so that other faces of the library may embed queries.
 
     Raises what `stackroom.open` raises. Queries in HYBRID mode rank by both legs: with `alpha` None by reciprocal ranks (Cormack et al.
     2009), else linearly by scores scaled to [0, 1]. Similarities are cosines (or what the library's metric says), higher is better.
@@ -56,6 +57,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
     collection: str = "default"
     text_only: bool = False
     strict_filters: bool = False
+    active: bool = False
 
     _shared: SharedLibrary = PrivateAttr()
     _identity: EmbedderIdentity | None = PrivateAttr()
@@ -70,6 +72,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
         collection: str = "default",
         text_only: bool = False,
         strict_filters: bool = False,
+        active: bool = False,
         identity: EmbedderIdentity | None = None,
         embed_model: Any = None,
         reranker: Any = None,
@@ -82,6 +85,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
             collection=collection,
             text_only=text_only,
             strict_filters=strict_filters,
+            active=active,
         )
         self._shared = state
         self._identity = identity if identity is not None else getattr(embed_model, "stackroom_identity", None)
@@ -299,7 +303,9 @@ class StackroomVectorStore(BasePydanticVectorStore):
         with self._shared.index.backend.view() as view:
             check(where, view.kinds, strict=self.strict_filters)
             keys, index = self._shared.restriction(view, query.node_ids)
-            scope = self._scope(view, Scope(where, documents=query.doc_ids or None, keys=keys), index)
+            active = bool(kwargs.get("active", self.active))
+            within = Scope(where, active=active, documents=query.doc_ids or None, keys=keys)
+            scope = self._scope(view, within, index)
             if scope is None or query.similarity_top_k <= 0:
                 return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
             ranked = queries.rank(view, self._prepared(query), scope, kwargs)
@@ -360,7 +366,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
         return await asyncio.to_thread(self.query, query, **kwargs)
 
 
-_OPTIONS = ("library", "stores_text", "collection", "text_only", "strict_filters")
+_OPTIONS = ("library", "stores_text", "collection", "text_only", "strict_filters", "active")
 
 
 def _keys(view: View, node_ids: list[str] | None) -> Any:
