@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings
 
-from stackroom.errors import UsageError
+from stackroom.errors import EmbedderMismatchError, UsageError
+from stackroom.index import Index
 from stackroom.protocols import Embedder
 from stackroom.types import EmbedderIdentity
 
@@ -64,3 +65,38 @@ def as_vector(values: Any) -> NDArray[np.float32]:
     if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
         raise UsageError("An embedding is one row of finite numbers.", hint="Look at the embedding model.")
     return row
+
+
+_SAMPLES = 3
+_LIKE = 0.3
+"""A cosine that vectors of two models reach by chance only; one model's reach it also where metadata was embedded with the text."""
+
+
+def require_like(index: Index, embeddings: Embeddings) -> None:
+    """Where the library names its model and the application does not: try this one on stored passages.
+
+    Raises EmbedderMismatchError where it is another one.
+    """
+    import numpy as np
+
+    with index.backend.view() as view:
+        identity = view.identity
+        if identity is None or not identity.name:
+            return
+        keys = view.live_keys(with_vector=True)[:_SAMPLES].tolist()
+        texts = [passage.text for passage in view.passages(keys)]
+        stored = view.vectors(keys).astype(np.float64)
+    if not any(texts):
+        return
+    made = [as_vector(row).astype(np.float64) for row in embeddings.embed_documents(texts)]
+    if any(row.shape != (identity.dim,) for row in made):
+        return
+    lengths = np.linalg.norm(stored, axis=1) * np.linalg.norm(made, axis=1)
+    best = float(np.max(np.vecdot(stored, np.array(made)) / np.where(lengths > 0, lengths, 1.0)))
+    if best < _LIKE:
+        raise EmbedderMismatchError(
+            f"The library was made with the model {identity.name!r}, and {type(embeddings).__name__} makes other vectors.",
+            hint="Leave embedding out to use the library's own model, or change that: stackroom rebuild --embedder NAME",
+            expected=identity,
+            actual=best,
+        )

@@ -14,7 +14,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from stackroom.adapters.langchain import documents, searching, writing
-from stackroom.adapters.langchain.embeddings import StackroomEmbeddings, as_vector
+from stackroom.adapters.langchain.embeddings import StackroomEmbeddings, as_vector, require_like
 from stackroom.adapters.langchain.filters import to_filter
 from stackroom.adapters.langchain.retriever import OWN, StackroomRetriever
 from stackroom.adapters.langchain.searching import AnyFilter, Found, Query
@@ -65,6 +65,7 @@ class StackroomVectorStore(VectorStore):
         self._mode = mode
         self._identity = identity if identity is not None else getattr(embedding, "stackroom_identity", None)
         self._warned = False
+        self._tried = embedding is None or self._identity is not None
         if self._identity is not None:
             with self._view() as view:
                 if view.identity is not None:
@@ -124,6 +125,14 @@ class StackroomVectorStore(VectorStore):
     def _model(self) -> Embeddings:
         return self._embedding if self._embedding is not None else StackroomEmbeddings(self._index.embedder())
 
+    def _tried_model(self) -> Embeddings:
+        """The model, tried where the library names one and the application does not. Raises EmbedderMismatchError."""
+        model = self._model()
+        if not self._tried:
+            require_like(self._index, model)
+            self._tried = True
+        return model
+
     def _view(self) -> Any:
         return self._index.backend.view()
 
@@ -178,12 +187,12 @@ class StackroomVectorStore(VectorStore):
         return await self._aadd(_of_documents(documents, ids))
 
     def _add(self, plan: writing.Plan) -> list[str]:
-        return self._write(plan, self._model().embed_documents(plan.texts) if plan.texts else [])
+        return self._write(plan, self._tried_model().embed_documents(plan.texts) if plan.texts else [])
 
     async def _aadd(self, plan: writing.Plan) -> list[str]:
         if not plan.texts:
             return []
-        model = await asyncio.to_thread(self._model)
+        model = await asyncio.to_thread(self._tried_model)
         return await asyncio.to_thread(self._write, plan, await model.aembed_documents(plan.texts))
 
     def _write(self, plan: writing.Plan, vectors: Sequence[Any]) -> list[str]:
@@ -374,12 +383,12 @@ class StackroomVectorStore(VectorStore):
     def _embedded(self, query: Query) -> Query:
         if query.mode == "text" or query.k <= 0:
             return query
-        return replace(query, vector=as_vector(self._model().embed_query(query.text or "")))
+        return replace(query, vector=as_vector(self._tried_model().embed_query(query.text or "")))
 
     async def _aembedded(self, query: Query) -> Query:
         if query.mode == "text" or query.k <= 0:
             return query
-        model = await asyncio.to_thread(self._model)
+        model = await asyncio.to_thread(self._tried_model)
         return replace(query, vector=as_vector(await model.aembed_query(query.text or "")))
 
     def _tokenized(self) -> Embedder | None:
