@@ -129,7 +129,10 @@ def test_maximal_marginal_relevance_is_langchains(store: StackroomVectorStore, l
 
 def test_maximal_marginal_relevance_within_a_filter(store: StackroomVectorStore) -> None:
     assert set(ids(store.max_marginal_relevance_search("bread", k=5, filter={"animal": True}))) == {"cats", "dogs"}
-    assert len(store.max_marginal_relevance_search("bread", k=4, fetch_k=1)) == 4
+    for fetch_k in (0, 1):
+        assert len(store.max_marginal_relevance_search("bread", k=4, fetch_k=fetch_k)) == 4
+    with pytest.raises(UsageError, match="by vectors"):
+        store.max_marginal_relevance_search("bread", mode="hybrid")
     assert store.max_marginal_relevance_search("bread", k=0) == []
     with pytest.warns(UserWarning, match="filter function"):
         found = store.max_marginal_relevance_search("bread", k=5, filter=lambda item: item.metadata["animal"])

@@ -304,7 +304,7 @@ class StackroomVectorStore(VectorStore):
 
         `lambda_mult` 1 looks at the query alone, 0 at how much they differ.
         """
-        prepared = self._embedded(self._query(query, fetch_k, filter, {**kwargs, "mode": "vector"}))
+        prepared = self._embedded(self._query(query, _most(k, fetch_k), filter, _by_vectors(kwargs)))
         return _bare(self._diverse(prepared, k, lambda_mult))
 
     async def amax_marginal_relevance_search(
@@ -316,7 +316,7 @@ class StackroomVectorStore(VectorStore):
         filter: AnyFilter = None,
         **kwargs: Any,
     ) -> list[Document]:
-        prepared = await self._aembedded(self._query(query, fetch_k, filter, {**kwargs, "mode": "vector"}))
+        prepared = await self._aembedded(self._query(query, _most(k, fetch_k), filter, _by_vectors(kwargs)))
         return _bare(await asyncio.to_thread(self._diverse, prepared, k, lambda_mult))
 
     def max_marginal_relevance_search_by_vector(
@@ -377,7 +377,7 @@ class StackroomVectorStore(VectorStore):
         return query
 
     def _by_vector(self, embedding: Any, k: int, filter: AnyFilter, options: dict[str, Any]) -> Query:
-        query = self._query("", k, filter, {**options, "mode": "vector"})
+        query = self._query("", k, filter, _by_vectors(options))
         return replace(query, text=None, vector=as_vector(embedding))
 
     def _embedded(self, query: Query) -> Query:
@@ -409,6 +409,17 @@ class StackroomVectorStore(VectorStore):
     def _diverse(self, query: Query, k: int, lambda_mult: float) -> Found:
         with self._view() as view:
             return searching.diverse(view, query, searching.number("k", k), lambda_mult)
+
+
+def _most(k: int, fetch_k: int) -> int:
+    return max(searching.number("k", k), searching.number("fetch_k", fetch_k))
+
+
+def _by_vectors(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a search that knows no other mode, whatever the store's own is."""
+    if options.get("mode", "vector") not in (None, "vector"):
+        raise UsageError(f"This search is by vectors, not in the mode {options['mode']!r}.", hint="Leave mode out.")
+    return {**options, "mode": "vector"}
 
 
 def _bare(found: Found) -> list[Document]:
