@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from langchain_core.indexing import InMemoryRecordManager, aindex, index
 
 from langchain_support import WordEmbeddings, document
 from stackroom.adapters.langchain import StackroomVectorStore
+
+
+SHA256: dict[str, Any] = {"key_encoder": "sha256"} if "key_encoder" in inspect.signature(index).parameters else {}
+"""Newer releases warn of their default; older ones have no choice."""
 
 
 class Records(InMemoryRecordManager):
@@ -56,7 +61,7 @@ AFTER = {
 @pytest.mark.parametrize("cleanup", AFTER)
 def test_a_second_run_writes_what_is_new_and_cleans_up(store: StackroomVectorStore, cleanup: Any) -> None:
     records = Records()
-    options: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256"}
+    options: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source", **SHA256}
     assert index(FIRST, records, store, **options)["num_added"] == 3
     again = index(FIRST, records, store, **options)
     assert (again["num_added"], again["num_skipped"], again["num_deleted"]) == (0, 3, 0)
@@ -71,7 +76,7 @@ def test_a_second_run_writes_what_is_new_and_cleans_up(store: StackroomVectorSto
 @pytest.mark.parametrize("cleanup", AFTER)
 async def test_the_same_async(store: StackroomVectorStore, cleanup: Any) -> None:
     records = Records()
-    options: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256", "batch_size": 1}
+    options: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source", **SHA256, "batch_size": 1}
     await aindex(FIRST, records, store, **options)
     await aindex(CHANGED, records, store, **options)
     assert texts(store) == AFTER[cleanup]
@@ -79,15 +84,15 @@ async def test_the_same_async(store: StackroomVectorStore, cleanup: Any) -> None
 
 def test_a_run_over_nothing_removes_everything(store: StackroomVectorStore) -> None:
     records = Records()
-    index(FIRST, records, store, cleanup="full", source_id_key="source", key_encoder="sha256")
-    index([], records, store, cleanup="full", source_id_key="source", key_encoder="sha256")
+    index(FIRST, records, store, cleanup="full", source_id_key="source", **SHA256)
+    index([], records, store, cleanup="full", source_id_key="source", **SHA256)
     assert texts(store) == set()
     assert store.index.sources() == []
 
 
 def test_an_update_by_force(store: StackroomVectorStore) -> None:
     records = Records()
-    index(FIRST, records, store, key_encoder="sha256")
-    done = index(FIRST, records, store, key_encoder="sha256", force_update=True)
+    index(FIRST, records, store, **SHA256)
+    done = index(FIRST, records, store, **SHA256, force_update=True)
     assert done["num_updated"] == 3
     assert store.index.stats().chunks == 3
