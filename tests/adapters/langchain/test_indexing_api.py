@@ -14,7 +14,6 @@ from langchain_core.indexing import InMemoryRecordManager, aindex, index
 from langchain_support import WordEmbeddings, document
 from stackroom.adapters.langchain import StackroomVectorStore
 
-
 SHA256: dict[str, Any] = {"key_encoder": "sha256"} if "key_encoder" in inspect.signature(index).parameters else {}
 """Newer releases warn of their default; older ones have no choice."""
 
