@@ -52,6 +52,9 @@ SCHEMA = (
 OF_DOCUMENTS = frozenset({"document_id"})
 """Fields that every document has, and that no chunk's own field of that name hides."""
 
+_OF_CHUNKS = {f"metadata.{name}": name for name in OF_DOCUMENTS}
+"""The way to a chunk's own field of such a name."""
+
 Load = Callable[[int, int], Mapping[str, Any]]
 """(owner, key) -> that record's metadata"""
 
@@ -161,10 +164,16 @@ class _Query:
         opposite = _OPPOSITES.get(condition.op)
         if opposite is not None:
             return self._universe.difference(self._leaf(Condition(condition.key, opposite, condition.value)))
-        row = self._connection.row("SELECT field_key FROM fields WHERE name = ?", (pack_text(condition.key),))
+        name = _OF_CHUNKS.get(condition.key, condition.key)
+        row = self._connection.row("SELECT field_key FROM fields WHERE name = ?", (pack_text(name),))
         if row is None:
             return self._universe if holds_when_missing(condition) else KeySet.empty()
         field_key = int(row[0])
+        if condition.key in _OF_CHUNKS:
+            found = self._matching(field_key, CHUNK, condition)
+            if holds_when_missing(condition):
+                found = found.union(self._universe.difference(self._present(field_key, CHUNK)))
+            return found.intersection(self._universe)
         if condition.key in OF_DOCUMENTS:
             return self._of_documents(self._matching(field_key, DOCUMENT, condition)).intersection(self._universe)
         own = self._matching(field_key, CHUNK, condition)
