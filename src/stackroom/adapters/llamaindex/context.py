@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from llama_index.core import Settings
 from llama_index.core.graph_stores.simple import SimpleGraphStore, SimpleGraphStoreData
 from llama_index.core.storage.storage_context import StorageContext
 
 from stackroom.adapters.llamaindex.document_store import StackroomDocumentStore
+from stackroom.adapters.llamaindex.embedding import StackroomEmbedding
 from stackroom.adapters.llamaindex.index_store import StackroomIndexStore
 from stackroom.adapters.llamaindex.library import SharedLibrary, shared
 from stackroom.adapters.llamaindex.vector_store import StackroomVectorStore
@@ -32,9 +34,13 @@ def storage_context(
     """Vector store, document store, index store and graph store over the library at this path; an `Index` will do too.
 
     An old index in that folder is migrated first (`migrate`: as in `stackroom.open`). `stores_text` and `active` are those of the
-    vector store. Raises what `stackroom.open` raises.
+    vector store. `embed_model` embeds queries that are words alone, and names the library's model where it is a StackroomEmbedding (by default that of
+    LlamaIndex's `Settings`, if it is one); `identity` names another one. Raises what `stackroom.open` raises.
     """
     state = shared(library, migrate=migrate)
+    if embed_model is None and isinstance(Settings._embed_model, StackroomEmbedding):
+        # Asking for `embed_model` itself would load OpenAI's where none was set.
+        embed_model = Settings._embed_model
 
     def vectors(collection: str) -> StackroomVectorStore:
         return StackroomVectorStore(
