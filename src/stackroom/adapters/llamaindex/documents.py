@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.schema import BaseNode
+
+from stackroom.backend import Backend
+from stackroom.errors import UsageError
+from stackroom.migration.reading import dump
 
 _AT_ONCE = 256
 
@@ -17,76 +21,103 @@ class Changes:
 
     records: list[tuple[int, bytes]] = field(default_factory=list)
     """of passages, by key"""
+    documents: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """records of documents, by key"""
     discarded: list[int] = field(default_factory=list)
     """keys of passages"""
-    forgotten: list[int] = field(default_factory=list)
-    """keys of documents of which only their passages are kept"""
     attached: dict[str, Any] = field(default_factory=dict)
     detached: list[str] = field(default_factory=list)
-    found: bool = False
-    """whether there was anything to delete"""
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.documents or self.discarded or self.attached or self.detached)
+
+    def apply(self, backend: Backend) -> None:
+        """Raises UsageError, before anything is written, for what is no JSON."""
+        if not self:
+            return
+        attached = [(name, _dumped(value)) for name, value in self.attached.items()]
+        documents = [(key, _dumped(record)) for key, record in self.documents.items()]
+        with backend.commit() as commit:
+            commit.keep("chunk", self.records)
+            commit.keep("document", documents)
+            commit.discard(self.discarded)
+            for name in self.detached:
+                commit.detach(name)
+            for name, data in attached:
+                commit.attach(name, data)
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        return dump(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"This node can't be stored as JSON: {error}.",
+            hint="Use text, numbers, true, false, null, lists and objects of these in its metadata.",
+        ) from error
 
 
 class Nodes(Mapping[str, BaseNode]):
     """Nodes by id, read when somebody looks. `ids` and `read` give all ids, and the nodes of some."""
 
-    def __init__(
-        self,
-        ids: Callable[[], list[str]],
-        read: Callable[[Sequence[str]], dict[str, BaseNode]],
-        count: Callable[[], int],
-    ) -> None:
+    def __init__(self, ids: Callable[[], list[str]], read: Callable[[Sequence[str]], dict[str, BaseNode]]) -> None:
         self._ids = ids
         self._read = read
-        self._count = count
+        self._next: list[str] = []
+        """ids that an iteration is about to hand out"""
+        self._ahead: dict[str, BaseNode] = {}
 
     def __getitem__(self, node_id: str) -> BaseNode:
+        # Whoever takes the ids in turn and asks for each (`dict` does) is not to pay for a view each time.
+        if node_id in self._next and node_id not in self._ahead:
+            self._ahead = self._read(self._next)
+        if node_id in self._ahead:
+            return self._ahead[node_id]
         return self._read([node_id])[node_id]
 
     def __contains__(self, node_id: object) -> bool:
         return isinstance(node_id, str) and node_id in self._read([node_id])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ids())
+        try:
+            for part in self._portions():
+                self._next, self._ahead = part, {}
+                yield from part
+        finally:
+            self._next, self._ahead = [], {}
 
     def __len__(self) -> int:
-        return self._count()
+        return len(self._ids())
 
-    def items(self) -> _Items:  # type: ignore[override]
+    def items(self) -> ItemsView[str, BaseNode]:
         return _Items(self)
 
-    def values(self) -> _Values:  # type: ignore[override]
+    def values(self) -> ValuesView[BaseNode]:
         return _Values(self)
 
-    def each(self) -> Iterator[tuple[str, BaseNode]]:
-        """In portions, so that memory does not follow the library."""
+    def _portions(self) -> Iterator[list[str]]:
         ids = self._ids()
-        for first in range(0, len(ids), _AT_ONCE):
-            part = ids[first : first + _AT_ONCE]
+        return (ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE))
+
+    def each(self) -> Iterator[tuple[str, BaseNode]]:
+        """In portions, so that memory does not follow the library; what is deleted meanwhile is left out."""
+        for part in self._portions():
             found = self._read(part)
             yield from ((node_id, found[node_id]) for node_id in part if node_id in found)
 
 
-class _Items:
-    def __init__(self, nodes: Nodes) -> None:
-        self._nodes = nodes
+class _Items(ItemsView[str, BaseNode]):
+    _mapping: Nodes
 
     def __iter__(self) -> Iterator[tuple[str, BaseNode]]:
-        return self._nodes.each()
-
-    def __len__(self) -> int:
-        return len(self._nodes)
+        return self._mapping.each()
 
 
-class _Values:
-    def __init__(self, nodes: Nodes) -> None:
-        self._nodes = nodes
+class _Values(ValuesView[BaseNode]):
+    _mapping: Nodes
 
     def __iter__(self) -> Iterator[BaseNode]:
-        return (node for _, node in self._nodes.each())
-
-    def __len__(self) -> int:
-        return len(self._nodes)
+        return (node for _, node in self._mapping.each())
 
 
 class Hashes(dict[str, str]):
