@@ -58,33 +58,20 @@ def _dumped(value: Any) -> bytes:
 
 
 class Nodes(Mapping[str, BaseNode]):
-    """Nodes by id, read when somebody looks. `ids` and `read` give all ids, and the nodes of some."""
+    """Nodes by id, read when somebody looks: by `items` and `values` many at once. `ids` and `read` give all ids, and the nodes of some."""
 
     def __init__(self, ids: Callable[[], list[str]], read: Callable[[Sequence[str]], dict[str, BaseNode]]) -> None:
         self._ids = ids
         self._read = read
-        self._next: list[str] = []
-        """ids that an iteration is about to hand out"""
-        self._ahead: dict[str, BaseNode] = {}
 
     def __getitem__(self, node_id: str) -> BaseNode:
-        # Whoever takes the ids in turn and asks for each (`dict` does) is not to pay for a view each time.
-        if node_id in self._next and node_id not in self._ahead:
-            self._ahead = self._read(self._next)
-        if node_id in self._ahead:
-            return self._ahead[node_id]
         return self._read([node_id])[node_id]
 
     def __contains__(self, node_id: object) -> bool:
         return isinstance(node_id, str) and node_id in self._read([node_id])
 
     def __iter__(self) -> Iterator[str]:
-        try:
-            for part in self._portions():
-                self._next, self._ahead = part, {}
-                yield from part
-        finally:
-            self._next, self._ahead = [], {}
+        return iter(self._ids())
 
     def __len__(self) -> int:
         return len(self._ids())
@@ -95,13 +82,11 @@ class Nodes(Mapping[str, BaseNode]):
     def values(self) -> ValuesView[BaseNode]:
         return _Values(self)
 
-    def _portions(self) -> Iterator[list[str]]:
-        ids = self._ids()
-        return (ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE))
-
     def each(self) -> Iterator[tuple[str, BaseNode]]:
         """In portions, so that memory does not follow the library; what is deleted meanwhile is left out."""
-        for part in self._portions():
+        ids = self._ids()
+        for first in range(0, len(ids), _AT_ONCE):
+            part = ids[first : first + _AT_ONCE]
             found = self._read(part)
             yield from ((node_id, found[node_id]) for node_id in part if node_id in found)
 
