@@ -48,12 +48,20 @@ _PROSE = (
 )
 
 WHOLE: list[dict[str, Any]] = [
-    {"id": "short", "text": "One sentence, one passage.", "metadata": {"file_path": "/home/reader/short.md", "year": 2024}},
+    {
+        "id": "short",
+        "text": "One sentence, one passage.",
+        "metadata": {"file_path": "/home/reader/short.md", "year": 2024},
+    },
     {"id": "bare", "text": "A text of which nothing is known.", "metadata": {}},
     {"id": "padded", "text": "\n  Space around a text, which splitters drop. \n", "metadata": {"tags": ["a", "ü"]}},
     {"id": "long", "text": _PROSE, "metadata": {"file_path": "/home/reader/long.md", "nested": {"a": [1, None, True]}}},
     {"id": "chinese", "text": "".join(f"第{n}天市场开放。" for n in range(24)) + "\n", "metadata": {"title": "市场"}},
-    {"id": "pages", "text": " ".join(f"Row {n} of a table: {n * n}." for n in range(60)), "metadata": {"page_label": "7"}},
+    {
+        "id": "pages",
+        "text": " ".join(f"Row {n} of a table: {n * n}." for n in range(60)),
+        "metadata": {"page_label": "7"},
+    },
 ]
 """Documents for a release to split by itself."""
 CHUNK_SIZE, CHUNK_OVERLAP = 40, 8

@@ -72,7 +72,7 @@ def test_collections_and_namespaces_see_nothing_of_each_other(store: StackroomKV
             one.put("x/k", {"n": n, "c": collection}, collection)
     for n, one in enumerate(stores):
         for collection in collections:
-            assert one.get_all(collection) == dict.fromkeys(("k", "x/k"), {"n": n, "c": collection})
+            assert one.get_all(collection) == {key: {"n": n, "c": collection} for key in ("k", "x/k")}
 
 
 def test_what_is_no_json_is_refused_and_nothing_is_written(store: StackroomKVStore) -> None:

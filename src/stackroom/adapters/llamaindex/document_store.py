@@ -150,6 +150,8 @@ class StackroomDocumentStore(AsyncDocumentStore):
             held.plan_deletion([doc_id], changes)
             known = held.plan_body_deletion(doc_id, changes) or bool(changes)
         waited = self._waiting.pop(doc_id, None) is not None
+        for document_id in changes.forgotten:
+            self._waiting.pop(document_id, None)
         if not (known or waited) and raise_error:
             raise ValueError(f"doc_id {doc_id} not found.")
         changes.apply(self._backend)
@@ -182,17 +184,20 @@ class StackroomDocumentStore(AsyncDocumentStore):
     def set_document_hashes(self, doc_hashes: dict[str, str]) -> None:
         """Remember what documents are like.
 
-        Of a document of which nothing is stored yet it waits in this process: for its nodes, its body, or `persist`. So a run that fails or
-        dies in the middle leaves no document that looks whole.
+        Of a document that is not as it is told, or of which nothing is stored yet, it waits in this process: for its nodes, its body, or
+        `persist`. So a run that fails or dies in the middle leaves no document that looks whole, or new.
         """
         changes = Changes()
         with self._backend.view() as view:
             held = self._held(view)
-            there = {node_id for node_id in doc_hashes if held.has_something(node_id)}
-            told = {node_id: doc_hashes[node_id] for node_id in there if held.told(node_id) != doc_hashes[node_id]}
-            held.plan_hashes(told, changes)
+            known = {node_id: held.told(node_id) for node_id in doc_hashes if held.has_something(node_id)}
+            held.plan_hashes({node_id: doc_hashes[node_id] for node_id, told in known.items() if told is None}, changes)
         with self._shared.guard:
-            self._waiting.update((node_id, told) for node_id, told in doc_hashes.items() if node_id not in there)
+            for node_id, told in doc_hashes.items():
+                if node_id in known and known[node_id] in (None, told):
+                    self._waiting.pop(node_id, None)
+                else:
+                    self._waiting[node_id] = told
         changes.apply(self._backend)
 
     def get_document_hash(self, doc_id: str) -> str | None:
@@ -207,7 +212,7 @@ class StackroomDocumentStore(AsyncDocumentStore):
         Where several have the same hash, `values()` has all their ids.
         """
         with self._backend.view() as view:
-            found: Hashes = self._held(view).hashes()
+            found: Hashes = self._held(view).hashes(besides=self._waiting)
         for document_id, told in list(self._waiting.items()):
             found.put(told, document_id)
         return found

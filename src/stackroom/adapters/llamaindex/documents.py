@@ -27,6 +27,8 @@ class Changes:
     """keys of passages"""
     attached: dict[str, Any] = field(default_factory=dict)
     detached: list[str] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
+    """ids of documents that go with the last of their nodes"""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.documents or self.discarded or self.attached or self.detached)

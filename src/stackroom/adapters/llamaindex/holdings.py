@@ -8,7 +8,7 @@ documents without passages) is kept beside the passages, in three parts as Llama
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.schema import BaseNode
@@ -142,9 +142,10 @@ class Holdings:
             return hashes.of_document(self._view, document)
         return None if kept is None or kept.get("passage") else kept.get("doc_hash")
 
-    def hashes(self) -> Hashes:
+    def hashes(self, *, besides: Container[str] = ()) -> Hashes:
         """Of the documents that came through a docstore: no passages, and nothing that other programs added."""
         kept = {node_id: record for node_id, record in self._each_kept(_METADATA) if "ref_doc_id" not in record}
+        kept = {node_id: record for node_id, record in kept.items() if node_id not in besides}
         present = self._keys([node_id for node_id, record in kept.items() if record.get("passage")])
         found = Hashes()
         for node_id, record in kept.items():
@@ -152,15 +153,13 @@ class Holdings:
                 found.put(record["doc_hash"], node_id)
         for document, record in self._records():
             told = (record.get("docstore") or {}).get("doc_hash") and hashes.of_document(self._view, document)
-            if told and told != hashes.UNFINISHED:
+            if told and told != hashes.UNFINISHED and document.document_id not in besides:
                 found.put(told, document.document_id)
         return found
 
-    def is_whole(self, document_id: str) -> bool:
-        """Whether something is stored of a document, and nothing is to follow."""
-        document = self._document(document_id)
-        partial = document is not None and self._record(document).get(hashes.PARTIAL)
-        return not partial and self.has_something(document_id)
+    def is_kept_only(self, document_id: str) -> bool:
+        """Whether something is stored of a document, and no passages: with passages comes their document's hash."""
+        return self._document(document_id) is None and self.has_something(document_id)
 
     def told(self, node_id: str) -> str | None:
         """The hash as it was told, in whatever form; None where nobody told one."""
@@ -254,6 +253,7 @@ class Holdings:
         info = self.info(document_id)
         if info is None or gone.issuperset(info.node_ids):
             self._plan_detaching(document_id, _PARTS, changes)
+            changes.forgotten.add(document_id)
             return
         kept = self._kept(_DOCUMENTS, document_id)
         if kept is not None and not gone.isdisjoint(kept["node_ids"]):

@@ -54,7 +54,7 @@ class StackroomIndexStore(BaseIndexStore):
             body = json.loads(index_struct.to_json())
             kept = {"type": str(index_struct.get_type().value), "struct": body, "listed": False}
             self._attach_if_new(index_struct.index_id, kept)
-        self._shared.flush(whole_only=True)
+        self._shared.flush(stored_only=True)
 
     def _add(self, struct: IndexDict) -> None:
         """What changed in an index; all of it where it is new here."""

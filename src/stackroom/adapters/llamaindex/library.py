@@ -45,8 +45,8 @@ class SharedLibrary:
         with self.guard:
             return self._elsewhere.setdefault(store, {})
 
-    def flush(self, *, whole_only: bool = False) -> None:
-        """Keep the hashes that wait; with `whole_only` those of documents that have come since.
+    def flush(self, *, stored_only: bool = False) -> None:
+        """Keep the hashes that wait; with `stored_only` those of documents whose nodes have come since.
 
         Of the others nobody knows whether they are empty or were given up half-way, until the user calls `persist`.
         """
@@ -58,7 +58,7 @@ class SharedLibrary:
                     store: {
                         document_id: value
                         for document_id, value in waiting.items()
-                        if not whole_only or Holdings(view, store).is_whole(document_id)
+                        if not stored_only or Holdings(view, store).is_kept_only(document_id)
                     }
                     for store, waiting in self._elsewhere.items()
                 }
