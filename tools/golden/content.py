@@ -39,6 +39,33 @@ _TEXTS = [
     (None, "A passage without any document."),
 ]
 
+_PROSE = (
+    "Logs grow until somebody looks. Rotate them every week, and keep seven days.  Two spaces stand before this.\n"
+    "A line's end is no paragraph: this sentence goes on.\n\n"
+    "The second paragraph has an “aside” (with parentheses), and it is long enough to be cut in two by any splitter "
+    "that counts thirty words or so.\n\n\n"
+    "\tA third one begins with a tab. It says what the first one said: rotate, compress, delete; rotate, compress, delete."
+)
+
+WHOLE: list[dict[str, Any]] = [
+    {
+        "id": "short",
+        "text": "One sentence, one passage.",
+        "metadata": {"file_path": "/home/reader/short.md", "year": 2024},
+    },
+    {"id": "bare", "text": "A text of which nothing is known.", "metadata": {}},
+    {"id": "padded", "text": "\n  Space around a text, which splitters drop. \n", "metadata": {"tags": ["a", "ü"]}},
+    {"id": "long", "text": _PROSE, "metadata": {"file_path": "/home/reader/long.md", "nested": {"a": [1, None, True]}}},
+    {"id": "chinese", "text": "".join(f"第{n}天市场开放。" for n in range(24)) + "\n", "metadata": {"title": "市场"}},
+    {
+        "id": "pages",
+        "text": " ".join(f"Row {n} of a table: {n * n}." for n in range(60)),
+        "metadata": {"page_label": "7"},
+    },
+]
+"""Documents for a release to split by itself."""
+CHUNK_SIZE, CHUNK_OVERLAP = 40, 8
+
 
 def vector(text: str, dim: int = DIM) -> list[float]:
     """A unit vector that depends on the text alone; float64 as embedders return it."""
@@ -88,6 +115,21 @@ def fixed_uuids(seed: int = 11) -> None:
     random.seed(seed)
     rng = random.Random(seed)
     uuid.uuid4 = lambda: uuid.UUID(int=rng.getrandbits(128), version=4)  # type: ignore[assignment]
+
+
+def whole(nodes: list[Any], embedded: Any) -> list[dict[str, Any]]:
+    """The passages that a release made of the documents; `embedded` gives the string that it embedded."""
+    return [
+        {
+            "chunk_id": node.node_id,
+            "document_id": node.ref_doc_id,
+            "text": node.text,
+            "metadata": node.metadata,
+            "vector": vector(embedded(node)),
+            "namespace": "default",
+        }
+        for node in nodes
+    ]
 
 
 def expect(folder: Path, made_by: str, found: list[dict[str, Any]], **more: Any) -> None:

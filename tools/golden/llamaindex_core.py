@@ -10,10 +10,12 @@ from typing import Any
 
 import content
 from llama_index.core import Settings, StorageContext, VectorStoreIndex
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.ingestion import IngestionCache
 from llama_index.core.llms import MockLLM
-from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import Document, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
@@ -51,6 +53,30 @@ def plain(root: Path, name: str) -> None:
     written = content.begin(root, name)
     VectorStoreIndex(nodes=nodes()).storage_context.persist(str(written))
     content.expect(written.parent, MADE_BY, content.chunks())
+
+
+class Fixed(BaseEmbedding):
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return content.vector(query)
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return content.vector(text)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return content.vector(query)
+
+
+def documents(root: Path, name: str) -> None:
+    """Documents that this release splits itself, so that it keeps what they were like."""
+    written = content.begin(root, name)
+    made = [Document(id_=item["id"], text=item["text"], metadata=item["metadata"]) for item in content.WHOLE]
+    splitter = SentenceSplitter(chunk_size=content.CHUNK_SIZE, chunk_overlap=content.CHUNK_OVERLAP)
+    index = VectorStoreIndex.from_documents(made, transformations=[splitter], embed_model=Fixed())
+    index.storage_context.persist(str(written))
+    nodes = list(index.docstore.docs.values())
+    content.expect(
+        written.parent, MADE_BY, content.whole(nodes, lambda node: node.get_content(metadata_mode=MetadataMode.EMBED))
+    )
 
 
 def dump(root: Path, name: str) -> None:
@@ -175,6 +201,7 @@ def main() -> None:
     content.fixed_uuids()
     Settings.embed_model, Settings.llm = MockEmbedding(content.DIM), MockLLM()
     plain(root, f"llamaindex-{RELEASE}")
+    documents(root, f"llamaindex-{RELEASE}-documents")
     if RELEASE.startswith("0.14"):
         dump(root, f"llamaindex-{RELEASE}-todict")
         two_indexes(root, f"llamaindex-{RELEASE}-two-indexes")

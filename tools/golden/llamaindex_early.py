@@ -72,6 +72,23 @@ def by_metadata(written: Path) -> None:
     content.expect(written.parent, MADE_BY, content.chunks(), **more)
 
 
+def documents(written: Path) -> None:
+    """0.9: documents that this release splits itself, so that it keeps what they were like."""
+    from llama_index import Document, ServiceContext, VectorStoreIndex
+    from llama_index.schema import MetadataMode
+    from llama_index.text_splitter import SentenceSplitter
+
+    made = [Document(id_=item["id"], text=item["text"], metadata=item["metadata"]) for item in content.WHOLE]
+    splitter = SentenceSplitter(chunk_size=content.CHUNK_SIZE, chunk_overlap=content.CHUNK_OVERLAP)
+    service = ServiceContext.from_defaults(embed_model=embedder(), node_parser=splitter, **no_model())
+    index = VectorStoreIndex.from_documents(made, service_context=service)
+    index.storage_context.persist(str(written))
+    nodes = list(index.docstore.docs.values())
+    content.expect(
+        written.parent, MADE_BY, content.whole(nodes, lambda node: node.get_content(metadata_mode=MetadataMode.EMBED))
+    )
+
+
 def by_extra_info(written: Path) -> None:
     """0.5: Node, one file; every node must be of a document."""
     from llama_index import GPTSimpleVectorIndex, ServiceContext
@@ -166,6 +183,8 @@ def main() -> None:
     content.fixed_uuids()
     written = content.begin(Path(sys.argv[1]), f"llamaindex-{RELEASE}")
     {4: by_text, 5: by_extra_info}.get(MINOR, by_metadata)(written)
+    if MINOR == 9:
+        documents(content.begin(Path(sys.argv[1]), f"llamaindex-{RELEASE}-documents"))
 
 
 main()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.schema import BaseNode
+
+from stackroom.backend import Backend
+from stackroom.errors import UsageError
+from stackroom.migration.reading import dump
 
 _AT_ONCE = 256
 
@@ -17,28 +21,50 @@ class Changes:
 
     records: list[tuple[int, bytes]] = field(default_factory=list)
     """of passages, by key"""
+    documents: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """records of documents, by key"""
     discarded: list[int] = field(default_factory=list)
     """keys of passages"""
-    forgotten: list[int] = field(default_factory=list)
-    """keys of documents of which only their passages are kept"""
     attached: dict[str, Any] = field(default_factory=dict)
     detached: list[str] = field(default_factory=list)
-    found: bool = False
-    """whether there was anything to delete"""
+    forgotten: set[str] = field(default_factory=set)
+    """ids of documents that go with the last of their nodes"""
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.documents or self.discarded or self.attached or self.detached)
+
+    def apply(self, backend: Backend) -> None:
+        """Raises UsageError, before anything is written, for what is no JSON."""
+        if not self:
+            return
+        attached = [(name, _dumped(value)) for name, value in self.attached.items()]
+        documents = [(key, _dumped(record)) for key, record in self.documents.items()]
+        with backend.commit() as commit:
+            commit.keep("chunk", self.records)
+            commit.keep("document", documents)
+            commit.discard(self.discarded)
+            for name in self.detached:
+                commit.detach(name)
+            for name, data in attached:
+                commit.attach(name, data)
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        return dump(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"This node can't be stored as JSON: {error}.",
+            hint="Use text, numbers, true, false, null, lists and objects of these in its metadata.",
+        ) from error
 
 
 class Nodes(Mapping[str, BaseNode]):
-    """Nodes by id, read when somebody looks. `ids` and `read` give all ids, and the nodes of some."""
+    """Nodes by id, read when somebody looks: by `items` and `values` many at once. `ids` and `read` give all ids, and the nodes of some."""
 
-    def __init__(
-        self,
-        ids: Callable[[], list[str]],
-        read: Callable[[Sequence[str]], dict[str, BaseNode]],
-        count: Callable[[], int],
-    ) -> None:
+    def __init__(self, ids: Callable[[], list[str]], read: Callable[[Sequence[str]], dict[str, BaseNode]]) -> None:
         self._ids = ids
         self._read = read
-        self._count = count
 
     def __getitem__(self, node_id: str) -> BaseNode:
         return self._read([node_id])[node_id]
@@ -50,16 +76,16 @@ class Nodes(Mapping[str, BaseNode]):
         return iter(self._ids())
 
     def __len__(self) -> int:
-        return self._count()
+        return len(self._ids())
 
-    def items(self) -> _Items:  # type: ignore[override]
+    def items(self) -> ItemsView[str, BaseNode]:
         return _Items(self)
 
-    def values(self) -> _Values:  # type: ignore[override]
+    def values(self) -> ValuesView[BaseNode]:
         return _Values(self)
 
     def each(self) -> Iterator[tuple[str, BaseNode]]:
-        """In portions, so that memory does not follow the library."""
+        """In portions, so that memory does not follow the library; what is deleted meanwhile is left out."""
         ids = self._ids()
         for first in range(0, len(ids), _AT_ONCE):
             part = ids[first : first + _AT_ONCE]
@@ -67,26 +93,18 @@ class Nodes(Mapping[str, BaseNode]):
             yield from ((node_id, found[node_id]) for node_id in part if node_id in found)
 
 
-class _Items:
-    def __init__(self, nodes: Nodes) -> None:
-        self._nodes = nodes
+class _Items(ItemsView[str, BaseNode]):
+    _mapping: Nodes
 
     def __iter__(self) -> Iterator[tuple[str, BaseNode]]:
-        return self._nodes.each()
-
-    def __len__(self) -> int:
-        return len(self._nodes)
+        return self._mapping.each()
 
 
-class _Values:
-    def __init__(self, nodes: Nodes) -> None:
-        self._nodes = nodes
+class _Values(ValuesView[BaseNode]):
+    _mapping: Nodes
 
     def __iter__(self) -> Iterator[BaseNode]:
-        return (node for _, node in self._nodes.each())
-
-    def __len__(self) -> int:
-        return len(self._nodes)
+        return (node for _, node in self._mapping.each())
 
 
 class Hashes(dict[str, str]):

@@ -10,28 +10,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llama_index.core.schema import Document
+from llama_index.core.schema import BaseNode, Document, MetadataMode
 
-from stackroom.adapters.llamaindex import nodes
-from stackroom.backend import DocumentRecord, StoredChunk, View
+from stackroom.adapters.llamaindex import nodes, old_texts
+from stackroom.backend import DocumentRecord, View
 from stackroom.migration import node_records
 from stackroom.migration.stores.nodes import metadata_of, source_of
 
-_GAPS = ("", " ", "\n", "\n\n")
-"""What may stand between two passages that were cut apart."""
+UNFINISHED = "unfinished"
+"""The hash of a document of which some passages are there, and others were to follow."""
+PARTIAL, BY_NODE = "partial", "by_node"
+"""Marks in a document's record: passages were to follow; hashes are compared by node, not by document."""
+
+_found: dict[tuple[str, int], str] = {}
+"""new hashes by old hash and number of passages"""
 
 
 def of_document(view: View, document: DocumentRecord) -> str | None:
     """None where nobody said what the document was like."""
     record = nodes.loads(view.kept("document", [document.key]).get(document.key))
+    if record.get(BY_NODE):
+        return None
+    if record.get(PARTIAL):
+        return UNFINISHED
+    told = told_in(record)
+    if told is None or record.get("hashed"):
+        return told
+    known = told, document.chunks
+    if known not in _found:
+        _found[known] = _renewed(told, view, document, record)
+    return _found[known]
+
+
+def told_in(record: dict[str, Any]) -> str | None:
+    """The hash in a document's record, in the form in which it came."""
     told = (record.get("docstore") or {}).get("doc_hash") or record.get("hash")
-    if not told or record.get("hashed"):
-        return told or None
+    return str(told) if told else None
+
+
+def is_old_hash_of(told: str | None, document: BaseNode) -> bool:
+    """Whether this is how releases before 0.12 hashed this document."""
+    text = document.get_content(metadata_mode=MetadataMode.NONE)
+    return told is not None and told == node_records.node_hash(text, document.metadata)
+
+
+def _renewed(told: str, view: View, document: DocumentRecord, record: dict[str, Any]) -> str:
     for text, metadata in _candidates(view, document, record):
-        new = Document(text=text, metadata=metadata).hash
-        if told in (new, node_records.node_hash(text, metadata)):
-            return new
-    return str(told)
+        if told == node_records.node_hash(text, metadata):
+            return Document(text=text, metadata=metadata).hash
+    return told
 
 
 def _candidates(view: View, document: DocumentRecord, record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -42,29 +69,7 @@ def _candidates(view: View, document: DocumentRecord, record: dict[str, Any]) ->
     chunks = list(view.chunks(document.key))
     if not chunks:
         return
-    first = chunks[0]
-    kept = nodes.loads(view.kept("chunk", [first.key]).get(first.key)).get("node")
+    kept = nodes.loads(view.kept("chunk", [chunks[0].key]).get(chunks[0].key)).get("node")
     metadata = source_of(kept)[1] if isinstance(kept, dict) else dict(document.metadata)
-    yield first.chunk.text, metadata
-    for gap in _GAPS:
-        text = _joined(chunks, gap)
-        if text is not None:
-            yield text, metadata
-            # Splitters drop the white space around a text, and some loaders leave a line's end.
-            yield text + "\n", metadata
-
-
-def _joined(chunks: list[StoredChunk], gap: str) -> str | None:
-    """Passages put together by their places, overlaps once; None where they have no places, or do not agree."""
-    text = ""
-    for item in sorted(chunks, key=lambda item: item.chunk.place.start or 0):
-        start = item.chunk.place.start
-        if start is None or (start > len(text) and not gap):
-            return None
-        while start > len(text):
-            text += gap
-        overlap = len(text) - start
-        if item.chunk.text[:overlap].rstrip() != text[start : start + len(item.chunk.text)].rstrip():
-            return None
-        text = text[:start] + item.chunk.text if overlap < len(item.chunk.text) else text
-    return text
+    for text in old_texts.candidates(chunks):
+        yield text, metadata

@@ -14,7 +14,8 @@ from llama_index.core.storage.index_store.types import BaseIndexStore
 from llama_index.core.storage.index_store.utils import json_to_index_struct
 
 from stackroom.adapters.llamaindex.index_nodes import IndexNodes
-from stackroom.adapters.llamaindex.library import INDEXES, SharedLibrary, shared
+from stackroom.adapters.llamaindex.library import SharedLibrary, shared
+from stackroom.adapters.llamaindex.naming import INDEXES
 from stackroom.adapters.llamaindex.persisting import persist
 from stackroom.adapters.opening import AnyLibrary, Migrate
 from stackroom.backend import Commit, View
@@ -53,7 +54,7 @@ class StackroomIndexStore(BaseIndexStore):
             body = json.loads(index_struct.to_json())
             kept = {"type": str(index_struct.get_type().value), "struct": body, "listed": False}
             self._attach_if_new(index_struct.index_id, kept)
-        self._shared.flush()
+        self._shared.flush(stored_only=True)
 
     def _add(self, struct: IndexDict) -> None:
         """What changed in an index; all of it where it is new here."""

@@ -10,7 +10,8 @@ from typing import Any
 import fsspec
 from llama_index.core.storage.kvstore.types import DEFAULT_COLLECTION, BaseInMemoryKVStore
 
-from stackroom.adapters.llamaindex.library import SharedLibrary, attachment_name, attachment_prefix, shared
+from stackroom.adapters.llamaindex.library import SharedLibrary, shared
+from stackroom.adapters.llamaindex.naming import attachment_name, attachment_prefix, store_name
 from stackroom.adapters.llamaindex.persisting import persist
 from stackroom.adapters.opening import AnyLibrary, Migrate
 from stackroom.errors import UsageError
@@ -27,7 +28,7 @@ class StackroomKVStore(BaseInMemoryKVStore):
     ) -> None:
         self._shared = shared(library, migrate=migrate)
         self._namespace = namespace
-        self._store = f"kv/{namespace}"
+        self._store = store_name("kv", namespace)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"library": str(self._shared.index.path), "namespace": self._namespace}
@@ -61,8 +62,12 @@ class StackroomKVStore(BaseInMemoryKVStore):
 
     def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """False where there was no such key."""
+        name = attachment_name(self._store, collection, key)
+        with self._shared.index.backend.view() as view:
+            if view.attachment(name) is None:
+                return False
         with self._shared.index.backend.commit() as commit:
-            return commit.detach(attachment_name(self._store, collection, key))
+            return commit.detach(name)
 
     def persist(self, persist_path: str, fs: fsspec.AbstractFileSystem | None = None) -> None:
         """Nothing waits to be written; with a path in another folder, a backup of the library goes there."""

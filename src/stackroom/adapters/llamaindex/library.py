@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stackroom.adapters.llamaindex.documents import Changes
+from stackroom.adapters.llamaindex.holdings import Holdings
+from stackroom.adapters.llamaindex.naming import DOCSTORE, attachment_name
 from stackroom.adapters.opening import AnyLibrary, Migrate, obtain
-from stackroom.backend import Commit, View
+from stackroom.backend import View
 from stackroom.index import Index
-from stackroom.migration.reading import dump
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.adapters.llamaindex.index_nodes import IndexNodes
-
-INDEXES = "index/"
-"""Attachments: an index struct each, as a migration keeps them too."""
-DOCSTORE = "docstore"
-"""The docstore's own namespace, in which the library's passages are seen as well."""
-
-
-def attachment_name(store: str, collection: str, key: str) -> str:
-    """Where a store's value is kept. No other store, collection and key have the same name."""
-    return f"{attachment_prefix(store, collection)}{key}"
-
-
-def attachment_prefix(store: str, collection: str) -> str:
-    return f"{store}/{len(collection)}:{collection}/"
 
 
 class SharedLibrary:
@@ -42,7 +29,8 @@ class SharedLibrary:
         self.index = index
         self.guard = threading.RLock()
         self.waiting: dict[str, str] = {}
-        """hashes of documents of which nothing is stored yet"""
+        """hashes of documents of which nothing is stored yet, told to the docstore of the library's own namespace"""
+        self._elsewhere: dict[str, dict[str, str]] = {DOCSTORE: self.waiting}
         self.replaced: set[str] = set()
         """ids of nodes that were there before they were added again"""
         self.listings: weakref.WeakSet[IndexNodes] = weakref.WeakSet()
@@ -51,33 +39,36 @@ class SharedLibrary:
         """image and index nodes that a self-contained store's index lists; its text nodes are in no list"""
         self._resolved: tuple[list[str], int, NDArray[np.int64]] | None = None
         self._known: tuple[list[str], str | None] | None = None
-        # What waits is lost with a crash, which is right: those documents are not whole. The end of a program is no crash.
-        weakref.finalize(index, _flush_at_end, index.backend, self.waiting)
 
-    def flush(self) -> None:
-        """Keep the hashes that wait."""
+    def waiting_in(self, store: str) -> dict[str, str]:
+        """Hashes that wait in a docstore of another namespace."""
         with self.guard:
-            if self.waiting:
-                with self.index.backend.commit() as commit:
-                    self.keep_hashes(commit, self.waiting)
-                self.waiting.clear()
+            return self._elsewhere.setdefault(store, {})
 
-    def keep_hashes(self, commit: Commit, hashes: Mapping[str, str]) -> None:
-        """With their document where it has passages, under a name of their own where not."""
-        with self.index.backend.view() as view:
-            found = view.document_of(list(hashes))
-            kept = view.kept("document", [document.key for document, _ in found.values()])
-        for document_id, told in hashes.items():
-            if document_id in found:
-                key = found[document_id][0].key
-                record = json.loads(kept.get(key, b"{}"))
-                record["docstore"] = {**record.get("docstore", {}), "doc_hash": told}
-                record["hashed"] = True
-                commit.keep("document", [(key, dump(record))])
-            else:
-                before = _entry(self.index, document_id)
-                name = attachment_name(DOCSTORE, "metadata", document_id)
-                commit.attach(name, json.dumps({**before, "doc_hash": told}).encode())
+    def flush(self, *, stored_only: bool = False) -> None:
+        """Keep the hashes that wait; with `stored_only` those of documents whose nodes have come since.
+
+        Of the others nobody knows whether they are empty or were given up half-way, until the user calls `persist`.
+        """
+        with self.guard:
+            if not any(self._elsewhere.values()):
+                return
+            with self.index.backend.view() as view:
+                told = {
+                    store: {
+                        document_id: value
+                        for document_id, value in waiting.items()
+                        if not stored_only or Holdings(view, store).is_kept_only(document_id)
+                    }
+                    for store, waiting in self._elsewhere.items()
+                }
+                changes = Changes()
+                for store, found in told.items():
+                    Holdings(view, store).plan_hashes(found, changes)
+            changes.apply(self.index.backend)
+            for store, found in told.items():
+                for document_id in found:
+                    self._elsewhere[store].pop(document_id, None)
 
     def restriction(self, view: View, node_ids: Sequence[str] | None) -> tuple[NDArray[np.int64] | None, str | None]:
         """What a query's node ids mean: the keys of chunks, or the name of an index whose nodes they all are.
@@ -111,25 +102,6 @@ class SharedLibrary:
             self.waiting.pop(document_id, None)
             names.append(attachment_name(DOCSTORE, "metadata", document_id))
         return names
-
-
-def _entry(index: Index, document_id: str) -> dict[str, Any]:
-    with index.backend.view() as view:
-        found = view.attachment(attachment_name(DOCSTORE, "metadata", document_id))
-    return dict(json.loads(found)) if found else {}
-
-
-def _flush_at_end(backend: Any, waiting: dict[str, str]) -> None:
-    """Hashes that nobody kept before the program ended, of documents that have nothing but their hash."""
-    if not waiting:
-        return
-    import contextlib
-
-    from stackroom.errors import StackroomError
-
-    with contextlib.suppress(StackroomError), backend.commit(wait=1.0) as commit:
-        for document_id, told in waiting.items():
-            commit.attach(attachment_name(DOCSTORE, "metadata", document_id), json.dumps({"doc_hash": told}).encode())
 
 
 _shared: weakref.WeakValueDictionary[int, SharedLibrary] = weakref.WeakValueDictionary()

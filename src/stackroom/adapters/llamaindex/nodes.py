@@ -63,7 +63,7 @@ def record_of(node: BaseNode, body: Mapping[str, Any], text: str) -> bytes:
     """What is kept of a node: its own record, and its hash as a docstore has it."""
     source = source_of(node)
     told = {"doc_hash": node.hash, **({"ref_doc_id": source.node_id} if source else {})}
-    kept = {"type": str(_value(node.get_type())), "node": nodes.fold(body, text=text), "docstore": told}
+    kept = {"type": type_of(node), "node": nodes.fold(body, text=text), "docstore": told}
     try:
         return dump(kept if source else {**kept, "parentless": True})
     except (TypeError, ValueError, RecursionError) as error:
@@ -90,9 +90,10 @@ def following(node: BaseNode) -> str | None:
     return found.node_id if isinstance(found, RelatedNodeInfo) else None
 
 
-def _value(kind: Any) -> Any:
-    """An enum's value; the releases differ in whether types are one."""
-    return getattr(kind, "value", kind)
+def type_of(node: BaseNode) -> str:
+    """The number of its type; the releases differ in whether that is an enum."""
+    kind = node.get_type()
+    return str(getattr(kind, "value", kind))
 
 
 def read(view: View, keys: Sequence[int], *, vectors: bool = False) -> list[BaseNode]:

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.schema import BaseNode
+from llama_index.core.schema import BaseNode, RelatedNodeInfo
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
@@ -21,9 +21,10 @@ from llama_index.core.vector_stores.types import (
 )
 
 from stackroom.adapters import passages
-from stackroom.adapters.llamaindex import nodes, queries
+from stackroom.adapters.llamaindex import hashes, nodes, queries
 from stackroom.adapters.llamaindex.filters import check, to_filter
-from stackroom.adapters.llamaindex.library import DOCSTORE, SharedLibrary, attachment_name, attachment_prefix, shared
+from stackroom.adapters.llamaindex.library import SharedLibrary, shared
+from stackroom.adapters.llamaindex.naming import DOCSTORE, attachment_name, attachment_prefix
 from stackroom.adapters.llamaindex.persisting import persist
 from stackroom.adapters.opening import AnyLibrary, Migrate
 from stackroom.backend import Commit, Scope, View
@@ -195,35 +196,28 @@ class StackroomVectorStore(BasePydanticVectorStore):
         """What the docstore will say of these nodes' documents; a body that it kept itself is the library's from now on."""
         for name in bodies:
             commit.detach(name)
-        present = {node.node_id for node in added}
         told: dict[str, dict[str, Any]] = {}
-        unfinished = set()
         for node in added:
             source = nodes.source_of(node)
-            if source is None:
-                continue
-            record = told.setdefault(source.node_id, {"ref_doc_info": {"metadata": node.metadata}})
-            if source.hash:
-                record["docstore"] = {"doc_hash": source.hash}
-                record["hashed"] = True
-            after = nodes.following(node)
-            if after is not None and after not in present:
-                unfinished.add(source.node_id)
+            if source is not None:
+                told.setdefault(source.node_id, _told_of(node, source, listed=self.collection in _SHARED_COLLECTIONS))
         with self._shared.index.backend.view() as view:
-            known = [key for name, key in documents.items() if name in told]
-            kept = view.kept("document", known)
+            partial = _partial(view, added)
+            kept = view.kept("document", [key for name, key in documents.items() if name in told])
         records = []
         for document_id, record in told.items():
             key = documents.get(document_id)
             if key is None:
                 continue
-            if document_id in unfinished:
-                # Its hash says that all of it is here: that is for whoever knows, after the last of its nodes.
-                record.pop("docstore", None)
-                record.pop("hashed", None)
-            else:
-                self._shared.waiting.pop(document_id, None)
             before = nodes.loads(kept.get(key))
+            if document_id not in partial:
+                waited = self._shared.waiting.pop(document_id, None)
+                if waited is not None:
+                    record |= {"docstore": {"doc_hash": waited}, "hashed": True}
+                before.pop(hashes.PARTIAL, None)
+            elif hashes.told_in(before) is None:
+                # A hash would say that all of it is here.
+                record = {"ref_doc_info": record["ref_doc_info"], hashes.PARTIAL: True}
             records.append((key, dump({**record, **before, **_newer(record)})))
         commit.keep("document", records)
 
@@ -366,6 +360,8 @@ class StackroomVectorStore(BasePydanticVectorStore):
         return await asyncio.to_thread(self.query, query, **kwargs)
 
 
+_SHARED_COLLECTIONS = ("default", "image")
+"""Those of `storage_context`, which share a docstore; others are somebody else's."""
 _OPTIONS = ("library", "stores_text", "collection", "text_only", "strict_filters", "active")
 
 
@@ -383,6 +379,24 @@ def _bodies(view: View, node_ids: list[str]) -> list[str]:
     return [name for name in names if view.attachment(name) is not None]
 
 
+def _told_of(node: BaseNode, source: RelatedNodeInfo, *, listed: bool) -> dict[str, Any]:
+    """What a node says of its document. `listed`: whether the docstore counts that document among its own."""
+    record: dict[str, Any] = {"ref_doc_info": {"metadata": node.metadata}}
+    if source.hash:
+        record |= {"docstore": {"doc_hash": source.hash}} if listed else {"hash": source.hash}
+        record["hashed"] = True
+    return record
+
+
+def _partial(view: View, added: Sequence[BaseNode]) -> set[str]:
+    """Ids of documents of which a node says that another follows, which is not there."""
+    present = {node.node_id for node in added}
+    awaited = {after: node for node in added if (after := nodes.following(node)) is not None and after not in present}
+    keys = zip(awaited.values(), view.chunk_keys(list(awaited)), strict=True)
+    sources = (nodes.source_of(node) for node, key in keys if key is None)
+    return {source.node_id for source in sources if source is not None}
+
+
 def _newer(record: dict[str, Any]) -> dict[str, Any]:
     """Of what nodes say of their document, the hash counts more than what was known."""
-    return {name: record[name] for name in ("docstore", "hashed") if name in record}
+    return {name: record[name] for name in ("docstore", "hash", "hashed") if name in record}
