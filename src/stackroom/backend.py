@@ -283,6 +283,10 @@ class Commit(Protocol):
         """Let chunks belong to this collection as well; it is made where it is missing."""
         ...
 
+    def listings(self, source_key: int) -> list[str]:
+        """The collections in which chunks of this source are enlisted."""
+        ...
+
     def disband(self, collection: str) -> None:
         """Forget which chunks were enlisted; chunks that live there stay, and so do its own vectors."""
         ...

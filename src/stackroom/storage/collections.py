@@ -102,6 +102,21 @@ def disband(connection: Connection, name: str) -> None:
     )
 
 
+def listing(connection: Connection, keys: KeySet) -> list[str]:
+    """The names of the collections that list any of these keys."""
+    found: dict[str, None] = {}
+    for first, end in keys.ranges.tolist():
+        rows = connection.rows(
+            """SELECT name FROM collections c WHERE (
+                   SELECT first_key + n FROM collection_members m
+                   WHERE m.collection_key = c.collection_key AND first_key < ?2 ORDER BY first_key DESC LIMIT 1
+               ) > ?1""",
+            (first, end),
+        )
+        found.update(dict.fromkeys(row[0] for row in rows))
+    return list(found)
+
+
 def listed(connection: Connection, collection: int) -> KeySet:
     """The keys that were listed; some may be gone since."""
     return runs.to_keys(
