@@ -9,7 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotFoundError, UsageError
+from stackroom.errors import (
+    BusyError,
+    EmbedderMismatchError,
+    MigrationNeeded,
+    NotFoundError,
+    ReadOnlyError,
+    UsageError,
+)
 from stackroom.filters import Filter, as_filter
 from stackroom.identity import require_same
 from stackroom.progress import CancelToken, Progress, silent
@@ -223,7 +230,8 @@ class Index:
     ) -> list[Hit]:
         """The `k` best hits, best first; ties go to the older chunk.
 
-        `query` is text, or float32 of shape `(dim,)`, which means a vector search. `mode` is "hybrid" (the default), "vector" or "text";
+        `query` is text (words in "quotes" must stand as they are; -word excludes, in every mode), or float32 of shape `(dim,)`, which
+        means a vector search. `mode` is "hybrid" (the default), "vector" or "text";
         without a model at hand hybrid searches words alone. `where` is a filter, its dict or its expression; `sources` are names, titles
         or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
         one that a migration made of an index or namespace.
@@ -265,8 +273,10 @@ class Index:
                         hint="Open it with embedder=..., or give the query as a vector.",
                     )
                 return query, None, "text", None
+            from stackroom.storage.words import without_excluded
+
             embedder = self._model(identity)
-            return query, embedder.embed_query(query), mode or "hybrid", embedder
+            return query, embedder.embed_query(without_excluded(query)), mode or "hybrid", embedder
         if mode not in (None, "vector"):
             raise UsageError(f"A query that is a vector can't be searched in the mode {mode!r}.")
         return None, _as_vector(query), "vector", None
@@ -434,13 +444,20 @@ class Index:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""
         if self._given is None:
             return
+        if not isinstance(self._given, str):
+            from stackroom.ingest.embedders import resolve
+
+            resolve(self._given)
         with self._backend.view() as view:
             identity = view.identity
         if identity is not None and identity.name:
             self._model(identity)
 
     def _model(self, identity: EmbedderIdentity | None = None) -> Embedder:
-        """The embedder in use: the given one, else the library's own, else the shipped one."""
+        """The embedder in use: the given one, else the library's own, else the shipped one.
+
+        Where the library does not know its model, the given one's claim is checked, once, and remembered.
+        """
         if self._embedder is None:
             from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, resolve
 
@@ -460,8 +477,23 @@ class Index:
                 found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
             if identity is not None:
                 require_same(identity, found.identity)
+                if not identity.name:
+                    found = self._claimed(found)
             self._embedder = found
         return self._embedder
+
+    def _claimed(self, embedder: Embedder) -> Embedder:
+        """The model that the caller names for vectors of an unknown one, checked against them. Raises EmbedderMismatchError."""
+        import contextlib
+
+        from stackroom.migration.probe import proven
+
+        with self._backend.view() as view:
+            embedder = proven(view, embedder)
+        # Read-only, or somebody writes: it is noted by the next one who can.
+        with contextlib.suppress(ReadOnlyError, BusyError), self._backend.commit(wait=0.0) as commit:
+            commit.use_embedder(embedder.identity)
+        return embedder
 
     def _records(self, view: View, wanted: Sequence[str]) -> list[SourceRecord]:
         found: dict[int, SourceRecord] = {}
