@@ -50,7 +50,9 @@ def find(connection: Connection, name: str) -> Collection:
     """Raises NotFoundError."""
     row = connection.row("SELECT collection_key, name, space_key FROM collections WHERE name = ?", (name,))
     if row is None:
-        raise NotFoundError(f"There is no collection {name!r}.", actual=name)
+        raise NotFoundError(
+            f"There is no collection {name!r}.", hint="See what there is: stackroom status", actual=name
+        )
     return Collection(*row)
 
 
