@@ -92,9 +92,7 @@ def context(kind: str, folder: str) -> Any:
 
 
 def found(nodes: Any) -> list[Any]:
-    return [
-        [item.node.node_id, float(item.score), item.node.get_content(), item.node.metadata] for item in nodes
-    ]
+    return [[item.node.node_id, float(item.score), item.node.get_content(), item.node.metadata] for item in nodes]
 
 
 def first_day(kind: str, folder: str) -> dict[str, Any]:
