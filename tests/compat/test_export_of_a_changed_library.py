@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,26 @@ def test_what_is_new_is_found_by_llamaindex(tmp_path: Path) -> None:
     assert owners["handed-over"] == ["garage"]
     edited = next(chunk["document_id"] for chunk in expected["chunks"] if "logrotate" in chunk["text"])
     assert edited in owners
+
+
+def test_no_node_points_to_one_that_is_gone(tmp_path: Path) -> None:
+    library, embedder, _ = migrated("llamaindex-0.14.25", tmp_path)
+    known = "# Rotating logs\n\nUse logrotate, and keep seven days."
+    with stackroom.open(library, embedder=embedder) as index:
+        (source,) = index.find("notes.md")
+        first = index.get(source.id)[0]
+        assert first.text == known
+        with index.backend.view() as view:
+            (key, *others) = view.chunk_keys([passage.chunk_id for passage in index.get(source.id)])
+            record = view.source(source.path)
+        assert record is not None
+        with index.backend.commit() as commit:
+            commit.remove_chunks([other for other in others if other is not None])
+            commit.put_source(replace(record, recipe="read again"))
+        index.export(tmp_path / "export")
+    nodes = json.loads((tmp_path / "export" / "docstore.json").read_text())["docstore/data"]
+    assert key is not None
+    assert set(nodes[first.chunk_id]["__data__"]["relationships"]) == {"1"}
 
 
 def test_with_several_indexes_an_edited_document_stays_where_it_was(tmp_path: Path) -> None:

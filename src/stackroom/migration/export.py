@@ -26,6 +26,8 @@ from stackroom.storage import fsio
 from stackroom.types import Passage
 
 _TEXT_NODE, _DOCUMENT = "1", "4"
+_NEAR = ("2", "3")
+"""The relationships of a node to the ones before and after it."""
 _INDEX, _FILE = "index/", "file/"
 
 LATER = "stackroom"
@@ -211,6 +213,8 @@ class _Export:
         folded = original.get("node")
         if isinstance(folded, dict):
             node = nodes.unfold(folded, text=item.chunk.text, vector=vector)
+            if not document.imported:
+                self._drop_gone(node)
             kind = str(original.get("type", _TEXT_NODE))
             if "class_name" in node:
                 return node, kind
@@ -225,6 +229,16 @@ class _Export:
                 before.chunk.chunk_id or "", _TEXT_NODE, {}, before.chunk.text
             )
         return node, _TEXT_NODE
+
+    def _drop_gone(self, node: dict[str, Any]) -> None:
+        """A neighbour that an edit took away is none: LlamaIndex would look for it."""
+        related = node.get("relationships")
+        if not isinstance(related, dict):
+            return
+        near = {kind: other["node_id"] for kind, other in related.items() if kind in _NEAR and _is_named(other)}
+        keys = self._view.chunk_keys(list(near.values()))
+        gone = {kind for kind, key in zip(near, keys, strict=True) if key is None}
+        node["relationships"] = {kind: other for kind, other in related.items() if kind not in gone}
 
     def _put_node(self, node_id: str, kind: str, node: dict[str, Any]) -> None:
         self._part("docstore/data").put(node_id, {"__data__": node, "__type__": kind})
@@ -314,6 +328,10 @@ class _Export:
 
 def _struct(index_id: str) -> dict[str, Any]:
     return {"index_id": index_id, "summary": None, "nodes_dict": {}, "doc_id_dict": {}, "embeddings_dict": {}}
+
+
+def _is_named(other: Any) -> bool:
+    return isinstance(other, dict) and isinstance(other.get("node_id"), str)
 
 
 def _loads(data: bytes | None) -> dict[str, Any]:

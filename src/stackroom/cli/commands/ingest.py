@@ -52,7 +52,7 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
     for failure in report.failures[:_SHOWN]:
         session.say(f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason)}")
     if len(report.failures) > _SHOWN:
-        session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: stackroom list --failed")
+        session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
     if report.cancelled:
         session.say(f"Interrupted. What was committed stays. To go on: {again}")
 
@@ -108,7 +108,8 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
         session.print_json(report)
     session.say(f"Removed {count(report.removed, 'source')} with {count(report.chunks, 'passage')}.")
     if report.cancelled:
-        session.say("The purge was interrupted: files may still hold traces. To finish it: stackroom compact --purge")
+        again = session.command("compact", "--purge")
+        session.say(f"The purge was interrupted: files may still hold traces. To finish it: {again}")
         return 130
     return 0
 

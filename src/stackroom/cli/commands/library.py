@@ -26,7 +26,8 @@ def list_command(session: Session, wanted: str | None, failed: bool) -> int:
         session.print_json({"sources": sources})
         return 0
     if not sources:
-        session.say("Nothing failed." if failed else "The library is empty. Fill it with: stackroom add PATH")
+        empty = f"The library is empty. Fill it with: {session.command('add')} PATH"
+        session.say("Nothing failed." if failed else empty)
     width = shutil.get_terminal_size((100, 24)).columns
     for source in sources:
         _print_source(source, width, reason=failed)
@@ -117,14 +118,17 @@ def status_command(session: Session) -> int:
         rows.append(("no text", f"{stats.pages_without_text:,} pages"))
     if stats.missing:
         rows.append(
-            ("missing", f"{stats.missing:,} files are gone from disk (stackroom add --prune FOLDER removes them)")
+            (
+                "missing",
+                f"{stats.missing:,} files are gone from disk ({session.command('add', '--prune')} FOLDER removes them)",
+            )
         )
     for name, value in rows:
         click.echo(f"{click.style(f'{name:>10}', dim=True)}  {safe(value)}")
     if stats.failed_count:
         kinds = Counter(failure.kind for failure in stats.failed).most_common(1)[0][0]
         click.echo(
-            f"{click.style('    failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: stackroom list --failed"
+            f"{click.style('    failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: {session.command('list', '--failed')}"
         )
     return 0
 
