@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stackroom.progress import CancelToken, ProgressEvent
     from stackroom.types import (
         Chunk,
+        Collection,
         Document,
         EmbedderIdentity,
         Hit,
@@ -34,6 +35,7 @@ _HOME = {
     "CancelToken": "stackroom.progress",
     "ProgressEvent": "stackroom.progress",
     "Chunk": "stackroom.types",
+    "Collection": "stackroom.types",
     "Document": "stackroom.types",
     "EmbedderIdentity": "stackroom.types",
     "Hit": "stackroom.types",
@@ -47,7 +49,7 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - in the order a reader needs them
-    "open", "migrate", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "EmbedderIdentity",
+    "open", "migrate", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "Collection", "EmbedderIdentity",
     "Inventory", "MigrationReport", "CancelToken", "ProgressEvent", "errors", "filters", "__version__",
 ]  # fmt: skip
 

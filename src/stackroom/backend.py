@@ -116,6 +116,8 @@ class Scope:
     collection: str = "default"
     documents: Sequence[str] | None = None
     """Ids of documents."""
+    without: Sequence[str] = ()
+    """Words and phrases; a chunk that holds one of them does not qualify."""
     keys: NDArray[np.int64] | None = None
     """The keys of chunks, int64 of shape (n,) in any order; those that are gone are no harm."""
 
@@ -283,6 +285,10 @@ class Commit(Protocol):
 
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         """Let chunks belong to this collection as well; it is made where it is missing."""
+        ...
+
+    def listings(self, source_key: int) -> list[str]:
+        """The collections in which chunks of this source are enlisted."""
         ...
 
     def disband(self, collection: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from stackroom.errors import EmbedderMismatchError
@@ -22,7 +23,7 @@ def require_same(stored: EmbedderIdentity, given: EmbedderIdentity) -> None:
     raise EmbedderMismatchError(
         f"The library was made with the model {stored.name or '(unnamed)'!r} ({stored.dim} dimensions), "
         f"not with {given.name!r} ({given.dim} dimensions).",
-        hint=f"Leave the model out to use the library's own, or change it: stackroom rebuild --embedder {given.name}",
+        hint=f"Leave the model out to use the library's own, or change it: stackroom rebuild --embedder {shlex.quote(given.name)}",
         expected=stored,
         actual=given,
     )

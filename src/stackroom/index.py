@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
+import shlex
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotFoundError, UsageError
+from stackroom.errors import (
+    BusyError,
+    EmbedderMismatchError,
+    MigrationNeeded,
+    NotFoundError,
+    ReadOnlyError,
+    UnavailableError,
+    UsageError,
+)
 from stackroom.filters import Filter, as_filter
 from stackroom.identity import require_same
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import Embedder
 from stackroom.storage.layout import is_library
 from stackroom.types import (
+    Collection,
     Compaction,
     Document,
     EmbedderIdentity,
@@ -31,6 +42,11 @@ from stackroom.types import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class _NoModel(UsageError):
+    """A text can't become a vector here, whichever model is given."""
+
 
 Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
@@ -86,7 +102,9 @@ def _migrated(old: Path, mode: str, embedder: str | Embedder | None, migrate: st
     if migrate == "auto" and mode == "a":
         return Path(migration.migrate(old, embedder=embedder).library)
     needed = MigrationNeeded(
-        f"{old} holds an old index.", hint=f"Migrate it, which takes seconds: stackroom migrate {old}", path=old
+        f"{old} holds an old index.",
+        hint=f"Migrate it, which takes seconds: stackroom migrate {shlex.quote(str(old))}",
+        path=old,
     )
     needed.inventory = migration.inventory(old, embedder=embedder)
     raise needed
@@ -223,10 +241,11 @@ class Index:
     ) -> list[Hit]:
         """The `k` best hits, best first; ties go to the older chunk.
 
-        `query` is text, or float32 of shape `(dim,)`, which means a vector search. `mode` is "hybrid" (the default), "vector" or "text";
-        without a model at hand hybrid searches words alone. `where` is a filter, its dict or its expression; `sources` are names, titles
+        `query` is text (words in "quotes" must stand as they are; -word excludes, in every mode), or float32 of shape `(dim,)`, which
+        means a vector search. `mode` is "hybrid" (the default), "vector" or "text".
+        Where the model that made the vectors is not at hand, the default is "text" (`resolve_mode` says so), and the others are errors. `where` is a filter, its dict or its expression; `sources` are names, titles
         or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
-        one that a migration made of an index or namespace.
+        one that a migration made of an index or namespace (`collections` lists them).
 
         Raises UsageError, InvalidFilterError, NotFoundError, DimensionMismatchError, EmbedderMismatchError, DamagedError.
         """
@@ -243,33 +262,72 @@ class Index:
         if per_document is not None:
             _check_number("per_document", per_document, least=1)
         with self._backend.view() as view:
-            text, vector, chosen, embedder = self._understood(view, query, mode)
+            text, vector, chosen, embedder = self._understood(view, query, mode, collection)
             request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain)
             return search(view, request, embedder)
 
-    def _understood(
-        self, view: View, query: object, mode: Mode | None
-    ) -> tuple[str | None, NDArray[np.float32] | None, Mode, Embedder | None]:
-        """The query as words and as a vector, and the mode that it can be searched in."""
+    def resolve_mode(self, mode: Mode | None = None, *, collection: str = "default") -> tuple[Mode, str | None]:
+        """The mode in which a text is searched where `mode` is asked for, and why it is not by meaning, where that is so.
+
+        None is the default: hybrid, or text where the model that made the vectors is not at hand. Raises what `search` raises.
+        """
+        with self._backend.view() as view:
+            chosen, _, reason = self._mode(view, mode, collection)
+        return chosen, reason
+
+    def _mode(self, view: View, mode: Mode | None, collection: str) -> tuple[Mode, Embedder | None, str | None]:
+        """Mode, model and reason. Raises UsageError or UnavailableError where meaning is asked for and no model is at hand."""
         if mode is not None and mode not in get_args(Mode):
             raise UsageError(f"There is no mode {mode!r}.", hint="Use 'hybrid', 'vector' or 'text'.")
+        if mode == "text":
+            return mode, None, None
+        try:
+            embedder = self._text_model(view, collection)
+        except (EmbedderMismatchError, UnavailableError, UsageError) as error:
+            if self._given is not None and not isinstance(error, _NoModel):
+                raise
+            if mode is None:
+                return "text", None, error.message
+            kind = UnavailableError if isinstance(error, UnavailableError) else UsageError
+            raise kind(
+                error.message,
+                hint="To search words alone: --mode text (mode='text'). To search by meaning: stackroom.open(..., embedder=...) "
+                "with the model that made the vectors, or a query that is a vector.",
+            ) from error
+        # In an empty library every mode finds the same.
+        return ("text" if embedder is None else mode or "hybrid"), embedder, None
+
+    def _text_model(self, view: View, collection: str) -> Embedder | None:
+        """The model that makes a query of a text; None in an empty library."""
+        if collection != "default":
+            named = {item.name: item for item in view.collections()}
+            if collection in named and named[collection].identity is not None:
+                raise _NoModel(f"The collection {collection!r} does not say which model made its vectors.")
+        identity = view.identity
+        if identity is not None:
+            return self._model(identity)
+        if len(view.live_keys()):
+            raise _NoModel("No passage of this library has a vector.")
+        return None
+
+    def _understood(
+        self, view: View, query: object, mode: Mode | None, collection: str
+    ) -> tuple[str | None, NDArray[np.float32] | None, Mode, Embedder | None]:
+        """The query as words and as a vector, and the mode that it can be searched in."""
         if isinstance(query, str):
-            if mode == "text":
+            chosen, embedder, _ = self._mode(view, mode, collection)
+            if embedder is None:
                 return query, None, "text", None
-            identity = view.identity
-            if identity is None or (not identity.name and self._given is None):
-                # Nothing was embedded, or by a model that nobody named: words are what there is.
-                if mode == "vector" and identity is not None:
-                    raise UsageError(
-                        "The library does not say which model made its vectors.",
-                        hint="Open it with embedder=..., or give the query as a vector.",
-                    )
-                return query, None, "text", None
-            embedder = self._model(identity)
-            return query, embedder.embed_query(query), mode or "hybrid", embedder
+            from stackroom.storage.words import without_excluded
+
+            return query, embedder.embed_query(without_excluded(query)), chosen, embedder
         if mode not in (None, "vector"):
             raise UsageError(f"A query that is a vector can't be searched in the mode {mode!r}.")
         return None, _as_vector(query), "vector", None
+
+    def collections(self) -> list[Collection]:
+        """The named sets of passages that a search can keep to, "default" first: `search(..., collection=NAME)`."""
+        return list(self.stats().collections)
 
     def sources(self) -> list[Source]:
         """Every source, by path."""
@@ -326,7 +384,11 @@ class Index:
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
-        """Remove sources with all their passages; with `purge`, until nothing of them is in any file. Raises NotFoundError."""
+        """Remove sources (by id, path, title or glob) with all their passages; with `purge`, until nothing of them is in any file.
+
+        A document is removed by its id with `remove_documents`. Raises NotFoundError.
+        """
+        sources = [sources] if isinstance(sources, str) else sources
         with self._backend.view() as view:
             records = self._records(view, sources)
             chunks = sum(source.chunks for source in view.listing(records))
@@ -336,6 +398,40 @@ class Index:
         if purge:
             self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
         return Report(removed=len(records), chunks=chunks, cancelled=purge and cancel is not None and cancel.cancelled)
+
+    def remove_documents(
+        self,
+        document_ids: Sequence[str],
+        *,
+        purge: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Report:
+        """Remove documents by `document_id` (LlamaIndex's `ref_doc_id`), and sources that have none left through it.
+
+        `removed` of the report counts documents. With `purge`, until nothing of them is in any file. Raises NotFoundError.
+        """
+        wanted = list(dict.fromkeys([document_ids] if isinstance(document_ids, str) else document_ids))
+        with self._backend.view() as view:
+            records = [view.document(document_id) for document_id in wanted]
+            for document_id, record in zip(wanted, records, strict=True):
+                if record is None:
+                    raise NotFoundError(
+                        f"There is no document {document_id!r}.",
+                        hint="Sources are removed with remove().",
+                        actual=document_id,
+                    )
+            keys = view.select(Scope(documents=wanted)).tolist()
+        with self._backend.commit() as commit:
+            commit.discard(keys)
+            for record in records:
+                if record is not None and not record.chunks:
+                    commit.remove_document(record.key)
+        if purge:
+            self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
+        return Report(
+            removed=len(wanted), chunks=len(keys), cancelled=purge and cancel is not None and cancel.cancelled
+        )
 
     def rebuild(
         self,
@@ -368,11 +464,13 @@ class Index:
         from stackroom.ingest.embedders import resolve
 
         model = resolve(embedder)
+        begun = time.monotonic()
         with self._backend.lease("rebuild --embedder"):
             embedded = self._backend.reembed(model.identity, model.embed_passages, progress=progress, cancel=cancel)
         if not cancel.cancelled:
             self._given, self._embedder = embedder, model
-        return Report(chunks=embedded, embedded=embedded, cancelled=cancel.cancelled)
+        seconds = round(time.monotonic() - begun, 3)
+        return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
 
     def stats(self) -> Stats:
         """The library in numbers."""
@@ -434,13 +532,20 @@ class Index:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""
         if self._given is None:
             return
+        if not isinstance(self._given, str):
+            from stackroom.ingest.embedders import resolve
+
+            resolve(self._given)
         with self._backend.view() as view:
             identity = view.identity
         if identity is not None and identity.name:
             self._model(identity)
 
     def _model(self, identity: EmbedderIdentity | None = None) -> Embedder:
-        """The embedder in use: the given one, else the library's own, else the shipped one."""
+        """The embedder in use: the given one, else the library's own, else the shipped one.
+
+        Where the library does not know its model, the given one's claim is checked, once, and remembered.
+        """
         if self._embedder is None:
             from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, resolve
 
@@ -454,14 +559,38 @@ class Index:
                     expected=identity,
                 )
             stored = identity.name if identity is not None and identity.name else DEFAULT
-            found = resolve(self._given if self._given is not None else stored)
+            try:
+                found = resolve(self._given if self._given is not None else stored)
+            except UsageError as error:
+                if self._given is not None:
+                    raise
+                raise EmbedderMismatchError(
+                    f"The library's model {stored!r} is an application's own, and can't be made from its name.",
+                    hint="Open it with that model: open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
+                    expected=identity,
+                ) from error
             if identity is not None and identity.name and isinstance(found, OnnxEmbedder):
                 # Vectors that were migrated may be this model's with other prefixes than its files name.
                 found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
             if identity is not None:
                 require_same(identity, found.identity)
+                if not identity.name:
+                    found = self._claimed(found)
             self._embedder = found
         return self._embedder
+
+    def _claimed(self, embedder: Embedder) -> Embedder:
+        """The model that the caller names for vectors of an unknown one, checked against them. Raises EmbedderMismatchError."""
+        import contextlib
+
+        from stackroom.migration.probe import proven
+
+        with self._backend.view() as view:
+            embedder = proven(view, embedder)
+        # Read-only, or somebody writes: it is noted by the next one who can.
+        with contextlib.suppress(ReadOnlyError, BusyError), self._backend.commit(wait=0.0) as commit:
+            commit.use_embedder(embedder.identity)
+        return embedder
 
     def _records(self, view: View, wanted: Sequence[str]) -> list[SourceRecord]:
         found: dict[int, SourceRecord] = {}

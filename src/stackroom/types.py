@@ -295,6 +295,19 @@ class MigrationReport(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of passages. `dim` is that of its vectors, None while it has none.
+
+    `own_vectors`: they are its own, of a model that may be another one than the library's.
+    """
+
+    name: str
+    chunks: int
+    dim: int | None = None
+    own_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
 
@@ -313,6 +326,7 @@ class Stats:
     sqlite: str
     needs_embedding: int = 0
     dead_rows: int = 0
+    collections: tuple[Collection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,6 +237,28 @@ def test_collections_keep_apart(backend: Backend) -> None:
         nearest(backend, collection="third")
 
 
+def test_a_source_is_in_the_collections_that_list_a_chunk_of_it(backend: Backend) -> None:
+    with backend.commit() as commit:
+        one, two = (commit.put_source(SourceRecord(name=name)) for name in ("one", "two"))
+        first = commit.add_chunks(commit.put_document(DocumentRecord("a", one)), chunks(["a", "b", "c"]))
+        second = commit.add_chunks(commit.put_document(DocumentRecord("b", two)), chunks(["d"]))
+        commit.enlist("some", first[1:2])
+        commit.enlist("all", [*first, *second])
+        assert sorted(commit.listings(one)) == ["all", "some"]
+        assert commit.listings(two) == ["all"]
+        commit.remove_chunks(first[1:2])
+        assert commit.listings(one) == ["all"]
+
+
+def test_a_scope_may_be_without_words(backend: Backend) -> None:
+    with backend.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        keys = commit.add_chunks(document, chunks(["red apple", "green apple", "red car"]))
+    assert sorted(nearest(backend, without=("red",))) == [keys[1]]
+    assert sorted(nearest(backend, without=("red apple", "green"))) == [keys[2]]
+    assert found(backend, "apple", without=("green",)) == ["red apple"]
+
+
 def test_moved_chunks_keep_text_and_vector(backend: Backend) -> None:
     with backend.commit() as commit:
         source = commit.put_source(SourceRecord(name="s"))

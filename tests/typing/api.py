@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import stackroom
-from stackroom import Chunk, Document, EmbedderIdentity, Hit, Index, Passage, Report, Source, Stats
+from stackroom import Chunk, Collection, Document, EmbedderIdentity, Hit, Index, Passage, Report, Source, Stats
 from stackroom.filters import Condition, all_of
 from stackroom.protocols import Embedder, Tokenizer
+from stackroom.types import Mode
 
 
 class OwnEmbedder:
@@ -41,6 +42,9 @@ with stackroom.open("library", mode="a", embedder=OwnEmbedder()) as index:
     assert_type(index.search("words", where={"key": "a", "op": "in", "value": [1]}, mode="text"), list[Hit])
     assert_type(index.sources(), list[Source])
     assert_type(index.get("source"), list[Passage])
+    assert_type(index.collections(), list[Collection])
+    assert_type(index.resolve_mode("hybrid"), tuple[Mode, str | None])
+    assert_type(index.remove_documents(["d"], purge=True), Report)
     assert_type(index.vectors(["c"]), NDArray[np.float32])
     assert_type(index.stats(), Stats)
     index.search("words", mode="fuzzy")  # type: ignore[arg-type]

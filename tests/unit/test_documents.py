@@ -114,3 +114,25 @@ def test_an_empty_library_answers(index: Index) -> None:
     assert index.stats().chunks == 0
     assert index.verify().ok
     assert index.compact().rows_dropped == 0
+
+
+def test_documents_are_removed_by_their_ids(index: Index) -> None:
+    index.add_documents([Document(f"page-{n}", source="book.pdf", text=f"page number{n}") for n in range(3)])
+    index.add_documents([Document("note", text="a note"), Document("empty", source="other")])
+    report = index.remove_documents(["page-1", "note", "page-1"])
+    assert (report.removed, report.chunks) == (2, 2)
+    assert [passage.text for passage in index.get("book.pdf")] == ["page number0", "page number2"]
+    assert {source.path for source in index.sources()} == {"book.pdf", "other"}
+    with pytest.raises(NotFoundError, match=r"no document 'book\.pdf'"):
+        index.remove_documents(["page-0", "book.pdf"])
+    assert len(index.get("book.pdf")) == 2
+    assert index.remove_documents("page-0").removed == 1
+    index.remove_documents(["page-2"], purge=True)
+    index.remove_documents(["empty"])
+    assert index.stats().documents == 0
+    assert index.verify().ok
+
+
+def test_one_source_needs_no_list(index: Index) -> None:
+    index.add_documents([Document("note", text="a note")])
+    assert index.remove("note").removed == 1

@@ -10,6 +10,13 @@ from pathlib import Path
 from stackroom.cli.session import Session, safe
 from stackroom.progress import Progress, ProgressEvent, silent
 
+_LABELS = {
+    ("", "scan"): "Looking",
+    ("Converting", "verify"): "Proving",
+    ("Compacting", "shrink"): "Shrinking",
+}
+"""What a stage of a verb is called, where it is not what the verb itself does."""
+
 
 @contextlib.contextmanager
 def meter(session: Session, what: str) -> Iterator[Progress]:
@@ -31,10 +38,11 @@ def meter(session: Session, what: str) -> Iterator[Progress]:
         task = bar.add_task(what, total=None, note="")
 
         def show(event: ProgressEvent) -> None:
-            if event.stage == "scan":
-                bar.update(task, description="Looking", completed=event.done)
-                return
-            bar.update(task, description=what, completed=event.done, total=event.total, note=_note(event))
+            label = _LABELS.get((what, event.stage)) or _LABELS.get(("", event.stage), what)
+            if bar.tasks[0].description != label:
+                # Another stage counts something else, from the beginning.
+                bar.reset(task, total=None, description=label)
+            bar.update(task, completed=event.done, total=event.total, note=_note(event))
 
         yield show
 

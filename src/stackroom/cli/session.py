@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -34,6 +35,11 @@ class Session:
 
         return stackroom.open(self.library, mode=mode, embedder=embedder)
 
+    def command(self, *words: str) -> str:
+        """A command for a person to run next, with the same library, quoted for a shell."""
+        library = ("--library", self.library) if self.library else ()
+        return shlex.join(["stackroom", *library, *words])
+
     def say(self, message: str) -> None:
         """A message for a person, on standard error."""
         if not self.quiet and not self.as_json:
@@ -45,6 +51,11 @@ class Session:
 
 def _utf8() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def count(number: int, noun: str) -> str:
+    """As a person says it: 1 passage, 2 passages."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def plain(value: object) -> Any:

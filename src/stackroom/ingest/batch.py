@@ -142,19 +142,19 @@ def _write(commit: Commit, item: Pending) -> bool:
     except NotFoundError:
         return False
     document_key = commit.put_document(replace(item.document, source_key=source_key))
+    # What a source says anew belongs to the indexes that it was in.
+    lists = commit.listings(source_key) if item.new else []
     commit.remove_chunks(item.vanished)
     commit.move_chunks(item.moves)
-    run: list[Chunk] = []
-    start = 0
+    runs: list[tuple[int, list[Chunk]]] = []
     for position, chunk in item.new:
-        if run and position != start + len(run):
-            commit.add_chunks(document_key, run, position=start)
-            run = []
-        if not run:
-            start = position
-        run.append(chunk)
-    if run:
-        commit.add_chunks(document_key, run, position=start)
+        if not runs or position != runs[-1][0] + len(runs[-1][1]):
+            runs.append((position, []))
+        runs[-1][1].append(chunk)
+    for start, run in runs:
+        keys = commit.add_chunks(document_key, run, position=start)
+        for name in lists:
+            commit.enlist(name, keys)
     return True
 
 

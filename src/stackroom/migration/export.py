@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from stackroom.backend import Backend, DocumentRecord, SourceRecord, StoredChunk, View
 from stackroom.errors import UsageError
+from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import node_records
 from stackroom.migration.records import DEFAULT_NAMESPACE
 from stackroom.migration.stores import nodes
@@ -25,7 +26,12 @@ from stackroom.storage import fsio
 from stackroom.types import Passage
 
 _TEXT_NODE, _DOCUMENT = "1", "4"
+_NEAR = ("2", "3")
+"""The relationships of a node to the ones before and after it."""
 _INDEX, _FILE = "index/", "file/"
+
+LATER = "stackroom"
+"""The index of what came after the migration, where no index of the library is the one that it must belong to."""
 
 
 def export_llamaindex(backend: Backend, folder: Path, *, progress: Progress, cancel: CancelToken) -> int:
@@ -81,6 +87,12 @@ class _Document:
     source: SourceRecord
     original: dict[str, Any]
     node_ids: list[str] = field(default_factory=list)
+    changed: bool = False
+    """whether it has a passage that Stackroom read"""
+
+    @property
+    def imported(self) -> bool:
+        return self.source.recipe.startswith(IMPORTED)
 
 
 class _Export:
@@ -95,6 +107,8 @@ class _Export:
             item.name: set(view.members(item.name)) for item in view.collections() if item.identity is not None
         }
         self._with_vector = set(view.live_keys(with_vector=True).tolist())
+        self._later: list[int] = []
+        """passages with a vector that no migration brought: an index must list them, or LlamaIndex never finds them"""
         self._written = 0
 
     def run(self) -> int:
@@ -104,9 +118,9 @@ class _Export:
             for record in self._view.documents(source.key):
                 if self._cancel.cancelled:
                     return self._written
-                self._document(
-                    _Document(record, source, _loads(self._view.kept("document", [record.key]).get(record.key)))
-                )
+                if record.chunks:
+                    kept = self._view.kept("document", [record.key]).get(record.key)
+                    self._document(_Document(record, source, _loads(kept)))
         self._join(
             "docstore.json",
             {name: self._part(name) for name in ("docstore/data", "docstore/metadata", "docstore/ref_doc_info")},
@@ -125,29 +139,31 @@ class _Export:
 
     def _document(self, document: _Document) -> None:
         """A document's chunks, then what the docstore says of it."""
-        node = document.original.get("node")
-        if isinstance(node, dict):
-            self._put_node(document.record.document_id, document.original.get("type", _DOCUMENT), node)
         neighbours: list[StoredChunk] = []
         for item in self._view.chunks(document.record.key):
             neighbours.append(item)
             if len(neighbours) == 3:
                 neighbours.pop(0)
             self._chunk(document, item, neighbours[-2] if len(neighbours) > 1 else None)
+        node = document.original.get("node")
+        # Where Stackroom has read the file again, the old record tells what it was.
+        if isinstance(node, dict) and not document.changed:
+            self._put_node(document.record.document_id, document.original.get("type", _DOCUMENT), node)
         self._about(document)
         self._progress(ProgressEvent("export", done=self._written))
 
     def _about(self, document: _Document) -> None:
         document_id, original = document.record.document_id, document.original
-        if "docstore" in original:
-            self._part("docstore/metadata").put(document_id, original["docstore"])
-        elif not original and document.node_ids:
-            self._part("docstore/metadata").put(
-                document_id, {"doc_hash": node_records.node_hash("", document.record.metadata)}
-            )
+        told = original.get("docstore")
+        new = document.changed or not original
+        if new and document.node_ids and not original.get("hashed"):
+            # No text has this hash: a program that refreshes by hashes reads the document once more.
+            told = {**(told or {}), "doc_hash": node_records.node_hash("", document.record.metadata)}
+        if told is not None:
+            self._part("docstore/metadata").put(document_id, told)
         if "ref_doc_info" in original:
             info = {"node_ids": document.node_ids, **original["ref_doc_info"]}
-        elif not original and document.node_ids:
+        elif document.node_ids and (new or original.get("hashed")):
             info = {"node_ids": document.node_ids, "metadata": _about(document)}
         else:
             return
@@ -160,6 +176,8 @@ class _Export:
         owner: str | None = document.record.document_id
         if original:
             owner = None if original.get("parentless") else owner
+        else:
+            document.changed = True
         node, kind = self._node(document, item, original, before, vectors.get(DEFAULT_NAMESPACE), owner)
         if node is not None:
             self._put_node(chunk_id, kind, node)
@@ -171,6 +189,8 @@ class _Export:
         elif "docstore" in original:
             self._part("docstore/metadata").put(chunk_id, original["docstore"])
         self._put_vectors(chunk_id, owner, node or {}, original, vectors)
+        if node is not None and item.key in self._with_vector and not (original and document.imported):
+            self._later.append(item.key)
         self._written += 1
 
     def _vectors_of(self, key: int) -> Iterator[tuple[str, Any]]:
@@ -193,6 +213,8 @@ class _Export:
         folded = original.get("node")
         if isinstance(folded, dict):
             node = nodes.unfold(folded, text=item.chunk.text, vector=vector)
+            if not document.imported:
+                self._drop_gone(node)
             kind = str(original.get("type", _TEXT_NODE))
             if "class_name" in node:
                 return node, kind
@@ -207,6 +229,16 @@ class _Export:
                 before.chunk.chunk_id or "", _TEXT_NODE, {}, before.chunk.text
             )
         return node, _TEXT_NODE
+
+    def _drop_gone(self, node: dict[str, Any]) -> None:
+        """A neighbour that an edit took away is none: LlamaIndex would look for it."""
+        related = node.get("relationships")
+        if not isinstance(related, dict):
+            return
+        near = {kind: other["node_id"] for kind, other in related.items() if kind in _NEAR and _is_named(other)}
+        keys = self._view.chunk_keys(list(near.values()))
+        gone = {kind for kind, key in zip(near, keys, strict=True) if key is None}
+        node["relationships"] = {kind: other for kind, other in related.items() if kind not in gone}
 
     def _put_node(self, node_id: str, kind: str, node: dict[str, Any]) -> None:
         self._part("docstore/data").put(node_id, {"__data__": node, "__type__": kind})
@@ -227,6 +259,8 @@ class _Export:
     def _indexes(self) -> None:
         """The index structs; one over everything where no import brought any."""
         entries: dict[str, Any] = {}
+        listed: dict[str, list[int]] = {}
+        structs: dict[str, dict[str, Any]] = {}
         collections = {item.name for item in self._view.collections()}
         for name, data in self._view.attachments():
             if name.startswith(_FILE):
@@ -234,22 +268,27 @@ class _Export:
             elif name.startswith(_INDEX):
                 index_id = name.removeprefix(_INDEX)
                 kept = json.loads(data)
-                struct = kept["struct"]
+                structs[index_id] = kept["struct"]
+                kind = kept["type"]
                 if kept.get("listed"):
                     keys = self._view.members(index_id) if index_id in collections else self._view.live_keys().tolist()
-                    struct = {**struct, "nodes_dict": self._nodes_dict(keys)}
-                kind = "vector_store" if kept.get("listed") and kept["type"] != "multimodal" else kept["type"]
-                entries[index_id] = {"__type__": kind, "__data__": json.dumps(struct)}
+                    listed[index_id] = keys
+                    kind = kind if kind == "multimodal" else "vector_store"
+                entries[index_id] = {"__type__": kind}
         if not entries:
             index_id = str(uuid.uuid4())
-            struct = {
-                "index_id": index_id,
-                "summary": None,
-                "nodes_dict": self._nodes_dict(self._view.live_keys(with_vector=True).tolist()),
-                "doc_id_dict": {},
-                "embeddings_dict": {},
-            }
-            entries[index_id] = {"__type__": "vector_store", "__data__": json.dumps(struct)}
+            structs[index_id] = _struct(index_id)
+            listed[index_id] = self._view.live_keys(with_vector=True).tolist()
+            entries[index_id] = {"__type__": "vector_store"}
+        later = sorted(set(self._later).difference(*listed.values()))
+        if later:
+            index_id = next(iter(listed)) if len(listed) == 1 else LATER
+            structs.setdefault(index_id, _struct(index_id))
+            listed[index_id] = listed.get(index_id, []) + later
+            entries.setdefault(index_id, {"__type__": "vector_store"})
+        for index_id, entry in entries.items():
+            nodes_ = {"nodes_dict": self._nodes_dict(listed[index_id])} if index_id in listed else {}
+            entry["__data__"] = json.dumps({**structs[index_id], **nodes_})
         (self._folder / "index_store.json").write_text(json.dumps({"index_store/data": entries}), encoding="utf-8")
         graph = self._folder / "graph_store.json"
         if not graph.exists():
@@ -285,6 +324,14 @@ class _Export:
             file.write("}")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _struct(index_id: str) -> dict[str, Any]:
+    return {"index_id": index_id, "summary": None, "nodes_dict": {}, "doc_id_dict": {}, "embeddings_dict": {}}
+
+
+def _is_named(other: Any) -> bool:
+    return isinstance(other, dict) and isinstance(other.get("node_id"), str)
 
 
 def _loads(data: bytes | None) -> dict[str, Any]:

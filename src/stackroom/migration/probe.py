@@ -6,14 +6,18 @@ as LlamaIndex does it, with metadata above it; prefixes are tried as the model's
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.backend import View
+from stackroom.errors import EmbedderMismatchError
 from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, checked, resolve
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore, usable
+from stackroom.migration.stores import nodes
 from stackroom.protocols import Embedder
 from stackroom.types import EmbedderIdentity, ModelGuess
 
@@ -37,15 +41,57 @@ def probe(store: OldStore, main: MainSpace, named: str | Embedder | None) -> tup
     if embedder.identity.dim != main.dim:
         return [], None
     samples = list(islice(_with_vector(store, main), _SAMPLES))
+    return _compared(embedder, samples, main.dim) if samples else ([], None)
+
+
+def proven(view: View, embedder: Embedder) -> Embedder:
+    """The embedder that made this library's vectors, where `embedder` claims to be it: itself, or itself with other prefixes.
+
+    Costs the embedding of a few passages. Where no passage has both text and vector there is nothing to compare, and the claim is believed.
+    Raises EmbedderMismatchError.
+    """
+    samples = list(islice(_stored(view), _SAMPLES))
     if not samples:
-        return [], None
+        return embedder
+    name, dim = embedder.identity.name, embedder.identity.dim
+    guesses, model = _compared(embedder, samples, dim)
+    if model is None:
+        raise EmbedderMismatchError(
+            f"The model {name!r} did not make this library's vectors: their likeness is {guesses[0].cosine:.2f}, "
+            f"that of the same model {_AGREES} or more.",
+            hint="Open it with the right one (embedder=...), or without a model: words are then found (--mode text), and vectors are. "
+            "Or embed everything anew: stackroom rebuild --embedder NAME, index.rebuild(embedder=...)",
+            expected=_AGREES,
+            actual=guesses[0].cosine,
+        )
+    return model
+
+
+def _stored(view: View) -> Iterator[tuple[OldChunk, NDArray[np.float64]]]:
+    """Passages with text and vector, spread over the library."""
+    keys = view.live_keys(with_vector=True)
+    spread = keys[np.unique(np.linspace(0, len(keys) - 1, 4 * _SAMPLES).astype(np.int64))] if len(keys) else keys
+    chosen = [int(key) for key in np.random.default_rng(0).permutation(spread)]
+    records = view.kept("chunk", chosen)
+    for key, passage in zip(chosen, view.passages(chosen), strict=True):
+        values = view.vectors([key])[0].astype(np.float64)
+        if passage.text.strip() and usable(values):
+            record = json.loads(records[key]) if key in records else {}
+            node = record.get("node")
+            metadata = (nodes.metadata_of(node) if isinstance(node, dict) else None) or dict(passage.metadata)
+            yield OldChunk(passage.chunk_id, passage.text, metadata, original=record), values
+
+
+def _compared(
+    embedder: Embedder, samples: Sequence[tuple[OldChunk, NDArray[np.float64]]], dim: int
+) -> tuple[list[ModelGuess], Embedder | None]:
     guesses: list[tuple[ModelGuess, Embedder]] = []
     for variant in _variants(embedder):
         for label in ("text", "text with metadata"):
             texts = [embedded_text(chunk, label) for chunk, _ in samples]
             if label != "text" and texts == [chunk.text for chunk, _ in samples]:
                 continue
-            rows = checked(variant.embed_passages(texts), n=len(texts), dim=main.dim)
+            rows = checked(variant.embed_passages(texts), n=len(texts), dim=dim)
             cosine = float(np.median([_cosine(row, vector) for row, (_, vector) in zip(rows, samples, strict=True)]))
             guesses.append((_guess(variant.identity, cosine, label), variant))
     guesses.sort(key=lambda guess: -guess[0].cosine)

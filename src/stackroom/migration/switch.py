@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def require_migrated(path: Path) -> Path:
     if found is None:
         raise NotFoundError(
             f"{path} was not migrated in place.",
-            hint="There is nothing to take back. To migrate it: stackroom migrate " + str(path),
+            hint="There is nothing to take back. To migrate it: stackroom migrate " + shlex.quote(str(path)),
             path=path,
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from stackroom.errors import UsageError
 from stackroom.protocols import Embedder
 from stackroom.search import fusion
 from stackroom.search.familiarity import familiarity
+from stackroom.storage.words import parse_query
 from stackroom.types import Explanation, Hit, HitDocument, Leg, Mode, Passage
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
     """The best `k` hits. Raises UsageError, NotFoundError, DimensionMismatchError, DamagedError."""
     if request.k <= 0:
         return []
+    excluded = () if request.text is None else parse_query(request.text).excluded
+    if excluded:
+        # The meaning leg knows no words: what the query excludes is taken out of the scope of both.
+        request = replace(request, scope=replace(request.scope, without=excluded))
     depth = max(_DEPTH, 2 * request.k)
     while True:
         ranking = _rank(view, request, embedder, depth)

@@ -50,7 +50,9 @@ def find(connection: Connection, name: str) -> Collection:
     """Raises NotFoundError."""
     row = connection.row("SELECT collection_key, name, space_key FROM collections WHERE name = ?", (name,))
     if row is None:
-        raise NotFoundError(f"There is no collection {name!r}.", actual=name)
+        raise NotFoundError(
+            f"There is no collection {name!r}.", hint="See what there is: stackroom status", actual=name
+        )
     return Collection(*row)
 
 
@@ -104,6 +106,21 @@ def disband(connection: Connection, name: str) -> None:
            AND NOT EXISTS(SELECT 1 FROM chunks c WHERE c.collection_key = collections.collection_key AND c.collection_key <> ?2)""",
         (name, DEFAULT),
     )
+
+
+def listing(connection: Connection, keys: KeySet) -> list[str]:
+    """The names of the collections that list any of these keys."""
+    found: dict[str, None] = {}
+    for first, end in keys.ranges.tolist():
+        rows = connection.rows(
+            """SELECT name FROM collections c WHERE (
+                   SELECT first_key + n FROM collection_members m
+                   WHERE m.collection_key = c.collection_key AND first_key < ?2 ORDER BY first_key DESC LIMIT 1
+               ) > ?1""",
+            (first, end),
+        )
+        found.update(dict.fromkeys(row[0] for row in rows))
+    return list(found)
 
 
 def listed(connection: Connection, collection: int) -> KeySet:

@@ -5,7 +5,7 @@ What is indexed is the `indexed_form` of a text (words.py), so that languages wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +62,12 @@ def matching(connection: Connection, query: str, k: int, allowed: KeySet | None)
         order = np.lexsort((keys, scores))[:k]
         keys, scores = keys[order], scores[order]
     return Scored(keys, -scores), words.statistics(connection, parsed)
+
+
+def holding(connection: Connection, terms: Sequence[str]) -> KeySet:
+    """The chunks in which any of these words and phrases occurs."""
+    rows = connection.rows("SELECT rowid FROM words WHERE words MATCH ?", (words.any_of(terms),))
+    return KeySet.from_keys(np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)))
 
 
 _NOTHING = Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))

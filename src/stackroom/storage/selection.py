@@ -8,7 +8,7 @@ from functools import reduce
 from stackroom import filters
 from stackroom.backend import Scope
 from stackroom.errors import NotFoundError
-from stackroom.storage import codec, collections, metadata, records, runs, schema
+from stackroom.storage import codec, collections, fulltext, metadata, records, runs, schema
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.sql import Connection
@@ -21,9 +21,15 @@ class Selector:
         self._connection = connection
         self._codec = blobs
         self._universe = universe
+        self._last: tuple[Scope, KeySet | None] | None = None
 
     def select(self, scope: Scope) -> KeySet | None:
-        """The keys that qualify, or None when every live chunk does."""
+        """The keys that qualify, or None when every live chunk does. Both legs of a search ask for the same scope."""
+        if self._last is None or self._last[0] is not scope:
+            self._last = scope, self._select(scope)
+        return self._last[1]
+
+    def _select(self, scope: Scope) -> KeySet | None:
         parts: list[KeySet] = []
         if scope.sources is not None:
             parts.append(runs.of_sources(self._connection, self._source_keys(scope.sources)))
@@ -43,6 +49,8 @@ class Selector:
             parts.append(
                 metadata.select(self._connection, condition, universe=self._universe(), load=self._load_metadata)
             )
+        if scope.without:
+            parts.append(self._universe().difference(fulltext.holding(self._connection, scope.without)))
         return reduce(KeySet.intersection, parts) if parts else None
 
     def _source_keys(self, wanted: Sequence[str]) -> set[int]:

@@ -39,7 +39,7 @@ from stackroom.storage.keysets import KeySet
 from stackroom.storage.selection import Selector
 from stackroom.storage.sql import Connection
 from stackroom.storage.vectors import VectorMap
-from stackroom.types import Chunk, EmbedderIdentity, Passage, Source, Stats
+from stackroom.types import Chunk, Collection, EmbedderIdentity, Passage, Source, Stats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -396,4 +396,9 @@ class Snapshot:
         return originals.attachments(self._connection, self._codec, prefix)
 
     def stats(self) -> Stats:
-        return summary.stats(self._connection, self._library, self._space)
+        usual = None if self._space is None else self._space.dim
+        listed = tuple(
+            Collection(item.name, item.chunks, item.identity.dim if item.identity else usual, item.identity is not None)
+            for item in self.collections()
+        )
+        return replace(summary.stats(self._connection, self._library, self._space), collections=listed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -31,7 +32,7 @@ UNSPACED = re.compile(
 )
 """Runs of Thai, Lao, Myanmar, Khmer, Kana, Han and Hangul."""
 
-_PIECES = re.compile(r'(?P<minus>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+))')
+_PIECES = re.compile(r'(?P<minus>(?<!\S)-(?!-))?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+))')
 
 # The words of a question that carry none of it. They cost most of a query's time and add nothing to its ranking.
 _ENGLISH = """
@@ -92,10 +93,13 @@ class TextQuery:
         """The FTS5 expression, or None when nothing can be looked for."""
         if not self.terms:
             return None
-        wanted = " OR ".join(map(_quoted, self.terms))
-        if not self.excluded:
-            return wanted
-        return f"({wanted}) NOT ({' OR '.join(map(_quoted, self.excluded))})"
+        wanted = any_of(self.terms)
+        return f"({wanted}) NOT ({any_of(self.excluded)})" if self.excluded else wanted
+
+
+def any_of(terms: Iterable[str]) -> str:
+    """The FTS5 expression that any of these terms meets."""
+    return " OR ".join(map(_quoted, terms))
 
 
 def _quoted(term: str) -> str:
@@ -106,7 +110,7 @@ def _quoted(term: str) -> str:
 
 
 def parse_query(query: str) -> TextQuery:
-    """Words are alternatives; a "quoted phrase" must stand as it is; -word excludes."""
+    """Words are alternatives; a "quoted phrase" must stand as it is; -word excludes (--word does not: it is an option's name)."""
     wanted: dict[str, None] = {}
     excluded: dict[str, None] = {}
     for piece in _PIECES.finditer(unicodedata.normalize("NFKC", query[:_MOST_CHARACTERS])):
@@ -123,7 +127,13 @@ def parse_query(query: str) -> TextQuery:
     if len(content) > _MOST_TERMS:
         longest = set(sorted(content, key=len, reverse=True)[:_MOST_TERMS])
         content = [term for term in content if term in longest][:_MOST_TERMS]
-    return TextQuery(tuple(content), tuple(excluded) if content else ())
+    return TextQuery(tuple(content), tuple(excluded))
+
+
+def without_excluded(query: str) -> str:
+    """The query without its -words: what it asks for, in the words that it was asked in."""
+    kept = _PIECES.sub(lambda piece: "" if piece["minus"] else piece[0], query)
+    return query if kept == query or not kept.strip() else " ".join(kept.split())
 
 
 def _phrase(text: str) -> str:

@@ -275,6 +275,9 @@ class LocalCommit:
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         collections.enlist(self._connection, collection, keys)
 
+    def listings(self, source_key: int) -> list[str]:
+        return collections.listing(self._connection, runs.of_sources(self._connection, [source_key]))
+
     def disband(self, collection: str) -> None:
         collections.disband(self._connection, collection)
 

@@ -112,7 +112,7 @@ def test_text_is_clean(samples: Path, name: str) -> None:
 
 
 def test_the_recipe_names_every_reader_and_suffixes_are_nobodys_twice() -> None:
-    assert recipe_of() == "pdf:1 epub:1 docx:1 html:1 markdown:1 text:1"
+    assert recipe_of() == "pdf:1 epub:1 docx:1 html:1 markdown:2 text:1"
     assert len(SUFFIXES) == sum(len(reader.suffixes) for reader in READERS)
 
 
@@ -647,7 +647,7 @@ def test_markdown_headings(tmp_path: Path, text: str, headings: list[tuple[str, 
     [
         ("title: T\nauthor: 'Me'\n", {"author": "Me"}), ("title: T\ntags:\n  - a\n  - \"b c\"\n", {"tags": ["a", "b c"]}),
         ("title: T\ntags:\n- a\n- b\n", {"tags": ["a", "b"]}), ("title: T\ntags: [a, 'b', ]\nempty:\n", {"tags": ["a", "b"]}),
-        ("title: T\n# comment\nnested:\n  deep: x\nUrl: http://x/y\n", {"url": "http://x/y"}), ("title: T\r\nYear: 2020\r\n", {"year": "2020"}),
+        ("title: T\n# comment\nnested:\n  deep: x\nUrl: http://x/y\n", {"url": "http://x/y"}), ("title: T\r\nYear: 2020\r\n", {"year": 2020}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("end", ["---", "..."])

@@ -8,39 +8,38 @@ from collections.abc import Mapping
 import click
 
 from stackroom.cli.meter import duration, meter
-from stackroom.cli.session import Session, asking, cancellable, safe
+from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.types import Report
 
 _SHOWN = 10
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(skipped.items(), key=lambda item: -item[1])[:5]
 
 
-def _finish(session: Session, report: Report, again: str) -> int:
-    """Print the report; returns the exit code."""
+def _finish(session: Session, report: Report, again: str, *, embedding: bool = False) -> int:
+    """Print the report; returns the exit code. `embedding`: no source was read, every passage was embedded."""
     if session.as_json:
         session.print_json(report)
     else:
-        _tell(session, report, again)
+        _tell(session, report, again, embedding)
     if report.cancelled:
         return 130
     return 1 if report.failed else 0
 
 
-def _tell(session: Session, report: Report, again: str) -> None:
+def _tell(session: Session, report: Report, again: str, embedding: bool) -> None:
     done = [
         f"{getattr(report, name):,} {name}"
         for name in ("added", "updated", "moved", "unchanged", "removed", "failed")
         if getattr(report, name)
     ]
-    line = ", ".join(done) or "nothing to do"
-    session.say(f"{line[0].upper()}{line[1:]}. {count(report.chunks, 'passage')} in {duration(report.seconds)}.")
+    if embedding and report.embedded:
+        session.say(f"{count(report.embedded, 'passage')} embedded anew in {duration(report.seconds)}.")
+    else:
+        line = ", ".join(done) or "nothing to do"
+        session.say(f"{line[0].upper()}{line[1:]}. {count(report.chunks, 'passage')} in {duration(report.seconds)}.")
     if report.reused:
         session.say(f"{count(report.reused, 'passage')} kept their vectors.")
     if report.pages_without_text:
@@ -53,7 +52,7 @@ def _tell(session: Session, report: Report, again: str) -> None:
     for failure in report.failures[:_SHOWN]:
         session.say(f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason)}")
     if len(report.failures) > _SHOWN:
-        session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: stackroom list --failed")
+        session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
     if report.cancelled:
         session.say(f"Interrupted. What was committed stays. To go on: {again}")
 
@@ -84,9 +83,9 @@ def add_command(
         report = index.add(
             paths, prune=prune, retry=retry, ignore=ignore, confirm=asks, progress=progress, cancel=cancel
         )
-    code = _finish(session, report, f"stackroom add {' '.join(paths)}")
+    code = _finish(session, report, session.command("add", *paths))
     if report.added and not report.cancelled:
-        session.say('Now search: stackroom search "your question"')
+        session.say(f'Now search: {session.command("search")} "your question"')
     return code
 
 
@@ -109,7 +108,8 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
         session.print_json(report)
     session.say(f"Removed {count(report.removed, 'source')} with {count(report.chunks, 'passage')}.")
     if report.cancelled:
-        session.say("The purge was interrupted: files may still hold traces. To finish it: stackroom compact --purge")
+        again = session.command("compact", "--purge")
+        session.say(f"The purge was interrupted: files may still hold traces. To finish it: {again}")
         return 130
     return 0
 
@@ -121,5 +121,5 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 def rebuild_command(session: Session, sources: tuple[str, ...], embedder: str | None) -> int:
     with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
         report = index.rebuild(sources or None, embedder=embedder, progress=progress, cancel=cancel)
-    again = "stackroom rebuild" + (f" --embedder {embedder}" if embedder else "")
-    return _finish(session, report, again)
+    model = ("--embedder", embedder) if embedder else ()
+    return _finish(session, report, session.command("rebuild", *model, *sources), embedding=embedder is not None)

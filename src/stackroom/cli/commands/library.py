@@ -9,8 +9,8 @@ from collections import Counter
 import click
 
 from stackroom.cli.commands.search import place_json, where_text
-from stackroom.cli.session import Session, plain, safe
-from stackroom.types import Passage, Source, Stats
+from stackroom.cli.session import Session, count, plain, safe
+from stackroom.types import Collection, Passage, Source, Stats
 
 
 @click.command("list", help="Show the sources: all, or those of a name, path or glob.")
@@ -26,7 +26,8 @@ def list_command(session: Session, wanted: str | None, failed: bool) -> int:
         session.print_json({"sources": sources})
         return 0
     if not sources:
-        session.say("Nothing failed." if failed else "The library is empty. Fill it with: stackroom add PATH")
+        empty = f"The library is empty. Fill it with: {session.command('add')} PATH"
+        session.say("Nothing failed." if failed else empty)
     width = shutil.get_terminal_size((100, 24)).columns
     for source in sources:
         _print_source(source, width, reason=failed)
@@ -109,22 +110,32 @@ def status_command(session: Session) -> int:
         ("on disk", ", ".join(f"{name} {size(count)}" for name, count in stats.bytes.items() if count)),
         ("format", f"{stats.format_version}, SQLite {stats.sqlite}"),
     ]
+    if len(stats.collections) > 1:
+        rows += [("collection", _collection(item)) for item in stats.collections]
     if stats.needs_embedding:
         rows.append(("to embed", f"{stats.needs_embedding:,} passages have no vector"))
     if stats.pages_without_text:
         rows.append(("no text", f"{stats.pages_without_text:,} pages"))
     if stats.missing:
         rows.append(
-            ("missing", f"{stats.missing:,} files are gone from disk (stackroom add --prune FOLDER removes them)")
+            (
+                "missing",
+                f"{stats.missing:,} files are gone from disk ({session.command('add', '--prune')} FOLDER removes them)",
+            )
         )
     for name, value in rows:
-        click.echo(f"{click.style(f'{name:>9}', dim=True)}  {safe(value)}")
+        click.echo(f"{click.style(f'{name:>10}', dim=True)}  {safe(value)}")
     if stats.failed_count:
         kinds = Counter(failure.kind for failure in stats.failed).most_common(1)[0][0]
         click.echo(
-            f"{click.style('   failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: stackroom list --failed"
+            f"{click.style('    failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: {session.command('list', '--failed')}"
         )
     return 0
+
+
+def _collection(item: Collection) -> str:
+    vectors = "no vectors" if item.dim is None else f"{item.dim} dimensions{', of its own' if item.own_vectors else ''}"
+    return f"{item.name}: {count(item.chunks, 'passage')}, {vectors}"
 
 
 def status_json(stats: Stats) -> dict[str, object]:
@@ -146,6 +157,7 @@ def status_json(stats: Stats) -> dict[str, object]:
         "pages_without_text": stats.pages_without_text,
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
+        "collections": plain(stats.collections),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,9 @@ from typing import Any
 
 import click
 
-from stackroom.cli.commands.ingest import count
 from stackroom.cli.commands.library import size
 from stackroom.cli.meter import duration, meter
-from stackroom.cli.session import Session, cancellable, safe
+from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.types import Anomaly, Inventory, MigrationReport, ModelGuess, Source
 
 _SHOWN = 10
@@ -121,7 +121,7 @@ def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     elif not report.cancelled:
         _tell_migration(session, report, old)
     if report.cancelled:
-        session.say(f"Interrupted. The old files are as they were. To go on: stackroom migrate {old}")
+        session.say(f"Interrupted. The old files are as they were. To go on: {session.command('migrate', old)}")
         return 130
     return 0
 
@@ -141,12 +141,11 @@ def _tell_migration(session: Session, report: MigrationReport, old: str) -> None
         session.say(f"Model: {line}.")
     for line in _anomalies(report.anomalies):
         session.say(f"Note: {line}")
-    session.say(
-        f'\nSearch it:     stackroom --library {old if session.library is None else session.library} search "..."'
-    )
+    library = shlex.quote(old if session.library is None else session.library)
+    session.say(f'\nSearch it:     stackroom --library {library} search "..."')
     if session.library is None:
-        session.say(f"Take it back:  stackroom migrate {old} --roll-back")
-        session.say(f"Free the disk: stackroom migrate {old} --discard-old")
+        session.say(f"Take it back:  {session.command('migrate', old, '--roll-back')}")
+        session.say(f"Free the disk: {session.command('migrate', old, '--discard-old')}")
 
 
 def _roll_back(session: Session, old: str, yes: bool) -> int:
@@ -202,5 +201,5 @@ def export_command(session: Session, folder: str, format: Any) -> int:
         return 130
     if session.as_json:
         session.print_json({"chunks": written, "folder": folder})
-    session.say(f"{count(written, 'passage')} written to {folder}.")
+    session.say(f"{count(written, 'passage')} written to {safe(folder)}.")
     return 0

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.session import Session, plain, safe
+from stackroom.cli.session import Session, count, plain, safe
 from stackroom.types import Explanation, Hit, Place
 
 if TYPE_CHECKING:
     from stackroom.index import Index
 
 _LINES = 4
+_COUNT = click.IntRange(min=1)
 
 
 @click.command(
     "search", help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes.'
 )
 @click.argument("query", nargs=-1, required=True)
-@click.option("-k", default=10, show_default=True, metavar="N", help="How many hits.")
+@click.option("-k", type=_COUNT, default=10, show_default=True, metavar="N", help="How many hits.")
 @click.option("--mode", type=click.Choice(["hybrid", "vector", "text"]), help="Both (the default), meaning, or words.")
 @click.option(
     "--in", "sources", multiple=True, metavar="NAME", help="Only in this source: title, path or glob (repeatable)."
@@ -32,9 +33,17 @@ _LINES = 4
     "--where", multiple=True, metavar="EXPR", help='Only where metadata fits: "year >= 2020" (repeatable: and).'
 )
 @click.option("--active", is_flag=True, help="Only in active sources.")
+@click.option(
+    "--collection",
+    default="default",
+    metavar="NAME",
+    help="Only in this collection, which a migration made of an index or namespace; status lists them.",
+)
 @click.option("--exact", is_flag=True, help="Scan every vector.")
-@click.option("--per-document", type=int, metavar="N", help="At most so many hits of one document.")
-@click.option("--context", default=0, metavar="N", help="Show so many neighbouring passages.")
+@click.option("--per-document", type=_COUNT, metavar="N", help="At most so many hits of one document.")
+@click.option(
+    "--context", type=click.IntRange(min=0), default=0, metavar="N", help="Show so many neighbouring passages."
+)
 @click.option("--explain", is_flag=True, help="Show what each leg thought of a hit.")
 @click.option("--full", is_flag=True, help="Print whole passages.")
 @click.pass_obj
@@ -42,22 +51,27 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
     import time
 
     text = " ".join(query)
+    if not text.strip():
+        raise click.UsageError("The query is empty.")
     options["where"] = list(options["where"]) or None
     options["sources"] = list(options["sources"]) or None
     with session.open(mode="r") as index:
+        options["mode"], reason = index.resolve_mode(options["mode"], collection=options["collection"])
+        if reason is not None:
+            session.say(f"{safe(reason)} Words alone were searched.")
         begun = time.perf_counter()
         hits = index.search(text, **options)
         took = (time.perf_counter() - begun) * 1000
         if session.as_json:
-            session.print_json(as_json(text, options["mode"] or "hybrid", took, hits, explain=options["explain"]))
+            session.print_json(as_json(text, options["mode"], took, hits, explain=options["explain"]))
             return 0
         if not hits:
-            _nothing(session, index)
+            _nothing(session, index, active=options["active"])
             return 0
         marking = options["mode"] != "vector"
         for hit in hits:
-            _print_hit(hit, text, full=full, marking=marking)
-    session.say(f"{len(hits)} hits in {took:.0f} ms.")
+            _print_hit(hit, text, full=full, marking=marking, mode=options["mode"])
+    session.say(f"{count(len(hits), 'hit')} in {took:.0f} ms.")
     return 0
 
 
@@ -89,14 +103,17 @@ def place_json(place: Place) -> dict[str, Any]:
     return found
 
 
-def _nothing(session: Session, index: Index) -> None:
-    if index.stats().chunks:
+def _nothing(session: Session, index: Index, *, active: bool) -> None:
+    stats = index.stats()
+    if active and stats.chunks and not stats.active_sources:
+        session.say(f"No source is active. Switch some on: {session.command('active', 'on')} SOURCE...")
+    elif stats.chunks:
         session.say("Nothing was found. Other words, or fewer conditions, may help.")
     else:
-        session.say("The library is empty. Fill it with: stackroom add PATH")
+        session.say(f"The library is empty. Fill it with: {session.command('add')} PATH")
 
 
-def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool) -> None:
+def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool, mode: str) -> None:
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     title = safe(hit.document.title, keep_newlines=False)
     where = safe(where_text(hit.place, hit.document.title), keep_newlines=False)
@@ -112,7 +129,7 @@ def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool) -> None:
     if hit.document.path != hit.document.title:
         click.echo(click.style(f"    {safe(hit.document.path, keep_newlines=False)}", dim=True))
     if hit.explain is not None:
-        click.echo(click.style(f"    {_explanation(hit.explain)}", fg="yellow"))
+        click.echo(click.style(f"    {_explanation(hit.explain, mode)}", fg="yellow"))
     click.echo()
 
 
@@ -126,6 +143,8 @@ def where_text(place: Place, title: str = "") -> str:
         if place.page_label and place.page_label != str(place.page):
             label += f" ({place.page_label})"
         parts.append(label)
+    elif place.page_label:
+        parts.append(f"p. {place.page_label}")
     section = [heading for heading in place.section if heading != title]
     if section:
         parts.append(" > ".join(section[-2:]))
@@ -173,9 +192,12 @@ def _styled(line: str, marked: list[bool], *, dim: bool) -> str:
     return "".join(parts)
 
 
-def _explanation(explain: Explanation) -> str:
+def _explanation(explain: Explanation, mode: str) -> str:
+    """What each leg that ran thought of a hit."""
     parts = []
-    for name, leg in (("meaning", explain.vector), ("words", explain.text)):
+    for name, other, leg in (("meaning", "text", explain.vector), ("words", "vector", explain.text)):
+        if mode == other:
+            continue
         if leg is None:
             parts.append(f"{name}: not among its best")
         else:

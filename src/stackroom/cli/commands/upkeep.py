@@ -28,7 +28,8 @@ def verify_command(session: Session) -> int:
     if found.ok:
         session.say(f"All is well: {found.chunks:,} passages and {found.rows:,} vectors checked.")
         return 0
-    session.say(f"{len(found.damage)} things are damaged. Read the sources named above again: stackroom rebuild SOURCE")
+    damaged = "1 thing is damaged" if len(found.damage) == 1 else f"{len(found.damage):,} things are damaged"
+    session.say(f"{damaged}. Read the sources named above again: {session.command('rebuild')} SOURCE")
     return DamagedError.exit_code
 
 

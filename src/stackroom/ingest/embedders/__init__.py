@@ -10,6 +10,7 @@ import numpy as np
 from stackroom.errors import DimensionMismatchError, UsageError
 from stackroom.ingest.embedders.onnx import OnnxEmbedder, from_folder, shipped
 from stackroom.protocols import Embedder
+from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,12 @@ def resolve(embedder: str | Embedder) -> Embedder:
             raise UsageError(
                 f"{type(embedder).__name__} is not an embedder.",
                 hint="It needs identity, tokenizer, embed_passages(texts) and embed_query(text).",
+            )
+        if not isinstance(embedder.identity, EmbedderIdentity):
+            raise UsageError(
+                f"The identity of {type(embedder).__name__} is {embedder.identity!r}, and not an EmbedderIdentity.",
+                hint="Give it one: stackroom.EmbedderIdentity(name='my-model', dim=768)",
+                actual=embedder.identity,
             )
         return embedder
     if embedder in (DEFAULT, "default"):

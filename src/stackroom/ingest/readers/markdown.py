@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -17,6 +18,14 @@ _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _PAIR = re.compile(r"([A-Za-z_][\w -]*):(?:\s+(.*))?$")
+_INLINE = re.compile(r"\[(.*)\](?:\s+#.*)?$")
+_ITEM = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,"'])+""")
+_QUOTED = re.compile(r"""(["'])(.*)\1(?:\s+#.*)?$""")
+_COMMENT = re.compile(r"\s+#.*$")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d*)$", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$", re.ASCII)
+_EXACT = 2**53
+"""Longer integers are names, and no number that JSON carries safely."""
 _FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _EMPHASIS = re.compile(r"(?<!\w)(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)|(\*{1,3})(?=\S)(.+?)(?<=\S)\3|(`+)(.+?)\5")
@@ -24,7 +33,7 @@ _EMPHASIS = re.compile(r"(?<!\w)(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)|(\*{1,3})(?=\
 
 class MarkdownReader:
     name = "markdown"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".md", ".markdown", ".mdown", ".mkd")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -40,7 +49,8 @@ class MarkdownReader:
         # What does not begin with `key:` is text between two rules.
         start = front.end() if front and metadata is not None else 0
         metadata = metadata or {}
-        title = metadata.pop("title", None) or _first_heading("".join(head), start)
+        title = metadata.pop("title", None)
+        title = title if isinstance(title, str) else _first_heading("".join(head), start)
         return Reading("markdown", _by_heading(chain(head, blocks), start), title, metadata)
 
 
@@ -103,7 +113,10 @@ def _first_heading(text: str, front: int) -> str | None:
 
 
 def _front_matter(text: str) -> dict[str, Any] | None:
-    """The simple part of YAML: `key: value`, `[a, b]`, lists of `- item`, and blocks after `|`. None where it is no such thing."""
+    """The simple part of YAML: `key: value`, `[a, b]`, lists of `- item`, and blocks after `|`. None where it is no such thing.
+
+    Values are numbers, booleans or text as YAML 1.2 has them, so that filters compare numbers as numbers; dates stay text, ISO 8601.
+    """
     metadata: dict[str, Any] = {}
     key, block = "", False
     lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
@@ -114,19 +127,42 @@ def _front_matter(text: str) -> dict[str, Any] | None:
         if block and line[0].isspace():
             metadata[key] = f"{metadata[key]} {line.strip()}".strip()
         elif item and isinstance(metadata.get(key), list):
-            metadata[key].append(_unquoted(item[1] or item[2]))
+            metadata[key].append(_scalar(item[1] or item[2]))
         elif pair := _PAIR.match(line):
             key, value = pair[1].strip().lower(), (pair[2] or "").strip()
             block = value in ("|", ">", "|-", ">-")
-            if value.startswith("[") and value.endswith("]"):
-                metadata[key] = [_unquoted(part) for part in value[1:-1].split(",") if part.strip()]
+            if inline := _INLINE.match(value):
+                metadata[key] = [_scalar(part) for part in _ITEM.findall(inline[1]) if part.strip()]
             elif block:
                 metadata[key] = ""
+            elif not value or value.startswith("#"):
+                metadata[key] = []
             else:
-                metadata[key] = _unquoted(value) if value else []
-    return {name: value for name, value in metadata.items() if value not in ([], "")}
+                # A title is a text, also where it looks like a number.
+                metadata[key] = _text(value)[0] if key == "title" else _scalar(value)
+    return {name: value for name, value in metadata.items() if value is not None and value not in ([], "")}
 
 
-def _unquoted(value: str) -> str:
+def _text(value: str) -> tuple[str, bool]:
+    """A value without its quotes or its comment, and whether it was quoted."""
     value = value.strip()
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
+    quoted = _QUOTED.match(value)
+    return (quoted[2], True) if quoted else (_COMMENT.sub("", value), False)
+
+
+def _scalar(value: str) -> Any:
+    """A value as YAML 1.2 types it; what is quoted, or begins with zeros, is text."""
+    text, quoted = _text(value)
+    if quoted:
+        return text
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if text in ("~", "null", "Null", "NULL"):
+        return None
+    if _INTEGER.match(text):
+        number = int(text) if len(text) < 18 else _EXACT
+        return number if abs(number) < _EXACT else text
+    if _NUMBER.match(text):
+        found = float(text)
+        return found if math.isfinite(found) else text
+    return text

@@ -41,7 +41,7 @@ class PdfReader:
                 raise EncryptedError(
                     f"{path} needs a password.", hint="Save a copy without one, and add that.", path=path
                 ) from error
-            return _salvage(path, str(error))
+            return _salvage(path, str(error).rstrip(". "))
         if not pages:
             return _salvage(path, "it has no pages")
         info = document.get_metadata_dict(skip_empty=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _in_folder(folder: Path) -> list[Found]:
     elif vdbs:
         raise UsageError(
             f"{folder} holds several stores of nano-vectordb: {', '.join(vdbs)}.",
-            hint=f"Name one of them: stackroom migrate {folder / vdbs[0]} --library NEW",
+            hint=f"Name one of them: stackroom migrate {shlex.quote(str(folder / vdbs[0]))} --library NEW",
             path=folder,
         )
     if not found and "llama_cache" in names:
