@@ -189,7 +189,7 @@ def index_struct(value: Slice) -> IndexStruct:
     body = outer.get("__data__", value)
     if body.kind == '"':
         with contextlib.suppress(DamagedError):
-            body = JsonFile.of(str(body.load()).encode("utf-8", "surrogatepass"), value.file.path).root()
+            body = body.inner().root()
     fields = dict(body.members()) if body.kind == "{" else {}
     listed = fields.pop("nodes_dict", None)
     kept = {name: field.load() for name, field in fields.items()}
