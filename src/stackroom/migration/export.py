@@ -103,7 +103,9 @@ class _Export:
             for record in self._view.documents(source.key):
                 if self._cancel.cancelled:
                     return self._written
-                self._document(_Document(record, source, _loads(self._view.kept("document", [record.key]).get(record.key))))
+                self._document(
+                    _Document(record, source, _loads(self._view.kept("document", [record.key]).get(record.key)))
+                )
         self._join(
             "docstore.json",
             {name: self._part(name) for name in ("docstore/data", "docstore/metadata", "docstore/ref_doc_info")},

@@ -129,7 +129,9 @@ class Slice(NamedTuple):
             cut = data.rfind(b",", at, at + LARGE) + 1 if at + LARGE < end else end
             cut = cut or data.find(b",", at, end) + 1 or end
             piece = b'"' + data[at:cut] + b'"'
-            spill.write(Slice(JsonFile.of(piece, self.file.path), 0, len(piece)).load().encode("utf-8", "surrogatepass"))
+            spill.write(
+                Slice(JsonFile.of(piece, self.file.path), 0, len(piece)).load().encode("utf-8", "surrogatepass")
+            )
             at = cut
         return JsonFile.of(spill.done(), self.file.path)
 

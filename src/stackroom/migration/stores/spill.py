@@ -31,7 +31,7 @@ class Spill:
         self._recent += data
         if len(self._recent) >= LARGE:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `done`)
             self._file.write(self._recent)
             self._recent.clear()
 
