@@ -52,6 +52,7 @@ _MOST_LEVELS = 200
 _SHORT = 64
 _BOM = b"\xef\xbb\xbf"
 _DECODER = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(check_circular=False)
 
 
 class Slice(NamedTuple):
@@ -84,6 +85,10 @@ class Slice(NamedTuple):
             raise self.file.damaged(self.start, "It is nested too deeply") from error
         except ValueError as error:
             raise self.file.damaged(self.start, str(error)) from error
+
+    def is_plainly(self, value: Any) -> bool:
+        """Whether this is how the json module writes a value; False may also mean that it is written in another way."""
+        return self.raw() == _ENCODER.encode(value).encode()
 
     def members(self) -> Members:
         """The members of an object. Raises DamagedError where it is none."""
@@ -172,6 +177,8 @@ class Members:
         return None if row is None else self.value(row)
 
     def row(self, key: str) -> int | None:
+        if not self._n:
+            return None
         hashes, order, unique = self._lookup()
         # Sections list their nodes in the same order, so that the next one is nearly always the one that is wanted.
         if unique and self._next < self._n and self._is_plainly(self._next, key):
@@ -194,6 +201,10 @@ class Members:
 
     def __contains__(self, key: str) -> bool:
         return self.row(key) is not None
+
+    def hashes(self) -> NDArray[np.int64]:
+        """Of the keys, in ascending order."""
+        return self._lookup()[0]
 
     def superseded(self) -> list[int]:
         """The rows whose key occurs again further on."""
