@@ -37,7 +37,7 @@ from stackroom.types import Place
 WORTH_IT = 32_000_000
 """Bytes from which on a second process saves more than its start costs."""
 
-_AHEAD = 2
+_AHEAD = 1
 """Batches that may wait to be written."""
 
 
@@ -209,6 +209,7 @@ def main() -> None:
             _send(output, "head", _plain_head(reading.head()))
             for batch in reading.batches():
                 _send(output, "batch", _plain(batch))
+                batch.accepted.clear()
             for attachment in reading.attachments():
                 _send(output, "attachment", attachment)
             texts, rows = reading.evidence.texts, reading.evidence.rows

@@ -26,7 +26,7 @@ from stackroom.types import Metric, Place
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BATCH = 512
+BATCH = 1024
 """Chunks in one commit."""
 
 QUERIES = 50
@@ -232,6 +232,8 @@ class LocalReading:
                     batch.documents[accepted.document] = documents[accepted.document]
             batch.listed = self._listed.of([item.chunk_id for item in batch.accepted])
             self._take_evidence(part, batch)
+            # Vectors as float64 are not to wait until the next ones are there.
+            part.clear()
             yield batch
 
     def _accept(self, old: OldChunk, documents: dict[str, OldDocument]) -> Accepted | None:
