@@ -36,7 +36,7 @@ def inventory(
     Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
     """
     from stackroom.migration import survey
-    from stackroom.migration.reading import Choices
+    from stackroom.migration.judging import Choices
 
     return survey.inventory(
         _path(old),
@@ -74,7 +74,7 @@ def migrate(
     BusyError, StorageError. Whatever it raises: the old files are as they were, and no library appeared.
     """
     from stackroom.migration import run
-    from stackroom.migration.reading import Choices
+    from stackroom.migration.judging import Choices
 
     return run.migrate(
         _path(old),

@@ -13,7 +13,8 @@ from typing import Any
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
 from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration.baseline import FileFacts
-from stackroom.migration.reading import Accepted, Batch, Choices, Reading, dump
+from stackroom.migration.judging import Choices
+from stackroom.migration.reading import Accepted, Batch, Reading, dump
 from stackroom.migration.stores import nodes
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.types import Chunk, EmbedderIdentity

@@ -27,8 +27,9 @@ import numpy as np
 from stackroom import errors
 from stackroom.errors import MigrationError, StackroomError
 from stackroom.ingest.parser import die_with_parent
+from stackroom.migration.judging import Choices
 from stackroom.migration.probe import Sample
-from stackroom.migration.reading import Accepted, Batch, Choices, Digests, Evidence, Head, LocalReading
+from stackroom.migration.reading import Accepted, Batch, Digests, Evidence, Head, LocalReading
 from stackroom.migration.records import Anomalies, OldDocument
 from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, silent

@@ -16,10 +16,11 @@ from stackroom.migration import switch
 from stackroom.migration.afterwards import DONE, done_before
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
+from stackroom.migration.judging import Choices
 from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.reader_process import WORTH_IT, RemoteReading
-from stackroom.migration.reading import Choices, Head, LocalReading, Reading
+from stackroom.migration.reading import Head, LocalReading, Reading
 from stackroom.migration.records import Anomalies
 from stackroom.migration.stores.detection import open_old
 from stackroom.migration.survey import described, needed, require_space, size

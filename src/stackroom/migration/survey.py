@@ -10,8 +10,8 @@ from pathlib import Path
 
 from stackroom.errors import DiskFullError
 from stackroom.migration import switch
+from stackroom.migration.judging import Choices, Judge
 from stackroom.migration.probe import probe, samples_of
-from stackroom.migration.reading import Choices, Judge
 from stackroom.migration.records import Anomalies, MainSpace
 from stackroom.migration.rules import RULES
 from stackroom.migration.stores.detection import open_old

@@ -14,7 +14,7 @@ from old_index import OldIndex, contents
 from stackroom import CancelToken, migration
 from stackroom.errors import DamagedError, MigrationError
 from stackroom.migration import reader_process, reading, run
-from stackroom.migration.reading import Choices
+from stackroom.migration.judging import Choices
 from stackroom.storage.store import LocalStore
 
 

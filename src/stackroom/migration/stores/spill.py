@@ -9,9 +9,12 @@ import mmap
 import tempfile
 from array import array
 from collections.abc import Iterable
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+
+from stackroom.storage import fsio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +24,7 @@ LARGE = 1024 * 1024
 
 
 class Spill:
-    """Bytes that are written once, from the first to the last, and then read in any order."""
+    """Bytes that are written once, from the first to the last, and then read in any order. Raises StorageError, DiskFullError."""
 
     def __init__(self) -> None:
         self._recent = bytearray()
@@ -30,16 +33,17 @@ class Spill:
     def write(self, data: bytes | memoryview) -> None:
         self._recent += data
         if len(self._recent) >= LARGE:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `done`)
-            self._file.write(self._recent)
+            with fsio.translated(Path(tempfile.gettempdir())):
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `done`)
+                self._file.write(self._recent)
             self._recent.clear()
 
     def done(self) -> mmap.mmap | bytes:
-        """All of it. The file goes with the last one who holds its map."""
+        """All of it. The file goes with the last one who holds its map. Raises StorageError."""
         if self._file is None:
             return bytes(self._recent)
-        with self._file as file:
+        with fsio.translated(Path(tempfile.gettempdir())), self._file as file:
             file.write(self._recent)
             file.flush()
             self._recent.clear()
