@@ -25,6 +25,7 @@ LEVEL = 3
 DICTIONARY_BYTES = 110 * 1024
 _LARGEST = 256 * 1024 * 1024
 _FEW = 16
+"""Items up to which threads cost more than they bring."""
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -49,7 +50,9 @@ class Codec:
 
     def encode_many(self, kind: Kind, items: Sequence[bytes]) -> list[bytes]:
         """The same frames as `encode` gives, made on every core."""
-        if len(items) < _FEW or "multi_compress_to_buffer" not in zstandard.backend_features:
+        # Not every build of zstandard can, and none where all items are empty.
+        together = len(items) >= _FEW and any(items) and "multi_compress_to_buffer" in zstandard.backend_features
+        if not together:
             return [self.encode(kind, data) for data in items]
         with self._lock:
             frames = self._compressor_of(kind).multi_compress_to_buffer(list(items), threads=_THREADS)
