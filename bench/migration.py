@@ -63,12 +63,12 @@ def anonymous(pid: int) -> float:
 
 
 MIGRATE = """
-import json, sys, time
+import json, os, sys, time
 from stackroom import migration
 started = time.perf_counter()
 report = migration.migrate(sys.argv[1])
 seconds = time.perf_counter() - started
-print(json.dumps({"seconds": seconds, "ok": report.proof.ok, "vectors": report.proof.vectors, "queries": report.proof.queries,
+print(json.dumps({"seconds": seconds, "cpu": sum(os.times()[:4]), "ok": report.proof.ok, "vectors": report.proof.vectors, "queries": report.proof.queries,
                   "chunks": report.chunks, "after": report.bytes_after}))
 """
 
@@ -119,7 +119,18 @@ print(json.dumps({"open": opened - opening, "answer": time.perf_counter() - open
 """
 
 
-def one_size(work: Path, documents: int, *, peers: bool) -> dict[str, Any]:
+def best_of(runs: int, folder: Path) -> Run:
+    """The quickest of several migrations, with the most memory that any of them took."""
+    found: list[Run] = []
+    for _ in range(runs):
+        shutil.rmtree(folder / "stackroom", ignore_errors=True)
+        os.sync()
+        found.append(measured(MIGRATE, str(folder)))
+    best = min(found, key=lambda run: float(run.told["seconds"]))
+    return best._replace(peak_mb=max(run.peak_mb for run in found))
+
+
+def one_size(work: Path, documents: int, *, peers: bool, runs: int) -> dict[str, Any]:
     folder = work / f"old-{documents}"
     shutil.rmtree(folder, ignore_errors=True)
     chunks = round(documents * CHUNKS_A_DOCUMENT)
@@ -129,7 +140,7 @@ def one_size(work: Path, documents: int, *, peers: bool) -> dict[str, Any]:
     if peers:
         row["llamaindex"] = measured(LLAMAINDEX, str(folder))
         row["plain"] = measured(PLAIN, str(folder))
-    row["migrate"] = measured(MIGRATE, str(folder))
+    row["migrate"] = best_of(runs, folder)
     assert row["migrate"].told["ok"]
     assert row["migrate"].told["vectors"] == chunks
     row["ours"] = measured(OURS, str(folder))
@@ -138,17 +149,17 @@ def one_size(work: Path, documents: int, *, peers: bool) -> dict[str, Any]:
     return row
 
 
-def report(rows: list[dict[str, Any]]) -> str:
+def report(rows: list[dict[str, Any]], runs: int) -> str:
     lines = [
         "# Migration",
         "",
         f"Made by `bench/migration.py`: LlamaIndex JSON folders as llama-index-core writes them (`bench/old_index.py`: {DIM} dimensions, about 240 passages of 2 KB a document, real metadata), "
-        f"migrated in place and proven. Memory is RssAnon, of all processes together. {machine.describe()}, llama-index-core {version('llama-index-core')}.",
+        f"migrated in place and proven; the quickest of {runs} runs, since others used the machine as well. Memory is RssAnon, CPU is user and system time, of all processes together. {machine.describe()}, llama-index-core {version('llama-index-core')}.",
         "",
         "## Converting",
         "",
-        "| documents | passages | JSON | seconds | MB/s | peak memory | disk after | proven |",
-        "|---|---|---|---|---|---|---|---|",
+        "| documents | passages | JSON | seconds | CPU seconds | MB/s | peak memory | disk after | proven |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         run: Run = row["migrate"]
@@ -156,7 +167,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         queries = run.told["queries"]
         proven = f"{run.told['vectors']:,} vectors" + (f", {queries} searches" if queries else "")
         lines.append(
-            f"| {row['documents']:,} | {row['chunks']:,} | {row['before'] / 1e6:,.0f} MB | {seconds:.1f} | {row['before'] / 1e6 / seconds:.0f} | "
+            f"| {row['documents']:,} | {row['chunks']:,} | {row['before'] / 1e6:,.0f} MB | {seconds:.1f} | {run.told['cpu']:.1f} | "
+            f"{row['before'] / 1e6 / seconds:.0f} | "
             f"{run.peak_mb:.0f} MB | {run.told['after'] / 1e6:,.0f} MB | {proven} |"
         )
     lines += [
@@ -187,11 +199,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--documents", type=int, nargs="+", default=[10, 104, 416, 1000])
     parser.add_argument("--peers-up-to", type=int, default=104)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--report", type=Path)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    rows = [one_size(given.work, documents, peers=documents <= given.peers_up_to) for documents in given.documents]
-    text = report(rows)
+    rows = [
+        one_size(given.work, documents, peers=documents <= given.peers_up_to, runs=given.runs)
+        for documents in given.documents
+    ]
+    text = report(rows, given.runs)
     if given.report:
         given.report.write_text(text, encoding="utf-8")
     print(text)

@@ -82,6 +82,16 @@ def test_what_was_committed_is_read_back_exactly(backend: Backend, opener) -> No
     again.close()
 
 
+@pytest.mark.parametrize("texts", [[""] * 40, ["", *(f"Text {n}." for n in range(600))]])
+def test_many_chunks_and_empty_ones_come_back(backend: Backend, texts: list[str]) -> None:
+    keys = put(backend, "many", texts)
+    with backend.commit() as commit:
+        commit.keep("chunk", [(key, text.encode()) for key, text in zip(keys, texts, strict=True)])
+    with backend.view() as view:
+        assert [passage.text for passage in view.passages(keys)] == texts
+        assert [record.decode() for record in view.kept("chunk", keys).values()] == texts
+
+
 def test_a_commit_that_raises_leaves_no_trace(backend: Backend) -> None:
     put(backend, "kept", ["one"])
     with backend.view() as view:

@@ -60,6 +60,8 @@ Load = Callable[[int, int], Mapping[str, Any]]
 
 _OPPOSITES: dict[Operator, Operator] = {"!=": "==", "nin": "in"}
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
 _PRESENT = ""  # the value under which a field keeps every key that has it; no JSON text is empty
 _LONGEST = 200
 _BLOCK = 1 << 16
@@ -283,7 +285,7 @@ def expected_memberships(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 def _stored(value: Any) -> str | bytes:
     """A value's key in the index: its JSON text, or a hash where that is long or can't be held as text."""
-    text = json.dumps(value, sort_keys=True)
+    text = _SORTED.encode(value)
     if len(text) <= _LONGEST:
         return text
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -32,9 +32,10 @@ SCHEMA = (
 
 
 def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
+    frames = blobs.encode_many("original", [data for _, data in records])
     connection.executemany(
         "INSERT OR REPLACE INTO originals VALUES(?, ?, ?, ?)",
-        ((_OWNERS[owner], key, zlib.crc32(data), blobs.encode("original", data)) for key, data in records),
+        ((_OWNERS[owner], key, zlib.crc32(data), frame) for (key, data), frame in zip(records, frames, strict=True)),
     )
 
 

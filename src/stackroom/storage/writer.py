@@ -7,7 +7,7 @@ the catalogue back, and the rows that were written belong to nobody.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,8 +158,8 @@ class LocalCommit:
         connection.executemany(
             "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (item.key, pack_id(item.chunk_id), document_key, collection_key, position + i, *self._blobs(item))
-                for i, item in enumerate(prepared)
+                (item.key, pack_id(item.chunk_id), document_key, collection_key, position + i, *blobs)
+                for i, (item, blobs) in enumerate(zip(prepared, self._blobs(prepared), strict=True))
             ),
         )
         fulltext.add(connection, ((item.key, item.chunk.text) for item in prepared))
@@ -182,10 +182,11 @@ class LocalCommit:
         if replaced:
             self.remove_chunks(replaced)
         kept = [chunk for chunk in chunks if not chunk.chunk_id or named[chunk.chunk_id] is chunk]
+        rows = self._checked([chunk.embedding for chunk in kept])
         first = self._allocate(len(kept))
         return [
-            _Prepared(first + i, chunk.chunk_id or ids.unpack_id(ids.new_id()), chunk, self._checked(chunk.embedding))
-            for i, chunk in enumerate(kept)
+            _Prepared(first + i, chunk.chunk_id or ids.unpack_id(ids.new_id()), chunk, row)
+            for i, (chunk, row) in enumerate(zip(kept, rows, strict=True))
         ]
 
     def _allocate(self, n: int) -> int:
@@ -196,18 +197,22 @@ class LocalCommit:
         self._next_key += n
         return first
 
-    def _checked(self, embedding: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        if embedding is None:
-            return None
-        row = np.ascontiguousarray(embedding, dtype="<f4")
-        if row.ndim != 1 or not len(row):
-            raise DimensionMismatchError(
-                f"An embedding has the shape {row.shape}.", hint="Give one vector a chunk: float32 of shape (dim,)."
-            )
-        return self._finite(row, self._writable_space(len(row)))
+    def _checked(self, embeddings: Sequence[NDArray[np.float32] | None]) -> list[NDArray[np.float32] | None]:
+        """The same vectors as they are stored. Raises DimensionMismatchError, UsageError."""
+        rows = [None if row is None else np.ascontiguousarray(row, dtype="<f4") for row in embeddings]
+        given = [row for row in rows if row is not None]
+        for row in given:
+            if row.ndim != 1 or not len(row):
+                raise DimensionMismatchError(
+                    f"An embedding has the shape {row.shape}.", hint="Give one vector a chunk: float32 of shape (dim,)."
+                )
+            self._of_length(row, self._writable_space(len(row)))
+        if given:
+            _require_finite(np.stack(given))
+        return rows
 
-    def _finite(self, row: NDArray[np.float32], space: spaces.Space) -> NDArray[np.float32]:
-        """A vector that this space can hold. Raises DimensionMismatchError, UsageError."""
+    def _of_length(self, row: NDArray[np.float32], space: spaces.Space) -> None:
+        """Raises DimensionMismatchError where a vector is not of this space."""
         if row.shape != (space.dim,):
             raise DimensionMismatchError(
                 f"An embedding has {len(row)} dimensions, the library's have {space.dim}.",
@@ -215,9 +220,6 @@ class LocalCommit:
                 expected=space.dim,
                 actual=len(row),
             )
-        if not np.isfinite(row).all():
-            raise UsageError("An embedding holds NaN or infinity.", hint="Embed that text again, or leave it out.")
-        return row
 
     def _writable_space(self, dim: int) -> spaces.Space:
         if self._space is None:
@@ -225,15 +227,15 @@ class LocalCommit:
             self._space = spaces.create(self._connection, self._library, identity, spaces.SERVING)
         return self._space
 
-    def _blobs(self, item: _Prepared) -> tuple[int, bytes | None, bytes]:
-        """Checksum, details and text of a chunk as they are stored."""
-        text = codec.to_bytes(item.chunk.text)
-        details = records.dump_details(item.chunk.place, item.chunk.metadata)
-        return (
-            codec.chunk_checksum(item.chunk_id, text, details),
-            None if details is None else self._codec.encode("details", details),
-            self._codec.encode("text", text),
-        )
+    def _blobs(self, prepared: Sequence[_Prepared]) -> Iterator[tuple[int, bytes | None, bytes]]:
+        """Checksum, details and text of each chunk as they are stored."""
+        texts = [codec.to_bytes(item.chunk.text) for item in prepared]
+        details = [records.dump_details(item.chunk.place, item.chunk.metadata) for item in prepared]
+        packed = iter(self._codec.encode_many("details", [item for item in details if item is not None]))
+        stored = self._codec.encode_many("text", texts)
+        for item, text, described, frame in zip(prepared, texts, details, stored, strict=True):
+            checksum = codec.chunk_checksum(item.chunk_id, text, described)
+            yield checksum, None if described is None else next(packed), frame
 
     def _append_rows(self, document_key: int, prepared: Sequence[_Prepared]) -> None:
         """Write the vectors there are; every run of chunks that have one becomes an extent."""
@@ -265,12 +267,13 @@ class LocalCommit:
         for key, vector in vectors_:
             identity = EmbedderIdentity(name="", dim=len(vector))
             space = collections.own_space(self._connection, self._library, collection, identity)
-            row = self._finite(vector, space)
+            self._of_length(vector, space)
+            _require_finite(vector)
             document_key = self._connection.value("SELECT document_key FROM chunks WHERE key = ?", (key,))
             if document_key is None:
                 raise NotFoundError(f"There is no chunk with key {key}.")
             extents.remove(self._connection, space.key, key, key + 1)
-            self._append_run(space, document_key, key, row[None])
+            self._append_run(space, document_key, key, vector[None])
 
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         collections.enlist(self._connection, collection, keys)
@@ -402,6 +405,11 @@ class LocalCommit:
     def release(self) -> None:
         for _, appender in self._appenders.values():
             appender.close()
+
+
+def _require_finite(rows: NDArray[np.float32]) -> None:
+    if not np.isfinite(rows).all():
+        raise UsageError("An embedding holds NaN or infinity.", hint="Embed that text again, or leave it out.")
 
 
 def _portions(ids_: list[bytes | str]) -> list[list[bytes | str]]:

@@ -125,6 +125,54 @@ def test_what_is_no_list_of_numbers_is_as_missing(tmp_path: Path) -> None:
         assert len(ids(index)) == 6
 
 
+def test_an_empty_vector_is_as_missing(tmp_path: Path) -> None:
+    old = OldIndex()
+    old.embeddings["node-0"] = []
+    report, index = migrated(old, tmp_path)
+    with index:
+        assert counts(report) == {"no vector": 1}
+        assert report.vectors == 5
+        assert "node-0" in ids(index)
+
+
+def test_listed_without_a_vector_is_text_that_needs_one(tmp_path: Path) -> None:
+    old = OldIndex()
+    del old.embeddings["node-3"]
+    assert old.listed["the-index"]["node-3"] == "node-3"
+    report, index = migrated(old, tmp_path)
+    with index:
+        assert counts(report) == {"no vector": 1}
+        assert index.stats().needs_embedding == 1
+        assert index.search("subject 3", k=1)[0].chunk_id == "node-3"
+
+
+def test_a_namespace_may_hold_what_parts_names(tmp_path: Path) -> None:
+    """LlamaIndex splits the file's name at the first of these, and loses the namespace."""
+    old = OldIndex()
+    row = [0.5, 0.5, 0.5]
+    old.other_stores["a__b__vector_store.json"] = {"embedding_dict": {"node-1": row}}
+    _, index = migrated(old, tmp_path)
+    with index:
+        found = index.search(np.array(row, dtype=np.float32), k=1, collection="a__b")
+        assert [hit.chunk_id for hit in found] == ["node-1"]
+
+
+def test_ids_are_the_same_in_any_spelling(tmp_path: Path) -> None:
+    """The same id, escaped in one file and plain in another, is one id."""
+    old = OldIndex()
+    for table in (old.embeddings, old.references, old.nodes, old.owner):
+        table["node-ä"] = table.pop("node-2")  # type: ignore[attr-defined]
+    old.nodes["node-ä"]["__data__"] |= {"id_": "node-ä"}
+    old.listed["the-index"] = {node: node for node in old.embeddings}
+    folder = old.write(tmp_path / "old")
+    path = folder / "docstore.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False), encoding="utf-8")
+    report = migration.migrate(folder, library=tmp_path / "library")
+    assert report.anomalies == ()
+    with stackroom.open(tmp_path / "library", mode="r") as index:
+        assert index.vectors(["node-ä"])[0].tobytes() == old.vector("node-ä").tobytes()
+
+
 def test_a_duplicate_key_counts_once(tmp_path: Path) -> None:
     folder = OldIndex().write(tmp_path / "old")
     path = folder / "default__vector_store.json"

@@ -28,7 +28,7 @@ from stackroom.errors import (
     UnknownStoreError,
     UsageError,
 )
-from stackroom.migration import reading, run, switch
+from stackroom.migration import judging, reading, survey, switch
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
@@ -217,7 +217,7 @@ def test_read_only_media_are_refused_and_can_go_elsewhere(
 
 def test_too_little_space_is_told_before_anything_is_written(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(old)
-    monkeypatch.setattr(run, "_free", lambda target: 1000)
+    monkeypatch.setattr(survey, "free", lambda target: 1000)
     with pytest.raises(DiskFullError, match="are free"):
         migration.migrate(old)
     assert contents(old) == before
@@ -238,14 +238,14 @@ def test_a_source_that_changes_during_the_run_is_not_believed(old: Path) -> None
 
 def test_what_arrives_wrong_is_not_activated(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conversion that loses a bit on the way is found by the proof."""
-    right = reading.single
+    right = judging.single
 
     def wrong(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         row = right(values)
         row[0] = np.nextafter(row[0], np.float32(2))
         return row
 
-    monkeypatch.setattr(reading, "single", wrong)
+    monkeypatch.setattr(judging, "single", wrong)
     with pytest.raises(MigrationError, match=r"not what json\.loads reads"):
         migration.migrate(old)
     assert not (old / "stackroom").exists()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from old_index import OldIndex, contents
 from stackroom import CancelToken, migration
 from stackroom.errors import DamagedError, MigrationError
 from stackroom.migration import reader_process, reading, run
-from stackroom.migration.reading import Choices
+from stackroom.migration.judging import Choices
+from stackroom.storage.store import LocalStore
 
 
 @pytest.fixture
@@ -83,3 +87,67 @@ def test_cancelling_ends_it(tmp_path: Path) -> None:
     report = migration.migrate(folder, progress=lambda event: cancel.cancel(), cancel=cancel)
     assert report.cancelled
     assert migration.migrate(folder).chunks == reading.BATCH * 4
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_migration_that_is_killed_takes_its_reader_along_and_is_continued(tmp_path: Path) -> None:
+    folder = OldIndex(chunks=reading.BATCH * 3, documents=4).write(tmp_path / "old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == -9
+    reader = int(done.stdout)
+    deadline = time.monotonic() + 30
+    while _is_alive(reader) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _is_alive(reader)
+    with LocalStore(folder / ".stackroom.tmp", mode="r").view() as view:
+        assert len(view.live_keys()) == reading.BATCH
+
+    report = migration.migrate(folder)
+    assert report.chunks == reading.BATCH * 3
+    assert report.proof is not None
+    assert report.proof.ok
+    with stackroom.open(folder) as index:
+        assert index.verify().ok
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stackroom import migration
+from stackroom.migration import run
+
+run.WORTH_IT = 0
+run.os.cpu_count = lambda: 2
+
+def stop(event):
+    if event.stage == "migrate":
+        print(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()[0], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+migration.migrate(sys.argv[1], progress=stop)
+"""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_arrives_wrong_is_seen_by_the_reading_process(tmp_path: Path) -> None:
+    """It reads back the first half of texts and vectors, against the digests that it alone has."""
+    old = OldIndex()
+    folder = old.write(tmp_path / "old")
+    migration.migrate(folder, library=tmp_path / "right")
+    old.nodes["node-0"]["__data__"]["text"] = "Not what it was."
+    old.embeddings["node-1"][0] += 1e-6
+    migration.migrate(old.write(tmp_path / "other"), library=tmp_path / "wrong")
+
+    for library, differences in (("right", 0), ("wrong", 2)):
+        ahead = reader_process.RemoteReading(folder, None, Choices())
+        assert [batch.seen for batch in ahead.batches()] == [6]
+        assert dict(ahead.attachments()).keys() == {"index/the-index", "file/graph_store.json"}
+        assert (ahead.evidence.texts.first, ahead.evidence.texts.end) == (3, 6)
+        assert len(ahead.compare(tmp_path / library).result()) == differences
+        ahead.close()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackroom.errors import DamagedError
+from stackroom.migration.stores import slices, spill
 from stackroom.migration.stores.slices import JsonFile, Slice
 
 
@@ -29,6 +30,13 @@ def test_members_are_found_without_parsing_them(tmp_path: Path) -> None:
     assert found is not None
     assert [key for key, _ in found.members()] == ["c"]
     assert root.members().get("missing") is None
+
+
+def test_how_a_value_is_written_is_told_by_its_bytes(tmp_path: Path) -> None:
+    value = {"a": "ä", "b": [1, 2.5, None]}
+    assert sliced(tmp_path, json.dumps(value).encode()).is_plainly(value)
+    assert not sliced(tmp_path, json.dumps(value, indent=1).encode()).is_plainly(value)
+    assert not sliced(tmp_path, json.dumps({**value, "b": [1.0, 2.5, None]}).encode()).is_plainly(value)
 
 
 def test_of_keys_that_occur_twice_the_last_one_counts(tmp_path: Path) -> None:
@@ -79,6 +87,39 @@ def test_a_bom_is_passed_over_and_utf16_is_named(tmp_path: Path) -> None:
 def test_lone_surrogates_and_bytes_that_are_no_utf8_survive(tmp_path: Path) -> None:
     root = sliced(tmp_path, b'{"\\ud800": "a\\udfff", "b": "\xff"}')
     assert [(key, value.load()) for key, value in root.members()] == [("\ud800", "a\udfff"), ("b", "�")]
+
+
+@pytest.mark.parametrize("large", [1, 7, 64, 10**6])
+def test_json_within_a_string_is_unescaped_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(spill, "LARGE", large)
+    monkeypatch.setattr(slices, "LARGE", large)
+    value = {'quoted "key"\\': ["\U0001f600,\U0001f600", "lone \udfff", "ä,,\\n"], "number": [1.5, None], "": {}}
+    for ascii_only in (True, False):
+        inner = json.dumps(value, ensure_ascii=ascii_only)
+        written = json.dumps({"data": inner}).encode()
+        found = sliced(tmp_path, written).members().value(0).inner().root()
+        assert json.loads(found.raw().decode("utf-8", "surrogatepass")) == value
+
+
+def test_what_is_within_a_string_and_no_json_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match=r"some\.json"):
+        sliced(tmp_path, b'{"data": "{\\"a\\": "}').members().value(0).inner().root()
+
+
+def test_large_tables_leave_memory_and_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "LARGE", 100)
+    written = {f"key {at} ä": [at] for at in range(500)}
+    written_twice = json.dumps(written)[:-1] + ', "key 7 ä": "again"}'
+    members = sliced(tmp_path, written_twice.encode()).members()
+    assert len(members) == 501
+    assert [key for key, _ in members][:500] == list(written)
+    assert members.superseded() == [7]
+    last = members.get("key 7 ä")
+    assert last is not None
+    assert last.load() == "again"
+    assert sorted(members.hashes().tolist()) == sorted(hash(key) for key, _ in members)
 
 
 def test_a_file_that_breaks_off_is_named_with_the_offset(tmp_path: Path) -> None:
