@@ -291,6 +291,10 @@ class Commit(Protocol):
         """The collections in which chunks of this source are enlisted."""
         ...
 
+    def leave(self, collection: str, keys: Sequence[int]) -> None:
+        """Take chunks that live elsewhere off a collection's list, and drop the vectors that it has of them."""
+        ...
+
     def disband(self, collection: str) -> None:
         """Forget which chunks were enlisted; chunks that live there stay, and so do its own vectors."""
         ...

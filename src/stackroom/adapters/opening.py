@@ -11,11 +11,13 @@ from typing import Literal
 from stackroom.index import Index
 from stackroom.index import open as open_index
 from stackroom.protocols import Embedder
+from stackroom.storage import layout
 
 AnyLibrary = str | os.PathLike[str] | Index
 Migrate = Literal["ask", "auto", "never"]
 
 _indexes: weakref.WeakValueDictionary[Path, Index] = weakref.WeakValueDictionary()
+_identities: weakref.WeakKeyDictionary[Index, tuple[int, int] | None] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
 
 
@@ -28,8 +30,34 @@ def obtain(library: AnyLibrary, *, embedder: str | Embedder | None = None, migra
         return library
     path = Path(library).expanduser().resolve()
     with _guard:
-        found = _indexes.get(path)
-        if found is None or found.closed:
-            found = _indexes[path] = open_index(path, embedder=embedder, migrate=migrate)
-            weakref.finalize(found, found.backend.close)
+        found = _open(path)
+        if found is None:
+            found = open_index(path, embedder=embedder, migrate=migrate)
+            # An index that was migrated in place lies within the folder that was asked for, and may be open by its own path.
+            home = (found.path or path).resolve()
+            other = _open(home)
+            if other is not None:
+                found.close()
+                found = other
+            else:
+                weakref.finalize(found, found.backend.close)
+                _identities[found] = _identity(home)
+            _indexes[path] = _indexes[home] = found
         return found
+
+
+def _open(path: Path) -> Index | None:
+    """The Index that is open over this folder, where the folder is still the one that it opened."""
+    found = _indexes.get(path)
+    if found is None or found.closed or found not in _identities:
+        return None
+    return found if _identities[found] == _identity((found.path or path).resolve()) else None
+
+
+def _identity(home: Path) -> tuple[int, int] | None:
+    """Which file the catalogue is: a folder that was deleted and made again has another one."""
+    try:
+        status = os.stat(layout.catalogue(home))
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -15,7 +15,7 @@ from stackroom.types import Chunk, EmbedderIdentity, Metadata
 
 @dataclass(slots=True)
 class Entry:
-    """A passage on its way in. `path` is the file that its document was read from, as far as its metadata says."""
+    """A passage on its way in, with all of its metadata. `path` is the file that its document was read from, as far as its metadata says."""
 
     chunk: Chunk
     document_id: str
@@ -44,16 +44,18 @@ def write(
     """
     last = {entry.chunk.chunk_id: entry for entry in entries}
     entries = [entry for entry in entries if last[entry.chunk.chunk_id] is entry]
-    with backend.view() as view:
+    facts = FileFacts(time.time())
+    keys: dict[str | None, int] = {}
+    # The view is of what the commit changes: nobody else writes meanwhile.
+    with backend.commit() as commit, backend.view() as view:
         known = view.document_of(list({entry.document_id for entry in entries}))
         sources = {entry.source: view.source(entry.source) for entry in entries}
         ids = [entry.chunk.chunk_id or "" for entry in entries]
         replaced = {chunk_id: key for chunk_id, key in zip(ids, view.chunk_keys(ids), strict=True) if key is not None}
         before = dict(zip(replaced, view.passages(list(replaced.values())), strict=True))
-    moved = [key for chunk_id, key in replaced.items() if before[chunk_id].document_id != last[chunk_id].document_id]
-    facts = FileFacts(time.time())
-    keys: dict[str | None, int] = {}
-    with backend.commit() as commit:
+        moved = [
+            key for chunk_id, key in replaced.items() if before[chunk_id].document_id != last[chunk_id].document_id
+        ]
         if identity is not None:
             commit.use_embedder(identity)
         if moved:
@@ -70,15 +72,19 @@ def write(
             if record is None:
                 record = DocumentRecord(document_id, 0, passages[0].title, passages[0].metadata)
             documents[document_id] = commit.put_document(replace(record, source_key=source_key))
-            stored = commit.add_chunks(
-                documents[document_id], [entry.chunk for entry in passages], position=None, collection=collection
-            )
+            chunks = [_beside(record.metadata, entry.chunk) for entry in passages]
+            stored = commit.add_chunks(documents[document_id], chunks, position=None, collection=collection)
             keys.update((entry.chunk.chunk_id, key) for entry, key in zip(passages, stored, strict=True))
             originals = [(key, entry.original) for key, entry in zip(stored, passages, strict=True)]
             commit.keep("chunk", [(key, original) for key, original in originals if original is not None])
         if also is not None:
             also(commit, documents)
     return [keys[entry.chunk.chunk_id] for entry in entries]
+
+
+def _beside(about: Metadata, chunk: Chunk) -> Chunk:
+    """The chunk with what it says beyond its document, as that is stored."""
+    return replace(chunk, metadata=own_metadata(chunk.metadata, about)) if about else chunk
 
 
 def _first_seen(entries: Iterable[Entry]) -> Callable[[Entry], int]:

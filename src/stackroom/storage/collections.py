@@ -95,6 +95,18 @@ def enlist(connection: Connection, name: str, keys: Sequence[int]) -> None:
         connection.execute("INSERT INTO collection_members VALUES(?, ?, ?)", (collection, first, end - first))
 
 
+def leave(connection: Connection, name: str, keys: Sequence[int]) -> int | None:
+    """Take chunks off the list; the key of the collection's own space, if it has one. Raises NotFoundError."""
+    collection = find(connection, name)
+    left = listed(connection, collection.key).difference(KeySet.from_keys(np.array(keys, dtype=np.int64)))
+    connection.execute("DELETE FROM collection_members WHERE collection_key = ?", (collection.key,))
+    connection.executemany(
+        "INSERT INTO collection_members VALUES(?, ?, ?)",
+        ((collection.key, int(first), int(end - first)) for first, end in left.ranges.tolist()),
+    )
+    return collection.space_key
+
+
 def disband(connection: Connection, name: str) -> None:
     """Forget which chunks were listed."""
     connection.execute(

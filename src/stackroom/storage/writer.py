@@ -281,6 +281,12 @@ class LocalCommit:
     def listings(self, source_key: int) -> list[str]:
         return collections.listing(self._connection, runs.of_sources(self._connection, [source_key]))
 
+    def leave(self, collection: str, keys: Sequence[int]) -> None:
+        space_key = collections.leave(self._connection, collection, keys)
+        if space_key is not None:
+            for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist():
+                extents.remove(self._connection, space_key, first, end)
+
     def disband(self, collection: str) -> None:
         collections.disband(self._connection, collection)
 

@@ -85,14 +85,11 @@ def write(index: Index, plan: Plan, vectors: Sequence[Any], identity: EmbedderId
             f"The embedding model made {len(vectors)} vectors of {len(plan.texts)} texts.", hint="Look at the model."
         )
     owners = [_owner(metadata, chunk_id) for metadata, chunk_id in zip(plan.metadatas, plan.ids, strict=True)]
-    with index.backend.view() as view:
-        known = {name: document.metadata for name, (document, _) in view.document_of(list(set(owners))).items()}
     entries = []
     for text, metadata, chunk_id, owner, vector in zip(
         plan.texts, plan.metadatas, plan.ids, owners, vectors, strict=True
     ):
-        own = passages.own_metadata(metadata, known[owner]) if known.get(owner) else metadata
-        chunk = Chunk(text, chunk_id, own, nodes.place_of({}, metadata), as_vector(vector))
+        chunk = Chunk(text, chunk_id, metadata, nodes.place_of({}, metadata), as_vector(vector))
         # Without a path: `add` would take a source that is a file for its own, and skip it or prune it.
         entries.append(passages.Entry(chunk, owner, owner, nodes.title_of(metadata)))
     passages.write(index.backend, entries, recipe=f"{IMPORTED}langchain", identity=identity)

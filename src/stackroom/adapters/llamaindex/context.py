@@ -38,6 +38,7 @@ def storage_context(
     LlamaIndex's `Settings`, if it is one); `identity` names another one. Raises what `stackroom.open` raises.
     """
     state = shared(library, migrate=migrate)
+    state.begin()
     if embed_model is None and isinstance(Settings._embed_model, StackroomEmbedding):
         # Asking for `embed_model` itself would load OpenAI's where none was set.
         embed_model = Settings._embed_model

@@ -6,7 +6,7 @@ call; here it is what was added since.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, MutableMapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from stackroom.backend import Scope
@@ -15,12 +15,32 @@ if TYPE_CHECKING:
     from stackroom.adapters.llamaindex.library import SharedLibrary
 
 
-class IndexNodes(MutableMapping[str, str]):
-    """Node ids by vector id, which are the same. `collection` None: every passage of the library."""
+class Listed(str):
+    """The first id of a list that an index handed out: it says which index, and how long the list was."""
 
-    def __init__(self, shared: SharedLibrary, collection: str | None, *, index_id: str = "") -> None:
+    index_id: str
+    length: int
+
+    @classmethod
+    def mark(cls, ids: list[str], index_id: str) -> list[str]:
+        if ids:
+            first = cls(ids[0])
+            first.index_id, first.length = index_id, len(ids)
+            ids[0] = first
+        return ids
+
+
+def index_of(node_ids: Sequence[str]) -> str | None:
+    """The index whose nodes these are, all of them; None where they are a choice of the caller's."""
+    first = node_ids[0] if node_ids else None
+    return first.index_id if isinstance(first, Listed) and first.length == len(node_ids) else None
+
+
+class IndexNodes(MutableMapping[str, str]):
+    """Node ids by vector id, which are the same. An index without a collection of its own has every passage of the library."""
+
+    def __init__(self, shared: SharedLibrary, index_id: str) -> None:
         self._shared = shared
-        self.collection = collection
         self.index_id = index_id
         self._changed: dict[str, bool] = {}
         """ids that were added (True) or taken out (False) since the library heard of it"""
@@ -39,13 +59,16 @@ class IndexNodes(MutableMapping[str, str]):
 
     def hold(self) -> None:
         """Keep the ids by itself: the library is about to forget which they are."""
-        if self.collection is not None:
-            self._held = dict(self._ids())
+        self._held = dict(self._ids())
 
-    def take_changes(self) -> dict[str, bool]:
-        """What changed since the last call."""
-        changed, self._changed = self._changed, {}
-        return changed
+    @property
+    def changes(self) -> dict[str, bool]:
+        """What changed since `settled`."""
+        return dict(self._changed)
+
+    def settled(self, changes: dict[str, bool]) -> None:
+        """The library knows of these."""
+        self._changed = {name: there for name, there in self._changed.items() if changes.get(name) != there}
 
     def __setitem__(self, vector_id: str, node_id: str) -> None:
         self._changed[vector_id] = True
@@ -67,34 +90,31 @@ class IndexNodes(MutableMapping[str, str]):
             return self._changed[vector_id]
         with self._shared.index.backend.view() as view:
             (key,) = view.chunk_keys([vector_id])
-            if key is None or self.collection is None:
+            if key is None or not view.has_collection(self.index_id):
                 return key is not None
             return vector_id in self._ids()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids())
 
-    def values(self) -> ValuesView[str]:
-        return self._ids().values()
+    def values(self) -> list[str]:  # type: ignore[override]
+        """The ids, as a list that a query knows again however long it is."""
+        return Listed.mark(list(self._ids()), self.index_id)
 
     def items(self) -> ItemsView[str, str]:
         return self._ids().items()
 
     def __len__(self) -> int:
-        if self.collection is None and not self._changed:
-            with self._shared.index.backend.view() as view:
-                return len(view.live_keys())
         return len(self._ids())
 
     def _ids(self) -> dict[str, str]:
-        """Every id; the strings are the same objects until the library changes, which makes lists of them quick to compare."""
+        """Every id, read again when the library has changed."""
         if self._held is not None:
             return self._held
         with self._shared.index.backend.view() as view:
             if self._loaded is None or self._loaded[0] != view.version:
-                scope = Scope(collection=self.collection or "default")
-                keys = None if self.collection is None else view.select(scope).tolist()
-                names = view.chunk_ids(keys)
+                own = view.has_collection(self.index_id)
+                names = view.chunk_ids(view.select(Scope(collection=self.index_id)).tolist() if own else None)
                 self._loaded = (view.version, dict(zip(names, names, strict=True)))
         found = self._loaded[1]
         if not self._changed:
@@ -104,10 +124,3 @@ class IndexNodes(MutableMapping[str, str]):
             **{name: name for name in found if changed.get(name, True)},
             **{name: name for name, added in changed.items() if added},
         }
-
-    def lists(self, node_ids: Sequence[str]) -> bool:
-        """Whether these are the ids of this index, as it handed them out last."""
-        if self._loaded is None:
-            return False
-        found = self._loaded[1]
-        return len(found) == len(node_ids) and list(found) == list(node_ids)

@@ -64,14 +64,15 @@ class StackroomIndexStore(BaseIndexStore):
             if self._lists_nodes:
                 struct.nodes_dict = listed  # type: ignore[assignment]
             return
-        changed = nodes_.take_changes()
-        if nodes_.collection is None or not changed:
-            return
-        added = [node_id for node_id, there in changed.items() if there]
+        changes = nodes_.changes
         with self._shared.index.backend.view() as view:
+            own = view.has_collection(nodes_.index_id)
+            added = [node_id for node_id, there in changes.items() if there]
             keys = [key for key in view.chunk_keys(added) if key is not None]
-        with self._shared.index.backend.commit() as commit:
-            commit.enlist(nodes_.collection, keys)
+        if own and keys:
+            with self._shared.index.backend.commit() as commit:
+                commit.enlist(nodes_.index_id, keys)
+        nodes_.settled(changes)
 
     def _begin(self, struct: IndexDict) -> IndexNodes:
         """Keep an index that this store has not handed out, and say which passages are its own."""
@@ -84,7 +85,7 @@ class StackroomIndexStore(BaseIndexStore):
                 kept["nodes"] = dict(struct.nodes_dict)
             self._shared.others[index_id] = struct.nodes_dict
             self._attach_if_new(index_id, kept)
-            return IndexNodes(self._shared, None, index_id=index_id)
+            return IndexNodes(self._shared, index_id)
         with self._shared.index.backend.view() as view:
             live = view.live_keys()
             own = np.array([key for key in view.chunk_keys(list(struct.nodes_dict)) if key is not None], dtype=np.int64)
@@ -100,16 +101,13 @@ class StackroomIndexStore(BaseIndexStore):
             elif index_id in collections:
                 commit.disband(index_id)
             commit.attach(INDEXES + index_id, _dumped(kept))
-        return IndexNodes(self._shared, index_id if others or not whole else None, index_id=index_id)
+        return IndexNodes(self._shared, index_id)
 
     def _settle(self, commit: Commit, names: list[str], live: Any, own: Any, again: list[int]) -> None:
         """Indexes that had the whole library keep what they had before this one's nodes came."""
         before = np.union1d(np.setdiff1d(live, own), np.intersect1d(own, np.array(again, dtype=np.int64)))
         for name in names:
             commit.enlist(name, before.tolist())
-            for listing in list(self._shared.listings):
-                if listing.index_id == name:
-                    listing.collection = name
 
     def _attach_if_new(self, index_id: str, kept: dict[str, Any]) -> None:
         data = _dumped(kept)
@@ -138,13 +136,13 @@ class StackroomIndexStore(BaseIndexStore):
             return found[0]
         with self._shared.index.backend.view() as view:
             kept = _structs(view).get(struct_id)
-            return None if kept is None else self._struct(view, struct_id, kept)
+            return None if kept is None else self._struct(struct_id, kept)
 
     def index_structs(self) -> list[IndexStruct]:
         with self._shared.index.backend.view() as view:
-            return [self._struct(view, index_id, kept) for index_id, kept in _structs(view).items()]
+            return [self._struct(index_id, kept) for index_id, kept in _structs(view).items()]
 
-    def _struct(self, view: View, index_id: str, kept: dict[str, Any]) -> IndexStruct:
+    def _struct(self, index_id: str, kept: dict[str, Any]) -> IndexStruct:
         body = {**kept["struct"], "index_id": index_id}
         if not kept.get("listed"):
             return json_to_index_struct({"__type__": kept["type"], "__data__": json.dumps(body)})
@@ -152,8 +150,7 @@ class StackroomIndexStore(BaseIndexStore):
         struct = json_to_index_struct({"__type__": kept["type"] or "vector_store", "__data__": json.dumps(body)})
         assert isinstance(struct, IndexDict)
         if self._lists_nodes:
-            own = index_id if view.has_collection(index_id) else None
-            nodes_ = IndexNodes(self._shared, own, index_id=index_id)
+            nodes_ = IndexNodes(self._shared, index_id)
             struct.nodes_dict = nodes_  # type: ignore[assignment]
         else:
             struct.nodes_dict = self._shared.others[index_id] = dict(kept.get("nodes", {}))

@@ -11,6 +11,7 @@ import numpy as np
 
 from stackroom.adapters.llamaindex.documents import Changes
 from stackroom.adapters.llamaindex.holdings import Holdings
+from stackroom.adapters.llamaindex.index_nodes import index_of
 from stackroom.adapters.llamaindex.naming import DOCSTORE, attachment_name
 from stackroom.adapters.opening import AnyLibrary, Migrate, obtain
 from stackroom.backend import View
@@ -38,7 +39,6 @@ class SharedLibrary:
         self.others: dict[str, dict[str, str]] = {}
         """image and index nodes that a self-contained store's index lists; its text nodes are in no list"""
         self._resolved: tuple[list[str], int, NDArray[np.int64]] | None = None
-        self._known: tuple[list[str], str | None] | None = None
 
     def waiting_in(self, store: str) -> dict[str, str]:
         """Hashes that wait in a docstore of another namespace."""
@@ -57,10 +57,10 @@ class SharedLibrary:
                 told = {
                     store: {
                         document_id: value
-                        for document_id, value in waiting.items()
+                        for document_id, value in list(waiting.items())
                         if not stored_only or Holdings(view, store).is_kept_only(document_id)
                     }
-                    for store, waiting in self._elsewhere.items()
+                    for store, waiting in list(self._elsewhere.items())
                 }
                 changes = Changes()
                 for store, found in told.items():
@@ -70,30 +70,33 @@ class SharedLibrary:
                 for document_id in found:
                     self._elsewhere[store].pop(document_id, None)
 
-    def restriction(self, view: View, node_ids: Sequence[str] | None) -> tuple[NDArray[np.int64] | None, str | None]:
+    def restriction(
+        self, view: View, node_ids: Sequence[str] | None, *, self_contained: bool
+    ) -> tuple[NDArray[np.int64] | None, str | None]:
         """What a query's node ids mean: the keys of chunks, or the name of an index whose nodes they all are.
 
-        None and an empty list restrict nothing. A list that was seen before costs nothing, however long it is.
+        None restricts nothing. An index beside a self-contained store asks for no ids, or for those few that it lists: that means all. Elsewhere
+        an index that lists nothing finds nothing.
         """
-        if not node_ids:
+        if node_ids is None or (self_contained and (not node_ids or self._lists_others(node_ids))):
             return None, None
+        index_id = index_of(node_ids)
+        if index_id is not None:
+            return None, index_id if view.has_collection(index_id) else None
         with self.guard:
-            if self._known is not None and self._known[0] is node_ids and len(node_ids) == len(self._known[0]):
-                return None, self._known[1]
-            if any(len(listed) == len(node_ids) and list(listed) == list(node_ids) for listed in self.others.values()):
-                return None, None
-            for listing in list(self.listings):
-                if listing.lists(node_ids):
-                    if isinstance(node_ids, list):
-                        self._known = (node_ids, listing.collection)
-                    return None, listing.collection
             seen = self._resolved
-            if seen is not None and seen[1] == view.version and seen[0] == node_ids:
-                return seen[2], None
-            found = view.chunk_keys(node_ids)
-            keys = np.array([key for key in found if key is not None], dtype=np.int64)
-            self._resolved = (list(node_ids), view.version, keys)
-            return keys, None
+            if seen is None or seen[1] != view.version or seen[0] != node_ids:
+                found = np.array([key for key in view.chunk_keys(node_ids) if key is not None], dtype=np.int64)
+                seen = self._resolved = (list(node_ids), view.version, found)
+            return seen[2], None
+
+    def _lists_others(self, node_ids: Sequence[str]) -> bool:
+        return any(len(listed) == len(node_ids) and list(listed) == list(node_ids) for listed in self.others.values())
+
+    def begin(self) -> None:
+        """An application starts anew on the library: what an earlier run told of documents that never came is no longer so."""
+        with self.guard:
+            self.waiting.clear()
 
     def forget(self, document_ids: Iterable[str]) -> list[str]:
         """Names of attachments with hashes of documents whose vectors go; what waits of them is gone at once."""

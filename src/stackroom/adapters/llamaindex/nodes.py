@@ -14,7 +14,7 @@ from typing import Any
 from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore.utils import json_to_doc
 
-from stackroom.adapters.passages import Entry, own_metadata
+from stackroom.adapters.passages import Entry
 from stackroom.backend import View
 from stackroom.errors import UsageError
 from stackroom.migration import node_records
@@ -38,7 +38,7 @@ def to_entry(node: BaseNode, embedding: Any) -> Entry:
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     source = source_of(node)
     about = dict(source.metadata or {}) if source else {}
-    metadata = own_metadata(clean(node.metadata), clean(about))
+    metadata = clean(node.metadata)
     if node.class_name() != TextNode.class_name():
         metadata[NODE_TYPE] = node.class_name()
     path = nodes.file_of({**about, **node.metadata})

@@ -77,7 +77,7 @@ def _hybrid(view: View, query: VectorStoreQuery, scope: Scope) -> Scored:
         raise UsageError(f"alpha is between 0 (words) and 1 (vectors), not {alpha!r}.")
     if alpha == 0:
         return view.matching(_words(query), k, scope)[0]
-    vector = view.nearest(as_vector(query.query_embedding), query.similarity_top_k, scope)
+    vector = view.nearest(as_vector(query.query_embedding), k if alpha == 1 else query.similarity_top_k, scope)
     if alpha == 1:
         return vector
     text, _ = view.matching(_words(query), words_deep, scope)

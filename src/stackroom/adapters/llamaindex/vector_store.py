@@ -173,24 +173,46 @@ class StackroomVectorStore(BasePydanticVectorStore):
     def _add_elsewhere(self, entries: list[passages.Entry], nodes: Sequence[BaseNode], bodies: list[str]) -> None:
         """Into a collection with vectors of its own; a node that the library has gets this vector beside its others."""
         backend = self._shared.index.backend
-        bare = [replace(entry, chunk=replace(entry.chunk, embedding=None)) for entry in entries]
+        ids = [entry.chunk.chunk_id or "" for entry in entries]
         with backend.view() as view:
-            keys = view.chunk_keys([entry.chunk.chunk_id or "" for entry in entries])
-        fresh = [entry for entry, key in zip(bare, keys, strict=True) if key is None]
-        if fresh:
-            passages.write(
-                backend,
-                fresh,
-                recipe=RECIPE,
-                collection=self.collection,
-                also=lambda commit, documents: self._about(commit, documents, nodes, bodies),
-            )
-            with backend.view() as view:
-                keys = view.chunk_keys([entry.chunk.chunk_id or "" for entry in entries])
-        found = [(key, entry.chunk.embedding) for key, entry in zip(keys, entries, strict=True) if key is not None]
-        with backend.commit() as commit:
-            commit.enlist(self.collection, [key for key, _ in found])
-            commit.add_vectors(self.collection, [(key, row) for key, row in found if row is not None])
+            known = dict(zip(ids, view.chunk_keys(ids), strict=True))
+            present = [key for key in known.values() if key is not None]
+            records = view.kept("chunk", present)
+            shared_ = set(view.select(Scope(keys=np.array(present, dtype=np.int64))).tolist())
+            own_vector = set(view.live_keys(with_vector=True).tolist()) & shared_
+            changed: dict[str, list[passages.Entry]] = {"default": [], self.collection: []}
+            for entry in entries:
+                key = known[entry.chunk.chunk_id or ""]
+                if key is not None and records.get(key) == entry.original:
+                    continue
+                row = view.vectors([key])[0] if key in own_vector and key is not None else None
+                bare = replace(entry, chunk=replace(entry.chunk, embedding=row))
+                changed["default" if key in shared_ else self.collection].append(bare)
+        for home, written in changed.items():
+            if written:
+                passages.write(
+                    backend,
+                    written,
+                    recipe=RECIPE,
+                    collection=home,
+                    also=lambda commit, documents: self._about(commit, documents, nodes, bodies),
+                )
+        with backend.commit() as commit, backend.view() as view:
+            found = [(key, entry) for key, entry in zip(view.chunk_keys(ids), entries, strict=True) if key is not None]
+            rows = {key: entry.chunk.embedding for key, entry in found}
+            commit.enlist(self.collection, list(rows))
+            commit.add_vectors(self.collection, [(key, row) for key, row in rows.items() if row is not None])
+
+    def _discard(self, commit: Commit, keys: list[int]) -> None:
+        """Nodes go; one that another collection shares only leaves this one."""
+        if self.collection == "default":
+            commit.discard(keys)
+            return
+        with self._shared.index.backend.view() as view:
+            elsewhere = set(view.select(Scope(keys=np.array(keys, dtype=np.int64))).tolist())
+        if elsewhere:
+            commit.leave(self.collection, [key for key in keys if key in elsewhere])
+        commit.discard([key for key in keys if key not in elsewhere])
 
     def _about(self, commit: Commit, documents: dict[str, int], added: Sequence[BaseNode], bodies: list[str]) -> None:
         """What the docstore will say of these nodes' documents; a body that it kept itself is the library's from now on."""
@@ -234,7 +256,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
         if not keys and not names:
             return
         with backend.commit() as commit:
-            commit.discard(keys)
+            self._discard(commit, keys)
             for name in names:
                 commit.detach(name)
 
@@ -253,7 +275,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
             keys = self._members(view, Scope(where=where, keys=_keys(view, node_ids))).tolist()
         if keys:
             with backend.commit() as commit:
-                commit.discard(keys)
+                self._discard(commit, keys)
 
     def clear(self) -> None:
         """Remove every node, in one commit."""
@@ -262,7 +284,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
             keys = self._members(view, Scope()).tolist()
         if keys:
             with backend.commit() as commit:
-                commit.discard(keys)
+                self._discard(commit, keys)
 
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, *, limit: int | None = None
@@ -296,7 +318,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
         where = to_filter(query.filters)
         with self._shared.index.backend.view() as view:
             check(where, view.kinds, strict=self.strict_filters)
-            keys, index = self._shared.restriction(view, query.node_ids)
+            keys, index = self._shared.restriction(view, query.node_ids, self_contained=self.stores_text)
             active = bool(kwargs.get("active", self.active))
             within = Scope(where, active=active, documents=query.doc_ids or None, keys=keys)
             scope = self._scope(view, within, index)
