@@ -35,10 +35,10 @@ def inventory(
 
     Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
     """
-    from stackroom.migration import run
+    from stackroom.migration import survey
     from stackroom.migration.reading import Choices
 
-    return run.inventory(
+    return survey.inventory(
         _path(old),
         library=None if library is None else _path(library),
         format=format,
@@ -93,9 +93,9 @@ def roll_back(old: AnyPath, *, confirm: Callable[[Sequence[Source]], bool] | Non
     `confirm` is asked with the sources that were added or changed since, which would be lost; without it their presence is an error.
     Raises NotFoundError where nothing was migrated, UsageError, BusyError.
     """
-    from stackroom.migration import run
+    from stackroom.migration import afterwards
 
-    return run.roll_back(_path(old), confirm)
+    return afterwards.roll_back(_path(old), confirm)
 
 
 def discard_old(old: AnyPath) -> int:
@@ -103,9 +103,9 @@ def discard_old(old: AnyPath) -> int:
 
     Raises NotFoundError where nothing was migrated, UsageError where the old files changed since, DamagedError.
     """
-    from stackroom.migration import run
+    from stackroom.migration import afterwards
 
-    return run.discard_old(_path(old))
+    return afterwards.discard_old(_path(old))
 
 
 def _path(path: AnyPath) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
 from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration.baseline import FileFacts
-from stackroom.migration.reading import Accepted, Batch, Choices, Listed, Reading, dump
-from stackroom.migration.records import MainSpace, OldStore
+from stackroom.migration.reading import Accepted, Batch, Choices, Reading, dump
 from stackroom.migration.stores import nodes
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.types import Chunk, EmbedderIdentity
@@ -29,7 +27,6 @@ class Conversion:
     def __init__(
         self,
         backend: Backend,
-        store: OldStore,
         reading: Reading,
         *,
         choices: Choices,
@@ -40,22 +37,21 @@ class Conversion:
         cancel: CancelToken,
     ) -> None:
         self._backend = backend
-        self._store = store
         self._reading = reading
+        self._head = reading.head()
         self._fingerprint = fingerprint
         self._facts = facts
         self._progress = progress
         self._cancel = cancel
-        dim = MainSpace.of(store.dimensions()).dim
+        dim = self._head.main.dim
         self._identity = identity or EmbedderIdentity(name="", dim=dim, metric=choices.metric or "cosine")
         self._sources: dict[str, int] = {}
         self._documents: dict[str, tuple[int, int]] = {}
-        self._listed = Listed(store.indexes(), choices.index_id)
 
     def run(self) -> bool:
         """Store everything; False when cancelled."""
         done = self._resume()
-        total = self._store.count()
+        total = self._head.count
         for batch in self._reading.batches():
             if self._cancel.cancelled:
                 return False
@@ -81,17 +77,17 @@ class Conversion:
         with self._backend.commit() as commit:
             if self._identity.dim:
                 commit.use_embedder(self._identity)
-            listed: defaultdict[str, list[int]] = defaultdict(list)
+            keys: list[int] = []
             for document_id, group in groupby(batch.accepted, key=lambda item: item.document):
                 if document_id not in self._documents:
                     self._begin_document(commit, document_id, batch)
-                self._add(commit, document_id, list(group), listed)
-            for collection, keys in listed.items():
-                commit.enlist(collection, keys)
+                keys += self._add(commit, document_id, list(group))
+            for collection, positions in batch.listed.items():
+                commit.enlist(collection, [keys[position] for position in positions])
             commit.attach(CURSOR, json.dumps({"fingerprint": self._fingerprint, "done": batch.seen}).encode())
 
-    def _add(self, commit: Commit, document_id: str, group: list[Accepted], listed: dict[str, list[int]]) -> None:
-        """Consecutive chunks of one document."""
+    def _add(self, commit: Commit, document_id: str, group: list[Accepted]) -> list[int]:
+        """Consecutive chunks of one document; returns their keys."""
         document_key, position = self._documents[document_id]
         chunks = [Chunk(item.text, item.chunk_id, item.metadata, item.place, item.vector) for item in group]
         keys = commit.add_chunks(document_key, chunks, position=position)
@@ -101,8 +97,7 @@ class Conversion:
         for key, item in stored:
             for collection, row in item.others:
                 commit.add_vectors(collection, [(key, row)])
-        for name, members in self._listed.of([item.chunk_id for item in group], keys):
-            listed[name] += members
+        return keys
 
     def _begin_document(self, commit: Commit, document_id: str, batch: Batch) -> None:
         """A document that is met for the first time, with its source."""
@@ -125,17 +120,15 @@ class Conversion:
             name=name,
             title=title or (os.path.basename(path) if path else ""),
             type=self._facts.type_of(path) if path else "record",
-            recipe=f"{IMPORTED}{self._store.format}",
+            recipe=f"{IMPORTED}{self._head.format}",
             indexed_at=self._facts.now,
         )
         return self._facts.describe(record, path, metadata)
 
     def _finish(self) -> None:
         with self._backend.commit() as commit:
-            for index in self._store.indexes():
-                commit.attach(f"index/{index.name}", index.original)
-            for name, data in self._store.attachments():
-                commit.attach(f"file/{name}", data)
+            for name, data in self._reading.attachments():
+                commit.attach(name, data)
 
 
 def fingerprint(files: Iterable[Path]) -> str:

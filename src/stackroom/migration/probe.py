@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,26 +24,42 @@ _SAMPLES = 8
 _AGREES = 0.97
 """Another model is near 0, the same one with a wrong prefix at 0.8 to 0.95; quantised weights stay above this."""
 
+_LABELS = ("text", "text with metadata")
+
 _PREFIXES = (("", ""), ("query: ", "passage: "), ("search_query: ", "search_document: "))
 """(query, passage): none; E5's; Nomic's."""
 
 
-def probe(store: OldStore, main: MainSpace, named: str | Embedder | None) -> tuple[list[ModelGuess], Embedder | None]:
+class Sample(NamedTuple):
+    """A passage that a model may be tried on: what it may have been given, by label, and what it made of it (float64)."""
+
+    texts: dict[str, str]
+    vector: NDArray[np.float64]
+
+
+def samples_of(store: OldStore, main: MainSpace) -> list[Sample]:
+    """The first passages of a store that have a vector and a text."""
+    return [
+        Sample({label: embedded_text(chunk, label) for label in _LABELS}, vector)
+        for chunk, vector in islice(_with_vector(store, main), _SAMPLES)
+    ]
+
+
+def probe(
+    samples: Sequence[Sample], main: MainSpace, named: str | Embedder | None
+) -> tuple[list[ModelGuess], Embedder | None]:
     """Every model that was tried, best first, and the one that agrees.
 
     `named` is the user's claim, tried like any other; None tries the shipped model. Raises UsageError, UnavailableError.
     """
     embedder = resolve(DEFAULT if named is None else named)
-    if embedder.identity.dim != main.dim:
-        return [], None
-    samples = list(islice(_with_vector(store, main), _SAMPLES))
-    if not samples:
+    if embedder.identity.dim != main.dim or not samples:
         return [], None
     guesses: list[tuple[ModelGuess, Embedder]] = []
     for variant in _variants(embedder):
-        for label in ("text", "text with metadata"):
-            texts = [embedded_text(chunk, label) for chunk, _ in samples]
-            if label != "text" and texts == [chunk.text for chunk, _ in samples]:
+        for label in _LABELS:
+            texts = [sample.texts[label] for sample in samples]
+            if label != "text" and texts == [sample.texts["text"] for sample in samples]:
                 continue
             rows = checked(variant.embed_passages(texts), n=len(texts), dim=main.dim)
             cosine = float(np.median([_cosine(row, vector) for row, (_, vector) in zip(rows, samples, strict=True)]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Backend, Scope, View
-from stackroom.migration.reading import Evidence, digest
+from stackroom.migration.reading import Comparison, Digests, Evidence
 from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import fsio
@@ -58,17 +58,20 @@ class Hashes:
 def prove(
     backend: Backend,
     evidence: Evidence,
+    elsewhere: Comparison | None,
     *,
     unchanged: Callable[[], bool],
     progress: Progress,
     cancel: CancelToken,
 ) -> Proof:
-    """Compare. `unchanged` compares the old files' hashes."""
+    """Compare all that has come. `elsewhere` compares what `evidence` has no digests of; `unchanged` the old files' hashes."""
     found: list[str] = []
     with ThreadPoolExecutor(1) as other, backend.view() as view:
         # Products of matrices leave Python's lock free: they are reckoned while passages are read.
         searching = None if evidence.truth is None else other.submit(_searches, backend, evidence.truth, found)
         chunks, vectors = _read_back(view, evidence, found, progress, cancel)
+        if elsewhere is not None and not cancel.cancelled:
+            found += elsewhere.result()
         parsed = _parsed_again(view, evidence.samples, found)
         queries = 0 if searching is None else searching.result()
     return Proof(
@@ -95,24 +98,31 @@ def _read_back(
     if len(with_vector) != evidence.vectors:
         found.append(f"{evidence.vectors} vectors went in, {len(with_vector)} are there.")
         return 0, 0
-    texts = rows = 0
-    for first in range(0, len(keys), _BATCH):
+    compare(view, evidence.texts, evidence.rows, found, progress, cancel)
+    return len(keys), len(with_vector)
+
+
+def compare(
+    view: View, texts: Digests, rows: Digests, found: list[str], progress: Progress, cancel: CancelToken
+) -> None:
+    """Read back the texts and vectors that these digests are of; what differs is said in `found`."""
+    keys = view.live_keys()
+    for first in range(texts.first, texts.end, _BATCH):
         if cancel.cancelled:
-            return texts, rows
-        for at, passage in enumerate(view.passages(keys[first : first + _BATCH].tolist()), start=first):
-            if digest(passage.text.encode("utf-8", "surrogatepass")) != evidence.texts[at * 16 : at * 16 + 16]:
+            return
+        end = min(first + _BATCH, texts.end)
+        for at, passage in enumerate(view.passages(keys[first:end].tolist()), start=first):
+            if not texts.agrees(at, passage.text.encode("utf-8", "surrogatepass")):
                 found.append(f"The text of {passage.chunk_id} differs.")
-            texts += 1
-        progress(ProgressEvent("verify", done=texts, total=len(keys)))
-    for first in range(0, len(with_vector), _BATCH):
+        progress(ProgressEvent("verify", done=end - texts.first, total=texts.end - texts.first))
+    keys = view.live_keys(with_vector=True)
+    for first in range(rows.first, rows.end, _BATCH):
         if cancel.cancelled:
-            return texts, rows
-        block = view.vectors(with_vector[first : first + _BATCH].tolist())
-        for at, row in enumerate(block, start=first):
-            if digest(row.data) != evidence.rows[at * 16 : at * 16 + 16]:
-                found.append(f"The vector of the chunk with key {with_vector[at]} differs.")
-            rows += 1
-    return texts, rows
+            return
+        end = min(first + _BATCH, rows.end)
+        for at, row in enumerate(view.vectors(keys[first:end].tolist()), start=first):
+            if not rows.agrees(at, row.data):
+                found.append(f"The vector of the chunk with key {keys[at]} differs.")
 
 
 def _parsed_again(view: View, samples: Sequence[tuple[str, NDArray[np.float64]]], found: list[str]) -> int:

@@ -12,10 +12,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from stackroom.migration.probe import Sample, samples_of
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldDocument, OldIndex, OldStore
 from stackroom.migration.stores.nodes import same
 from stackroom.migration.truth import Truth
@@ -32,6 +34,8 @@ QUERIES = 50
 
 MOST_FOR_PARITY = 200_000
 """From here on searches are not compared: an exhaustive one in float64 for each query would take too long."""
+
+_DIGEST = 16
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
@@ -75,16 +79,61 @@ class Batch:
     seen: int
     accepted: list[Accepted]
     documents: dict[str, OldDocument]
+    listed: dict[str, list[int]] = field(default_factory=dict)
+    """for each index of the store, the positions of its chunks in `accepted`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is known of an old store when it is open, before its chunks are read."""
+
+    format: str
+    made_by: str
+    files: Sequence[Path]
+    count: int
+    """about how many chunks there are"""
+    dimensions: Counter[tuple[str, int]]
+    samples: Sequence[Sample]
+    """for finding out which model made the vectors"""
+
+    @property
+    def main(self) -> MainSpace:
+        return MainSpace.of(self.dimensions)
+
+
+class Digests:
+    """Sixteen bytes for each item of a sequence, or for those from `first` on."""
+
+    def __init__(self, data: bytes | memoryview = b"", first: int = 0) -> None:
+        self._data = bytearray(data)
+        self.first = first
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self._data) // _DIGEST
+
+    def add(self, item: bytes | memoryview) -> None:
+        self._data += digest(item)
+
+    def agrees(self, at: int, item: bytes | memoryview) -> bool:
+        start = (at - self.first) * _DIGEST
+        return digest(item) == self._data[start : start + _DIGEST]
+
+    def part(self, first: int, end: int) -> Digests:
+        return Digests(self.plain()[(first - self.first) * _DIGEST : (end - self.first) * _DIGEST], first)
+
+    def plain(self) -> memoryview:
+        return memoryview(self._data)
 
 
 @dataclass(slots=True)
 class Evidence:
-    """What was taken on the way, for the proof: sixteen bytes for each text and each vector, in the order of keys."""
+    """What was taken on the way, for the proof; digests are in the order of keys."""
 
     chunks: int = 0
     vectors: int = 0
-    texts: bytearray = field(default_factory=bytearray)
-    rows: bytearray = field(default_factory=bytearray)
+    texts: Digests = field(default_factory=Digests)
+    rows: Digests = field(default_factory=Digests)
     samples: list[tuple[str, NDArray[np.float64]]] = field(default_factory=list)
     """vectors as another parser reads them"""
     truth: Truth | None = None
@@ -92,13 +141,34 @@ class Evidence:
     skipped: str | None = None
 
 
+class Comparison(Protocol):
+    """Passages that are being compared elsewhere."""
+
+    def result(self) -> list[str]:
+        """The differences. Raises MigrationError where it could not be done."""
+        ...
+
+
 class Reading(Protocol):
-    """One pass over an old store. `evidence` and `anomalies` are whole when `batches` has ended."""
+    """One pass over an old store: its head, then its batches, then what is carried along unread.
+
+    `evidence` and `anomalies` are whole when all of it was read.
+    """
 
     evidence: Evidence
     anomalies: Anomalies
 
+    def head(self) -> Head:
+        """Raises what opening the old store raises."""
+        ...
+
     def batches(self) -> Iterator[Batch]: ...
+
+    def attachments(self) -> Iterator[tuple[str, bytes]]: ...
+
+    def compare(self, library: Path) -> Comparison | None:
+        """Begin to read back what this reading keeps the digests of; None where all of them are in `evidence`."""
+        ...
 
     def close(self) -> None: ...
 
@@ -109,14 +179,29 @@ class LocalReading:
     def __init__(self, store: OldStore, choices: Choices) -> None:
         self._store = store
         self._metric: Metric = choices.metric or "cosine"
-        self._listed = Listed(store.indexes(), choices.index_id)
+        self._indexes = store.indexes()
+        self._listed = Listed(self._indexes, choices.index_id)
         self._main = MainSpace.of(store.dimensions())
         self.anomalies = Anomalies()
         self._judge = Judge(self._main, store.dimensions(), choices, self.anomalies)
         self.evidence = self._begin()
 
+    def head(self) -> Head:
+        store = self._store
+        samples = samples_of(store, self._main)
+        return Head(store.format, store.made_by, list(store.files), store.count(), store.dimensions(), samples)
+
+    def attachments(self) -> Iterator[tuple[str, bytes]]:
+        for index in self._indexes:
+            yield f"index/{index.name}", index.original
+        for name, data in self._store.attachments():
+            yield f"file/{name}", data
+
+    def compare(self, library: Path) -> None:
+        """`evidence` has all digests."""
+
     def close(self) -> None:
-        pass
+        self._store.close()
 
     def _begin(self) -> Evidence:
         samples = [item for item in self._store.sample(QUERIES) if self._listed.wants(item[0])]
@@ -145,6 +230,7 @@ class LocalReading:
                 if hash(accepted.document) not in met:
                     met.add(hash(accepted.document))
                     batch.documents[accepted.document] = documents[accepted.document]
+            batch.listed = self._listed.of([item.chunk_id for item in batch.accepted])
             self._take_evidence(part, batch)
             yield batch
 
@@ -176,9 +262,9 @@ class LocalReading:
         evidence = self.evidence
         ids = set()
         for item in batch.accepted:
-            evidence.texts += digest(item.text.encode("utf-8", "surrogatepass"))
+            evidence.texts.add(item.text.encode("utf-8", "surrogatepass"))
             if item.vector is not None:
-                evidence.rows += digest(item.vector.data)
+                evidence.rows.add(item.vector.data)
                 evidence.vectors += 1
                 ids.add(item.chunk_id)
         evidence.chunks += len(batch.accepted)
@@ -254,21 +340,23 @@ class Listed:
 
     def wants(self, chunk_id: str) -> bool:
         """Whether a chunk is of the index that was chosen; every one is where none was."""
-        return self._only is None or self._has(self._only, chunk_id)
+        return self._only is None or bool(self._has(self._only, [chunk_id])[0])
 
-    def _has(self, name: str, chunk_id: str) -> bool:
+    def _has(self, name: str, chunk_ids: Sequence[str]) -> NDArray[np.bool_]:
         hashes = self._hashes[name]
-        at = int(np.searchsorted(hashes, hash(chunk_id)))
-        return at < len(hashes) and bool(hashes[at] == hash(chunk_id))
+        if not len(hashes):
+            return np.zeros(len(chunk_ids), dtype=bool)
+        wanted = np.fromiter(map(hash, chunk_ids), dtype=np.int64, count=len(chunk_ids))
+        at = np.minimum(hashes.searchsorted(wanted), len(hashes) - 1)
+        found: NDArray[np.bool_] = hashes[at] == wanted
+        return found
 
-    def of(self, chunk_ids: Sequence[str], keys: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
-        """For each index the keys of its chunks."""
+    def of(self, chunk_ids: Sequence[str]) -> dict[str, list[int]]:
+        """For each index the positions of its chunks among these."""
         if self._only is not None:
-            return
-        for name in self._hashes:
-            found = [key for chunk_id, key in zip(chunk_ids, keys, strict=True) if self._has(name, chunk_id)]
-            if found:
-                yield name, found
+            return {}
+        found = {name: np.flatnonzero(self._has(name, chunk_ids)).tolist() for name in self._hashes}
+        return {name: positions for name, positions in found.items() if positions}
 
 
 def _own_metadata(metadata: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,14 +365,16 @@ def _own_metadata(metadata: Mapping[str, Any], about: Mapping[str, Any]) -> dict
 
 def clean(value: Any) -> Any:
     """JSON as it may be stored: NaN and infinity, which are none, become null. The original record keeps them."""
-    if isinstance(value, str):
+    # Judged by exact types: this looks at every value of every passage.
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
         return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is list:
+        return [clean(item) for item in value]
     if isinstance(value, Mapping):
         return {str(name): clean(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [clean(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     return value
 
 
@@ -300,7 +390,7 @@ def dump(value: Any) -> bytes:
 
 
 def digest(data: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
+    return hashlib.blake2b(data, digest_size=_DIGEST).digest()
 
 
 def _parts(chunks: Iterable[OldChunk], n: int) -> Iterator[list[OldChunk]]:

@@ -28,7 +28,7 @@ from stackroom.errors import (
     UnknownStoreError,
     UsageError,
 )
-from stackroom.migration import reading, run, switch
+from stackroom.migration import reading, survey, switch
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
@@ -217,7 +217,7 @@ def test_read_only_media_are_refused_and_can_go_elsewhere(
 
 def test_too_little_space_is_told_before_anything_is_written(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(old)
-    monkeypatch.setattr(run, "_free", lambda target: 1000)
+    monkeypatch.setattr(survey, "free", lambda target: 1000)
     with pytest.raises(DiskFullError, match="are free"):
         migration.migrate(old)
     assert contents(old) == before

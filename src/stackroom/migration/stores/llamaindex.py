@@ -189,7 +189,7 @@ def index_struct(value: Slice) -> IndexStruct:
     body = outer.get("__data__", value)
     if body.kind == '"':
         with contextlib.suppress(DamagedError):
-            body = JsonFile.of(str(body.load()).encode("utf-8", "surrogatepass"), value.file.path).root()
+            body = body.inner().root()
     fields = dict(body.members()) if body.kind == "{" else {}
     listed = fields.pop("nodes_dict", None)
     kept = {name: field.load() for name, field in fields.items()}
@@ -227,6 +227,7 @@ class LlamaIndexStore:
         self._told: Recent[tuple[Mapping[str, Any], str | None]] = Recent()
         """what nodes say of their documents: metadata and hash"""
         self._dimensions: Counter[tuple[str, int]] | None = None
+        self._indexes: Sequence[OldIndex] | None = None
 
     def close(self) -> None:
         for file in self.parts.files:
@@ -296,10 +297,20 @@ class LlamaIndexStore:
             for node_id in listed if isinstance(listed, list) else ():
                 if not self._is_known(node_id):
                     anomalies.note("a list of nodes that are gone", f"{node_id} of {document_id}")
-        for index_id, value in self.parts.indexes:
+        known = self._known()
+        for (index_id, value), index in zip(self.parts.indexes, self.indexes(), strict=True):
+            # Nearly always all of them are known, which is seen without parsing the index again.
+            if index.members is not None and np.isin(index.members, known).all():
+                continue
             for _, node in index_struct(value).nodes or ():
                 if not self._is_known(node_id := node.load()):
                     anomalies.note("a list of nodes that are gone", f"{node_id} of {index_id}")
+
+    def _known(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The hashes of every id that has a text or a vector."""
+        sections = [self.parts.nodes, *(part.vectors for part in self.parts.vectors.values())]
+        found = [section.hashes() for section in sections if section is not None]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def _is_known(self, node_id: Any) -> bool:
         if not isinstance(node_id, str) or (self.parts.nodes is not None and node_id in self.parts.nodes):
@@ -374,10 +385,11 @@ class LlamaIndexStore:
             found["docstore"] = hashes.load()
         for namespace, part in self.parts.vectors.items():
             entry = part.metadata.get(node_id) if part.metadata is not None else None
-            if entry is not None and (stored := entry.load()) != expected:
+            if entry is not None and not entry.is_plainly(expected) and (stored := entry.load()) != expected:
                 found.setdefault("metadata", {})[namespace] = stored
             owner = part.documents.get(node_id) if part.documents is not None else None
-            if owner is not None and (said := owner.load()) != (document_id or _NO_DOCUMENT):
+            named = document_id or _NO_DOCUMENT
+            if owner is not None and not owner.is_plainly(named) and (said := owner.load()) != named:
                 found.setdefault("ref_doc_id", {})[namespace] = said
         return found
 
@@ -474,16 +486,18 @@ class LlamaIndexStore:
         return OldDocument(metadata, nodes.title_of(metadata), original=original or None)
 
     def indexes(self) -> Sequence[OldIndex]:
-        found = []
-        for index_id, value in self.parts.indexes:
-            struct = index_struct(value)
-            searchable = struct.kind in _SEARCHABLE and struct.nodes is not None
-            members = hashes(node.load() for _, node in struct.nodes) if searchable and struct.nodes else None
-            # Of an index of another kind all is kept as it is.
-            fields = struct.fields if searchable else index_fields(value)
-            kept = json.dumps({"type": struct.kind, "struct": fields, "listed": searchable}).encode()
-            found.append(OldIndex(index_id, members, kept))
-        return found
+        if self._indexes is None:
+            self._indexes = [self._index(index_id, value) for index_id, value in self.parts.indexes]
+        return self._indexes
+
+    def _index(self, index_id: str, value: Slice) -> OldIndex:
+        struct = index_struct(value)
+        searchable = struct.kind in _SEARCHABLE and struct.nodes is not None
+        members = hashes(node.load() for _, node in struct.nodes) if searchable and struct.nodes else None
+        # Of an index of another kind all is kept as it is.
+        fields = struct.fields if searchable else index_fields(value)
+        kept = json.dumps({"type": struct.kind, "struct": fields, "listed": searchable}).encode()
+        return OldIndex(index_id, members, kept)
 
     def attachments(self) -> Iterator[tuple[str, bytes]]:
         for name, value in self.parts.attachments.items():
@@ -499,8 +513,9 @@ def hashes(ids: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _holds(sorted_hashes: np.ndarray[Any, np.dtype[np.int64]], node_id: str) -> bool:
-    at = int(np.searchsorted(sorted_hashes, hash(node_id)))
-    return at < len(sorted_hashes) and bool(sorted_hashes[at] == hash(node_id))
+    wanted = hash(node_id)
+    at = int(sorted_hashes.searchsorted(wanted))
+    return at < len(sorted_hashes) and bool(sorted_hashes[at] == wanted)
 
 
 def as_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 import simdjson
 
 from stackroom.errors import DamagedError
+from stackroom.migration.stores.spill import LARGE, Offsets, Spill, settled
 from stackroom.storage import fsio
 
 if TYPE_CHECKING:
@@ -45,11 +45,14 @@ _MEMBER = re.compile(
 _EMPTY = re.compile(rb"\{[ \t\r\n]*+\}")
 _AFTER = re.compile(rb"[ \t\r\n]*+[,}]")
 _CLOSING_BRACE = ord("}")
+_COMMA = ord(",")
 _SECTIONS = 2
 """Levels of objects whose members are remembered: the file's own, and those of its sections."""
 _MOST_LEVELS = 200
 _SHORT = 64
 _BOM = b"\xef\xbb\xbf"
+_DECODER = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(check_circular=False)
 
 
 class Slice(NamedTuple):
@@ -72,7 +75,9 @@ class Slice(NamedTuple):
         # Bytes that are no UTF-8 can only stand in strings: they become replacement characters.
         text = self.raw().decode("utf-8", "replace")
         try:
-            return json.loads(text)
+            # What json.loads does, without its look for space around the value: a slice has none.
+            value, end = _DECODER.raw_decode(text)
+            return value if end == len(text) else json.loads(text)
         except json.JSONDecodeError as error:
             offset = self.start + len(text[: error.pos].encode())
             raise self.file.damaged(offset, error.msg) from error
@@ -80,6 +85,10 @@ class Slice(NamedTuple):
             raise self.file.damaged(self.start, "It is nested too deeply") from error
         except ValueError as error:
             raise self.file.damaged(self.start, str(error)) from error
+
+    def is_plainly(self, value: Any) -> bool:
+        """Whether this is how the json module writes a value; False may also mean that it is written in another way."""
+        return self.raw() == _ENCODER.encode(value).encode()
 
     def members(self) -> Members:
         """The members of an object. Raises DamagedError where it is none."""
@@ -90,7 +99,7 @@ class Slice(NamedTuple):
         if self.kind != "[":
             return None
         raw = self.raw()
-        if b"[" in raw[1:]:
+        if raw.find(b"[", 1) >= 0:
             return None
         try:
             # The numbers go from simdjson's tape to the array without becoming objects.
@@ -111,8 +120,25 @@ class Slice(NamedTuple):
 
     def count_numbers(self) -> int:
         """How many numbers a flat list holds, judged by its commas."""
-        raw = self.raw()
-        return raw.count(b",") + 1 if len(raw) > _SHORT or raw[1:-1].strip() else 0
+        size = self.end - self.start
+        if size <= _SHORT and not self.raw()[1:-1].strip():
+            return 0
+        return int(np.count_nonzero(np.frombuffer(self.file.data, np.uint8, size, self.start) == _COMMA)) + 1
+
+    def inner(self) -> JsonFile:
+        """JSON that is within this string, unescaped piece by piece. Raises DamagedError."""
+        data, at, end = self.file.data, self.start + 1, self.end - 1
+        spill = Spill()
+        while at < end:
+            # No escape sequence, nor a pair of them, goes across a comma.
+            cut = data.rfind(b",", at, at + LARGE) + 1 if at + LARGE < end else end
+            cut = cut or data.find(b",", at, end) + 1 or end
+            piece = b'"' + data[at:cut] + b'"'
+            spill.write(
+                Slice(JsonFile.of(piece, self.file.path), 0, len(piece)).load().encode("utf-8", "surrogatepass")
+            )
+            at = cut
+        return JsonFile.of(spill.done(), self.file.path)
 
 
 class Members:
@@ -121,15 +147,23 @@ class Members:
     def __init__(self, value: Slice) -> None:
         self.file = value.file
         self._spans = self.file.spans(value)
+        self._n = len(self._spans) // 4
         self._sorted: tuple[NDArray[np.int64], NDArray[np.int64], bool] | None = None
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._spans) // 4
+        return self._n
 
     def __iter__(self) -> Iterator[tuple[str, Slice]]:
-        for row in range(len(self)):
+        for row in range(self._n):
             yield self.key(row), self.value(row)
+
+    def each_key(self) -> Iterator[str]:
+        """In the order of the file; keys that occur twice come twice."""
+        data, spans, text = self.file.data, self._spans, self.file.text
+        for at in range(0, 4 * self._n, 4):
+            raw = data[spans[at] + 1 : spans[at + 1] - 1]
+            yield raw.decode() if raw.isascii() and b"\\" not in raw else text(spans[at], spans[at + 1])
 
     def key(self, row: int) -> str:
         return self.file.text(self._spans[4 * row], self._spans[4 * row + 1])
@@ -143,13 +177,15 @@ class Members:
         return None if row is None else self.value(row)
 
     def row(self, key: str) -> int | None:
+        if not self._n:
+            return None
         hashes, order, unique = self._lookup()
         # Sections list their nodes in the same order, so that the next one is nearly always the one that is wanted.
-        if unique and self._next < len(self) and self.key(self._next) == key:
+        if unique and self._next < self._n and self._is_plainly(self._next, key):
             self._next += 1
             return self._next - 1
         wanted = hash(key)
-        last = int(np.searchsorted(hashes, wanted, side="right"))
+        last = int(hashes.searchsorted(wanted, side="right"))
         while last and hashes[last - 1] == wanted:
             last -= 1
             row = int(order[last])
@@ -158,8 +194,17 @@ class Members:
                 return row
         return None
 
+    def _is_plainly(self, row: int, key: str) -> bool:
+        """Whether a row has this key, judged by the bytes alone: False may also mean that it is written in another way."""
+        start, end = self._spans[4 * row], self._spans[4 * row + 1]
+        return "\\" not in key and self.file.data[start + 1 : end - 1] == key.encode("utf-8", "surrogatepass")
+
     def __contains__(self, key: str) -> bool:
         return self.row(key) is not None
+
+    def hashes(self) -> NDArray[np.int64]:
+        """Of the keys, in ascending order."""
+        return self._lookup()[0]
 
     def superseded(self) -> list[int]:
         """The rows whose key occurs again further on."""
@@ -173,10 +218,11 @@ class Members:
     def _lookup(self) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
         """Hashes of the keys in ascending order, the rows they belong to (equal ones in the file's order), and whether all differ."""
         if self._sorted is None:
-            hashes = np.fromiter((hash(self.key(row)) for row in range(len(self))), dtype=np.int64, count=len(self))
+            hashes = np.fromiter(map(hash, self.each_key()), dtype=np.int64, count=self._n)
             order = np.argsort(hashes, kind="stable")
             hashes = hashes[order]
-            self._sorted = hashes, order, not bool((hashes[1:] == hashes[:-1]).any())
+            unique = not bool((hashes[1:] == hashes[:-1]).any())
+            self._sorted = settled(hashes), settled(order), unique
         return self._sorted
 
 
@@ -187,7 +233,7 @@ class JsonFile:
         """Raises StorageError; DamagedError for a file that is empty or no UTF-8."""
         self.path = path
         self.parser = simdjson.Parser()
-        self._walked: dict[int, array[int]] = {}
+        self._walked: dict[int, memoryview] = {}
         with fsio.translated(path), path.open("rb") as file:
             self.size = path.stat().st_size
             self.data: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
@@ -195,7 +241,7 @@ class JsonFile:
             raise self.damaged(0, "It is UTF-16, where UTF-8 was expected")
 
     @classmethod
-    def of(cls, data: bytes, path: Path) -> JsonFile:
+    def of(cls, data: mmap.mmap | bytes, path: Path) -> JsonFile:
         """JSON that was within a string of a file."""
         file = cls.__new__(cls)
         file.path, file.data, file.size = path, data, len(data)
@@ -238,15 +284,16 @@ class JsonFile:
             return value if isinstance(value, str) else ""
         return raw[1:-1].decode("utf-8", "replace")
 
-    def spans(self, value: Slice) -> array[int]:
+    def spans(self, value: Slice) -> memoryview:
         """Four offsets for each member of an object: its key's start and end, its value's start and end."""
         found = self._walked.get(value.start)
         if found is None:
-            found = array("q")
-            self._walk(value.start, found, _SECTIONS)
+            spans = Offsets()
+            self._walk(value.start, spans, _SECTIONS)
+            found = spans.done()
         return found
 
-    def _walk(self, start: int, spans: array[int], level: int) -> int:
+    def _walk(self, start: int, spans: Offsets, level: int) -> int:
         """Append the members of the object at `start`; returns the offset after the object."""
         data = self.data
         if data[start : start + 1] != b"{":
@@ -286,8 +333,10 @@ class JsonFile:
         first = data[start : start + 1]
         if first == b"{" and level < _SECTIONS:
             # The large ones: an index's sections, walked once, member by member, so that no one search spans them.
-            spans = self._walked[start] = array("q")
-            return self._walk(start, spans, level)
+            spans = Offsets()
+            end = self._walk(start, spans, level)
+            self._walked[start] = spans.done()
+            return end
         if first == b"[":
             end = data.find(b"]", start)
             # A flat list of numbers, as every vector is: the next bracket ends it.
@@ -305,7 +354,7 @@ class JsonFile:
         if level > _MOST_LEVELS:
             raise self.damaged(start, "It is nested too deeply")
         if self.data[start : start + 1] == b"{":
-            return self._walk(start, array("q"), level)
+            return self._walk(start, Offsets(), level)
         at = self._after_space(start + 1)
         if self.data[at : at + 1] == b"]":
             return at + 1
