@@ -276,7 +276,7 @@ class Proof:
 class MigrationReport(Report):
     """A Report of a migration, with what was there and the proof that it arrived.
 
-    `already` means that this store had been migrated before and nothing was done.
+    `already` means that this store had been migrated before and nothing was done; `left_out` says what did not come along.
     """
 
     old: str = ""
@@ -291,6 +291,7 @@ class MigrationReport(Report):
     proof: Proof | None = None
     bytes_before: int = 0
     bytes_after: int = 0
+    left_out: tuple[str, ...] = ()
     already: bool = False
 
 

@@ -13,14 +13,16 @@ from typing import Any
 
 from stackroom.errors import DamagedError, MigrationError, StackroomError, UnknownStoreError, UsageError
 from stackroom.migration import switch
-from stackroom.migration.afterwards import DONE, done_before
+from stackroom.migration.afterwards import done_before
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
+from stackroom.migration.origin import NOTE, Origin
 from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.reader_process import WORTH_IT, RemoteReading
 from stackroom.migration.reading import Choices, Head, LocalReading, Reading
 from stackroom.migration.records import Anomalies
+from stackroom.migration.rules import left_out
 from stackroom.migration.stores.detection import open_old
 from stackroom.migration.survey import described, needed, require_space, size
 from stackroom.progress import CancelToken, Progress
@@ -47,12 +49,12 @@ def migrate(
     what arrived is not what was there. Whatever it raises, the old files are as they were, and no library appeared.
     """
     target = switch.target_of(old, library)
-    before = done_before(old, target)
+    choices = choices or Choices()
+    before = done_before(old, target, format, choices)
     if before is not None:
         return before
     switch.require_free(target)
     switch.sweep(target)
-    choices = choices or Choices()
     with contextlib.closing(_reading(old, format, choices)) as reading:
         return _Migration(old, target, reading, choices, embedder, progress, cancel).run()
 
@@ -99,10 +101,11 @@ class _Migration:
                 return MigrationReport(old=str(self._old), library=str(self._target), cancelled=True)
             report = self._report(backend, proof)
             self._require_proven(report, proof)
-            self._note_done(backend)
+            origin = Origin.of(self._old, self._head.format, self._choices, self._hashes.result(), report.left_out)
+            self._note_done(backend, origin)
             backend.close()
             report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))
-            switch.write_report(staging, asdict(report))
+            switch.write_report(staging, {**asdict(report), "origin": origin.plain()})
         switch.activate(staging, self._target)
         return report
 
@@ -137,6 +140,7 @@ class _Migration:
     def _report(self, backend: LocalStore, proof: Proof) -> MigrationReport:
         with backend.view() as view:
             stats = view.stats()
+            indexes = [name.removeprefix("index/") for name, _ in view.attachments("index/")]
         vectors = self._reading.evidence.vectors
         return MigrationReport(
             added=stats.sources,
@@ -151,9 +155,10 @@ class _Migration:
             vectors=vectors,
             model=self._model.name if self._model else None,
             models=tuple(self._guesses),
-            anomalies=described(self._reading.anomalies),
+            anomalies=described(self._reading.anomalies, self._choices),
             proof=proof,
             bytes_before=size(self._head.files),
+            left_out=left_out(self._reading.anomalies.counts, self._choices, indexes),
         )
 
     def _require_proven(self, report: MigrationReport, proof: Proof) -> None:
@@ -173,10 +178,9 @@ class _Migration:
                 actual=report,
             )
 
-    def _note_done(self, backend: LocalStore) -> None:
+    def _note_done(self, backend: LocalStore, origin: Origin) -> None:
         with backend.commit() as commit:
-            done = {"fingerprint": self._seen, "files": [str(path) for path in self._head.files]}
-            commit.attach(DONE, json.dumps(done).encode())
+            commit.attach(NOTE, json.dumps(origin.plain()).encode())
             commit.attach(CURSOR, b"{}")
 
 

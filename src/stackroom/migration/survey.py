@@ -13,7 +13,7 @@ from stackroom.migration import switch
 from stackroom.migration.probe import probe, samples_of
 from stackroom.migration.reading import Choices, Judge
 from stackroom.migration.records import Anomalies, MainSpace
-from stackroom.migration.rules import RULES
+from stackroom.migration.rules import rule_of
 from stackroom.migration.stores.detection import open_old
 from stackroom.migration.stores.nodes import file_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent
@@ -34,11 +34,12 @@ def inventory(
     cancel: CancelToken,
 ) -> Inventory:
     """What there is, and what migrating it takes. Writes nothing. Raises UnknownStoreError, UsageError, DamagedError."""
+    choices = choices or Choices()
     with contextlib.closing(open_old(old, format)) as store:
         notes = Anomalies()
         dimensions = store.dimensions()
         main = MainSpace.of(dimensions)
-        judge = Judge(main, dimensions, choices or Choices(), notes)
+        judge = Judge(main, dimensions, choices, notes)
         documents: set[int] = set()
         sources: set[int] = set()
         chunks = vectors = 0
@@ -69,7 +70,7 @@ def inventory(
             chunks=chunks,
             vectors=vectors,
             dimensions={f"{namespace}:{dim}": n for (namespace, dim), n in sorted(dimensions.items())},
-            anomalies=described(notes),
+            anomalies=described(notes, choices),
             models=tuple(guesses),
             indexes=tuple(index.name for index in store.indexes()),
             seconds=round(0.5 + total / _BYTES_A_SECOND, 1),
@@ -79,9 +80,9 @@ def inventory(
         )
 
 
-def described(notes: Anomalies) -> tuple[Anomaly, ...]:
+def described(notes: Anomalies, choices: Choices) -> tuple[Anomaly, ...]:
     return tuple(
-        Anomaly(kind, count, RULES.get(kind, ""), tuple(notes.examples[kind]))
+        Anomaly(kind, count, rule_of(kind, choices), tuple(notes.examples[kind]))
         for kind, count in notes.counts.most_common()
     )
 

@@ -74,6 +74,47 @@ def test_discarding_wants_to_be_told_twice(old: Path) -> None:
     assert [path.name for path in old.iterdir()] == ["stackroom"]
 
 
+def test_discarding_says_what_would_be_lost(tmp_path: Path) -> None:
+    made = OldIndex()
+    del made.nodes["node-2"]
+    old = made.write(tmp_path / "index")
+    assert "Left out: 1 x a vector without text" in run("migrate", old).stderr
+    found = error_of(run("migrate", old, "--discard-old", "--yes"))
+    assert "1 x a vector without text" in str(found)
+    assert "--even-what-was-left-out" in str(found)
+    result = run("migrate", old, "--discard-old", "--even-what-was-left-out", "--yes")
+    assert result.return_value == 0
+    assert "gone for good: 1 x a vector without text" in result.stderr
+    assert "belongs to" in str(run("migrate", old, "--even-what-was-left-out").exception)
+
+
+def test_nothing_is_rolled_back_where_the_old_files_are_gone(old: Path) -> None:
+    run("migrate", old)
+    run("migrate", old, "--discard-old", "--yes")
+    found = error_of(run("migrate", old, "--roll-back", "--yes"))
+    assert found.exit_code == 2
+    assert "export" in str(found)
+
+
+def test_another_index_in_the_same_library_is_wrong_usage(old: Path, tmp_path: Path) -> None:
+    other = OldIndex(chunks=2).write(tmp_path / "other")
+    run("--library", tmp_path / "new", "migrate", old)
+    found = error_of(run("--library", tmp_path / "new", "migrate", other))
+    assert found.exit_code == 2
+    assert f"holds the migration of {old}" in found.message
+
+
+def test_a_library_elsewhere_is_neither_taken_back_nor_freed(old: Path, tmp_path: Path) -> None:
+    run("--library", tmp_path / "new", "migrate", old)
+    assert "delete the old files yourself" in str(
+        run("--library", tmp_path / "new", "migrate", old, "--discard-old").exception
+    )
+    assert str(tmp_path / "new") in str(run("--library", tmp_path / "new", "migrate", old, "--roll-back").exception)
+    found = error_of(run("migrate", old, "--discard-old"))
+    assert "not migrated in place" in found.message
+    assert "take back" not in str(found)
+
+
 def test_exporting(old: Path, tmp_path: Path) -> None:
     run("migrate", old)
     assert run("--library", old, "export", tmp_path / "out").return_value == 0

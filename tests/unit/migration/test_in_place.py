@@ -101,7 +101,9 @@ def test_an_old_index_that_changed_since_is_not_taken_for_done(old: Path) -> Non
 
 def test_the_report_lies_in_the_library(old: Path) -> None:
     report = migration.migrate(old)
-    told = json.loads((old / "stackroom" / "migration-report.json").read_text())
+    path = old / "stackroom" / "migration-report.json"
+    told = json.loads(path.read_text())
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
     assert told["chunks"] == report.chunks == 6
     assert told["proof"]["vectors"] == 6
     assert told["proof"]["source_unchanged"]
@@ -114,6 +116,94 @@ def test_rolling_back_leaves_the_old_folder_as_it_was(old: Path) -> None:
     assert contents(old) == before
     with pytest.raises(NotFoundError, match="not migrated"):
         migration.roll_back(old)
+
+
+@pytest.mark.parametrize("spoil", ["one is gone", "all are gone", "one was written"])
+def test_what_only_the_library_has_is_not_rolled_back(old: Path, spoil: str) -> None:
+    migration.migrate(old)
+    if spoil == "one is gone":
+        (old / "docstore.json").unlink()
+    elif spoil == "all are gone":
+        migration.discard_old(old)
+    else:
+        (old / "default__vector_store.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"nothing may be left.* export"):
+        migration.roll_back(old, confirm=lambda new: True)
+    with stackroom.open(old / "stackroom") as index:
+        assert index.stats().chunks == 6
+
+
+def test_old_files_that_were_written_anew_with_the_same_content_are_as_they_were(old: Path) -> None:
+    migration.migrate(old)
+    for path in old.glob("*.json"):
+        path.write_bytes(path.read_bytes())
+        os.utime(path, (1, 1))
+    assert migration.migrate(old).already
+    assert migration.roll_back(old)
+
+
+def test_a_folder_that_was_moved_with_its_library_can_go_back(old: Path) -> None:
+    migration.migrate(old)
+    moved = old.rename(old.with_name("moved"))
+    assert migration.migrate(moved).already
+    assert migration.roll_back(moved)
+
+
+def test_a_library_that_no_migration_made_is_not_rolled_back(tmp_path: Path) -> None:
+    stackroom.open(tmp_path / "stackroom").close()
+    with pytest.raises(NotFoundError, match="not migrated"):
+        migration.roll_back(tmp_path, confirm=lambda new: True)
+
+
+def test_what_was_left_out_is_not_discarded_unless_it_is_said(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.listed = {"alpha": {node: node for node in made.ids[:4]}, "beta": {node: node for node in made.ids[4:]}}
+    old = made.write(tmp_path / "old")
+    assert migration.migrate(old, index_id="alpha").left_out
+    with pytest.raises(UsageError, match=r"index alpha does not list .*beta.*even_what_was_left_out"):
+        migration.discard_old(old)
+    assert (old / "docstore.json").exists()
+    assert migration.discard_old(old, even_what_was_left_out=True)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_orphans_that_were_left_out_are_not_discarded_unless_it_is_said(tmp_path: Path, keep: bool) -> None:
+    made = OldIndex()
+    del made.nodes["node-2"]
+    old = made.write(tmp_path / "old")
+    report = migration.migrate(old, keep_orphans=keep)
+    assert report.left_out == (() if keep else ("1 x a vector without text",))
+    if keep:
+        assert migration.discard_old(old)
+    else:
+        with pytest.raises(UsageError, match="1 x a vector without text"):
+            migration.discard_old(old)
+
+
+def test_vectors_that_were_set_aside_go_out_again_and_can_be_discarded(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.embeddings["node-1"] = [float("nan"), 1.0, 2.0, 3.0]
+    made.embeddings["node-2"] = [1.0, 2.0]
+    old = made.write(tmp_path / "old")
+    assert migration.migrate(old).left_out == ()
+    assert migration.discard_old(old)
+    with stackroom.open(old) as index:
+        index.export(tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "default__vector_store.json").read_text())["embedding_dict"]
+    assert told["node-2"] == [1.0, 2.0]
+    assert np.isnan(told["node-1"][0])
+
+
+def test_the_migration_of_another_index_is_not_taken_for_this_one(old: Path, tmp_path: Path) -> None:
+    other = OldIndex(chunks=2).write(tmp_path / "other")
+    migration.migrate(old, library=tmp_path / "new")
+    assert migration.migrate(old, library=tmp_path / "new").already
+    assert migration.migrate(old, library=tmp_path / "new", format="llamaindex").already
+    with pytest.raises(UsageError, match=f"holds the migration of {old}"):
+        migration.migrate(other, library=tmp_path / "new")
+    for choice in ({"index_id": "the-index"}, {"keep_orphans": True}, {"metric": "l2"}, {"format": "llamaindex-faiss"}):
+        with pytest.raises(UsageError, match=f"holds the migration of {old} with {next(iter(choice))}="):
+            migration.migrate(old, library=tmp_path / "new", **choice)
 
 
 def test_rolling_back_asks_about_what_was_added_since(old: Path) -> None:

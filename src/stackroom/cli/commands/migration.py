@@ -12,7 +12,8 @@ import click
 from stackroom.cli.commands.ingest import count
 from stackroom.cli.commands.library import size
 from stackroom.cli.meter import duration, meter
-from stackroom.cli.session import Session, cancellable, safe
+from stackroom.cli.session import Session, asking, cancellable, safe
+from stackroom.errors import UsageError
 from stackroom.types import Anomaly, Inventory, MigrationReport, ModelGuess, Source
 
 _SHOWN = 10
@@ -39,17 +40,32 @@ _SHOWN = 10
 )
 @click.option("--roll-back", is_flag=True, help="Remove the new library; the old files serve again.")
 @click.option("--discard-old", is_flag=True, help="Delete the old files, once the new library is verified.")
+@click.option(
+    "--even-what-was-left-out", "left_out", is_flag=True, help="With --discard-old: also what was not migrated."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def migrate_command(
-    session: Session, /, old: str, dry_run: bool, roll_back: bool, discard_old: bool, yes: bool, **choices: Any
+    session: Session,
+    /,
+    old: str,
+    dry_run: bool,
+    roll_back: bool,
+    discard_old: bool,
+    left_out: bool,
+    yes: bool,
+    **choices: Any,
 ) -> int:
     if sum((dry_run, roll_back, discard_old)) > 1:
         raise click.UsageError("Choose one of --dry-run, --roll-back and --discard-old.")
+    if left_out and not discard_old:
+        raise click.UsageError("--even-what-was-left-out belongs to --discard-old.")
+    if (roll_back or discard_old) and session.library is not None:
+        raise click.UsageError(_elsewhere(session.library, discard_old))
     if roll_back:
         return _roll_back(session, old, yes)
     if discard_old:
-        return _discard(session, old, yes)
+        return _discard(session, old, yes, left_out)
     if dry_run:
         return _dry_run(session, old, choices)
     return _migrate(session, old, choices)
@@ -141,6 +157,8 @@ def _tell_migration(session: Session, report: MigrationReport, old: str) -> None
         session.say(f"Model: {line}.")
     for line in _anomalies(report.anomalies):
         session.say(f"Note: {line}")
+    if report.left_out:
+        session.say(f"Left out: {safe('; '.join(report.left_out))}. The old files alone have it.")
     session.say(
         f'\nSearch it:     stackroom --library {old if session.library is None else session.library} search "..."'
     )
@@ -158,8 +176,13 @@ def _roll_back(session: Session, old: str, yes: bool) -> int:
         if yes:
             return True
         if not sys.stdin.isatty():
-            raise click.UsageError(f"{count(len(new), 'source')} would be lost. Say so with --yes.")
-        return click.confirm(f"{count(len(new), 'source')} would be lost. Go on?", err=True)
+            raise UsageError(
+                f"{count(len(new), 'source')} would be lost.",
+                hint="Export what is to be kept, then say so with --yes.",
+                path=old,
+            )
+        with asking():
+            return click.confirm(f"{count(len(new), 'source')} would be lost. Go on?", err=True)
 
     done = migration.roll_back(old, confirm=confirm)
     if session.as_json:
@@ -168,14 +191,27 @@ def _roll_back(session: Session, old: str, yes: bool) -> int:
     return 0
 
 
-def _discard(session: Session, old: str, yes: bool) -> int:
-    from stackroom import migration
+def _elsewhere(library: str, discard_old: bool) -> str:
+    """Why a library of its own folder is neither taken back nor freed of its old files."""
+    if discard_old:
+        return "--discard-old is for a migration in place. With a library elsewhere, delete the old files yourself."
+    return f"--roll-back is for a migration in place. To be rid of the library, delete its folder: {library}"
 
+
+def _discard(session: Session, old: str, yes: bool, left_out: bool) -> int:
+    from stackroom import migration
+    from stackroom.migration.afterwards import would_discard
+
+    freed, lost = would_discard(Path(old).absolute(), even_what_was_left_out=left_out)
+    if lost:
+        session.say(f"Not migrated, and gone for good: {safe('; '.join(lost))}.")
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("This deletes the old files. Say so with --yes.")
-        click.confirm("Delete the old files? An export remains the way back.", abort=True, err=True)
-    freed = migration.discard_old(old)
+            raise UsageError(f"This deletes the old files ({size(freed)}).", hint="Say so with --yes.")
+        rest = "What was migrated can be exported." if lost else "All of it was migrated, and can be exported."
+        with asking():
+            click.confirm(f"Delete the old files ({size(freed)})? {rest}", abort=True, err=True)
+    freed = migration.discard_old(old, even_what_was_left_out=left_out)
     if session.as_json:
         session.print_json({"freed": freed})
     session.say(f"{size(freed)} freed.")

@@ -1,0 +1,112 @@
+"""What a migrated library notes of the old store that it was made from, and whether that is still as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stackroom.migration.reading import Choices
+from stackroom.storage import fsio, layout
+from stackroom.storage.store import LocalStore
+
+NOTE = "migration.json"
+"""The attachment in which a library says what it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class OldFile:
+    """A file that was read, as it was then."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    def is_as_it_was(self, *, by_content: bool) -> bool:
+        """By size and time; one that was only written anew is read where `by_content`."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return False
+        if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns):
+            return True
+        return by_content and status.st_size == self.size and _sha256(self.path) == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The old store of a finished migration, and what was asked of it."""
+
+    old: Path
+    format: str
+    choices: Mapping[str, Any]
+    files: Sequence[OldFile]
+    left_out: Sequence[str]
+    """what did not come along, in words"""
+
+    @classmethod
+    def of(cls, old: Path, format: str, choices: Choices, hashes: Mapping[str, str], left_out: Sequence[str]) -> Origin:
+        """`hashes`: SHA-256 by path, of every file that was read."""
+        files = []
+        for name, found in hashes.items():
+            status = os.stat(name)
+            files.append(OldFile(Path(name), status.st_size, status.st_mtime_ns, found))
+        return cls(old, format, asdict(choices), files, left_out)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it. Names are relative to the old folder, which may be moved with the library in it."""
+        folder = self.old if self.old.is_dir() else self.old.parent
+        files = [
+            (
+                str(file.path.relative_to(folder) if file.path.is_relative_to(folder) else file.path),
+                file.size,
+                file.mtime_ns,
+                file.sha256,
+            )
+            for file in self.files
+        ]
+        told = {"old": str(self.old), "is_file": folder != self.old, "format": self.format}
+        return {**told, "choices": dict(self.choices), "files": files, "left_out": list(self.left_out)}
+
+    @classmethod
+    def from_plain(cls, told: Mapping[str, Any], old: Path | None) -> Origin:
+        """`old`: where the old store lies now, None where it was."""
+        path = old or Path(told["old"])
+        folder = path.parent if told["is_file"] else path
+        files = [OldFile(folder / name, size, mtime_ns, found) for name, size, mtime_ns, found in told["files"]]
+        return cls(path, told["format"], told["choices"], files, told["left_out"])
+
+    @property
+    def missing(self) -> list[Path]:
+        return [file.path for file in self.files if not file.path.exists()]
+
+    def changed(self, *, by_content: bool) -> list[Path]:
+        """The files that are there and not as they were. Raises StorageError where one has to be read and can't be."""
+        there = [file for file in self.files if file.path.exists()]
+        return [file.path for file in there if not file.is_as_it_was(by_content=by_content)]
+
+
+def origin_of(library: Path, old: Path | None) -> Origin | None:
+    """What a library was made from; None where it is no library, or was not made by a migration.
+
+    `old`: where the old store lies now, for a migration in place; None for where it lay.
+    """
+    if not layout.is_library(library):
+        return None
+    backend = LocalStore(library, mode="r")
+    try:
+        with backend.view() as view:
+            found = dict(view.attachments(NOTE)).get(NOTE)
+    finally:
+        backend.close()
+    return None if found is None else Origin.from_plain(json.loads(found), old)
+
+
+def _sha256(path: Path) -> str:
+    with fsio.translated(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
