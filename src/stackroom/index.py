@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotFoundError, UsageError
+from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotFoundError, OldFilesChangedWarning, UsageError
 from stackroom.filters import Filter, as_filter
 from stackroom.identity import require_same
 from stackroom.progress import CancelToken, Progress, silent
@@ -51,6 +52,7 @@ def open(
     `migrate` decides: "ask" raises MigrationNeeded with what is in there, "auto" migrates first, "never" takes it for no library.
 
     Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
+    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated.
     """
     from stackroom.storage.store import LocalStore
 
@@ -76,6 +78,10 @@ def _migrated(old: Path, mode: str, embedder: str | Embedder | None, migrate: st
 
     found = switch.migrated(old)
     if found is not None:
+        from stackroom.migration.origin import written_since
+
+        if (said := written_since(found)) is not None:
+            warnings.warn(said, OldFilesChangedWarning, stacklevel=3)
         return found
     from stackroom.migration.stores.detection import detect
 

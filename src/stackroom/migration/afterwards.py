@@ -13,7 +13,7 @@ from pathlib import Path
 from stackroom.errors import DamagedError, NotFoundError, UsageError
 from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import switch
-from stackroom.migration.origin import Origin, origin_of
+from stackroom.migration.origin import Origin, anew, origin_of
 from stackroom.migration.reading import Choices
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
@@ -25,14 +25,15 @@ def done_before(old: Path, target: Path, format: str | None, choices: Choices) -
 
     Raises UsageError where the place holds the migration of something else, or the old files changed.
     """
-    in_place = target == switch.target_of(old, None)
-    origin = origin_of(target, old if in_place else None)
+    origin = origin_of(target)
     if origin is None:
         return None
     _require_same(origin, old, target, format, choices)
     if not origin.missing and origin.changed(by_content=True):
         raise UsageError(
-            f"{old} was migrated to {target}, and has changed since.", hint=_anew(old, target, in_place), path=old
+            f"{old} was migrated to {target}, and has changed since.",
+            hint=anew(old, target, in_place=origin.in_place),
+            path=old,
         )
     try:
         told = json.loads((target / switch.REPORT).read_text(encoding="utf-8"))
@@ -80,15 +81,6 @@ def _same_path(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _anew(old: Path, target: Path, in_place: bool) -> str:
-    """How to take over what was written to the old store after it was migrated."""
-    hint = (
-        f"To migrate it anew: export what was added to the library, delete the folder {target}, and run "
-        f"stackroom migrate {shlex.quote(str(old))}"
-    )
-    return hint if in_place else f"{hint} --library NEW; or choose another folder with --library (library=...)."
-
-
 def added_since(library: Path) -> list[Source]:
     """The sources of a migrated library that did not come from the old store as they are."""
     backend = LocalStore(library, mode="r")
@@ -120,7 +112,7 @@ def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> 
 def _require_migrated(old: Path) -> tuple[Path, Origin]:
     """The library of a migration in place. Raises NotFoundError."""
     library = switch.require_migrated(old)
-    origin = origin_of(library, old)
+    origin = origin_of(library)
     if origin is None:
         raise switch.not_migrated(old)
     return library, origin
@@ -170,7 +162,7 @@ def _discardable(old: Path, even_what_was_left_out: bool) -> tuple[Path, Origin,
     if not files:
         raise NotFoundError(f"The old files of {old} are gone already.", hint="There is nothing to do.", path=old)
     if origin.changed(by_content=True):
-        raise UsageError(f"{old} has changed since it was migrated.", hint=_anew(old, library, in_place=True), path=old)
+        raise UsageError(f"{old} has changed since it was migrated.", hint=anew(old, library, in_place=True), path=old)
     if origin.left_out and not even_what_was_left_out:
         raise UsageError(
             f"The old files hold what was not migrated: {'; '.join(origin.left_out)}.",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stackroom.migration.reading import Choices
+from stackroom.migration import switch
 from stackroom.storage import fsio, layout
-from stackroom.storage.store import LocalStore
+
+if TYPE_CHECKING:
+    from stackroom.migration.reading import Choices
 
 NOTE = "migration.json"
 """The attachment in which a library says what it was made from."""
@@ -48,15 +52,19 @@ class Origin:
     files: Sequence[OldFile]
     left_out: Sequence[str]
     """what did not come along, in words"""
+    in_place: bool
 
     @classmethod
-    def of(cls, old: Path, format: str, choices: Choices, hashes: Mapping[str, str], left_out: Sequence[str]) -> Origin:
-        """`hashes`: SHA-256 by path, of every file that was read."""
+    def of(
+        cls, old: Path, format: str, choices: Choices, hashes: Mapping[str, str], left_out: Sequence[str], target: Path
+    ) -> Origin:
+        """`hashes`: SHA-256 by path, of every file that was read. `target`: where the library will be."""
         files = []
         for name, found in hashes.items():
             status = os.stat(name)
             files.append(OldFile(Path(name), status.st_size, status.st_mtime_ns, found))
-        return cls(old, format, asdict(choices), files, left_out)
+        in_place = target == switch.target_of(old, None)
+        return cls(old, format, asdict(choices), files, left_out, in_place)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it. Names are relative to the old folder, which may be moved with the library in it."""
@@ -70,16 +78,19 @@ class Origin:
             )
             for file in self.files
         ]
-        told = {"old": str(self.old), "is_file": folder != self.old, "format": self.format}
+        told = {"old": str(self.old), "is_file": folder != self.old, "in_place": self.in_place, "format": self.format}
         return {**told, "choices": dict(self.choices), "files": files, "left_out": list(self.left_out)}
 
     @classmethod
-    def from_plain(cls, told: Mapping[str, Any], old: Path | None) -> Origin:
-        """`old`: where the old store lies now, None where it was."""
-        path = old or Path(told["old"])
+    def from_plain(cls, told: Mapping[str, Any], library: Path) -> Origin:
+        path = Path(told["old"])
+        if told["in_place"]:
+            path = (
+                library.with_name(library.name.removesuffix(f".{switch.INSIDE}")) if told["is_file"] else library.parent
+            )
         folder = path.parent if told["is_file"] else path
         files = [OldFile(folder / name, size, mtime_ns, found) for name, size, mtime_ns, found in told["files"]]
-        return cls(path, told["format"], told["choices"], files, told["left_out"])
+        return cls(path, told["format"], told["choices"], files, told["left_out"], told["in_place"])
 
     @property
     def missing(self) -> list[Path]:
@@ -91,20 +102,44 @@ class Origin:
         return [file.path for file in there if not file.is_as_it_was(by_content=by_content)]
 
 
-def origin_of(library: Path, old: Path | None) -> Origin | None:
-    """What a library was made from; None where it is no library, or was not made by a migration.
+def origin_of(library: Path) -> Origin | None:
+    """What a library was made from; None where it is no library, or was not made by a migration."""
+    from stackroom.storage.store import LocalStore
 
-    `old`: where the old store lies now, for a migration in place; None for where it lay.
-    """
     if not layout.is_library(library):
         return None
     backend = LocalStore(library, mode="r")
+    with contextlib.closing(backend), backend.view() as view:
+        found = dict(view.attachments(NOTE)).get(NOTE)
+    return None if found is None else Origin.from_plain(json.loads(found), library)
+
+
+def written_since(library: Path) -> str | None:
+    """What to say where the old files are not as they were when this library was made of them; None where they are, or are gone.
+
+    A look at each file, no more, and never an error: the report beside the catalogue says how they were.
+    """
     try:
-        with backend.view() as view:
-            found = dict(view.attachments(NOTE)).get(NOTE)
-    finally:
-        backend.close()
-    return None if found is None else Origin.from_plain(json.loads(found), old)
+        told = json.loads((library / switch.REPORT).read_text(encoding="utf-8"))
+        origin = Origin.from_plain(told["origin"], library)
+        changed = origin.changed(by_content=False)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    if not changed:
+        return None
+    return (
+        f"{changed[0]} was written after it was migrated. What changed there is not in the library {library}. "
+        f"{anew(origin.old, library, in_place=origin.in_place)}"
+    )
+
+
+def anew(old: Path, library: Path, *, in_place: bool) -> str:
+    """How to take over what was written to the old store after it was migrated."""
+    hint = (
+        f"To migrate it anew: export what was added to the library, delete the folder {shlex.quote(str(library))}, and "
+        f"run stackroom migrate {shlex.quote(str(old))}"
+    )
+    return hint if in_place else f"{hint} --library NEW; or choose another folder with --library (library=...)."
 
 
 def _sha256(path: Path) -> str:

@@ -101,7 +101,9 @@ class _Migration:
                 return MigrationReport(old=str(self._old), library=str(self._target), cancelled=True)
             report = self._report(backend, proof)
             self._require_proven(report, proof)
-            origin = Origin.of(self._old, self._head.format, self._choices, self._hashes.result(), report.left_out)
+            origin = Origin.of(
+                self._old, self._head.format, self._choices, self._hashes.result(), report.left_out, self._target
+            )
             self._note_done(backend, origin)
             backend.close()
             report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))

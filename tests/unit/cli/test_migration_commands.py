@@ -115,6 +115,20 @@ def test_a_library_elsewhere_is_neither_taken_back_nor_freed(old: Path, tmp_path
     assert "take back" not in str(found)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_the_old_program_wrote_since_is_told(old: Path, tmp_path: Path, elsewhere: bool) -> None:
+    library = tmp_path / "new" if elsewhere else old
+    run(*(["--library", library] if elsewhere else []), "migrate", old)
+    assert "old files" not in run("--library", library, "status").stdout
+    assert json.loads(run("--json", "--library", library, "status").stdout)["old_files_changed"] is None
+    (old / "docstore.json").write_text("{}")
+    assert "docstore.json was written after it was migrated" in run("--library", library, "status").stdout
+    assert "docstore.json" in json.loads(run("--json", "--library", library, "status").stdout)["old_files_changed"]
+    told = run("--library", library, "list").stderr
+    assert ("Beware" in told) is not elsewhere
+    assert "Warning" not in told
+
+
 def test_exporting(old: Path, tmp_path: Path) -> None:
     run("migrate", old)
     assert run("--library", old, "export", tmp_path / "out").return_value == 0

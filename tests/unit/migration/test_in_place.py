@@ -24,6 +24,7 @@ from stackroom.errors import (
     MigrationNeeded,
     NotALibraryError,
     NotFoundError,
+    OldFilesChangedWarning,
     ReadOnlyError,
     UnknownStoreError,
     UsageError,
@@ -97,6 +98,30 @@ def test_an_old_index_that_changed_since_is_not_taken_for_done(old: Path) -> Non
         migration.migrate(old)
     with pytest.raises(UsageError, match="changed since"):
         migration.discard_old(old)
+
+
+def test_opening_what_the_old_program_wrote_to_since_warns(old: Path, recwarn: pytest.WarningsRecorder) -> None:
+    migration.migrate(old)
+    stackroom.open(old).close()
+    assert not recwarn.list
+    (old / "docstore.json").write_text("{}")
+    with pytest.warns(OldFilesChangedWarning, match=r"docstore.json was written after .* stackroom migrate"):
+        stackroom.open(old).close()
+    for path in old.glob("*.json"):
+        path.unlink()
+    recwarn.clear()
+    stackroom.open(old).close()
+    (old / "stackroom" / "migration-report.json").write_text("broken")
+    stackroom.open(old).close()
+    assert not recwarn.list
+
+
+def test_a_library_elsewhere_is_not_told_to_roll_back(old: Path, tmp_path: Path) -> None:
+    migration.migrate(old, library=tmp_path / "new")
+    (old / "graph_store.json").write_text('{"graph_dict": {"a": []}}')
+    with pytest.raises(UsageError, match=r"changed since.*another folder with --library") as caught:
+        migration.migrate(old, library=tmp_path / "new")
+    assert "roll-back" not in str(caught.value)
 
 
 def test_the_report_lies_in_the_library(old: Path) -> None:
