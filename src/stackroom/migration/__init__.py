@@ -33,7 +33,7 @@ def inventory(
 ) -> Inventory:
     """What an old index holds, and what migrating it takes: a dry run that writes nothing. The arguments are those of `migrate`.
 
-    Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
+    Cancelled, it returns what was counted so far. Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
     """
     from stackroom.migration import survey
     from stackroom.migration.reading import Choices

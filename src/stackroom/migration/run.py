@@ -23,8 +23,9 @@ from stackroom.migration.reader_process import WORTH_IT, RemoteReading
 from stackroom.migration.reading import Choices, Head, LocalReading, Reading
 from stackroom.migration.records import Anomalies
 from stackroom.migration.rules import left_out
+from stackroom.migration.stopping import PAUSE, Stopped, stoppable
 from stackroom.migration.stores.detection import open_old
-from stackroom.migration.survey import described, needed, require_space, size
+from stackroom.migration.survey import described, needed, require_index, require_space, size
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
 from stackroom.storage import layout
@@ -55,16 +56,52 @@ def migrate(
         return before
     switch.require_free(target)
     switch.sweep(target)
-    with contextlib.closing(_reading(old, format, choices)) as reading:
-        return _Migration(old, target, reading, choices, embedder, progress, cancel).run()
+    try:
+        with contextlib.closing(_reading(old, format, choices, cancel)) as reading:
+            return _Migration(old, target, reading, choices, embedder, progress, cancel).run()
+    except Stopped:
+        return MigrationReport(old=str(old), library=str(target), cancelled=True)
 
 
-def _reading(old: Path, format: str | None, choices: Choices) -> Reading:
+def _reading(old: Path, format: str | None, choices: Choices, cancel: CancelToken) -> Reading:
     """A process that reads while this one writes, where the old store is large enough to be worth one."""
     files = old.iterdir() if old.is_dir() else iter([old])
     if size(path for path in files if path.is_file()) < WORTH_IT or (os.cpu_count() or 1) < 2:
-        return LocalReading(open_old(old, format), choices)
-    return RemoteReading(old, format, choices)
+        store = open_old(old, format)
+        try:
+            require_index(store.indexes(), choices.index_id)
+            return LocalReading(store, choices)
+        except BaseException:
+            store.close()
+            raise
+    if choices.index_id is not None:
+        stoppable(lambda: _require_index_of(old, format, choices), cancel)
+    return _StoppableReading(old, format, choices, cancel)
+
+
+def _require_index_of(old: Path, format: str | None, choices: Choices) -> None:
+    with contextlib.closing(open_old(old, format)) as store:
+        require_index(store.indexes(), choices.index_id)
+
+
+class _StoppableReading(RemoteReading):
+    """A RemoteReading that is not waited for once cancelled. Raises Stopped."""
+
+    def __init__(self, old: Path, format: str | None, choices: Choices, cancel: CancelToken) -> None:
+        super().__init__(old, format, choices)
+        self._cancel = cancel
+
+    def _next(self) -> tuple[str, Any]:
+        while self._waiting.empty():
+            if self._cancel.wait(PAUSE):
+                raise Stopped
+        try:
+            return super()._next()
+        except MigrationError:
+            # Ctrl-C reaches the process that reads as well.
+            if self._cancel.cancelled:
+                raise Stopped from None
+            raise
 
 
 class _Migration:
@@ -88,10 +125,10 @@ class _Migration:
         self._progress = progress
         self._cancel = cancel
         self._head = head = reading.head()
-        self._hashes = Hashes(head.files)
+        self._hashes = Hashes(head.files, cancel)
         self._seen = fingerprint(head.files)
         require_space(target, needed(size(head.files), head.dimensions))
-        self._guesses, self._model = _model(head, embedder, choices)
+        self._guesses, self._model = stoppable(lambda: _model(head, embedder, choices), cancel)
 
     def run(self) -> MigrationReport:
         staging = switch.staging_of(self._target)
@@ -122,14 +159,14 @@ class _Migration:
             choices=self._choices,
             identity=self._model,
             fingerprint=self._state(),
-            facts=FileFacts(max(path.stat().st_mtime for path in self._head.files)),
+            facts=FileFacts(max(path.stat().st_mtime for path in self._head.files), self._cancel),
             progress=self._progress,
             cancel=self._cancel,
         )
         return conversion.run()
 
     def _prove(self, backend: LocalStore) -> Proof:
-        after = Hashes(self._head.files)
+        after = Hashes(self._head.files, self._cancel)
         return prove(
             backend,
             self._reading.evidence,

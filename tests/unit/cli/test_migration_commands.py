@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from old_index import OldIndex
+from stackroom import CancelToken
 from stackroom.cli.main import cli
 from stackroom.errors import MigrationNeeded, StackroomError, UnknownStoreError, UsageError
 
@@ -127,6 +128,21 @@ def test_what_the_old_program_wrote_since_is_told(old: Path, tmp_path: Path, els
     told = run("--library", library, "list").stderr
     assert ("Beware" in told) is not elsewhere
     assert "Warning" not in told
+
+
+def test_a_dry_run_that_is_interrupted_tells_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object, cancel: CancelToken, **more: object) -> None:
+        cancel.cancel()
+
+    monkeypatch.setattr("stackroom.migration.inventory", stopped)
+    result = run("migrate", old, "--dry-run")
+    assert (result.return_value, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_another_metric_claims_no_model(old: Path, arguments: list[str]) -> None:
+    result = run("migrate", old, "--metric", "l2", *arguments)
+    assert "none is claimed with --metric l2" in result.output
 
 
 def test_exporting(old: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from stackroom.errors import (
     UnknownStoreError,
     UsageError,
 )
-from stackroom.migration import reading, survey, switch
+from stackroom.migration import reading, run, survey, switch
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
@@ -292,6 +294,70 @@ def test_another_library_in_the_target_is_refused(old: Path, tmp_path: Path) -> 
     stackroom.open(tmp_path / "library").close()
     with pytest.raises(UsageError, match="holds a library already"):
         migration.migrate(old, library=tmp_path / "library")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_index_that_is_not_there_is_an_error(old: Path, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    monkeypatch.setattr(run, "WORTH_IT", 0 if large else 1 << 40)
+    for call in (migration.inventory, migration.migrate):
+        with pytest.raises(UsageError, match=r"no index 'alpha': there are the-index.*index_id"):
+            call(old, index_id="alpha")
+    assert sorted(path.suffix for path in old.iterdir()) == [".json"] * 4
+
+
+def test_a_dry_run_counts_only_what_would_be_taken(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.listed = {"alpha": {node: node for node in made.ids[:2]}, "beta": {node: node for node in made.ids[2:]}}
+    found = migration.inventory(made.write(tmp_path / "old"), index_id="alpha")
+    assert (found.chunks, found.vectors, found.documents, found.dimensions) == (2, 2, 1, {"default:4": 2})
+    assert found.indexes == ("alpha", "beta")
+
+
+@pytest.mark.parametrize(
+    ("passages", "megabytes", "seconds"),
+    [(2_404, 67, 1.5), (25_000, 692, 8.8), (100_000, 2_768, 34.4), (60_000, 135, 14)],
+)
+def test_the_estimate_is_near_what_was_measured(passages: int, megabytes: int, seconds: float) -> None:
+    alone = 1 if (os.cpu_count() or 1) > 1 else 2
+    assert survey._seconds(passages, megabytes * 1_000_000) == pytest.approx(seconds * alone, rel=0.3)
+
+
+def test_a_dry_run_that_is_stopped_while_the_old_store_is_opened_ends_at_once(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = CancelToken()
+    released = threading.Event()
+    opened = survey.open_old
+
+    def slow(path: Path, format: str | None) -> Any:
+        cancel.cancel()
+        released.wait(30)
+        return opened(path, format)
+
+    monkeypatch.setattr(survey, "open_old", slow)
+    found = migration.inventory(old, cancel=cancel)
+    released.set()
+    assert (found.chunks, found.format) == (0, "")
+
+
+@pytest.mark.parametrize("stage", ["open", "model", "migrate", "verify"])
+def test_a_large_migration_stops_wherever_it_is(old: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    monkeypatch.setattr(run, "WORTH_IT", 0)
+    cancel = CancelToken()
+    if stage == "open":
+        cancel.cancel()
+    elif stage == "model":
+        released = threading.Event()
+        monkeypatch.setattr(run, "_model", lambda *arguments: (cancel.cancel(), released.wait(30)))
+    report = migration.migrate(
+        old, cancel=cancel, progress=lambda event: cancel.cancel() if event.stage == stage else None
+    )
+    if stage == "model":
+        released.set()
+        monkeypatch.undo()
+    assert report.cancelled
+    assert not (old / "stackroom").exists()
+    assert migration.migrate(old).chunks == 6
 
 
 def test_two_formats_in_one_folder_ask_which(old: Path) -> None:

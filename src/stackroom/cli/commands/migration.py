@@ -76,14 +76,17 @@ def _dry_run(session: Session, old: str, choices: dict[str, Any]) -> int:
 
     with cancellable() as cancel, meter(session, "Looking") as progress:
         found = migration.inventory(old, library=session.library, progress=progress, cancel=cancel, **choices)
+    if cancel.cancelled:
+        session.say("Interrupted.")
+        return 130
     if session.as_json:
         session.print_json(found)
     else:
-        _tell_inventory(found)
-    return 130 if cancel.cancelled else 0
+        _tell_inventory(found, choices["metric"])
+    return 0
 
 
-def _tell_inventory(found: Inventory) -> None:
+def _tell_inventory(found: Inventory, metric: str | None) -> None:
     lines = [
         f"{safe(found.path)}",
         f"  format      {found.format}, written by {found.made_by}",
@@ -95,7 +98,7 @@ def _tell_inventory(found: Inventory) -> None:
         namespace, _, dim = name.rpartition(":")
         lines.append(f"  vectors     {number:,} of {dim} dimensions ({safe(namespace)})")
     lines += [f"  index       {safe(name)}" for name in found.indexes] if len(found.indexes) > 1 else []
-    lines += [f"  model       {line}" for line in _models(found.models)]
+    lines += [f"  model       {line}" for line in _models(found.models, metric)]
     lines += [f"  note        {line}" for line in _anomalies(found.anomalies)]
     lines += [
         f"  takes       about {duration(found.seconds)} and {size(found.disk)} of disk ({size(found.disk_free)} free)",
@@ -104,7 +107,9 @@ def _tell_inventory(found: Inventory) -> None:
     click.echo("\n".join(lines))
 
 
-def _models(guesses: Sequence[ModelGuess]) -> list[str]:
+def _models(guesses: Sequence[ModelGuess], metric: str | None) -> list[str]:
+    if metric not in (None, "cosine"):
+        return [f"none is claimed with --metric {metric}; a query then needs words or a vector"]
     if not guesses:
         return ["none at hand has this dimension; a query then needs words, a vector, or --embedder NAME"]
     best = guesses[0]
@@ -135,14 +140,14 @@ def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     elif report.already:
         session.say(f"Already migrated: {count(report.chunks, 'passage')} in {safe(report.library)}. Nothing was done.")
     elif not report.cancelled:
-        _tell_migration(session, report, old)
+        _tell_migration(session, report, old, choices)
     if report.cancelled:
         session.say(f"Interrupted. The old files are as they were. To go on: stackroom migrate {old}")
         return 130
     return 0
 
 
-def _tell_migration(session: Session, report: MigrationReport, old: str) -> None:
+def _tell_migration(session: Session, report: MigrationReport, old: str, choices: dict[str, Any]) -> None:
     proof = report.proof
     session.say(
         f"Migrated {count(report.chunks, 'passage')} of {count(report.documents, 'document')} in "
@@ -153,7 +158,7 @@ def _tell_migration(session: Session, report: MigrationReport, old: str) -> None
         searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
         searched = searched or f"{proof.queries:,} searches gave the same ten answers"
         session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")
-    for line in _models(report.models):
+    for line in _models(report.models, choices["metric"]):
         session.say(f"Model: {line}.")
     for line in _anomalies(report.anomalies):
         session.say(f"Note: {line}")
