@@ -88,9 +88,9 @@ def migrate(
 
 
 def roll_back(old: AnyPath, *, confirm: Callable[[Sequence[Source]], bool] | None = None) -> bool:
-    """Remove the library that a migration in place made; the old files serve again. False where `confirm` said no.
+    """Remove the library that a migration in place made, or what a stopped one had written; the old files serve again.
 
-    `confirm` is asked with the sources that were added or changed since, which would be lost; without it their presence is an error.
+    False where `confirm` said no. `confirm` is asked with the sources that were added or changed since, which would be lost; without it their presence is an error.
     Raises NotFoundError where nothing was migrated; UsageError, whatever `confirm` says, where an old file is gone or not as it was;
     BusyError.
     """

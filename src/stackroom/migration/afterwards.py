@@ -16,6 +16,8 @@ from stackroom.migration import switch
 from stackroom.migration.origin import Origin, anew, origin_of
 from stackroom.migration.reading import Choices
 from stackroom.progress import CancelToken, silent
+from stackroom.storage import layout
+from stackroom.storage.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import MigrationReport, Source
 
@@ -92,6 +94,8 @@ def added_since(library: Path) -> list[Source]:
 
 
 def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> bool:
+    if switch.migrated(old) is None and drop_unfinished(switch.target_of(old, None)):
+        return True
     library, origin = _require_migrated(old)
     _require_old_files(old, library, origin)
     new = added_since(library)
@@ -106,6 +110,16 @@ def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> 
     backend = LocalStore(library)
     with contextlib.closing(backend), backend.lease("migrate --roll-back"), backend.exclusive():
         switch.remove(library)
+    return True
+
+
+def drop_unfinished(target: Path) -> bool:
+    """Remove what a migration that was stopped had written; False where there is none. Raises BusyError where one runs."""
+    staging = switch.staging_of(target)
+    if not staging.exists():
+        return False
+    with FileLock(staging / layout.INGEST_LOCK).hold("migrate --roll-back", wait=0.0):
+        switch.remove(staging)
     return True
 
 

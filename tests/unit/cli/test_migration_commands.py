@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import stackroom
 from old_index import OldIndex
-from stackroom import CancelToken
+from stackroom import CancelToken, migration
 from stackroom.cli.main import cli
 from stackroom.errors import MigrationNeeded, StackroomError, UnknownStoreError, UsageError
+from stackroom.migration.stores import detection
 
 
 @pytest.fixture
@@ -143,6 +147,59 @@ def test_a_dry_run_that_is_interrupted_tells_nothing(old: Path, monkeypatch: pyt
 def test_another_metric_claims_no_model(old: Path, arguments: list[str]) -> None:
     result = run("migrate", old, "--metric", "l2", *arguments)
     assert "none is claimed with --metric l2" in result.output
+
+
+def test_what_is_no_old_index_is_not_said_to_be_one(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    stackroom.open(tmp_path / "library").close()
+    run("migrate", old)
+    for arguments in (
+        (tmp_path / "empty",),
+        (tmp_path / "library",),
+        (old,),
+        (old, "--library", tmp_path / "library"),
+        (old, "--library", old),
+    ):
+        assert "detected" not in run("migrate", *arguments).stderr
+
+
+def test_suggested_commands_can_be_pasted(tmp_path: Path) -> None:
+    old = OldIndex().write(tmp_path / "my index")
+    told = run("migrate", old).stderr
+    assert f"stackroom migrate '{old}' --roll-back" in told
+    assert f"stackroom --library '{old}' search" in told
+
+
+def test_losing_what_was_added_since_wants_to_be_said(old: Path) -> None:
+    run("migrate", old)
+    with stackroom.open(old) as index:
+        chunk = stackroom.Chunk("New text.", embedding=np.ones(4, dtype=np.float32))
+        index.add_documents([stackroom.Document("new", chunks=[chunk], title="New")])
+    found = error_of(run("migrate", old, "--roll-back"))
+    assert (found.exit_code, found.message) == (2, "1 source would be lost.")
+    assert run("migrate", old, "--roll-back", "--yes").return_value == 0
+
+
+def test_a_stopped_migration_can_be_removed(old: Path) -> None:
+    cancel = CancelToken()
+    migration.migrate(old, progress=lambda event: cancel.cancel(), cancel=cancel)
+    assert "stopped migration" in run("migrate", old, "--roll-back").stderr
+    assert not (old / ".stackroom.tmp").exists()
+
+
+def test_a_stopped_migration_to_elsewhere_can_be_removed(old: Path, tmp_path: Path) -> None:
+    cancel = CancelToken()
+    migration.migrate(old, library=tmp_path / "new", progress=lambda event: cancel.cancel(), cancel=cancel)
+    assert (tmp_path / ".new.stackroom.tmp").exists()
+    assert "stopped migration" in run("migrate", old, "--library", tmp_path / "new", "--roll-back").stderr
+    assert not (tmp_path / ".new.stackroom.tmp").exists()
+
+
+def test_the_help_lists_the_formats() -> None:
+    page = " ".join(run("migrate", "--help").stdout.split())
+    source = Path(detection.__file__).read_text()
+    for name in re.findall(r'Found\("([\w.-]+)"', source):
+        assert name in page, name
 
 
 def test_exporting(old: Path, tmp_path: Path) -> None:

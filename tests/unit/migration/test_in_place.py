@@ -63,6 +63,22 @@ def test_auto_migrates_and_opens(old: Path) -> None:
         assert index.stats().chunks == 6
 
 
+def test_opening_can_be_watched_and_stopped(old: Path) -> None:
+    cancel = CancelToken()
+    stages: list[str] = []
+
+    def watch(event: ProgressEvent) -> None:
+        stages.append(event.stage)
+        cancel.cancel()
+
+    with pytest.raises(MigrationNeeded, match=r"was stopped\. The next one goes on") as caught:
+        stackroom.open(old, migrate="auto", progress=watch, cancel=cancel)
+    assert caught.value.inventory is None
+    assert stages == ["migrate"]
+    with stackroom.open(old, migrate="auto") as index:
+        assert index.stats().chunks == 6
+
+
 def test_never_takes_it_for_no_library(old: Path) -> None:
     with pytest.raises(NotALibraryError):
         stackroom.open(old, migrate="never")
@@ -249,6 +265,38 @@ def test_rolling_back_asks_about_what_was_added_since(old: Path) -> None:
     assert not (old / "stackroom").exists()
 
 
+def test_rolling_back_removes_what_a_stopped_run_had_written(old: Path) -> None:
+    before = contents(old)
+    cancel = CancelToken()
+    migration.migrate(old, progress=lambda event: cancel.cancel(), cancel=cancel)
+    assert (old / ".stackroom.tmp").exists()
+    assert migration.roll_back(old)
+    assert contents(old) == before
+    with LocalStore(old / ".stackroom.tmp").lease("migrate"), pytest.raises(BusyError):
+        migration.roll_back(old)
+
+
+def test_a_part_of_an_index_points_to_its_folder(old: Path) -> None:
+    with pytest.raises(UnknownStoreError, match=f"Give the folder: stackroom migrate {old}$"):
+        migration.migrate(old / "docstore.json")
+
+
+def test_two_indexes_of_one_format_are_told_by_their_files(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "compat" / "golden"
+    written = next(path for path in sorted(golden.glob("langchain-*/written")) if (path / "index.faiss").exists())
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    for name in ("a", "b"):
+        for suffix in ("faiss", "pkl"):
+            shutil.copy(written / f"index.{suffix}", folder / f"{name}.{suffix}")
+    with pytest.raises(UsageError, match=r"stackroom migrate '.*with space/a\.faiss' or .*b\.faiss'"):
+        migration.migrate(folder)
+    shutil.copytree(OldIndex().write(tmp_path / "llama"), folder, dirs_exist_ok=True)
+    (folder / "b.faiss").unlink()
+    with pytest.raises(UsageError, match=r"--from langchain-faiss or --from llamaindex \(format"):
+        migration.migrate(folder)
+
+
 def test_rolling_back_waits_for_nobody(old: Path) -> None:
     migration.migrate(old)
     with LocalStore(old / "stackroom").lease("add"), pytest.raises(BusyError):
@@ -363,7 +411,9 @@ def test_a_large_migration_stops_wherever_it_is(old: Path, monkeypatch: pytest.M
 def test_two_formats_in_one_folder_ask_which(old: Path) -> None:
     golden = Path(__file__).parents[2] / "compat" / "golden" / "llamaindex-faiss-beside" / "written" / "faiss_index"
     shutil.copy(golden, old / "faiss_index")
-    with pytest.raises(UsageError, match=r"there are llamaindex, llamaindex-faiss.* --from"):
+    with pytest.raises(
+        UsageError, match=r"there are llamaindex, llamaindex-faiss.* --from llamaindex or --from llamaindex-faiss"
+    ):
         migration.migrate(old)
     assert migration.migrate(old, format="llamaindex").chunks == 6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,13 @@ from stackroom.types import Anomaly, Inventory, MigrationReport, ModelGuess, Sou
 
 _SHOWN = 10
 
+_UNFINISHED = "Removed what a stopped migration had written. The old files are as they were."
+
+_FORMATS = (
+    "llamaindex, llamaindex-faiss, llamaindex-file, llamaindex-0.4, llamaindex-dump, llamaindex-cache, langchain-faiss, "
+    "nano-vectordb, documents-npy or registry"
+)
+
 
 @click.command(
     "migrate",
@@ -28,7 +36,7 @@ _SHOWN = 10
 )
 @click.argument("old", type=click.Path(exists=True))
 @click.option("--dry-run", is_flag=True, help="Only say what is in there, and what it takes.")
-@click.option("--from", "format", metavar="FORMAT", help="Which index is meant, where OLD holds several.")
+@click.option("--from", "format", metavar="FORMAT", help=f"Which index is meant, where OLD holds several: {_FORMATS}.")
 @click.option("--embedder", metavar="NAME", help="The model that made the vectors; the claim is checked.")
 @click.option("--index-id", metavar="ID", help="Take one of several indexes.")
 @click.option("--keep-orphans", is_flag=True, help="Keep vectors whose text is missing.")
@@ -60,6 +68,8 @@ def migrate_command(
         raise click.UsageError("Choose one of --dry-run, --roll-back and --discard-old.")
     if left_out and not discard_old:
         raise click.UsageError("--even-what-was-left-out belongs to --discard-old.")
+    if roll_back and session.library is not None and _drop_unfinished(session):
+        return 0
     if (roll_back or discard_old) and session.library is not None:
         raise click.UsageError(_elsewhere(session.library, discard_old))
     if roll_back:
@@ -128,10 +138,8 @@ def _anomalies(found: Sequence[Anomaly]) -> list[str]:
 
 def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     from stackroom import migration
-    from stackroom.migration.switch import target_of
-    from stackroom.storage.layout import is_library
 
-    if not is_library(target_of(Path(old).absolute(), None if session.library is None else Path(session.library))):
+    if _is_old_index(session, Path(old).absolute()):
         session.say("Old index format detected. Converting: this happens once, and future loads are immediate.")
     with cancellable() as cancel, meter(session, "Converting") as progress:
         report = migration.migrate(old, library=session.library, progress=progress, cancel=cancel, **choices)
@@ -142,9 +150,25 @@ def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     elif not report.cancelled:
         _tell_migration(session, report, old, choices)
     if report.cancelled:
-        session.say(f"Interrupted. The old files are as they were. To go on: stackroom migrate {old}")
+        session.say(f"Interrupted. The old files are as they were. To go on: {_command(session, old)}")
         return 130
     return 0
+
+
+def _command(session: Session, old: str) -> str:
+    """What to type for another run."""
+    elsewhere = "" if session.library is None else f" --library {shlex.quote(session.library)}"
+    return f"stackroom migrate {shlex.quote(old)}{elsewhere}"
+
+
+def _is_old_index(session: Session, old: Path) -> bool:
+    """Whether a folder will be converted, as far as its files' names and first bytes say. A file has to be read for that."""
+    from stackroom.migration.stores.detection import detect
+    from stackroom.migration.switch import target_of
+
+    target = target_of(old, None if session.library is None else Path(session.library))
+    free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    return free and old.is_dir() and bool(detect(old))
 
 
 def _tell_migration(session: Session, report: MigrationReport, old: str, choices: dict[str, Any]) -> None:
@@ -164,16 +188,16 @@ def _tell_migration(session: Session, report: MigrationReport, old: str, choices
         session.say(f"Note: {line}")
     if report.left_out:
         session.say(f"Left out: {safe('; '.join(report.left_out))}. The old files alone have it.")
-    session.say(
-        f'\nSearch it:     stackroom --library {old if session.library is None else session.library} search "..."'
-    )
+    library = shlex.quote(old if session.library is None else session.library)
+    session.say(f'\nSearch it:     stackroom --library {library} search "..."')
     if session.library is None:
-        session.say(f"Take it back:  stackroom migrate {old} --roll-back")
-        session.say(f"Free the disk: stackroom migrate {old} --discard-old")
+        session.say(f"Take it back:  {_command(session, old)} --roll-back")
+        session.say(f"Free the disk: {_command(session, old)} --discard-old")
 
 
 def _roll_back(session: Session, old: str, yes: bool) -> int:
     from stackroom import migration
+    from stackroom.migration.switch import migrated
 
     def confirm(new: Sequence[Source]) -> bool:
         for source in new[:_SHOWN]:
@@ -189,11 +213,27 @@ def _roll_back(session: Session, old: str, yes: bool) -> int:
         with asking():
             return click.confirm(f"{count(len(new), 'source')} would be lost. Go on?", err=True)
 
+    unfinished = migrated(Path(old).absolute()) is None
     done = migration.roll_back(old, confirm=confirm)
     if session.as_json:
         session.print_json({"rolled_back": done})
-    session.say("Taken back: the old files serve again." if done else "Nothing was changed.")
+    if done and unfinished:
+        session.say(_UNFINISHED)
+    else:
+        session.say("Taken back: the old files serve again." if done else "Nothing was changed.")
     return 0
+
+
+def _drop_unfinished(session: Session) -> bool:
+    """What a stopped migration to a folder of its own had written."""
+    from stackroom.migration.afterwards import drop_unfinished
+
+    if session.library is None or not drop_unfinished(Path(session.library).absolute()):
+        return False
+    if session.as_json:
+        session.print_json({"rolled_back": True})
+    session.say(_UNFINISHED)
+    return True
 
 
 def _elsewhere(library: str, discard_old: bool) -> str:

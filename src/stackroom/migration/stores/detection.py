@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class Found:
 
     format: str
     open: Callable[[], OldStore]
+    file: Path | None = None
+    """which says what is meant, where a folder has several of this format"""
 
 
 LOOKED_FOR = """\
@@ -57,6 +60,11 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
                 hint="Export it from there as LlamaIndex or LangChain JSON, or add the files themselves: stackroom add",
                 path=path,
             )
+        if path.is_file() and _in_folder(path.parent):
+            folder = shlex.quote(str(path.parent))
+            raise UnknownStoreError(
+                f"{path} is a part of an index.", hint=f"Give the folder: stackroom migrate {folder}", path=path
+            )
         raise UnknownStoreError(
             f"{path} holds no index that Stackroom knows.", hint=f"Looked for: {LOOKED_FOR}.", path=path
         )
@@ -65,11 +73,20 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
         names = ", ".join(item.format for item in found)
         raise UsageError(
             f"{path} holds {'several indexes' if format is None else 'no index'} of the kind wanted: there are {names}.",
-            hint="Say which: --from " + found[0].format,
+            hint=_which(found, chosen),
             path=path,
             actual=names,
         )
     return chosen[0].open()
+
+
+def _which(found: list[Found], chosen: list[Found]) -> str:
+    """How to say which of several is meant: by format, or by file where formats are the same."""
+    names = sorted({item.format for item in chosen or found})
+    if len(names) > 1 or not chosen:
+        return "Say which: " + " or ".join(f"--from {name}" for name in names) + " (format=...)."
+    files = [item.file for item in chosen if item.file is not None]
+    return "Say which: " + " or ".join(f"stackroom migrate {shlex.quote(str(file))}" for file in files)
 
 
 def _in_folder(folder: Path) -> list[Found]:
@@ -95,7 +112,7 @@ def _in_folder(folder: Path) -> list[Found]:
     elif vdbs:
         raise UsageError(
             f"{folder} holds several stores of nano-vectordb: {', '.join(vdbs)}.",
-            hint=f"Name one of them: stackroom migrate {folder / vdbs[0]} --library NEW",
+            hint=f"Name one of them: stackroom migrate {shlex.quote(str(folder / vdbs[0]))}",
             path=folder,
         )
     if not found and "llama_cache" in names:
@@ -109,9 +126,11 @@ def _with_faiss(folder: Path, name: str, names: list[str]) -> list[Found]:
     """What a FAISS file belongs to: LangChain's pickle of the same name, or LlamaIndex's JSON stores."""
     stem, _, suffix = name.rpartition(".")
     if suffix == "faiss" and f"{stem}.pkl" in names:
-        return [Found("langchain-faiss", lambda: langchain.from_folder(folder, stem))]
+        return [Found("langchain-faiss", lambda: langchain.from_folder(folder, stem), folder / name)]
     if "docstore.json" in names:
-        return [Found("llamaindex-faiss", lambda: llamaindex_faiss.from_faiss_folder(folder, folder / name))]
+        return [
+            Found("llamaindex-faiss", lambda: llamaindex_faiss.from_faiss_folder(folder, folder / name), folder / name)
+        ]
     return []
 
 
