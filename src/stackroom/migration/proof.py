@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Backend, Scope, View
+from stackroom.migration.others import Others
 from stackroom.migration.reading import Comparison, Digests, Evidence
 from stackroom.migration.stopping import Stopped
 from stackroom.migration.truth import Truth
@@ -64,12 +65,13 @@ def prove(
     backend: Backend,
     evidence: Evidence,
     elsewhere: Comparison | None,
+    others: Others,
     *,
     unchanged: Callable[[], bool],
     progress: Progress,
     cancel: CancelToken,
 ) -> Proof:
-    """Compare all that has come. `elsewhere` compares what `evidence` has no digests of; `unchanged` the old files' hashes."""
+    """Compare all that has come. `elsewhere` compares what `evidence` has no digests of, `others` the collections; `unchanged` the old files' hashes."""
     found: list[str] = []
     with ThreadPoolExecutor(1) as other, backend.view() as view:
         # Products of matrices leave Python's lock free: they are reckoned while passages are read.
@@ -77,6 +79,7 @@ def prove(
         chunks, vectors = _read_back(view, evidence, found, progress, cancel)
         if elsewhere is not None and not cancel.cancelled:
             found += elsewhere.result()
+        collections = others.compare(view, found, cancel)
         parsed = _parsed_again(view, evidence.samples, found)
         queries = 0 if searching is None else searching.result()
     if cancel.cancelled:
@@ -90,6 +93,7 @@ def prove(
         queries_skipped=evidence.skipped,
         source_unchanged=unchanged(),
         differences=tuple(found),
+        collections=collections,
     )
 
 

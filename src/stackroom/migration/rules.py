@@ -8,10 +8,10 @@ from stackroom.migration.reading import Choices
 
 RULES = {
     "no vector": "Kept as text, found by its words.",
-    "a vector without text": "Left out; --keep-orphans keeps its id, metadata and vector.",
+    "a vector without text": "Left out; --keep-orphans (keep_orphans=True) keeps its id, metadata and vector.",
     "a vector whose text is gone": "Left out.",
     "in no index": "Kept and searched; the old program did not return it.",
-    "another dimension": "The text is kept, the vector is set aside; --split-dims keeps it in a collection.",
+    "another dimension": "The text is kept, the vector is set aside; --split-dims (split_dims=True) keeps it in a collection.",
     "NaN or infinity": "The text is kept, the vector is set aside.",
     "not a list of numbers": "The text is kept, as one without a vector.",
     "all zeros": "Kept; its score is 0.",

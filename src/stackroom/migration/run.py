@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stackroom.errors import DamagedError, MigrationError, StackroomError, UnknownStoreError, UsageError
+from stackroom.errors import DamagedError, MigrationError, ReadOnlyError, StackroomError, UnknownStoreError, UsageError
 from stackroom.migration import switch
 from stackroom.migration.afterwards import done_before
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
 from stackroom.migration.origin import NOTE, Origin
+from stackroom.migration.others import Others
 from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.reader_process import WORTH_IT, RemoteReading
-from stackroom.migration.reading import Choices, Head, LocalReading, Reading
+from stackroom.migration.reading import Batch, Choices, Head, LocalReading, Reading
 from stackroom.migration.records import Anomalies
 from stackroom.migration.rules import left_out
 from stackroom.migration.stopping import PAUSE, Stopped, stoppable
@@ -61,6 +63,12 @@ def migrate(
             return _Migration(old, target, reading, choices, embedder, progress, cancel).run()
     except Stopped:
         return MigrationReport(old=str(old), library=str(target), cancelled=True)
+    except ReadOnlyError as error:
+        if library is None:
+            error.hint = (
+                f"Make the library elsewhere: stackroom migrate {shlex.quote(str(old))} --library NEW (library=...)."
+            )
+        raise
 
 
 def _reading(old: Path, format: str | None, choices: Choices, cancel: CancelToken) -> Reading:
@@ -104,6 +112,23 @@ class _StoppableReading(RemoteReading):
             raise
 
 
+class _Watched:
+    """A Reading whose vectors for collections are noted on the way."""
+
+    def __init__(self, reading: Reading, others: Others) -> None:
+        self._reading = reading
+        self._others = others
+        self.evidence = reading.evidence
+        self.anomalies = reading.anomalies
+        self.head = reading.head
+        self.attachments = reading.attachments
+        self.compare = reading.compare
+        self.close = reading.close
+
+    def batches(self) -> Iterator[Batch]:
+        return self._others.watch(self._reading.batches())
+
+
 class _Migration:
     """The steps of one run."""
 
@@ -118,6 +143,7 @@ class _Migration:
         cancel: CancelToken,
     ) -> None:
         self._started = time.monotonic()
+        self._others = Others()
         self._old = old
         self._target = target
         self._reading = reading
@@ -155,7 +181,7 @@ class _Migration:
     def _convert(self, backend: LocalStore) -> bool:
         conversion = Conversion(
             backend,
-            self._reading,
+            _Watched(self._reading, self._others),
             choices=self._choices,
             identity=self._model,
             fingerprint=self._state(),
@@ -171,6 +197,7 @@ class _Migration:
             backend,
             self._reading.evidence,
             self._reading.compare(backend.path),
+            self._others,
             unchanged=lambda: self._hashes.result() == after.result() and fingerprint(self._head.files) == self._seen,
             progress=self._progress,
             cancel=self._cancel,

@@ -118,6 +118,7 @@ class _Survey:
             disk=0,
             disk_free=free(self._target),
             target=str(self._target),
+            target_writable=os.access(_existing(self._target), os.W_OK),
         )
 
     def _count(self, store: OldStore, main: MainSpace, listed: Listed) -> None:
@@ -179,8 +180,12 @@ def needed(size: int, dimensions: Counter[tuple[str, int]]) -> int:
 
 
 def free(target: Path) -> int:
-    folder = next(parent for parent in (target, *target.absolute().parents) if parent.exists())
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(_existing(target)).free
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
 
 
 def require_space(target: Path, wanted: int) -> None:

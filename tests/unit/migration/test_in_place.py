@@ -28,10 +28,11 @@ from stackroom.errors import (
     NotFoundError,
     OldFilesChangedWarning,
     ReadOnlyError,
+    StorageError,
     UnknownStoreError,
     UsageError,
 )
-from stackroom.migration import reading, run, survey, switch
+from stackroom.migration import others, reading, run, survey, switch
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
@@ -297,6 +298,42 @@ def test_two_indexes_of_one_format_are_told_by_their_files(tmp_path: Path) -> No
         migration.migrate(folder)
 
 
+def test_an_old_file_that_can_not_be_read_is_not_said_to_need_writing(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: Any, **more: Any) -> Any:
+        if self.name == "docstore.json":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=r"docstore.json can't be read: Permission denied\. Check"):
+        migration.migrate(old)
+
+
+def test_a_dry_run_says_where_nothing_can_be_written(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert migration.inventory(old).target_writable
+    monkeypatch.setattr(os, "access", lambda path, mode: path != old)
+    assert not migration.inventory(old).target_writable
+
+
+def test_vectors_in_collections_are_proven_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = OldIndex()
+    made.embeddings["node-1"] = [0.1] * 10
+    del made.nodes["node-2"]
+    report = migration.migrate(made.write(tmp_path / "old"), split_dims=True, keep_orphans=True)
+    assert report.proof is not None
+    assert (report.proof.vectors, report.proof.collections) == (5, 1)
+    rules = {anomaly.kind: anomaly.rule for anomaly in report.anomalies}
+    assert rules["another dimension"] == "The text is kept, and the vector in a collection."
+    assert rules["a vector without text"].startswith("Kept")
+    monkeypatch.setattr(others.Digests, "agrees", lambda self, at, item: len(item) != 10)
+    with pytest.raises(MigrationError, match=r"node-1 in collection default-10 differs"):
+        migration.migrate(tmp_path / "old", library=tmp_path / "new", split_dims=True)
+
+
 def test_rolling_back_waits_for_nobody(old: Path) -> None:
     migration.migrate(old)
     with LocalStore(old / "stackroom").lease("add"), pytest.raises(BusyError):
@@ -441,7 +478,7 @@ def test_read_only_media_are_refused_and_can_go_elsewhere(
         make(self, *arguments, **more)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(ReadOnlyError, match="Read-only"):
+    with pytest.raises(ReadOnlyError, match=r"Read-only.*--library NEW"):
         migration.migrate(old)
     assert migration.migrate(old, library=tmp_path / "library").chunks == 6
 

@@ -114,6 +114,8 @@ def _tell_inventory(found: Inventory, metric: str | None) -> None:
         f"  takes       about {duration(found.seconds)} and {size(found.disk)} of disk ({size(found.disk_free)} free)",
         f"  becomes     {safe(found.target)}",
     ]
+    if not found.target_writable:
+        lines.append("              which can't be written; make the library elsewhere: --library NEW")
     click.echo("\n".join(lines))
 
 
@@ -178,7 +180,7 @@ def _tell_migration(session: Session, report: MigrationReport, old: str, choices
         f"{duration(report.seconds)}: {size(report.bytes_before)} became {size(report.bytes_after)}. Nothing was embedded."
     )
     if proof is not None:
-        compared = f"{count(proof.texts, 'text')} and {count(proof.vectors, 'vector')} read back and equal bit for bit"
+        compared = f"{count(proof.texts, 'text')} and {count(proof.vectors + proof.collections, 'vector')} read back and equal bit for bit"
         searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
         searched = searched or f"{proof.queries:,} searches gave the same ten answers"
         session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackroom.errors import NotFoundError, UnknownStoreError, UsageError
+from stackroom.errors import NotFoundError, ReadOnlyError, StorageError, UnknownStoreError, UsageError
 from stackroom.migration.records import OldStore
 from stackroom.migration.stores import (
     faiss_file,
@@ -20,6 +20,7 @@ from stackroom.migration.stores import (
     registry,
 )
 from stackroom.migration.stores.slices import JsonFile, Slice
+from stackroom.storage import fsio
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,19 @@ def detect(path: Path) -> list[Found]:
 
 
 def open_old(path: Path, format: str | None = None) -> OldStore:
-    """Open the one that is meant. Raises UnknownStoreError, UsageError where there are several, DamagedError."""
+    """Open the one that is meant. Raises UnknownStoreError, UsageError where there are several, DamagedError, StorageError."""
+    try:
+        with fsio.translated(path):
+            return _open(path, format)
+    except ReadOnlyError as error:
+        # Nothing is written here.
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else "permission denied"
+        raise StorageError(
+            f"{error.path} can't be read: {why}.", hint="Check its permissions.", path=error.path
+        ) from error
+
+
+def _open(path: Path, format: str | None) -> OldStore:
     found = detect(path)
     if not found:
         known = next((program for name, program in _KNOWN.items() if (path / name).exists()), None)
