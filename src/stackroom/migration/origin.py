@@ -111,7 +111,9 @@ def origin_of(library: Path) -> Origin | None:
     backend = LocalStore(library, mode="r")
     with contextlib.closing(backend), backend.view() as view:
         found = dict(view.attachments(NOTE)).get(NOTE)
-    return None if found is None else Origin.from_plain(json.loads(found), library)
+    told = json.loads(found or b"{}")
+    # Notes of before the first release say less.
+    return Origin.from_plain(told, library) if "left_out" in told else None
 
 
 def written_since(library: Path) -> str | None:
