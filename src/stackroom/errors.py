@@ -25,6 +25,8 @@
         ├── UnsupportedFormatError           no reader knows it
         └── ReaderCrashedError               its parser died, hung or ran out of memory
 
+OldFilesChangedWarning is a warning: another program wrote to an index that was migrated.
+
 An error says what happened, to which file, and what to do next: `message`, `path`, `hint`;
 where something was compared, `expected` and `actual` say with what.
 """
@@ -180,3 +182,7 @@ class UnsupportedFormatError(ReadError):
 
 class ReaderCrashedError(ReadError):
     """The parser of this file died, hung, or went over its memory limit."""
+
+
+class OldFilesChangedWarning(UserWarning):
+    """The old index that was opened was written after it was migrated: what changed is not in the library."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from stackroom.errors import (
     EmbedderMismatchError,
     MigrationNeeded,
     NotFoundError,
+    OldFilesChangedWarning,
     ReadOnlyError,
     UnavailableError,
     UsageError,
@@ -57,6 +59,8 @@ def open(
     mode: Literal["r", "a", "x"] = "a",
     embedder: str | Embedder | None = None,
     migrate: Literal["ask", "auto", "never"] = "ask",
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> Index:
     """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
 
@@ -65,8 +69,11 @@ def open(
 
     Where `path` is another program's index (LlamaIndex's, for example), its migrated library is opened; where there is none yet,
     `migrate` decides: "ask" raises MigrationNeeded with what is in there, "auto" migrates first, "never" takes it for no library.
+    `progress` and `cancel` are the migration's (and of the look at the old index, where it asks); one that was stopped raises
+    MigrationNeeded without an inventory, and the next one goes on there. With mode "r" nothing is migrated: "auto" asks too.
 
     Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
+    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated.
     """
     from stackroom.storage.store import LocalStore
 
@@ -76,7 +83,7 @@ def open(
         raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
     folder = default_library() if path is None else _absolute(path)
     if not is_library(folder) and folder.exists():
-        folder = _migrated(folder, mode, embedder, migrate)
+        folder = _migrated(folder, mode, embedder, migrate, progress, cancel)
     index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
     try:
         index.check_embedder()
@@ -86,12 +93,23 @@ def open(
     return index
 
 
-def _migrated(old: Path, mode: str, embedder: str | Embedder | None, migrate: str) -> Path:
+def _migrated(
+    old: Path,
+    mode: str,
+    embedder: str | Embedder | None,
+    migrate: str,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> Path:
     """The library of an old index, migrated now if need be; `old` itself where it is no such index."""
     from stackroom.migration import switch
 
     found = switch.migrated(old)
     if found is not None:
+        from stackroom.migration.origin import written_since
+
+        if (said := written_since(found)) is not None:
+            warnings.warn(said, OldFilesChangedWarning, stacklevel=3)
         return found
     from stackroom.migration.stores.detection import detect
 
@@ -99,14 +117,20 @@ def _migrated(old: Path, mode: str, embedder: str | Embedder | None, migrate: st
         return old
     from stackroom import migration
 
+    command = f"stackroom migrate {shlex.quote(str(old))}"
     if migrate == "auto" and mode == "a":
-        return Path(migration.migrate(old, embedder=embedder).library)
+        report = migration.migrate(old, embedder=embedder, progress=progress, cancel=cancel)
+        if report.cancelled:
+            raise MigrationNeeded(
+                f"The migration of {old} was stopped.", hint=f"The next one goes on there: {command}", path=old
+            )
+        return Path(report.library)
     needed = MigrationNeeded(
         f"{old} holds an old index.",
-        hint=f"Migrate it, which takes seconds: stackroom migrate {shlex.quote(str(old))}",
+        hint=f'Migrate it, which takes seconds: {command}, or open(..., migrate="auto")',
         path=old,
     )
-    needed.inventory = migration.inventory(old, embedder=embedder)
+    needed.inventory = migration.inventory(old, embedder=embedder, progress=progress, cancel=cancel)
     raise needed
 
 

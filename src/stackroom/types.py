@@ -247,13 +247,14 @@ class Inventory:
     disk: int
     disk_free: int
     target: str
+    target_writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What was compared after the migration; counts of what was found equal.
 
-    `vectors`: every stored vector, read back, against what was parsed; `parsed_again`: samples against another parser, bit for bit;
+    `vectors`: every stored vector, read back, against what was parsed; `collections`: those in collections, likewise; `parsed_again`: samples against another parser, bit for bit;
     `queries`: stored vectors used as queries, whose top ten are those of a float64 search over the old file; `source_unchanged`: the old
     files' hashes before and after.
     """
@@ -266,6 +267,7 @@ class Proof:
     queries_skipped: str | None
     source_unchanged: bool
     differences: tuple[str, ...] = ()
+    collections: int = 0
 
     @property
     def ok(self) -> bool:
@@ -276,7 +278,7 @@ class Proof:
 class MigrationReport(Report):
     """A Report of a migration, with what was there and the proof that it arrived.
 
-    `already` means that this store had been migrated before and nothing was done.
+    `already` means that this store had been migrated before and nothing was done; `left_out` says what did not come along.
     """
 
     old: str = ""
@@ -291,6 +293,7 @@ class MigrationReport(Report):
     proof: Proof | None = None
     bytes_before: int = 0
     bytes_after: int = 0
+    left_out: tuple[str, ...] = ()
     already: bool = False
 
 

@@ -44,7 +44,7 @@ def test_a_migration_that_runs_out_of_space(small_disk: Path, leave: int, monkey
     filler = fill(small_disk, leave)
     with pytest.raises(DiskFullError, match="are free"):
         migration.migrate(old)
-    monkeypatch.setattr(run, "require_space", lambda target, wanted: None)
+    monkeypatch.setattr(run, "require_space", lambda target, needed: None)
     with pytest.raises(DiskFullError):
         migration.migrate(old)
     left = contents(old)

@@ -9,13 +9,14 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.errors import StackroomError
+from stackroom.errors import OldFilesChangedWarning, StackroomError
 from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -33,7 +34,15 @@ class Session:
     def open(self, *, mode: Any = "a", embedder: str | None = None) -> Index:
         import stackroom
 
-        return stackroom.open(self.library, mode=mode, embedder=embedder)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", OldFilesChangedWarning)
+            index = stackroom.open(self.library, mode=mode, embedder=embedder)
+        for warning in caught:
+            if issubclass(warning.category, OldFilesChangedWarning):
+                self.say(safe(f"Beware: {warning.message}"))
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        return index
 
     def command(self, *words: str) -> str:
         """A command for a person to run next, with the same library, quoted for a shell."""

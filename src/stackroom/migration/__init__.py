@@ -33,7 +33,7 @@ def inventory(
 ) -> Inventory:
     """What an old index holds, and what migrating it takes: a dry run that writes nothing. The arguments are those of `migrate`.
 
-    Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
+    Cancelled, it returns what was counted so far. Raises NotFoundError, UnknownStoreError, UsageError where several indexes may be meant, DamagedError with file and offset.
     """
     from stackroom.migration import survey
     from stackroom.migration.judging import Choices
@@ -88,24 +88,26 @@ def migrate(
 
 
 def roll_back(old: AnyPath, *, confirm: Callable[[Sequence[Source]], bool] | None = None) -> bool:
-    """Remove the library that a migration in place made; the old files serve again. False where `confirm` said no.
+    """Remove the library that a migration in place made, or what a stopped one had written; the old files serve again.
 
-    `confirm` is asked with the sources that were added or changed since, which would be lost; without it their presence is an error.
-    Raises NotFoundError where nothing was migrated, UsageError, BusyError.
+    False where `confirm` said no. `confirm` is asked with the sources that were added or changed since, which would be lost; without it their presence is an error.
+    Raises NotFoundError where nothing was migrated; UsageError, whatever `confirm` says, where an old file is gone or not as it was;
+    BusyError.
     """
     from stackroom.migration import afterwards
 
     return afterwards.roll_back(_path(old), confirm)
 
 
-def discard_old(old: AnyPath) -> int:
+def discard_old(old: AnyPath, *, even_what_was_left_out: bool = False) -> int:
     """Delete the old files that were migrated in place, after verifying the library once more; returns the bytes freed.
 
-    Raises NotFoundError where nothing was migrated, UsageError where the old files changed since, DamagedError.
+    What did not come along (`MigrationReport.left_out`) is deleted only where `even_what_was_left_out` says so.
+    Raises NotFoundError where nothing was migrated, UsageError where the old files changed since or hold more, DamagedError.
     """
     from stackroom.migration import afterwards
 
-    return afterwards.discard_old(_path(old))
+    return afterwards.discard_old(_path(old), even_what_was_left_out=even_what_was_left_out)
 
 
 def _path(path: AnyPath) -> Path:

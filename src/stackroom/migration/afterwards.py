@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from stackroom.errors import DamagedError, NotFoundError, UsageError
 from stackroom.ingest.reconcile import IMPORTED
 from stackroom.migration import switch
-from stackroom.migration.conversion import fingerprint
+from stackroom.migration.judging import Choices
+from stackroom.migration.origin import Origin, anew, origin_of
 from stackroom.progress import CancelToken, silent
 from stackroom.storage import layout
+from stackroom.storage.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import MigrationReport, Source
 
-DONE = "migration.json"
-"""The attachment in which a library says what it was made from."""
 
+def done_before(old: Path, target: Path, format: str | None, choices: Choices) -> MigrationReport | None:
+    """The report of an earlier migration of the same index to the same place.
 
-def done_before(old: Path, target: Path) -> MigrationReport | None:
-    """The report of an earlier migration of the same files to the same place. Raises UsageError where they changed."""
-    done = read_done(target)
-    if done is None:
+    Raises UsageError where the place holds the migration of something else, or the old files changed.
+    """
+    origin = origin_of(target)
+    if origin is None:
         return None
-    files = [Path(name) for name in done["files"]]
-    if all(path.exists() for path in files) and fingerprint(files) != done["fingerprint"]:
+    _require_same(origin, old, target, format, choices)
+    if not origin.missing and origin.changed(by_content=True):
         raise UsageError(
             f"{old} was migrated to {target}, and has changed since.",
-            hint=f"To migrate it anew, take the first migration back: stackroom migrate {old} --roll-back",
+            hint=anew(old, target, in_place=origin.in_place),
             path=old,
         )
     try:
@@ -40,26 +44,43 @@ def done_before(old: Path, target: Path) -> MigrationReport | None:
     return MigrationReport(
         old=str(old),
         library=str(target),
-        format=str(told.get("format", "")),
+        format=origin.format,
         chunks=int(told.get("chunks", 0)),
         documents=int(told.get("documents", 0)),
         vectors=int(told.get("vectors", 0)),
         unchanged=int(told.get("added", 0)),
+        left_out=tuple(origin.left_out),
         already=True,
     )
 
 
-def read_done(target: Path) -> dict[str, Any] | None:
-    """What a finished migration noted in the library it made; None where there is no such library."""
-    if not layout.is_library(target):
-        return None
-    backend = LocalStore(target, mode="r")
-    try:
-        with backend.view() as view:
-            found = dict(view.attachments()).get(DONE)
-    finally:
-        backend.close()
-    return None if found is None else dict(json.loads(found))
+def _require_same(origin: Origin, old: Path, target: Path, format: str | None, choices: Choices) -> None:
+    """Raises UsageError where a library was made from another index, or in another way, than is asked for now."""
+    wanted = asdict(choices)
+    differs = [
+        f"{name}={origin.choices.get(name)!r}, not {value!r}"
+        for name, value in wanted.items()
+        if origin.choices.get(name) != value
+    ]
+    if format not in (None, origin.format):
+        differs.insert(0, f"format={origin.format!r}, not {format!r}")
+    if not _same_path(origin.old, old):
+        what = str(origin.old)
+    elif differs:
+        what = f"{origin.old} with {'; '.join(differs)}"
+    else:
+        return
+    raise UsageError(
+        f"{target} holds the migration of {what}.",
+        hint="Choose another folder with --library (library=...), or remove that library first.",
+        path=target,
+        expected=str(old),
+        actual=str(origin.old),
+    )
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def added_since(library: Path) -> list[Source]:
@@ -73,12 +94,15 @@ def added_since(library: Path) -> list[Source]:
 
 
 def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> bool:
-    library = switch.require_migrated(old)
+    if switch.migrated(old) is None and drop_unfinished(switch.target_of(old, None)):
+        return True
+    library, origin = _require_migrated(old)
+    _require_old_files(old, library, origin)
     new = added_since(library)
     if new and confirm is None:
         raise UsageError(
             f"{len(new)} sources were added to {library} or changed since the migration, {new[0].path} first of them.",
-            hint="Export what is to be kept, then take it back all the same with --yes.",
+            hint="Export what is to be kept, then take it back all the same with --yes (confirm=...).",
             path=library,
         )
     if new and confirm is not None and not confirm(new):
@@ -89,26 +113,75 @@ def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> 
     return True
 
 
-def discard_old(old: Path) -> int:
+def drop_unfinished(target: Path) -> bool:
+    """Remove what a migration that was stopped had written; False where there is none. Raises BusyError where one runs."""
+    staging = switch.staging_of(target)
+    if not staging.exists():
+        return False
+    with FileLock(staging / layout.INGEST_LOCK).hold("migrate --roll-back", wait=0.0):
+        switch.remove(staging)
+    return True
+
+
+def _require_migrated(old: Path) -> tuple[Path, Origin]:
+    """The library of a migration in place. Raises NotFoundError."""
     library = switch.require_migrated(old)
-    done = read_done(library)
-    files = [Path(name) for name in (done or {}).get("files", [])]
-    files = [path for path in files if path.exists()]
-    if done is None or not files:
-        raise NotFoundError(f"The old files of {old} are gone already.", hint="There is nothing to do.", path=old)
-    if fingerprint(files) != done["fingerprint"]:
-        raise UsageError(
-            f"{old} has changed since it was migrated.",
-            hint=f"Another program still writes there. Compare first: stackroom migrate {old} --dry-run",
-            path=old,
-        )
+    origin = origin_of(library)
+    if origin is None:
+        raise switch.not_migrated(old)
+    return library, origin
+
+
+def _require_old_files(old: Path, library: Path, origin: Origin) -> None:
+    """Raises UsageError where the library is all that is left of what was migrated."""
+    missing = origin.missing
+    changed = missing or origin.changed(by_content=True)
+    if not changed:
+        return
+    what = "is gone" if missing else "is not as it was when it was migrated"
+    raise UsageError(
+        f"{changed[0]} {what}: without {library} nothing may be left of what the old index held.",
+        hint=f"Nothing was removed. To go back: stackroom --library {shlex.quote(str(library))} export FOLDER, look at "
+        "what is there, then delete the library's folder yourself.",
+        path=old,
+        actual=[str(path) for path in changed],
+    )
+
+
+def would_discard(old: Path, *, even_what_was_left_out: bool = False) -> tuple[int, Sequence[str]]:
+    """The bytes that `discard_old` frees, and what is lost with them. Raises what it raises before it looks at the library."""
+    _, origin, files = _discardable(old, even_what_was_left_out)
+    return sum(path.stat().st_size for path in files), origin.left_out
+
+
+def discard_old(old: Path, *, even_what_was_left_out: bool = False) -> int:
+    library, _, files = _discardable(old, even_what_was_left_out)
     backend = LocalStore(library, mode="r")
     with contextlib.closing(backend):
         found = backend.verify(progress=silent, cancel=CancelToken())
     if not found.ok:
         raise DamagedError(
             f"The library {library} is damaged: {found.damage[0].message}",
-            hint=f"The old files stay. Migrate again: stackroom migrate {old} --roll-back",
+            hint=f"The old files stay. Migrate again: stackroom migrate {shlex.quote(str(old))} --roll-back",
             path=library,
         )
     return switch.discard(files)
+
+
+def _discardable(old: Path, even_what_was_left_out: bool) -> tuple[Path, Origin, list[Path]]:
+    """The library, what it was made from, and the old files that are still there."""
+    library, origin = _require_migrated(old)
+    missing = set(origin.missing)
+    files = [file.path for file in origin.files if file.path not in missing]
+    if not files:
+        raise NotFoundError(f"The old files of {old} are gone already.", hint="There is nothing to do.", path=old)
+    if origin.changed(by_content=True):
+        raise UsageError(f"{old} has changed since it was migrated.", hint=anew(old, library, in_place=True), path=old)
+    if origin.left_out and not even_what_was_left_out:
+        raise UsageError(
+            f"The old files hold what was not migrated: {'; '.join(origin.left_out)}.",
+            hint="It would be gone for good. To delete it too: --even-what-was-left-out (even_what_was_left_out=True).",
+            path=old,
+            actual=list(origin.left_out),
+        )
+    return library, origin, files

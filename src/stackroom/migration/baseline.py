@@ -12,6 +12,8 @@ from typing import Any
 from stackroom.backend import SourceRecord
 from stackroom.ingest.readers import READERS
 from stackroom.ingest.reconcile import hash_file
+from stackroom.migration.stopping import Stopped
+from stackroom.progress import CancelToken
 
 _DAY = 86_400
 
@@ -19,14 +21,15 @@ _DAY = 86_400
 class FileFacts:
     """Describes sources. `written_at` is when the old store was last written, in seconds since 1970."""
 
-    def __init__(self, written_at: float) -> None:
+    def __init__(self, written_at: float, cancel: CancelToken | None = None) -> None:
         self._written_at = written_at
+        self._cancel = cancel or CancelToken()
         self.now = datetime.now(UTC).isoformat(timespec="seconds")
 
     def describe(self, record: SourceRecord, path: str | None, metadata: Mapping[str, Any]) -> SourceRecord:
         """The record with the file's size, time and content, where it is known to be as it was when it was read.
 
-        A file that has changed since, or might have, is recorded without them: the next `add` reads it.
+        A file that has changed since, or might have, is recorded without them: the next `add` reads it. Raises Stopped.
         """
         if path is None or not os.path.isabs(path):
             return record
@@ -35,6 +38,8 @@ class FileFacts:
             status = os.stat(path)
             if not os.path.isfile(path) or self._changed(status, metadata):
                 return record
+            if self._cancel.cancelled:
+                raise Stopped
             content = hash_file(path)
         except OSError:
             return record

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Backend, Scope, View
+from stackroom.migration.others import Others
 from stackroom.migration.reading import Comparison, Digests, Evidence
+from stackroom.migration.stopping import Stopped
 from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import fsio
@@ -30,8 +32,9 @@ _TIE = 1e-6
 class Hashes:
     """Content hashes of the old files, taken in a thread of their own: hashing leaves Python's lock free."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], cancel: CancelToken) -> None:
         self._files = files
+        self._cancel = cancel
         self._found: dict[str, str] = {}
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._take, daemon=True)
@@ -47,8 +50,11 @@ class Hashes:
             self._error = error
 
     def result(self) -> dict[str, str]:
-        """Path to hash. Raises StorageError."""
-        self._thread.join()
+        """Path to hash. Raises StorageError; Stopped when cancelled meanwhile."""
+        while self._thread.is_alive():
+            self._thread.join(0.05)
+            if self._cancel.cancelled:
+                raise Stopped
         if self._error is not None:
             with fsio.translated(self._files[0]):
                 raise self._error
@@ -59,21 +65,25 @@ def prove(
     backend: Backend,
     evidence: Evidence,
     elsewhere: Comparison | None,
+    others: Others,
     *,
     unchanged: Callable[[], bool],
     progress: Progress,
     cancel: CancelToken,
 ) -> Proof:
-    """Compare all that has come. `elsewhere` compares what `evidence` has no digests of; `unchanged` the old files' hashes."""
+    """Compare all that has come. `elsewhere` compares what `evidence` has no digests of, `others` the collections; `unchanged` the old files' hashes."""
     found: list[str] = []
     with ThreadPoolExecutor(1) as other, backend.view() as view:
         # Products of matrices leave Python's lock free: they are reckoned while passages are read.
-        searching = None if evidence.truth is None else other.submit(_searches, backend, evidence.truth, found)
+        searching = None if evidence.truth is None else other.submit(_searches, backend, evidence.truth, found, cancel)
         chunks, vectors = _read_back(view, evidence, found, progress, cancel)
         if elsewhere is not None and not cancel.cancelled:
             found += elsewhere.result()
+        collections = others.compare(view, found, cancel)
         parsed = _parsed_again(view, evidence.samples, found)
         queries = 0 if searching is None else searching.result()
+    if cancel.cancelled:
+        raise Stopped
     return Proof(
         chunks=chunks,
         texts=chunks,
@@ -83,6 +93,7 @@ def prove(
         queries_skipped=evidence.skipped,
         source_unchanged=unchanged(),
         differences=tuple(found),
+        collections=collections,
     )
 
 
@@ -139,10 +150,12 @@ def _parsed_again(view: View, samples: Sequence[tuple[str, NDArray[np.float64]]]
     return equal
 
 
-def _searches(backend: Backend, truth: Truth, found: list[str]) -> int:
+def _searches(backend: Backend, truth: Truth, found: list[str], cancel: CancelToken) -> int:
     """The top ten of each sampled query, ours against the old store's own numbers."""
     equal = 0
     for number, query in enumerate(truth.queries):
+        if cancel.cancelled:
+            break
         wanted = truth.best(number, _TOP)
         with backend.view() as view:
             scored = view.nearest(query.astype(np.float32), _TOP, Scope(), exact=True)

@@ -5,25 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stackroom.errors import DamagedError, MigrationError, StackroomError, UnknownStoreError, UsageError
+from stackroom.errors import DamagedError, MigrationError, ReadOnlyError, StackroomError, UnknownStoreError, UsageError
 from stackroom.migration import switch
-from stackroom.migration.afterwards import DONE, done_before
+from stackroom.migration.afterwards import done_before
 from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
 from stackroom.migration.judging import Choices
+from stackroom.migration.origin import NOTE, Origin
+from stackroom.migration.others import Others
 from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.reader_process import WORTH_IT, RemoteReading
-from stackroom.migration.reading import Head, LocalReading, Reading
+from stackroom.migration.reading import Batch, Head, LocalReading, Reading
 from stackroom.migration.records import Anomalies
+from stackroom.migration.rules import left_out
+from stackroom.migration.stopping import PAUSE, Stopped, stoppable
 from stackroom.migration.stores.detection import open_old
-from stackroom.migration.survey import described, needed, require_space, size
+from stackroom.migration.survey import described, needed, require_index, require_space, size
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
 from stackroom.storage import layout
@@ -48,22 +53,81 @@ def migrate(
     what arrived is not what was there. Whatever it raises, the old files are as they were, and no library appeared.
     """
     target = switch.target_of(old, library)
-    before = done_before(old, target)
+    choices = choices or Choices()
+    before = done_before(old, target, format, choices)
     if before is not None:
         return before
     switch.require_free(target)
     switch.sweep(target)
-    choices = choices or Choices()
-    with contextlib.closing(_reading(old, format, choices)) as reading:
-        return _Migration(old, target, reading, choices, embedder, progress, cancel).run()
+    try:
+        with contextlib.closing(_reading(old, format, choices, cancel)) as reading:
+            return _Migration(old, target, reading, choices, embedder, progress, cancel).run()
+    except Stopped:
+        return MigrationReport(old=str(old), library=str(target), cancelled=True)
+    except ReadOnlyError as error:
+        if library is None:
+            error.hint = (
+                f"Make the library elsewhere: stackroom migrate {shlex.quote(str(old))} --library NEW (library=...)."
+            )
+        raise
 
 
-def _reading(old: Path, format: str | None, choices: Choices) -> Reading:
+def _reading(old: Path, format: str | None, choices: Choices, cancel: CancelToken) -> Reading:
     """A process that reads while this one writes, where the old store is large enough to be worth one."""
     files = old.iterdir() if old.is_dir() else iter([old])
     if size(path for path in files if path.is_file()) < WORTH_IT or (os.cpu_count() or 1) < 2:
-        return LocalReading(open_old(old, format), choices)
-    return RemoteReading(old, format, choices)
+        store = open_old(old, format)
+        try:
+            require_index(store.indexes(), choices.index_id)
+            return LocalReading(store, choices)
+        except BaseException:
+            store.close()
+            raise
+    if choices.index_id is not None:
+        stoppable(lambda: _require_index_of(old, format, choices), cancel)
+    return _StoppableReading(old, format, choices, cancel)
+
+
+def _require_index_of(old: Path, format: str | None, choices: Choices) -> None:
+    with contextlib.closing(open_old(old, format)) as store:
+        require_index(store.indexes(), choices.index_id)
+
+
+class _StoppableReading(RemoteReading):
+    """A RemoteReading that is not waited for once cancelled. Raises Stopped."""
+
+    def __init__(self, old: Path, format: str | None, choices: Choices, cancel: CancelToken) -> None:
+        super().__init__(old, format, choices)
+        self._cancel = cancel
+
+    def _next(self) -> tuple[str, Any]:
+        while self._waiting.empty():
+            if self._cancel.wait(PAUSE):
+                raise Stopped
+        try:
+            return super()._next()
+        except MigrationError:
+            # Ctrl-C reaches the process that reads as well.
+            if self._cancel.cancelled:
+                raise Stopped from None
+            raise
+
+
+class _Watched:
+    """A Reading whose vectors for collections are noted on the way."""
+
+    def __init__(self, reading: Reading, others: Others) -> None:
+        self._reading = reading
+        self._others = others
+        self.evidence = reading.evidence
+        self.anomalies = reading.anomalies
+        self.head = reading.head
+        self.attachments = reading.attachments
+        self.compare = reading.compare
+        self.close = reading.close
+
+    def batches(self) -> Iterator[Batch]:
+        return self._others.watch(self._reading.batches())
 
 
 class _Migration:
@@ -80,6 +144,7 @@ class _Migration:
         cancel: CancelToken,
     ) -> None:
         self._started = time.monotonic()
+        self._others = Others()
         self._old = old
         self._target = target
         self._reading = reading
@@ -87,10 +152,10 @@ class _Migration:
         self._progress = progress
         self._cancel = cancel
         self._head = head = reading.head()
-        self._hashes = Hashes(head.files)
+        self._hashes = Hashes(head.files, cancel)
         self._seen = fingerprint(head.files)
         require_space(target, needed(size(head.files), head.dimensions))
-        self._guesses, self._model = _model(head, embedder, choices)
+        self._guesses, self._model = stoppable(lambda: _model(head, embedder, choices), cancel)
 
     def run(self) -> MigrationReport:
         staging = switch.staging_of(self._target)
@@ -100,10 +165,13 @@ class _Migration:
                 return MigrationReport(old=str(self._old), library=str(self._target), cancelled=True)
             report = self._report(backend, proof)
             self._require_proven(report, proof)
-            self._note_done(backend)
+            origin = Origin.of(
+                self._old, self._head.format, self._choices, self._hashes.result(), report.left_out, self._target
+            )
+            self._note_done(backend, origin)
             backend.close()
             report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))
-            switch.write_report(staging, asdict(report))
+            switch.write_report(staging, {**asdict(report), "origin": origin.plain()})
         switch.activate(staging, self._target)
         return report
 
@@ -114,22 +182,23 @@ class _Migration:
     def _convert(self, backend: LocalStore) -> bool:
         conversion = Conversion(
             backend,
-            self._reading,
+            _Watched(self._reading, self._others),
             choices=self._choices,
             identity=self._model,
             fingerprint=self._state(),
-            facts=FileFacts(max(path.stat().st_mtime for path in self._head.files)),
+            facts=FileFacts(max(path.stat().st_mtime for path in self._head.files), self._cancel),
             progress=self._progress,
             cancel=self._cancel,
         )
         return conversion.run()
 
     def _prove(self, backend: LocalStore) -> Proof:
-        after = Hashes(self._head.files)
+        after = Hashes(self._head.files, self._cancel)
         return prove(
             backend,
             self._reading.evidence,
             self._reading.compare(backend.path),
+            self._others,
             unchanged=lambda: self._hashes.result() == after.result() and fingerprint(self._head.files) == self._seen,
             progress=self._progress,
             cancel=self._cancel,
@@ -138,6 +207,7 @@ class _Migration:
     def _report(self, backend: LocalStore, proof: Proof) -> MigrationReport:
         with backend.view() as view:
             stats = view.stats()
+            indexes = [name.removeprefix("index/") for name, _ in view.attachments("index/")]
         vectors = self._reading.evidence.vectors
         return MigrationReport(
             added=stats.sources,
@@ -152,9 +222,10 @@ class _Migration:
             vectors=vectors,
             model=self._model.name if self._model else None,
             models=tuple(self._guesses),
-            anomalies=described(self._reading.anomalies),
+            anomalies=described(self._reading.anomalies, self._choices),
             proof=proof,
             bytes_before=size(self._head.files),
+            left_out=left_out(self._reading.anomalies.counts, self._choices, indexes),
         )
 
     def _require_proven(self, report: MigrationReport, proof: Proof) -> None:
@@ -174,10 +245,9 @@ class _Migration:
                 actual=report,
             )
 
-    def _note_done(self, backend: LocalStore) -> None:
+    def _note_done(self, backend: LocalStore, origin: Origin) -> None:
         with backend.commit() as commit:
-            done = {"fingerprint": self._seen, "files": [str(path) for path in self._head.files]}
-            commit.attach(DONE, json.dumps(done).encode())
+            commit.attach(NOTE, json.dumps(origin.plain()).encode())
             commit.attach(CURSOR, b"{}")
 
 

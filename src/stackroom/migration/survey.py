@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from stackroom.errors import DiskFullError
+from stackroom.errors import DiskFullError, UsageError
 from stackroom.migration import switch
-from stackroom.migration.judging import Choices, Judge
+from stackroom.migration.judging import Choices, Judge, Listed
 from stackroom.migration.probe import probe, samples_of
-from stackroom.migration.records import Anomalies, MainSpace
-from stackroom.migration.rules import RULES
+from stackroom.migration.records import Anomalies, MainSpace, OldIndex, OldStore
+from stackroom.migration.rules import rule_of
+from stackroom.migration.stopping import Stopped, stoppable
 from stackroom.migration.stores.detection import open_old
 from stackroom.migration.stores.nodes import file_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.protocols import Embedder
-from stackroom.types import Anomaly, Inventory
+from stackroom.types import Anomaly, Inventory, ModelGuess
 
-_BYTES_A_SECOND = 100e6
+_START = 0.5
+_A_PASSAGE = 220e-6
+_A_BYTE = 4e-9
+"""Seconds on two cores: to write and index a passage, and to read a byte of the old files."""
 
 
 def inventory(
@@ -33,55 +39,135 @@ def inventory(
     progress: Progress,
     cancel: CancelToken,
 ) -> Inventory:
-    """What there is, and what migrating it takes. Writes nothing. Raises UnknownStoreError, UsageError, DamagedError."""
-    with contextlib.closing(open_old(old, format)) as store:
-        notes = Anomalies()
-        dimensions = store.dimensions()
-        main = MainSpace.of(dimensions)
-        judge = Judge(main, dimensions, choices or Choices(), notes)
-        documents: set[int] = set()
-        sources: set[int] = set()
-        chunks = vectors = 0
-        for chunk in store.chunks(notes):
-            if cancel.cancelled:
-                break
-            accepted = judge.accept(chunk)
+    """What there is, and what migrating it takes. Writes nothing. Raises UnknownStoreError, UsageError, DamagedError.
+
+    Cancelled, it returns what was counted so far.
+    """
+    target = switch.target_of(old, library)
+    survey = _Survey(old, target, format, embedder, choices or Choices(), progress, cancel)
+    try:
+        return stoppable(survey.run, cancel)
+    except Stopped:
+        return survey.so_far()
+
+
+class _Survey:
+    def __init__(
+        self,
+        old: Path,
+        target: Path,
+        format: str | None,
+        embedder: str | Embedder | None,
+        choices: Choices,
+        progress: Progress,
+        cancel: CancelToken,
+    ) -> None:
+        self._old = old
+        self._target = target
+        self._format = format
+        self._embedder = embedder
+        self._choices = choices
+        self._progress = progress
+        self._cancel = cancel
+        self._notes = Anomalies()
+        self._dimensions: Counter[tuple[str, int]] = Counter()
+        self._documents: set[int] = set()
+        self._sources: set[int] = set()
+        self._chunks = 0
+        self._vectors = 0
+
+    def run(self) -> Inventory:
+        with contextlib.closing(open_old(self._old, self._format)) as store:
+            indexes = store.indexes()
+            require_index(indexes, self._choices.index_id)
+            main = MainSpace.of(store.dimensions())
+            self._count(store, main, Listed(indexes, self._choices.index_id))
+            guesses: list[ModelGuess] = []
+            if self._choices.metric in (None, "cosine") and not self._cancel.cancelled:
+                guesses, _ = probe(samples_of(store, main), main, self._embedder)
+            total = size(store.files)
+            share = self._chunks / max(store.count(), self._chunks, 1)
+            return replace(
+                self.so_far(),
+                format=store.format,
+                made_by=store.made_by,
+                files=tuple((str(path), path.stat().st_size) for path in store.files),
+                bytes=total,
+                models=tuple(guesses),
+                indexes=tuple(index.name for index in indexes),
+                seconds=_seconds(self._chunks, total),
+                disk=needed(int(total * share), self._dimensions),
+            )
+
+    def so_far(self) -> Inventory:
+        return Inventory(
+            path=str(self._old),
+            format="",
+            made_by="",
+            files=(),
+            bytes=0,
+            sources=len(self._sources),
+            documents=len(self._documents),
+            chunks=self._chunks,
+            vectors=self._vectors,
+            dimensions={f"{namespace}:{dim}": n for (namespace, dim), n in sorted(self._dimensions.items())},
+            anomalies=described(self._notes, self._choices),
+            models=(),
+            indexes=(),
+            seconds=0.0,
+            disk=0,
+            disk_free=free(self._target),
+            target=str(self._target),
+            target_writable=os.access(_existing(self._target), os.W_OK),
+        )
+
+    def _count(self, store: OldStore, main: MainSpace, listed: Listed) -> None:
+        """Every chunk that would be taken."""
+        whole = store.dimensions()
+        judge = Judge(main, whole, self._choices, self._notes)
+        if self._choices.index_id is None:
+            self._dimensions = whole
+        for chunk in store.chunks(self._notes):
+            if self._cancel.cancelled:
+                return
+            accepted = judge.accept(chunk) if listed.wants(chunk.chunk_id) else None
             if accepted is None:
                 continue
-            chunks += 1
-            vectors += accepted[0] is not None
+            self._chunks += 1
+            self._vectors += accepted[0] is not None
+            if self._dimensions is not whole:
+                sizes = ((item.namespace, len(item.values)) for item in chunk.vectors if item.values is not None)
+                self._dimensions.update(sizes)
             document_id = chunk.document_id or chunk.chunk_id
-            documents.add(hash(document_id))
-            sources.add(hash(file_of(chunk.metadata) or document_id))
-            if chunks % 1000 == 0:
-                progress(ProgressEvent("scan", done=chunks, chunks=chunks))
-        guesses, _ = probe(samples_of(store, main), main, embedder)
-        total = size(store.files)
-        target = switch.target_of(old, library)
-        return Inventory(
-            path=str(old),
-            format=store.format,
-            made_by=store.made_by,
-            files=tuple((str(path), path.stat().st_size) for path in store.files),
-            bytes=total,
-            sources=len(sources),
-            documents=len(documents),
-            chunks=chunks,
-            vectors=vectors,
-            dimensions={f"{namespace}:{dim}": n for (namespace, dim), n in sorted(dimensions.items())},
-            anomalies=described(notes),
-            models=tuple(guesses),
-            indexes=tuple(index.name for index in store.indexes()),
-            seconds=round(0.5 + total / _BYTES_A_SECOND, 1),
-            disk=needed(total, dimensions),
-            disk_free=free(target),
-            target=str(target),
+            self._documents.add(hash(document_id))
+            self._sources.add(hash(file_of(chunk.metadata) or document_id))
+            if self._chunks % 1000 == 0:
+                self._progress(ProgressEvent("scan", done=self._chunks, chunks=self._chunks))
+
+
+def require_index(indexes: Sequence[OldIndex], wanted: str | None) -> None:
+    """Raises UsageError where none of the indexes, or none that lists its passages, has this name."""
+    if wanted is None:
+        return
+    names = [index.name for index in indexes if index.members is not None]
+    if wanted not in names:
+        there = f"there are {', '.join(names)}" if names else "there are none that list their passages"
+        raise UsageError(
+            f"There is no index {wanted!r}: {there}.",
+            hint="Name one of them with --index-id (index_id=...), or none to take all.",
+            actual=names,
         )
 
 
-def described(notes: Anomalies) -> tuple[Anomaly, ...]:
+def _seconds(chunks: int, size: int) -> float:
+    """About how long a migration takes."""
+    alone = 1 if (os.cpu_count() or 1) > 1 else 2
+    return round(_START + alone * (chunks * _A_PASSAGE + size * _A_BYTE), 1)
+
+
+def described(notes: Anomalies, choices: Choices) -> tuple[Anomaly, ...]:
     return tuple(
-        Anomaly(kind, count, RULES.get(kind, ""), tuple(notes.examples[kind]))
+        Anomaly(kind, count, rule_of(kind, choices), tuple(notes.examples[kind]))
         for kind, count in notes.counts.most_common()
     )
 
@@ -94,8 +180,12 @@ def needed(size: int, dimensions: Counter[tuple[str, int]]) -> int:
 
 
 def free(target: Path) -> int:
-    folder = next(parent for parent in (target, *target.absolute().parents) if parent.exists())
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(_existing(target)).free
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
 
 
 def require_space(target: Path, wanted: int) -> None:
@@ -104,7 +194,7 @@ def require_space(target: Path, wanted: int) -> None:
     if there < wanted * 1.2:
         raise DiskFullError(
             f"The new library takes about {wanted / 1e6:,.0f} MB, and {there / 1e6:,.0f} MB are free at {target.parent}.",
-            hint="Free some space, or choose another disk with --library.",
+            hint="Free some space, or choose another disk with --library (library=...).",
             path=target,
             expected=wanted,
             actual=there,

@@ -46,7 +46,9 @@ def require_free(target: Path) -> None:
         return
     what = "holds a library already" if layout.is_library(target) else "is not empty"
     raise UsageError(
-        f"{target} {what}.", hint="Choose another folder with --library, or move that one away.", actual=str(target)
+        f"{target} {what}.",
+        hint="Choose another folder with --library (library=...), or move that one away.",
+        actual=str(target),
     )
 
 
@@ -81,7 +83,9 @@ def write_report(library: Path, report: Any) -> None:
     """The report as a file in the library, durable."""
     path = library / REPORT
     with fsio.translated(path):
-        with path.open("w", encoding="utf-8", errors="replace") as file:
+        # Ids and names of the old store are in it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
             json.dump(report, file, indent=2, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
@@ -102,9 +106,13 @@ def require_migrated(path: Path) -> Path:
     """Raises NotFoundError where nothing was migrated in place."""
     found = migrated(path)
     if found is None:
-        raise NotFoundError(
-            f"{path} was not migrated in place.",
-            hint="There is nothing to take back. To migrate it: stackroom migrate " + shlex.quote(str(path)),
-            path=path,
-        )
+        raise not_migrated(path)
     return found
+
+
+def not_migrated(path: Path) -> NotFoundError:
+    return NotFoundError(
+        f"{path} was not migrated in place.",
+        hint=f"To migrate it: stackroom migrate {shlex.quote(str(path))}",
+        path=path,
+    )

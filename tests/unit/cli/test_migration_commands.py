@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import stackroom
 from old_index import OldIndex
+from stackroom import CancelToken, migration
 from stackroom.cli.main import cli
 from stackroom.errors import MigrationNeeded, StackroomError, UnknownStoreError, UsageError
+from stackroom.migration.stores import detection
 
 
 @pytest.fixture
@@ -72,6 +77,129 @@ def test_discarding_wants_to_be_told_twice(old: Path) -> None:
     result = run("migrate", old, "--discard-old", "--yes")
     assert result.return_value == 0
     assert [path.name for path in old.iterdir()] == ["stackroom"]
+
+
+def test_discarding_says_what_would_be_lost(tmp_path: Path) -> None:
+    made = OldIndex()
+    del made.nodes["node-2"]
+    old = made.write(tmp_path / "index")
+    assert "Left out: 1 x a vector without text" in run("migrate", old).stderr
+    found = error_of(run("migrate", old, "--discard-old", "--yes"))
+    assert "1 x a vector without text" in str(found)
+    assert "--even-what-was-left-out" in str(found)
+    result = run("migrate", old, "--discard-old", "--even-what-was-left-out", "--yes")
+    assert result.return_value == 0
+    assert "gone for good: 1 x a vector without text" in result.stderr
+    assert "belongs to" in str(run("migrate", old, "--even-what-was-left-out").exception)
+
+
+def test_nothing_is_rolled_back_where_the_old_files_are_gone(old: Path) -> None:
+    run("migrate", old)
+    run("migrate", old, "--discard-old", "--yes")
+    found = error_of(run("migrate", old, "--roll-back", "--yes"))
+    assert found.exit_code == 2
+    assert "export" in str(found)
+
+
+def test_another_index_in_the_same_library_is_wrong_usage(old: Path, tmp_path: Path) -> None:
+    other = OldIndex(chunks=2).write(tmp_path / "other")
+    run("--library", tmp_path / "new", "migrate", old)
+    found = error_of(run("--library", tmp_path / "new", "migrate", other))
+    assert found.exit_code == 2
+    assert f"holds the migration of {old}" in found.message
+
+
+def test_a_library_elsewhere_is_neither_taken_back_nor_freed(old: Path, tmp_path: Path) -> None:
+    run("--library", tmp_path / "new", "migrate", old)
+    assert "delete the old files yourself" in str(
+        run("--library", tmp_path / "new", "migrate", old, "--discard-old").exception
+    )
+    assert str(tmp_path / "new") in str(run("--library", tmp_path / "new", "migrate", old, "--roll-back").exception)
+    found = error_of(run("migrate", old, "--discard-old"))
+    assert "not migrated in place" in found.message
+    assert "take back" not in str(found)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_the_old_program_wrote_since_is_told(old: Path, tmp_path: Path, elsewhere: bool) -> None:
+    library = tmp_path / "new" if elsewhere else old
+    run(*(["--library", library] if elsewhere else []), "migrate", old)
+    assert "old files" not in run("--library", library, "status").stdout
+    assert json.loads(run("--json", "--library", library, "status").stdout)["old_files_changed"] is None
+    (old / "docstore.json").write_text("{}")
+    assert "docstore.json was written after it was migrated" in run("--library", library, "status").stdout
+    assert "docstore.json" in json.loads(run("--json", "--library", library, "status").stdout)["old_files_changed"]
+    told = run("--library", library, "list").stderr
+    assert ("Beware" in told) is not elsewhere
+    assert "Warning" not in told
+
+
+def test_a_dry_run_that_is_interrupted_tells_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object, cancel: CancelToken, **more: object) -> None:
+        cancel.cancel()
+
+    monkeypatch.setattr("stackroom.migration.inventory", stopped)
+    result = run("migrate", old, "--dry-run")
+    assert (result.return_value, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_another_metric_claims_no_model(old: Path, arguments: list[str]) -> None:
+    result = run("migrate", old, "--metric", "l2", *arguments)
+    assert "none is claimed with --metric l2" in result.output
+
+
+def test_what_is_no_old_index_is_not_said_to_be_one(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    stackroom.open(tmp_path / "library").close()
+    run("migrate", old)
+    for arguments in (
+        (tmp_path / "empty",),
+        (tmp_path / "library",),
+        (old,),
+        (old, "--library", tmp_path / "library"),
+        (old, "--library", old),
+    ):
+        assert "detected" not in run("migrate", *arguments).stderr
+
+
+def test_suggested_commands_can_be_pasted(tmp_path: Path) -> None:
+    old = OldIndex().write(tmp_path / "my index")
+    told = run("migrate", old).stderr
+    assert f"stackroom migrate '{old}' --roll-back" in told
+    assert f"stackroom --library '{old}' search" in told
+
+
+def test_losing_what_was_added_since_wants_to_be_said(old: Path) -> None:
+    run("migrate", old)
+    with stackroom.open(old) as index:
+        chunk = stackroom.Chunk("New text.", embedding=np.ones(4, dtype=np.float32))
+        index.add_documents([stackroom.Document("new", chunks=[chunk], title="New")])
+    found = error_of(run("migrate", old, "--roll-back"))
+    assert (found.exit_code, found.message) == (2, "1 source would be lost.")
+    assert run("migrate", old, "--roll-back", "--yes").return_value == 0
+
+
+def test_a_stopped_migration_can_be_removed(old: Path) -> None:
+    cancel = CancelToken()
+    migration.migrate(old, progress=lambda event: cancel.cancel(), cancel=cancel)
+    assert "stopped migration" in run("migrate", old, "--roll-back").stderr
+    assert not (old / ".stackroom.tmp").exists()
+
+
+def test_a_stopped_migration_to_elsewhere_can_be_removed(old: Path, tmp_path: Path) -> None:
+    cancel = CancelToken()
+    migration.migrate(old, library=tmp_path / "new", progress=lambda event: cancel.cancel(), cancel=cancel)
+    assert (tmp_path / ".new.stackroom.tmp").exists()
+    assert "stopped migration" in run("migrate", old, "--library", tmp_path / "new", "--roll-back").stderr
+    assert not (tmp_path / ".new.stackroom.tmp").exists()
+
+
+def test_the_help_lists_the_formats() -> None:
+    page = " ".join(run("migrate", "--help").stdout.split())
+    source = Path(detection.__file__).read_text()
+    for name in re.findall(r'Found\("([\w.-]+)"', source):
+        assert name in page, name
 
 
 def test_exporting(old: Path, tmp_path: Path) -> None:

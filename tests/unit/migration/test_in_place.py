@@ -8,7 +8,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +26,13 @@ from stackroom.errors import (
     MigrationNeeded,
     NotALibraryError,
     NotFoundError,
+    OldFilesChangedWarning,
     ReadOnlyError,
+    StorageError,
     UnknownStoreError,
     UsageError,
 )
-from stackroom.migration import judging, reading, survey, switch
+from stackroom.migration import judging, others, reading, run, survey, switch
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
@@ -57,6 +61,22 @@ def test_auto_migrates_and_opens(old: Path) -> None:
         assert index.stats().chunks == 6
     assert old_files(old) == before
     with stackroom.open(old) as index:
+        assert index.stats().chunks == 6
+
+
+def test_opening_can_be_watched_and_stopped(old: Path) -> None:
+    cancel = CancelToken()
+    stages: list[str] = []
+
+    def watch(event: ProgressEvent) -> None:
+        stages.append(event.stage)
+        cancel.cancel()
+
+    with pytest.raises(MigrationNeeded, match=r"was stopped\. The next one goes on") as caught:
+        stackroom.open(old, migrate="auto", progress=watch, cancel=cancel)
+    assert caught.value.inventory is None
+    assert stages == ["migrate"]
+    with stackroom.open(old, migrate="auto") as index:
         assert index.stats().chunks == 6
 
 
@@ -99,9 +119,35 @@ def test_an_old_index_that_changed_since_is_not_taken_for_done(old: Path) -> Non
         migration.discard_old(old)
 
 
+def test_opening_what_the_old_program_wrote_to_since_warns(old: Path, recwarn: pytest.WarningsRecorder) -> None:
+    migration.migrate(old)
+    stackroom.open(old).close()
+    assert not recwarn.list
+    (old / "docstore.json").write_text("{}")
+    with pytest.warns(OldFilesChangedWarning, match=r"docstore.json was written after .* stackroom migrate"):
+        stackroom.open(old).close()
+    for path in old.glob("*.json"):
+        path.unlink()
+    recwarn.clear()
+    stackroom.open(old).close()
+    (old / "stackroom" / "migration-report.json").write_text("broken")
+    stackroom.open(old).close()
+    assert not recwarn.list
+
+
+def test_a_library_elsewhere_is_not_told_to_roll_back(old: Path, tmp_path: Path) -> None:
+    migration.migrate(old, library=tmp_path / "new")
+    (old / "graph_store.json").write_text('{"graph_dict": {"a": []}}')
+    with pytest.raises(UsageError, match=r"changed since.*another folder with --library") as caught:
+        migration.migrate(old, library=tmp_path / "new")
+    assert "roll-back" not in str(caught.value)
+
+
 def test_the_report_lies_in_the_library(old: Path) -> None:
     report = migration.migrate(old)
-    told = json.loads((old / "stackroom" / "migration-report.json").read_text())
+    path = old / "stackroom" / "migration-report.json"
+    told = json.loads(path.read_text())
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
     assert told["chunks"] == report.chunks == 6
     assert told["proof"]["vectors"] == 6
     assert told["proof"]["source_unchanged"]
@@ -114,6 +160,94 @@ def test_rolling_back_leaves_the_old_folder_as_it_was(old: Path) -> None:
     assert contents(old) == before
     with pytest.raises(NotFoundError, match="not migrated"):
         migration.roll_back(old)
+
+
+@pytest.mark.parametrize("spoil", ["one is gone", "all are gone", "one was written"])
+def test_what_only_the_library_has_is_not_rolled_back(old: Path, spoil: str) -> None:
+    migration.migrate(old)
+    if spoil == "one is gone":
+        (old / "docstore.json").unlink()
+    elif spoil == "all are gone":
+        migration.discard_old(old)
+    else:
+        (old / "default__vector_store.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"nothing may be left.* export"):
+        migration.roll_back(old, confirm=lambda new: True)
+    with stackroom.open(old / "stackroom") as index:
+        assert index.stats().chunks == 6
+
+
+def test_old_files_that_were_written_anew_with_the_same_content_are_as_they_were(old: Path) -> None:
+    migration.migrate(old)
+    for path in old.glob("*.json"):
+        path.write_bytes(path.read_bytes())
+        os.utime(path, (1, 1))
+    assert migration.migrate(old).already
+    assert migration.roll_back(old)
+
+
+def test_a_folder_that_was_moved_with_its_library_can_go_back(old: Path) -> None:
+    migration.migrate(old)
+    moved = old.rename(old.with_name("moved"))
+    assert migration.migrate(moved).already
+    assert migration.roll_back(moved)
+
+
+def test_a_library_that_no_migration_made_is_not_rolled_back(tmp_path: Path) -> None:
+    stackroom.open(tmp_path / "stackroom").close()
+    with pytest.raises(NotFoundError, match="not migrated"):
+        migration.roll_back(tmp_path, confirm=lambda new: True)
+
+
+def test_what_was_left_out_is_not_discarded_unless_it_is_said(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.listed = {"alpha": {node: node for node in made.ids[:4]}, "beta": {node: node for node in made.ids[4:]}}
+    old = made.write(tmp_path / "old")
+    assert migration.migrate(old, index_id="alpha").left_out
+    with pytest.raises(UsageError, match=r"index alpha does not list .*beta.*even_what_was_left_out"):
+        migration.discard_old(old)
+    assert (old / "docstore.json").exists()
+    assert migration.discard_old(old, even_what_was_left_out=True)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_orphans_that_were_left_out_are_not_discarded_unless_it_is_said(tmp_path: Path, keep: bool) -> None:
+    made = OldIndex()
+    del made.nodes["node-2"]
+    old = made.write(tmp_path / "old")
+    report = migration.migrate(old, keep_orphans=keep)
+    assert report.left_out == (() if keep else ("1 x a vector without text",))
+    if keep:
+        assert migration.discard_old(old)
+    else:
+        with pytest.raises(UsageError, match="1 x a vector without text"):
+            migration.discard_old(old)
+
+
+def test_vectors_that_were_set_aside_go_out_again_and_can_be_discarded(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.embeddings["node-1"] = [float("nan"), 1.0, 2.0, 3.0]
+    made.embeddings["node-2"] = [1.0, 2.0]
+    old = made.write(tmp_path / "old")
+    assert migration.migrate(old).left_out == ()
+    assert migration.discard_old(old)
+    with stackroom.open(old) as index:
+        index.export(tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "default__vector_store.json").read_text())["embedding_dict"]
+    assert told["node-2"] == [1.0, 2.0]
+    assert np.isnan(told["node-1"][0])
+
+
+def test_the_migration_of_another_index_is_not_taken_for_this_one(old: Path, tmp_path: Path) -> None:
+    other = OldIndex(chunks=2).write(tmp_path / "other")
+    migration.migrate(old, library=tmp_path / "new")
+    assert migration.migrate(old, library=tmp_path / "new").already
+    assert migration.migrate(old, library=tmp_path / "new", format="llamaindex").already
+    with pytest.raises(UsageError, match=f"holds the migration of {old}"):
+        migration.migrate(other, library=tmp_path / "new")
+    for choice in ({"index_id": "the-index"}, {"keep_orphans": True}, {"metric": "l2"}, {"format": "llamaindex-faiss"}):
+        with pytest.raises(UsageError, match=f"holds the migration of {old} with {next(iter(choice))}="):
+            migration.migrate(old, library=tmp_path / "new", **choice)
 
 
 def test_rolling_back_asks_about_what_was_added_since(old: Path) -> None:
@@ -130,6 +264,74 @@ def test_rolling_back_asks_about_what_was_added_since(old: Path) -> None:
     assert (old / "stackroom").is_dir()
     assert migration.roll_back(old, confirm=lambda new: True)
     assert not (old / "stackroom").exists()
+
+
+def test_rolling_back_removes_what_a_stopped_run_had_written(old: Path) -> None:
+    before = contents(old)
+    cancel = CancelToken()
+    migration.migrate(old, progress=lambda event: cancel.cancel(), cancel=cancel)
+    assert (old / ".stackroom.tmp").exists()
+    assert migration.roll_back(old)
+    assert contents(old) == before
+    with LocalStore(old / ".stackroom.tmp").lease("migrate"), pytest.raises(BusyError):
+        migration.roll_back(old)
+
+
+def test_a_part_of_an_index_points_to_its_folder(old: Path) -> None:
+    with pytest.raises(UnknownStoreError, match=f"Give the folder: stackroom migrate {old}$"):
+        migration.migrate(old / "docstore.json")
+
+
+def test_two_indexes_of_one_format_are_told_by_their_files(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "compat" / "golden"
+    written = next(path for path in sorted(golden.glob("langchain-*/written")) if (path / "index.faiss").exists())
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    for name in ("a", "b"):
+        for suffix in ("faiss", "pkl"):
+            shutil.copy(written / f"index.{suffix}", folder / f"{name}.{suffix}")
+    with pytest.raises(UsageError, match=r"stackroom migrate '.*with space/a\.faiss' or .*b\.faiss'"):
+        migration.migrate(folder)
+    shutil.copytree(OldIndex().write(tmp_path / "llama"), folder, dirs_exist_ok=True)
+    (folder / "b.faiss").unlink()
+    with pytest.raises(UsageError, match=r"--from langchain-faiss or --from llamaindex \(format"):
+        migration.migrate(folder)
+
+
+def test_an_old_file_that_can_not_be_read_is_not_said_to_need_writing(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: Any, **more: Any) -> Any:
+        if self.name == "docstore.json":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=r"docstore.json can't be read: Permission denied\. Check"):
+        migration.migrate(old)
+
+
+def test_a_dry_run_says_where_nothing_can_be_written(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert migration.inventory(old).target_writable
+    monkeypatch.setattr(os, "access", lambda path, mode: path != old)
+    assert not migration.inventory(old).target_writable
+
+
+def test_vectors_in_collections_are_proven_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = OldIndex()
+    made.embeddings["node-1"] = [0.1] * 10
+    del made.nodes["node-2"]
+    report = migration.migrate(made.write(tmp_path / "old"), split_dims=True, keep_orphans=True)
+    assert report.proof is not None
+    assert (report.proof.vectors, report.proof.collections) == (5, 1)
+    rules = {anomaly.kind: anomaly.rule for anomaly in report.anomalies}
+    assert rules["another dimension"] == "The text is kept, and the vector in a collection."
+    assert rules["a vector without text"].startswith("Kept")
+    monkeypatch.setattr(others.Digests, "agrees", lambda self, at, item: len(item) != 10)
+    with pytest.raises(MigrationError, match=r"node-1 in collection default-10 differs"):
+        migration.migrate(tmp_path / "old", library=tmp_path / "new", split_dims=True)
 
 
 def test_rolling_back_waits_for_nobody(old: Path) -> None:
@@ -179,10 +381,76 @@ def test_another_library_in_the_target_is_refused(old: Path, tmp_path: Path) -> 
         migration.migrate(old, library=tmp_path / "library")
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_an_index_that_is_not_there_is_an_error(old: Path, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    monkeypatch.setattr(run, "WORTH_IT", 0 if large else 1 << 40)
+    for call in (migration.inventory, migration.migrate):
+        with pytest.raises(UsageError, match=r"no index 'alpha': there are the-index.*index_id"):
+            call(old, index_id="alpha")
+    assert sorted(path.suffix for path in old.iterdir()) == [".json"] * 4
+
+
+def test_a_dry_run_counts_only_what_would_be_taken(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.listed = {"alpha": {node: node for node in made.ids[:2]}, "beta": {node: node for node in made.ids[2:]}}
+    found = migration.inventory(made.write(tmp_path / "old"), index_id="alpha")
+    assert (found.chunks, found.vectors, found.documents, found.dimensions) == (2, 2, 1, {"default:4": 2})
+    assert found.indexes == ("alpha", "beta")
+
+
+@pytest.mark.parametrize(
+    ("passages", "megabytes", "seconds"),
+    [(2_404, 67, 1.5), (25_000, 692, 8.8), (100_000, 2_768, 34.4), (60_000, 135, 14)],
+)
+def test_the_estimate_is_near_what_was_measured(passages: int, megabytes: int, seconds: float) -> None:
+    alone = 1 if (os.cpu_count() or 1) > 1 else 2
+    assert survey._seconds(passages, megabytes * 1_000_000) == pytest.approx(seconds * alone, rel=0.3)
+
+
+def test_a_dry_run_that_is_stopped_while_the_old_store_is_opened_ends_at_once(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = CancelToken()
+    released = threading.Event()
+    opened = survey.open_old
+
+    def slow(path: Path, format: str | None) -> Any:
+        cancel.cancel()
+        released.wait(30)
+        return opened(path, format)
+
+    monkeypatch.setattr(survey, "open_old", slow)
+    found = migration.inventory(old, cancel=cancel)
+    released.set()
+    assert (found.chunks, found.format) == (0, "")
+
+
+@pytest.mark.parametrize("stage", ["open", "model", "migrate", "verify"])
+def test_a_large_migration_stops_wherever_it_is(old: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    monkeypatch.setattr(run, "WORTH_IT", 0)
+    cancel = CancelToken()
+    if stage == "open":
+        cancel.cancel()
+    elif stage == "model":
+        released = threading.Event()
+        monkeypatch.setattr(run, "_model", lambda *arguments: (cancel.cancel(), released.wait(30)))
+    report = migration.migrate(
+        old, cancel=cancel, progress=lambda event: cancel.cancel() if event.stage == stage else None
+    )
+    if stage == "model":
+        released.set()
+        monkeypatch.undo()
+    assert report.cancelled
+    assert not (old / "stackroom").exists()
+    assert migration.migrate(old).chunks == 6
+
+
 def test_two_formats_in_one_folder_ask_which(old: Path) -> None:
     golden = Path(__file__).parents[2] / "compat" / "golden" / "llamaindex-faiss-beside" / "written" / "faiss_index"
     shutil.copy(golden, old / "faiss_index")
-    with pytest.raises(UsageError, match=r"there are llamaindex, llamaindex-faiss.* --from"):
+    with pytest.raises(
+        UsageError, match=r"there are llamaindex, llamaindex-faiss.* --from llamaindex or --from llamaindex-faiss"
+    ):
         migration.migrate(old)
     assert migration.migrate(old, format="llamaindex").chunks == 6
 
@@ -210,7 +478,7 @@ def test_read_only_media_are_refused_and_can_go_elsewhere(
         make(self, *arguments, **more)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(ReadOnlyError, match="Read-only"):
+    with pytest.raises(ReadOnlyError, match=r"Read-only.*--library NEW"):
         migration.migrate(old)
     assert migration.migrate(old, library=tmp_path / "library").chunks == 6
 

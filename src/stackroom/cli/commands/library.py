@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import click
 
@@ -96,10 +97,13 @@ def active_command(session: Session, switch: str, sources: tuple[str, ...]) -> i
 @click.command("status", help="The library in numbers: sources, passages, bytes, model, failures.")
 @click.pass_obj
 def status_command(session: Session) -> int:
+    from stackroom.migration.origin import written_since
+
     with session.open(mode="r") as index:
         stats = index.stats()
+    since = written_since(Path(stats.library))
     if session.as_json:
-        session.print_json(status_json(stats))
+        session.print_json({**status_json(stats), "old_files_changed": since})
         return 0
     model = stats.embedder
     rows = [
@@ -123,6 +127,8 @@ def status_command(session: Session) -> int:
                 f"{stats.missing:,} files are gone from disk ({session.command('add', '--prune')} FOLDER removes them)",
             )
         )
+    if since is not None:
+        rows.append(("old files", since))
     for name, value in rows:
         click.echo(f"{click.style(f'{name:>10}', dim=True)}  {safe(value)}")
     if stats.failed_count:

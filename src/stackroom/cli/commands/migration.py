@@ -12,10 +12,18 @@ import click
 
 from stackroom.cli.commands.library import size
 from stackroom.cli.meter import duration, meter
-from stackroom.cli.session import Session, cancellable, count, safe
+from stackroom.cli.session import Session, asking, cancellable, count, safe
+from stackroom.errors import UsageError
 from stackroom.types import Anomaly, Inventory, MigrationReport, ModelGuess, Source
 
 _SHOWN = 10
+
+_UNFINISHED = "Removed what a stopped migration had written. The old files are as they were."
+
+_FORMATS = (
+    "llamaindex, llamaindex-faiss, llamaindex-file, llamaindex-0.4, llamaindex-dump, llamaindex-cache, langchain-faiss, "
+    "nano-vectordb, documents-npy or registry"
+)
 
 
 @click.command(
@@ -27,7 +35,7 @@ _SHOWN = 10
 )
 @click.argument("old", type=click.Path(exists=True))
 @click.option("--dry-run", is_flag=True, help="Only say what is in there, and what it takes.")
-@click.option("--from", "format", metavar="FORMAT", help="Which index is meant, where OLD holds several.")
+@click.option("--from", "format", metavar="FORMAT", help=f"Which index is meant, where OLD holds several: {_FORMATS}.")
 @click.option("--embedder", metavar="NAME", help="The model that made the vectors; the claim is checked.")
 @click.option("--index-id", metavar="ID", help="Take one of several indexes.")
 @click.option("--keep-orphans", is_flag=True, help="Keep vectors whose text is missing.")
@@ -39,17 +47,34 @@ _SHOWN = 10
 )
 @click.option("--roll-back", is_flag=True, help="Remove the new library; the old files serve again.")
 @click.option("--discard-old", is_flag=True, help="Delete the old files, once the new library is verified.")
+@click.option(
+    "--even-what-was-left-out", "left_out", is_flag=True, help="With --discard-old: also what was not migrated."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def migrate_command(
-    session: Session, /, old: str, dry_run: bool, roll_back: bool, discard_old: bool, yes: bool, **choices: Any
+    session: Session,
+    /,
+    old: str,
+    dry_run: bool,
+    roll_back: bool,
+    discard_old: bool,
+    left_out: bool,
+    yes: bool,
+    **choices: Any,
 ) -> int:
     if sum((dry_run, roll_back, discard_old)) > 1:
         raise click.UsageError("Choose one of --dry-run, --roll-back and --discard-old.")
+    if left_out and not discard_old:
+        raise click.UsageError("--even-what-was-left-out belongs to --discard-old.")
+    if roll_back and session.library is not None and _drop_unfinished(session):
+        return 0
+    if (roll_back or discard_old) and session.library is not None:
+        raise click.UsageError(_elsewhere(session.library, discard_old))
     if roll_back:
         return _roll_back(session, old, yes)
     if discard_old:
-        return _discard(session, old, yes)
+        return _discard(session, old, yes, left_out)
     if dry_run:
         return _dry_run(session, old, choices)
     return _migrate(session, old, choices)
@@ -60,14 +85,17 @@ def _dry_run(session: Session, old: str, choices: dict[str, Any]) -> int:
 
     with cancellable() as cancel, meter(session, "Looking") as progress:
         found = migration.inventory(old, library=session.library, progress=progress, cancel=cancel, **choices)
+    if cancel.cancelled:
+        session.say("Interrupted.")
+        return 130
     if session.as_json:
         session.print_json(found)
     else:
-        _tell_inventory(found)
-    return 130 if cancel.cancelled else 0
+        _tell_inventory(found, choices["metric"])
+    return 0
 
 
-def _tell_inventory(found: Inventory) -> None:
+def _tell_inventory(found: Inventory, metric: str | None) -> None:
     lines = [
         f"{safe(found.path)}",
         f"  format      {found.format}, written by {found.made_by}",
@@ -79,16 +107,20 @@ def _tell_inventory(found: Inventory) -> None:
         namespace, _, dim = name.rpartition(":")
         lines.append(f"  vectors     {number:,} of {dim} dimensions ({safe(namespace)})")
     lines += [f"  index       {safe(name)}" for name in found.indexes] if len(found.indexes) > 1 else []
-    lines += [f"  model       {line}" for line in _models(found.models)]
+    lines += [f"  model       {line}" for line in _models(found.models, metric)]
     lines += [f"  note        {line}" for line in _anomalies(found.anomalies)]
     lines += [
         f"  takes       about {duration(found.seconds)} and {size(found.disk)} of disk ({size(found.disk_free)} free)",
         f"  becomes     {safe(found.target)}",
     ]
+    if not found.target_writable:
+        lines.append("              which can't be written; make the library elsewhere: --library NEW")
     click.echo("\n".join(lines))
 
 
-def _models(guesses: Sequence[ModelGuess]) -> list[str]:
+def _models(guesses: Sequence[ModelGuess], metric: str | None) -> list[str]:
+    if metric not in (None, "cosine"):
+        return [f"none is claimed with --metric {metric}; a query then needs words or a vector"]
     if not guesses:
         return ["none at hand has this dimension; a query then needs words, a vector, or --embedder NAME"]
     best = guesses[0]
@@ -107,10 +139,8 @@ def _anomalies(found: Sequence[Anomaly]) -> list[str]:
 
 def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     from stackroom import migration
-    from stackroom.migration.switch import target_of
-    from stackroom.storage.layout import is_library
 
-    if not is_library(target_of(Path(old).absolute(), None if session.library is None else Path(session.library))):
+    if _is_old_index(session, Path(old).absolute()):
         session.say("Old index format detected. Converting: this happens once, and future loads are immediate.")
     with cancellable() as cancel, meter(session, "Converting") as progress:
         report = migration.migrate(old, library=session.library, progress=progress, cancel=cancel, **choices)
@@ -119,37 +149,56 @@ def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     elif report.already:
         session.say(f"Already migrated: {count(report.chunks, 'passage')} in {safe(report.library)}. Nothing was done.")
     elif not report.cancelled:
-        _tell_migration(session, report, old)
+        _tell_migration(session, report, old, choices)
     if report.cancelled:
-        session.say(f"Interrupted. The old files are as they were. To go on: {session.command('migrate', old)}")
+        session.say(f"Interrupted. The old files are as they were. To go on: {_command(session, old)}")
         return 130
     return 0
 
 
-def _tell_migration(session: Session, report: MigrationReport, old: str) -> None:
+def _command(session: Session, old: str) -> str:
+    """What to type for another run."""
+    elsewhere = "" if session.library is None else f" --library {shlex.quote(session.library)}"
+    return f"stackroom migrate {shlex.quote(old)}{elsewhere}"
+
+
+def _is_old_index(session: Session, old: Path) -> bool:
+    """Whether a folder will be converted, as far as its files' names and first bytes say. A file has to be read for that."""
+    from stackroom.migration.stores.detection import detect
+    from stackroom.migration.switch import target_of
+
+    target = target_of(old, None if session.library is None else Path(session.library))
+    free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    return free and old.is_dir() and bool(detect(old))
+
+
+def _tell_migration(session: Session, report: MigrationReport, old: str, choices: dict[str, Any]) -> None:
     proof = report.proof
     session.say(
         f"Migrated {count(report.chunks, 'passage')} of {count(report.documents, 'document')} in "
         f"{duration(report.seconds)}: {size(report.bytes_before)} became {size(report.bytes_after)}. Nothing was embedded."
     )
     if proof is not None:
-        compared = f"{count(proof.texts, 'text')} and {count(proof.vectors, 'vector')} read back and equal bit for bit"
+        compared = f"{count(proof.texts, 'text')} and {count(proof.vectors + proof.collections, 'vector')} read back and equal bit for bit"
         searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
         searched = searched or f"{proof.queries:,} searches gave the same ten answers"
         session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")
-    for line in _models(report.models):
+    for line in _models(report.models, choices["metric"]):
         session.say(f"Model: {line}.")
     for line in _anomalies(report.anomalies):
         session.say(f"Note: {line}")
+    if report.left_out:
+        session.say(f"Left out: {safe('; '.join(report.left_out))}. The old files alone have it.")
     library = shlex.quote(old if session.library is None else session.library)
     session.say(f'\nSearch it:     stackroom --library {library} search "..."')
     if session.library is None:
-        session.say(f"Take it back:  {session.command('migrate', old, '--roll-back')}")
-        session.say(f"Free the disk: {session.command('migrate', old, '--discard-old')}")
+        session.say(f"Take it back:  {_command(session, old)} --roll-back")
+        session.say(f"Free the disk: {_command(session, old)} --discard-old")
 
 
 def _roll_back(session: Session, old: str, yes: bool) -> int:
     from stackroom import migration
+    from stackroom.migration.switch import migrated
 
     def confirm(new: Sequence[Source]) -> bool:
         for source in new[:_SHOWN]:
@@ -157,24 +206,58 @@ def _roll_back(session: Session, old: str, yes: bool) -> int:
         if yes:
             return True
         if not sys.stdin.isatty():
-            raise click.UsageError(f"{count(len(new), 'source')} would be lost. Say so with --yes.")
-        return click.confirm(f"{count(len(new), 'source')} would be lost. Go on?", err=True)
+            raise UsageError(
+                f"{count(len(new), 'source')} would be lost.",
+                hint="Export what is to be kept, then say so with --yes.",
+                path=old,
+            )
+        with asking():
+            return click.confirm(f"{count(len(new), 'source')} would be lost. Go on?", err=True)
 
+    unfinished = migrated(Path(old).absolute()) is None
     done = migration.roll_back(old, confirm=confirm)
     if session.as_json:
         session.print_json({"rolled_back": done})
-    session.say("Taken back: the old files serve again." if done else "Nothing was changed.")
+    if done and unfinished:
+        session.say(_UNFINISHED)
+    else:
+        session.say("Taken back: the old files serve again." if done else "Nothing was changed.")
     return 0
 
 
-def _discard(session: Session, old: str, yes: bool) -> int:
-    from stackroom import migration
+def _drop_unfinished(session: Session) -> bool:
+    """What a stopped migration to a folder of its own had written."""
+    from stackroom.migration.afterwards import drop_unfinished
 
+    if session.library is None or not drop_unfinished(Path(session.library).absolute()):
+        return False
+    if session.as_json:
+        session.print_json({"rolled_back": True})
+    session.say(_UNFINISHED)
+    return True
+
+
+def _elsewhere(library: str, discard_old: bool) -> str:
+    """Why a library of its own folder is neither taken back nor freed of its old files."""
+    if discard_old:
+        return "--discard-old is for a migration in place. With a library elsewhere, delete the old files yourself."
+    return f"--roll-back is for a migration in place. To be rid of the library, delete its folder: {library}"
+
+
+def _discard(session: Session, old: str, yes: bool, left_out: bool) -> int:
+    from stackroom import migration
+    from stackroom.migration.afterwards import would_discard
+
+    freed, lost = would_discard(Path(old).absolute(), even_what_was_left_out=left_out)
+    if lost:
+        session.say(f"Not migrated, and gone for good: {safe('; '.join(lost))}.")
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("This deletes the old files. Say so with --yes.")
-        click.confirm("Delete the old files? An export remains the way back.", abort=True, err=True)
-    freed = migration.discard_old(old)
+            raise UsageError(f"This deletes the old files ({size(freed)}).", hint="Say so with --yes.")
+        rest = "What was migrated can be exported." if lost else "All of it was migrated, and can be exported."
+        with asking():
+            click.confirm(f"Delete the old files ({size(freed)})? {rest}", abort=True, err=True)
+    freed = migration.discard_old(old, even_what_was_left_out=left_out)
     if session.as_json:
         session.print_json({"freed": freed})
     session.say(f"{size(freed)} freed.")

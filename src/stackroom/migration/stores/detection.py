@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackroom.errors import NotFoundError, UnknownStoreError, UsageError
+from stackroom.errors import NotFoundError, ReadOnlyError, StorageError, UnknownStoreError, UsageError
 from stackroom.migration.records import OldStore
 from stackroom.migration.stores import (
     faiss_file,
@@ -20,6 +20,7 @@ from stackroom.migration.stores import (
     registry,
 )
 from stackroom.migration.stores.slices import JsonFile, Slice
+from stackroom.storage import fsio
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Found:
 
     format: str
     open: Callable[[], OldStore]
+    file: Path | None = None
+    """which says what is meant, where a folder has several of this format"""
 
 
 LOOKED_FOR = """\
@@ -48,7 +51,19 @@ def detect(path: Path) -> list[Found]:
 
 
 def open_old(path: Path, format: str | None = None) -> OldStore:
-    """Open the one that is meant. Raises UnknownStoreError, UsageError where there are several, DamagedError."""
+    """Open the one that is meant. Raises UnknownStoreError, UsageError where there are several, DamagedError, StorageError."""
+    try:
+        with fsio.translated(path):
+            return _open(path, format)
+    except ReadOnlyError as error:
+        # Nothing is written here.
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else "permission denied"
+        raise StorageError(
+            f"{error.path} can't be read: {why}.", hint="Check its permissions.", path=error.path
+        ) from error
+
+
+def _open(path: Path, format: str | None) -> OldStore:
     found = detect(path)
     if not found:
         known = next((program for name, program in _KNOWN.items() if (path / name).exists()), None)
@@ -58,6 +73,11 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
                 hint="Export it from there as LlamaIndex or LangChain JSON, or add the files themselves: stackroom add",
                 path=path,
             )
+        if path.is_file() and _in_folder(path.parent):
+            folder = shlex.quote(str(path.parent))
+            raise UnknownStoreError(
+                f"{path} is a part of an index.", hint=f"Give the folder: stackroom migrate {folder}", path=path
+            )
         raise UnknownStoreError(
             f"{path} holds no index that Stackroom knows.", hint=f"Looked for: {LOOKED_FOR}.", path=path
         )
@@ -66,11 +86,20 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
         names = ", ".join(item.format for item in found)
         raise UsageError(
             f"{path} holds {'several indexes' if format is None else 'no index'} of the kind wanted: there are {names}.",
-            hint="Say which: --from " + found[0].format,
+            hint=_which(found, chosen),
             path=path,
             actual=names,
         )
     return chosen[0].open()
+
+
+def _which(found: list[Found], chosen: list[Found]) -> str:
+    """How to say which of several is meant: by format, or by file where formats are the same."""
+    names = sorted({item.format for item in chosen or found})
+    if len(names) > 1 or not chosen:
+        return "Say which: " + " or ".join(f"--from {name}" for name in names) + " (format=...)."
+    files = [item.file for item in chosen if item.file is not None]
+    return "Say which: " + " or ".join(f"stackroom migrate {shlex.quote(str(file))}" for file in files)
 
 
 def _in_folder(folder: Path) -> list[Found]:
@@ -96,7 +125,7 @@ def _in_folder(folder: Path) -> list[Found]:
     elif vdbs:
         raise UsageError(
             f"{folder} holds several stores of nano-vectordb: {', '.join(vdbs)}.",
-            hint=f"Name one of them: stackroom migrate {shlex.quote(str(folder / vdbs[0]))} --library NEW",
+            hint=f"Name one of them: stackroom migrate {shlex.quote(str(folder / vdbs[0]))}",
             path=folder,
         )
     if not found and "llama_cache" in names:
@@ -110,9 +139,11 @@ def _with_faiss(folder: Path, name: str, names: list[str]) -> list[Found]:
     """What a FAISS file belongs to: LangChain's pickle of the same name, or LlamaIndex's JSON stores."""
     stem, _, suffix = name.rpartition(".")
     if suffix == "faiss" and f"{stem}.pkl" in names:
-        return [Found("langchain-faiss", lambda: langchain.from_folder(folder, stem))]
+        return [Found("langchain-faiss", lambda: langchain.from_folder(folder, stem), folder / name)]
     if "docstore.json" in names:
-        return [Found("llamaindex-faiss", lambda: llamaindex_faiss.from_faiss_folder(folder, folder / name))]
+        return [
+            Found("llamaindex-faiss", lambda: llamaindex_faiss.from_faiss_folder(folder, folder / name), folder / name)
+        ]
     return []
 
 

@@ -86,7 +86,7 @@ def from_folder(folder: Path, name: str = "index") -> FlatStore:
         document = documents.get(chunk_id)
         row = rows.pop(position, None)
         if document is None:
-            notes.note("a vector without text", chunk_id)
+            notes.note("a vector whose text is gone", chunk_id)
             continue
         entries.append((chunk_id, *document, row))
     notes.note("a vector that no node has", str(index), count=len(rows))
