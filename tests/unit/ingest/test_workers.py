@@ -94,7 +94,7 @@ def test_a_parser_has_a_limit_of_memory(files: list[Path], folder: Path) -> None
 def test_cancelling_does_not_wait_for_a_parser(files: list[Path], folder: Path) -> None:
     cancel = CancelToken()
     files.insert(1, blocking(folder / "stuck.txt"))
-    threading.Timer(0.7, cancel.cancel).start()
+    threading.Timer(3.0, cancel.cancel).start()
     with ParserPool(SPLITTER, timeout=60) as pool:
         found = results(pool, files, cancel)
     assert list(found) == ["0.txt", "stuck.txt"]
