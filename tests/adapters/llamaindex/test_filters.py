@@ -178,3 +178,16 @@ def _agrees(metadata: dict[str, Any], filters: list[MetadataFilter], condition: 
     if condition == FilterCondition.AND:
         return all(results)
     return any(results) if condition == FilterCondition.OR else not any(results)
+
+
+def test_a_node_that_comes_again_is_found_by_what_it_says_now(library: Path) -> None:
+    """Also where its document was stored with what it said before."""
+    from llama_index.core.schema import NodeRelationship, RelatedNodeInfo
+
+    store = StackroomVectorStore(library)
+    for name, year in (("a", 2020), ("a", 2021), ("b", 2022)):
+        made = node(name, name, None, {"year": year})
+        made.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id="doc", metadata={"year": year})
+        store.add([made])
+    years = [found(store, MetadataFilters(filters=[MetadataFilter(key="year", value=y)])) for y in (2020, 2021, 2022)]
+    assert years == ["", "a", "b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,55 @@ def test_words_are_found_in_what_llamaindex_added(library: Path) -> None:
     hybrid = index.as_retriever(vector_store_query_mode="hybrid", similarity_top_k=1, alpha=0.0)
     assert "Deal" in hybrid.retrieve("Deal")[0].node.get_content()
     assert ids(storage.vector_store.get_nodes(limit=1))
+
+
+def test_an_empty_index_finds_nothing_of_the_others(library: Path) -> None:
+    storage = storage_context(library)
+    VectorStoreIndex([node("a", "harbour of Rye")], storage_context=storage)
+    two = VectorStoreIndex([node("b", "harbour of Ware", "B")], storage_context=storage)
+    two.delete_ref_doc("B", delete_from_docstore=True)
+    assert texts(two) == []
+    assert texts(VectorStoreIndex.from_documents([], storage_context=storage)) == []
+
+
+def test_a_run_that_failed_is_mended_by_the_next_refresh(library: Path) -> None:
+    """The model's service fails in the middle; the application goes on in the same process."""
+
+    class Failing(WordEmbedding):
+        def _get_text_embedding(self, text: str) -> list[float]:
+            if "Deal" in text:
+                raise ConnectionError("no network")
+            return super()._get_text_embedding(text)
+
+    with pytest.raises(ConnectionError):
+        VectorStoreIndex.from_documents(
+            DOCUMENTS, storage_context=storage_context(library), embed_model=Failing(), insert_batch_size=1
+        )
+    index = load_index_from_storage(storage_context(library))
+    assert index.refresh_ref_docs(DOCUMENTS) == [False, False, True]
+    assert texts(index) == sorted(item.text for item in DOCUMENTS)
+
+
+def test_a_retriever_sees_what_came_after_it(library: Path) -> None:
+    index, _ = build(library, stores_text=False)
+    retriever = index.as_retriever(similarity_top_k=9)
+    for i in range(2):
+        index.insert(Document(text=f"Late harbour {i}", id_=f"late{i}"))
+        assert len(retriever.retrieve("harbour")) == 4 + i
+    index.delete_ref_doc("late0", delete_from_docstore=True)
+    assert len(retriever.retrieve("harbour")) == 4
+
+
+def test_a_folder_that_was_deleted_and_made_again_is_a_new_library(library: Path) -> None:
+    _, old = build(library, stores_text=False)
+    shutil.rmtree(library)
+    index = VectorStoreIndex.from_documents(DOCUMENTS[:1], storage_context=storage_context(library))
+    assert texts(index) == [DOCUMENTS[0].text]
+    assert old.vector_store.client is not index.vector_store.client
+
+
+def test_a_library_has_one_index_by_either_of_its_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "storage"
+    VectorStoreIndex.from_documents(DOCUMENTS).storage_context.persist(folder)
+    migrated = StackroomVectorStore(folder)
+    assert StackroomVectorStore(folder / "stackroom").client is migrated.client

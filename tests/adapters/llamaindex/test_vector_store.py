@@ -292,7 +292,13 @@ def test_a_collection_of_its_own(store: StackroomVectorStore, library: Path) -> 
     assert images.query(VectorStoreQuery(query_embedding=[1.0, 0.1], similarity_top_k=5)).ids == ["picture", "a"]
     images.delete_nodes(["picture"])
     assert ids(images.get_nodes(limit=9)) == ["a"]
-    assert ids(store.get_nodes(limit=9)) == ["a", "b"]
+    images.add([node("a", "new text", "A", {"v": 2}, embedding=[1.0, 1.0])])
+    (again,) = store.get_nodes(["a"])
+    assert (again.get_content(), again.metadata) == ("new text", {"v": 2})
+    assert store.get("a") == pytest.approx(vector_of("one"), abs=1e-6)
+    images.clear()
+    assert images.get_nodes(limit=9) == []
+    assert sorted(ids(store.get_nodes(limit=9))) == ["a", "b"]
 
 
 def test_stores_of_one_process_share_one_library(store: StackroomVectorStore, library: Path) -> None:
