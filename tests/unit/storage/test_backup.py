@@ -1,0 +1,421 @@
+"""Backups: one state, whole, beside other backups, writers and compactions, and never over what somebody wrote."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import apsw
+import numpy as np
+import pytest
+
+from stackroom.backend import DocumentRecord, Scope, SourceRecord
+from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
+from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
+from stackroom.storage import backup, compaction, layout
+from stackroom.storage.store import LocalStore
+from stackroom.types import Chunk
+from support import chunks, unit_rows
+
+WORDS = "first second third other"
+
+
+def put(store: LocalStore, name: str, texts: list[str]) -> None:
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name=name))
+        commit.add_chunks(commit.put_document(DocumentRecord(name, source)), chunks(texts, seed=len(name)))
+
+
+def save(
+    store: LocalStore,
+    folder: Path,
+    *,
+    refresh: bool = True,
+    progress: Progress = silent,
+    cancel: CancelToken | None = None,
+) -> bool:
+    return store.backup(folder, refresh=refresh, progress=progress, cancel=cancel or CancelToken())
+
+
+def held(folder: Path, mode: str = "r") -> set[str]:
+    """What the library there finds, once it was verified."""
+    copy = LocalStore(folder, mode=mode)
+    try:
+        assert copy.verify(progress=silent, cancel=CancelToken()).ok
+        with copy.view() as view:
+            keys = view.matching(WORDS, 1_000, Scope())[0].keys.tolist()
+            return {passage.text for passage in view.passages(keys)}
+    finally:
+        copy.close()
+
+
+def beside(folder: Path) -> set[str]:
+    """What backups left beside a target, their lock aside."""
+    return {path.name for path in folder.parent.glob(f".{folder.name}.backup.*")} - {f".{folder.name}.backup.lock"}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "safe" / "copy"
+
+
+@pytest.mark.parametrize("mode", ["r", "a"])
+def test_a_copy_opens_like_any_library(store: LocalStore, target: Path, mode: str) -> None:
+    put(store, "a", ["first"])
+    assert save(store, target, refresh=False)
+    assert {path.name for path in target.iterdir()} == {layout.CATALOGUE, layout.VECTORS}
+    assert held(target, mode) == {"first"}
+    assert beside(target) == set()
+
+
+def test_a_backup_of_this_commit_is_left_alone(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    made = target.stat().st_ino
+    assert save(store, target, refresh=False)
+    assert target.stat().st_ino == made
+    put(store, "bb", ["second"])
+    with pytest.raises(UsageError, match="is not empty"):
+        save(store, target, refresh=False)
+    assert save(store, target)
+    assert held(target) == {"first", "second"}
+
+
+def test_an_empty_library_and_one_without_commit_ids_are_refreshed(store: LocalStore, target: Path) -> None:
+    assert save(store, target)
+    put(store, "a", ["first"])
+    with store.exclusive() as writer:
+        writer.connection.execute("DELETE FROM settings WHERE name = 'commit_id'")
+    assert save(store, target)
+    assert save(store, target)
+    put(store, "bb", ["second"])
+    assert save(store, target)
+    assert held(target) == {"first", "second"}
+
+
+def test_backups_to_one_folder_take_turns(store: LocalStore, target: Path) -> None:
+    for turn in range(6):
+        put(store, f"source {turn}", ["first"] if turn == 0 else [f"other {turn}"])
+        failed: list[BaseException] = []
+        together = threading.Barrier(3)
+
+        def run(failed: list[BaseException] = failed, together: threading.Barrier = together) -> None:
+            other = LocalStore(store.path)
+            try:
+                together.wait()
+                assert save(other, target)
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                other.close()
+
+        threads = [threading.Thread(target=run) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert held(target) == {"first", *(f"other {number}" for number in range(1, turn + 1))}
+        assert beside(target) == set()
+
+
+def test_waiting_for_another_backup_can_be_cancelled(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    cancel = CancelToken()
+    cancel.cancel()
+    with backup._alone(target, CancelToken()):
+        assert not save(store, target, cancel=cancel)
+    assert not target.exists()
+
+
+def test_when_the_new_one_can_not_be_put_there_the_old_one_stays(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    put(store, "bb", ["second"])
+    rename = os.rename
+
+    def failing(old: Path, new: Path) -> None:
+        if ".tmp-" in str(old):
+            raise OSError(errno.EIO, "Input/output error", str(old), None, str(new))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(StorageError) as caught:
+        save(store, target)
+    assert Path(str(caught.value.path)) == target.resolve()
+    monkeypatch.undo()
+    assert held(target) == {"first"}
+    assert beside(target) == set()
+    assert save(store, target)
+    assert held(target) == {"first", "second"}
+
+
+def test_what_a_run_that_died_left_is_put_right(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    target.rename(target.with_name(".copy.backup.gone"))
+    target.with_name(".copy.backup.tmp-abcd1234").mkdir()
+    other = target.with_name(".copy.backup.tmp-of-mine")
+    other.mkdir()
+    cancel = CancelToken()
+    cancel.cancel()
+    put(store, "bb", ["second"])
+    assert not save(store, target, cancel=cancel)
+    assert held(target) == {"first"}
+    assert beside(target) == {other.name}
+
+    shutil.copytree(target, target.with_name(".copy.backup.gone"))
+    assert save(store, target)
+    assert held(target) == {"first", "second"}
+    assert beside(target) == {other.name}
+
+
+def test_the_only_backup_outlives_an_empty_folder_in_its_place(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    gone = target.with_name(".copy.backup.gone")
+    target.rename(gone)
+    target.mkdir()
+
+    def failing(old: Path, new: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(StorageError):
+        save(store, target)
+    monkeypatch.undo()
+    assert held(gone) == {"first"}
+    assert save(store, target)
+    assert beside(target) == set()
+
+
+def test_a_backup_that_was_written_to_is_never_replaced(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    copy = LocalStore(target)
+    put(copy, "bb", ["other"])
+    copy.close()
+    # As many commits in both, which once was taken for the same state.
+    put(store, "bb", ["second"])
+    with pytest.raises(UsageError, match="was changed since it was made"):
+        save(store, target)
+    assert held(target) == {"first", "other"}
+
+
+def test_a_backup_that_is_written_to_during_the_copy_is_not_replaced(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    put(store, "bb", ["second"])
+    written: list[ProgressEvent] = []
+
+    def write(event: ProgressEvent) -> None:
+        if not written:
+            copy = LocalStore(target)
+            put(copy, "ccc", ["other"])
+            copy.close()
+        written.append(event)
+
+    with pytest.raises(UsageError, match="was changed since it was made"):
+        save(store, target, progress=write)
+    assert held(target) == {"first", "other"}
+    assert beside(target) == set()
+
+
+def test_only_backups_are_replaced(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    copy = LocalStore(target)
+    with copy.exclusive() as writer:
+        writer.connection.execute("DELETE FROM settings WHERE name = 'backup_of'")
+    copy.close()
+    put(store, "bb", ["second"])
+    with pytest.raises(UsageError, match="no backup"):
+        save(store, target)
+    LocalStore(target.with_name("another")).close()
+    target.with_name("file").write_text("mine")
+    for other in ("another", "file"):
+        with pytest.raises(UsageError, match="is not empty"):
+            save(store, target.with_name(other))
+    assert held(target) == {"first"}
+
+
+def test_the_library_and_what_is_in_or_around_it_is_no_target(store: LocalStore, tmp_path: Path) -> None:
+    put(store, "a", ["first"])
+    (tmp_path / "link").symlink_to(store.path, target_is_directory=True)
+    before = sorted(store.path.rglob("*"))
+    for folder in (
+        store.path,
+        store.path / "in" / "it",
+        store.path.parent,
+        tmp_path / "link",
+        tmp_path / "link" / "in",
+    ):
+        with pytest.raises(UsageError, match="within each other"):
+            save(store, folder)
+    assert sorted(store.path.rglob("*")) == before
+    assert held(store.path) == {"first"}
+
+
+def test_a_link_is_followed(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(target, target_is_directory=True)
+    for name, text in (("a", "first"), ("bb", "second")):
+        put(store, name, [text])
+        assert save(store, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert held(target) == {"first", "second"}
+
+
+def test_a_compaction_meanwhile_lets_it_begin_again(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["first"])
+    put(store, "bb", ["second"])
+    original, compacted = backup._copy_start, []
+
+    def compacting(*args: object) -> None:
+        if not compacted:
+            with store.view() as view:
+                source = view.source("a")
+            assert source is not None
+            with store.commit() as commit:
+                commit.remove_source(source.key)
+            compacted.append(store.compact(progress=silent, cancel=CancelToken()))
+            assert compacted[0].rows_dropped == 1
+        original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backup, "_copy_start", compacting)
+    # It waits for this thread's own view, ten seconds long.
+    monkeypatch.setattr(compaction, "_shrink", lambda *args: None)
+    assert save(store, target)
+    assert held(target) == {"second"}
+
+
+def test_a_vector_file_that_stays_away_is_damage(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["first"])
+    original = backup._copy_start
+
+    def missing(source: Path, *args: object) -> None:
+        original(source.with_name("away"), *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backup, "_copy_start", missing)
+    with pytest.raises(DamagedError, match="away is missing"):
+        save(store, target)
+    assert not target.exists()
+    assert beside(target) == set()
+
+
+def test_a_short_file_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(b"12345")
+    with pytest.raises(DamagedError) as caught:
+        backup._copy_start(tmp_path / "short", tmp_path / "new", 9, silent, CancelToken())
+    assert (caught.value.expected, caught.value.actual) == (9, 5)
+    assert "short" in str(caught.value.path)
+
+
+def test_a_copy_that_does_not_open_replaces_nothing(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    put(store, "bb", ["second"])
+    original = backup._copy_start
+
+    def spoiling(source: Path, new: Path, *args: object) -> None:
+        original(source, new, *args)  # type: ignore[arg-type]
+        new.write_bytes(b"")
+
+    monkeypatch.setattr(backup, "_copy_start", spoiling)
+    with pytest.raises(StorageError, match="can't be read back"):
+        save(store, target)
+    assert held(target) == {"first"}
+    assert beside(target) == set()
+
+
+def test_a_cancelled_refresh_leaves_the_old_one(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    put(store, "bb", ["second"])
+    for last in (1, 2):
+        cancel, seen = CancelToken(), []
+
+        def cancelling(
+            event: ProgressEvent, cancel: CancelToken = cancel, seen: list[int] = seen, last: int = last
+        ) -> None:
+            seen.append(1)
+            if len(seen) == last:
+                cancel.cancel()
+
+        assert not save(store, target, progress=cancelling, cancel=cancel)
+        assert held(target) == {"first"}
+        assert beside(target) == set()
+
+
+def test_a_backup_beside_a_writer_is_one_commit(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    done = threading.Event()
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        number = 0
+        try:
+            while not done.is_set():
+                number += 1
+                put(store, f"source {number}", [f"other {number} {i}" for i in range(3)])
+        except BaseException as error:
+            failed.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(5):
+            assert save(store, target)
+            assert (len(held(target)) - 1) % 3 == 0
+    finally:
+        done.set()
+        writer.join()
+    assert failed == []
+
+
+def test_norms_come_along(store: LocalStore, target: Path) -> None:
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name="a"))
+        document = commit.put_document(DocumentRecord("a", source))
+        commit.add_chunks(document, [Chunk("first", embedding=np.float32(3) * unit_rows(1)[0])])
+    assert save(store, target)
+    assert held(target) == {"first"}
+    assert list(layout.vectors(target).glob("*.norms"))
+
+
+def test_a_target_that_refuses_is_named(store: LocalStore, target: Path) -> None:
+    target.parent.write_text("a file")
+    with pytest.raises(StorageError) as caught:
+        save(store, target)
+    assert str(target.resolve()) in str(caught.value)
+    target.parent.unlink()
+    target.with_name(".copy.backup.lock").mkdir(parents=True)
+    with pytest.raises(StorageError) as caught:
+        save(store, target)
+    assert str(target.resolve()) in str(caught.value)
+
+
+def test_a_target_without_space_is_named(store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "a", ["first"])
+
+    class Full(backup.Connection):
+        def backup(self, *args: object) -> object:  # type: ignore[override]
+            raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(backup, "Connection", Full)
+    with pytest.raises(DiskFullError) as caught:
+        save(store, target)
+    assert str(target.resolve()) in str(caught.value)
+    assert beside(target) == set()
