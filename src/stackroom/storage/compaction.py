@@ -24,6 +24,7 @@ from stackroom.storage import (
     metadata,
     originals,
     records,
+    schema,
     spaces,
     vectors,
 )
@@ -157,7 +158,7 @@ def _switch(
             _bury_gaps(connection, space.key, rewritten, appender.rows)
             name, file_uuid = target
             spaces.set_file(connection, current, file=name, file_uuid=file_uuid, rows=appender.rows, unit=appender.unit)
-            connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+            schema.count_commit(connection)
             dropped = current.rows - appender.rows
     return dropped
 

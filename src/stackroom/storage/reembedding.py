@@ -10,7 +10,7 @@ from stackroom.backend import EmbedTexts
 from stackroom.errors import DimensionMismatchError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage import compaction, database, extents, layout, spaces, vectors, writer
+from stackroom.storage import compaction, database, extents, layout, schema, spaces, vectors, writer
 from stackroom.storage.extents import Extent
 from stackroom.types import EmbedderIdentity
 
@@ -81,7 +81,7 @@ def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: NDArray[np.f
                 extents.add(connection, space.key, Extent(first, 1, key, document_key, checksum))
             appender.sync()
             spaces.set_rows(connection, space, rows=appender.rows, unit=appender.unit)
-            connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+            schema.count_commit(connection)
         finally:
             appender.close()
 
@@ -103,6 +103,6 @@ def _switch(store: LocalStore) -> bool:
             for extent in joined:
                 extents.add(connection, building.key, extent)
             spaces.switch(connection, building, spaces.serving(connection))
-            connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+            schema.count_commit(connection)
         compaction.sweep(store.path, connection)
     return True

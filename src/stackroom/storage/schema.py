@@ -158,3 +158,9 @@ def check_version(connection: Connection, library: Path, *, writing: bool) -> No
             expected=layout.FORMAT_VERSION,
             actual=version,
         )
+
+
+def count_commit(connection: Connection) -> None:
+    """Every commit has a number, by which snapshots are named, and an id that no other library's commit has."""
+    connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+    connection.execute("INSERT OR REPLACE INTO settings VALUES('commit_id', randomblob(16))")

@@ -406,9 +406,8 @@ class LocalCommit:
         for space, appender in self._appenders.values():
             appender.sync()
             spaces.set_rows(self._connection, space, rows=appender.rows, unit=appender.unit)
-        self._connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
         # Copies that are written to apart count on alike; this tells them apart.
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES('commit_id', randomblob(16))")
+        schema.count_commit(self._connection)
 
     def release(self) -> None:
         for _, appender in self._appenders.values():
