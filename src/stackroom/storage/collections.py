@@ -144,16 +144,30 @@ def listed(connection: Connection, collection: int) -> KeySet:
     )
 
 
-def members(connection: Connection, name: str, universe: Callable[[], KeySet]) -> KeySet | None:
+def homes(connection: Connection) -> dict[int, KeySet]:
+    """The chunks that live in each collection but the default one, by its key. Reads a row for each of them."""
+    rows = np.array(
+        # The order is that of the index chunks_elsewhere: nothing is sorted.
+        connection.rows(
+            f"""SELECT collection_key, key FROM chunks WHERE collection_key <> {DEFAULT}
+                ORDER BY collection_key, key"""
+        ),
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    keys, starts = np.unique(rows[:, 0], return_index=True)
+    parts = np.split(rows[:, 1], starts[1:])
+    return {key: KeySet.from_keys(part) for key, part in zip(keys.tolist(), parts, strict=False)}
+
+
+def members(
+    connection: Connection, name: str, universe: Callable[[], KeySet], homes: Callable[[], dict[int, KeySet]]
+) -> KeySet | None:
     """The live chunks of a collection; None for the default one when all live in it. Raises NotFoundError."""
-    elsewhere = connection.rows(f"SELECT key, collection_key FROM chunks WHERE collection_key <> {DEFAULT}")
     if name == "default":
-        if not elsewhere:
-            return None
-        return universe().difference(KeySet.from_keys(np.array([key for key, _ in elsewhere], dtype=np.int64)))
+        elsewhere = homes()
+        return universe().difference(KeySet.empty().union(*elsewhere.values())) if elsewhere else None
     collection = find(connection, name)
-    home = np.array([key for key, home in elsewhere if home == collection.key], dtype=np.int64)
-    found = KeySet.from_keys(home).union(listed(connection, collection.key))
+    found = homes().get(collection.key, KeySet.empty()).union(listed(connection, collection.key))
     if collection.space_key is not None:
         found = found.union(extents.keys(connection, collection.space_key))
     return found.intersection(universe())

@@ -41,7 +41,7 @@ class KeySet:
         """Keys in any order, duplicates allowed."""
         if not len(keys):
             return cls.empty()
-        keys = np.unique(keys.astype(np.int64, copy=False))
+        keys = _distinct(keys.astype(np.int64, copy=False))
         breaks = np.flatnonzero(np.diff(keys) != 1)
         first = keys[np.concatenate([[0], breaks + 1])]
         last = keys[np.concatenate([breaks, [len(keys) - 1]])]
@@ -107,3 +107,12 @@ class KeySet:
         limits = np.iinfo(np.int64)
         edges = np.concatenate([[limits.min], self.ranges.reshape(-1), [limits.max]]).reshape(-1, 2)
         return KeySet(edges[edges[:, 1] > edges[:, 0]])
+
+
+def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In order, without duplicates. Most come so already, and looking is much cheaper than sorting."""
+    if bool((keys[1:] > keys[:-1]).all()):
+        return keys
+    keys = np.sort(keys)
+    distinct: NDArray[np.int64] = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
+    return distinct

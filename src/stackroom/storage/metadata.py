@@ -180,9 +180,12 @@ class _Query:
             return self._of_documents(self._matching(field_key, DOCUMENT, condition)).intersection(self._universe)
         own = self._matching(field_key, CHUNK, condition)
         inherited = self._of_documents(self._matching(field_key, DOCUMENT, condition))
+        missing = holds_when_missing(condition)
+        if not missing and not len(inherited.ranges):
+            return own.intersection(self._universe)
         having = self._present(field_key, CHUNK)
         found = own.union(inherited.difference(having))
-        if holds_when_missing(condition):
+        if missing:
             having = having.union(self._of_documents(self._present(field_key, DOCUMENT)))
             found = found.union(self._universe.difference(having))
         return found.intersection(self._universe)

@@ -74,18 +74,43 @@ def attachment(connection: Connection, blobs: Codec, name: str) -> bytes | None:
     return None if row is None else _verified(blobs, row[0], row[1], f"The attachment {name!r}")
 
 
+# Names that SQLite can't hold as text are bytes behind a marker, and sort after all others.
+_BEGINNING_SO = """
+    SELECT name, checksum, data FROM attachments WHERE name >= ?1 AND name < ?2
+    UNION ALL
+    SELECT name, checksum, data FROM attachments WHERE name >= ?3 AND name < ?4
+    ORDER BY name"""
+
+
 def attachments(connection: Connection, blobs: Codec, prefix: str = "") -> Iterator[tuple[str, bytes]]:
     """Those whose names begin so, by name. Raises DamagedError."""
-    rows = connection.each(
-        # Names that SQLite can't hold as text are bytes behind a marker, and sort after all others.
-        """SELECT name, checksum, data FROM attachments WHERE name >= ?1 AND (typeof(name) = 'blob' OR name < ?1 || char(0x10FFFF))
-           ORDER BY name""",
-        (prefix,),
-    )
-    for name, checksum, data in rows:
+    for name, checksum, data in connection.each(_BEGINNING_SO, (*_as_text(prefix), *_as_bytes(prefix))):
         called = unpack_text(name)
-        if called.startswith(prefix):
-            yield called, _verified(blobs, checksum, data, f"The attachment {called!r}")
+        yield called, _verified(blobs, checksum, data, f"The attachment {called!r}")
+
+
+_PAST_TEXT = b""  # SQLite sorts the empty blob behind every text and before every other blob
+
+
+def _as_text(prefix: str) -> tuple[str | bytes, str | bytes]:
+    """[first, end) of the names kept as text that begin so."""
+    if isinstance(pack_text(prefix), bytes):
+        return _PAST_TEXT, _PAST_TEXT
+    # Nothing follows the last code point: the next name is that of a shorter prefix.
+    shorter = prefix.rstrip("\U0010ffff")
+    if not shorter:
+        return prefix, _PAST_TEXT
+    following = ord(shorter[-1]) + 1
+    # Surrogates stand between the two halves of what text may hold.
+    return prefix, shorter[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def _as_bytes(prefix: str) -> tuple[bytes, bytes]:
+    """[first, end) of the names kept as bytes that begin so."""
+    packed = pack_text(prefix + "\x00")
+    assert isinstance(packed, bytes)  # for its NUL, which is then cut off
+    first = packed[:-1]
+    return first, first[:-1] + bytes([first[-1] + 1])  # neither UTF-8 nor the marker ends in 0xff
 
 
 def _verified(blobs: Codec, checksum: int, frame: bytes, what: str) -> bytes:

@@ -8,7 +8,7 @@ from functools import reduce
 from stackroom import filters
 from stackroom.backend import Scope
 from stackroom.errors import NotFoundError
-from stackroom.storage import codec, collections, fulltext, metadata, records, runs, schema
+from stackroom.storage import codec, fulltext, metadata, records, runs, schema
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.sql import Connection
@@ -17,10 +17,18 @@ from stackroom.storage.sql import Connection
 class Selector:
     """Resolves scopes against one snapshot."""
 
-    def __init__(self, connection: Connection, blobs: Codec, universe: Callable[[], KeySet]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        blobs: Codec,
+        universe: Callable[[], KeySet],
+        members: Callable[[str], KeySet | None],
+    ) -> None:
+        """`members` gives the chunks of a collection, None where those are all."""
         self._connection = connection
         self._codec = blobs
         self._universe = universe
+        self._members = members
         self._last: tuple[Scope, KeySet | None] | None = None
 
     def select(self, scope: Scope) -> KeySet | None:
@@ -41,7 +49,7 @@ class Selector:
             active = self._active()
             if active is not None:
                 parts.append(active)
-        collection = collections.members(self._connection, scope.collection, self._universe)
+        collection = self._members(scope.collection)
         if collection is not None:
             parts.append(collection)
         if scope.where is not None:

@@ -51,21 +51,34 @@ _SAMPLE = 1024
 _PASSAGE = "key, chunk_id, document_key, checksum, details, text"
 
 
-class Cache:
-    """What snapshots of the same version share: derived values, forgotten with the next commit."""
+class Derived:
+    """Values derived from one version of the library, each made when it is first asked for."""
 
     def __init__(self) -> None:
-        self._version = -1
         self._values: dict[str, Any] = {}
 
-    def get(self, version: int, name: str, make: Callable[[], T]) -> T:
-        values = self._values
-        if version != self._version:
-            values = self._values = {}
-            self._version = version
-        if name not in values:
-            values[name] = make()
-        return cast(T, values[name])
+    def get(self, name: str, make: Callable[[], T]) -> T:
+        if name not in self._values:
+            self._values[name] = make()
+        return cast(T, self._values[name])
+
+
+class Cache:
+    """What snapshots of the newest version share, forgotten with the next commit."""
+
+    def __init__(self) -> None:
+        # One tuple, assigned at once: no thread sees a version beside the values of another.
+        self._newest: tuple[int, Derived] = (-1, Derived())
+
+    def of(self, version: int) -> Derived:
+        newest, derived = self._newest
+        if version == newest:
+            return derived
+        derived = Derived()
+        # A snapshot older than the newest keeps what it derives to itself.
+        if version > newest:
+            self._newest = version, derived
+        return derived
 
 
 class Snapshot:
@@ -83,11 +96,11 @@ class Snapshot:
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
         self.mapped = map_space
-        self._cache = cache
         self.version: int = connection.value("SELECT value FROM settings WHERE name = 'commits'")
+        self._derived = cache.of(self.version)
         self._space = spaces.serving(connection)
         self._vectors = None if self._space is None else map_space(self._space)
-        self._selector = Selector(connection, blobs, self._universe)
+        self._selector = Selector(connection, blobs, self._universe, self._members)
 
     @property
     def identity(self) -> EmbedderIdentity | None:
@@ -288,7 +301,7 @@ class Snapshot:
     def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
         if self._space is None or self._vectors is None or query.shape != (self._space.dim,):
             return 0.0, 0.0
-        rows = self._cache.get(self.version, "sample", self._sample)
+        rows = self._derived.get("sample", self._sample)
         if not len(rows):
             return 0.0, 0.0
         scores = scan.exact_scores(self._vectors, rows, query, metric=self._space.metric)
@@ -305,17 +318,13 @@ class Snapshot:
         space = self._space
         if space is None:
             return np.empty((0, 2), dtype=np.int64)
-        return self._cache.get(
-            self.version, "live", lambda: extents.live_ranges(self._connection, space.key, space.rows)
-        )
+        return self._derived.get("live", lambda: extents.live_ranges(self._connection, space.key, space.rows))
 
     _FEW_RANGES = 512
 
     def _rows_of(self, space: spaces.Space, allowed: KeySet) -> NDArray[np.int64]:
         if len(allowed.ranges) > self._FEW_RANGES:
-            table = self._cache.get(
-                self.version, f"extents {space.key}", lambda: extents.load_table(self._connection, space.key)
-            )
+            table = self._derived.get(f"extents {space.key}", lambda: extents.load_table(self._connection, space.key))
             return table.rows_of(allowed.ranges)
         found = [
             (part.first_row, part.first_row + part.n)
@@ -325,7 +334,16 @@ class Snapshot:
         return np.array(sorted(found), dtype=np.int64).reshape(len(found), 2)
 
     def _universe(self) -> KeySet:
-        return self._cache.get(self.version, "universe", lambda: runs.everything(self._connection))
+        return self._derived.get("universe", lambda: runs.everything(self._connection))
+
+    def _members(self, collection: str) -> KeySet | None:
+        return self._derived.get(
+            f"members {collection}",
+            lambda: collections.members(self._connection, collection, self._universe, self._homes),
+        )
+
+    def _homes(self) -> dict[int, KeySet]:
+        return self._derived.get("homes", lambda: collections.homes(self._connection))
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         return fulltext.matching(self._connection, query, k, self._selector.select(scope))
@@ -350,7 +368,7 @@ class Snapshot:
         known = {space.key: space for space in spaces.every(self._connection)}
         found = []
         for key, name, own in collections.every(self._connection):
-            members = collections.members(self._connection, name, self._universe)
+            members = self._members(name)
             count = self._universe().count if members is None else members.count
             identity = known[own].identity if own is not None else None
             listed = collections.listed(self._connection, key)
@@ -361,11 +379,11 @@ class Snapshot:
         return collections.exists(self._connection, name)
 
     def members(self, collection: str) -> list[int]:
-        found = collections.members(self._connection, collection, self._universe)
+        found = self._members(collection)
         return list(map(int, (self._universe() if found is None else found).keys()))
 
     def kinds(self, field: str) -> frozenset[str]:
-        return self._cache.get(self.version, f"kinds {field}", lambda: metadata.kinds(self._connection, field))
+        return self._derived.get(f"kinds {field}", lambda: metadata.kinds(self._connection, field))
 
     def select(self, scope: Scope) -> NDArray[np.int64]:
         allowed = self._selector.select(scope)
