@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration fuzz clean
+.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -80,6 +80,11 @@ bench-corpus: $(VENV)/.installed
 WORK ?= .bench
 bench-migration: $(VENV)/.development
 	$(BIN)/python bench/migration.py --work $(WORK) --report docs/benchmarks/migration.md
+
+# LlamaIndex on its own stores and on a library; the largest size takes the peers minutes a change.
+bench-dropin: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check llama-index-vector-stores-faiss
+	$(BIN)/python bench/dropin.py --report docs/benchmarks/dropin.md
 
 # Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300
