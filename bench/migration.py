@@ -74,7 +74,7 @@ print(json.dumps({"seconds": seconds, "cpu": sum(os.times()[:4]), "ok": report.p
 
 OURS = """
 import json, sys, time
-import stackroom, stackroom.index, stackroom.storage.store, stackroom.search.retriever
+import stackroom, stackroom.opening, stackroom.storage.store, stackroom.search.retriever
 import numpy as np
 query = np.random.default_rng(5).standard_normal(1024).astype(np.float32)
 opening = time.perf_counter()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stackroom import errors, filters
-    from stackroom.index import Index, open
+    from stackroom.index import Index
     from stackroom.migration import migrate
+    from stackroom.opening import open
     from stackroom.progress import CancelToken, ProgressEvent
     from stackroom.types import (
         Chunk,
@@ -30,7 +31,7 @@ _HOME = {
     "errors": "stackroom.errors",
     "filters": "stackroom.filters",
     "Index": "stackroom.index",
-    "open": "stackroom.index",
+    "open": "stackroom.opening",
     "migrate": "stackroom.migration",
     "CancelToken": "stackroom.progress",
     "ProgressEvent": "stackroom.progress",

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import os
-import shlex
-import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import (
-    BusyError,
-    EmbedderMismatchError,
-    MigrationNeeded,
-    NotFoundError,
-    OldFilesChangedWarning,
-    ReadOnlyError,
-    UnavailableError,
-    UsageError,
-)
+from stackroom.errors import NotFoundError, UsageError
 from stackroom.filters import Filter, as_filter
-from stackroom.identity import require_same
+from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import Embedder
-from stackroom.storage.layout import is_library
+from stackroom.question import means, understood
+from stackroom.storage.layout import absolute
 from stackroom.types import (
     Collection,
     Compaction,
     Document,
-    EmbedderIdentity,
     Hit,
     Mode,
     Passage,
@@ -46,108 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class _NoModel(UsageError):
-    """A text can't become a vector here, whichever model is given."""
-
-
 Where = Filter | Mapping[str, Any] | str | Sequence[Any]
-
-
-def open(
-    path: str | os.PathLike[str] | None = None,
-    *,
-    mode: Literal["r", "a", "x"] = "a",
-    embedder: str | Embedder | None = None,
-    migrate: Literal["ask", "auto", "never"] = "ask",
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Index:
-    """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
-
-    `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
-    the Embedder protocol, or None for the library's own model (a new library's is the shipped one).
-
-    Where `path` is another program's index (LlamaIndex's, for example), its migrated library is opened; where there is none yet,
-    `migrate` decides: "ask" raises MigrationNeeded with what is in there, "auto" migrates first, "never" takes it for no library.
-    `progress` and `cancel` are the migration's (and of the look at the old index, where it asks); one that was stopped raises
-    MigrationNeeded without an inventory, and the next one goes on there. With mode "r" nothing is migrated: "auto" asks too.
-
-    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
-    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated.
-    """
-    from stackroom.storage.store import LocalStore
-
-    if mode not in ("r", "a", "x"):
-        raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
-    if migrate not in ("ask", "auto", "never"):
-        raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
-    folder = default_library() if path is None else _absolute(path)
-    if not is_library(folder) and folder.exists():
-        folder = _migrated(folder, mode, embedder, migrate, progress, cancel)
-    index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
-    try:
-        index.check_embedder()
-    except BaseException:
-        index.close()
-        raise
-    return index
-
-
-def _migrated(
-    old: Path,
-    mode: str,
-    embedder: str | Embedder | None,
-    migrate: str,
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> Path:
-    """The library of an old index, migrated now if need be; `old` itself where it is no such index."""
-    from stackroom.migration import switch
-
-    found = switch.migrated(old)
-    if found is not None:
-        from stackroom.migration.origin import written_since
-
-        if (said := written_since(found)) is not None:
-            warnings.warn(said, OldFilesChangedWarning, stacklevel=3)
-        return found
-    from stackroom.migration.stores.detection import detect
-
-    if migrate == "never" or mode == "x" or not detect(old):
-        return old
-    from stackroom import migration
-
-    command = f"stackroom migrate {shlex.quote(str(old))}"
-    if migrate == "auto" and mode == "a":
-        report = migration.migrate(old, embedder=embedder, progress=progress, cancel=cancel)
-        if report.cancelled:
-            raise MigrationNeeded(
-                f"The migration of {old} was stopped.", hint=f"The next one goes on there: {command}", path=old
-            )
-        return Path(report.library)
-    needed = MigrationNeeded(
-        f"{old} holds an old index.",
-        hint=f'Migrate it, which takes seconds: {command}, or open(..., migrate="auto")',
-        path=old,
-    )
-    needed.inventory = migration.inventory(old, embedder=embedder, progress=progress, cancel=cancel)
-    raise needed
-
-
-def default_library() -> Path:
-    """`STACKROOM_LIBRARY`, or `stackroom` in the folder where this platform keeps a user's data."""
-    import sys
-
-    named = os.environ.get("STACKROOM_LIBRARY")
-    if named:
-        return _absolute(named)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "stackroom"
 
 
 class Index:
@@ -155,9 +42,8 @@ class Index:
 
     def __init__(self, backend: Backend, *, embedder: str | Embedder | None = None, folder: Path | None = None) -> None:
         self._backend = backend
-        self._given = embedder
+        self._model = LibraryModel(backend, embedder)
         self._folder = folder
-        self._embedder: Embedder | None = None
         self._closed = False
 
     def __enter__(self) -> Index:
@@ -243,7 +129,7 @@ class Index:
             self._model,
             documents,
             # Vectors that come along are the named model's, where one was named.
-            made_by=None if self._given is None else self._model().identity,
+            made_by=self._model().identity if self._model.is_given else None,
             progress=progress or silent,
             cancel=cancel or CancelToken(),
         )
@@ -286,7 +172,7 @@ class Index:
         if per_document is not None:
             _check_number("per_document", per_document, least=1)
         with self._backend.view() as view:
-            text, vector, chosen, embedder = self._understood(view, query, mode, collection)
+            text, vector, chosen, embedder = understood(query, mode, self._model, view, collection)
             request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain)
             return search(view, request, embedder)
 
@@ -296,58 +182,8 @@ class Index:
         None is the default: hybrid, or text where the model that made the vectors is not at hand. Raises what `search` raises.
         """
         with self._backend.view() as view:
-            chosen, _, reason = self._mode(view, mode, collection)
+            chosen, _, reason = means(mode, self._model, view, collection)
         return chosen, reason
-
-    def _mode(self, view: View, mode: Mode | None, collection: str) -> tuple[Mode, Embedder | None, str | None]:
-        """Mode, model and reason. Raises UsageError or UnavailableError where meaning is asked for and no model is at hand."""
-        if mode is not None and mode not in get_args(Mode):
-            raise UsageError(f"There is no mode {mode!r}.", hint="Use 'hybrid', 'vector' or 'text'.")
-        if mode == "text":
-            return mode, None, None
-        try:
-            embedder = self._text_model(view, collection)
-        except (EmbedderMismatchError, UnavailableError, UsageError) as error:
-            if self._given is not None and not isinstance(error, _NoModel):
-                raise
-            if mode is None:
-                return "text", None, error.message
-            kind = UnavailableError if isinstance(error, UnavailableError) else UsageError
-            raise kind(
-                error.message,
-                hint="To search words alone: --mode text (mode='text'). To search by meaning: stackroom.open(..., embedder=...) "
-                "with the model that made the vectors, or a query that is a vector.",
-            ) from error
-        # In an empty library every mode finds the same.
-        return ("text" if embedder is None else mode or "hybrid"), embedder, None
-
-    def _text_model(self, view: View, collection: str) -> Embedder | None:
-        """The model that makes a query of a text; None in an empty library."""
-        if collection != "default":
-            named = {item.name: item for item in view.collections()}
-            if collection in named and named[collection].identity is not None:
-                raise _NoModel(f"The collection {collection!r} does not say which model made its vectors.")
-        identity = view.identity
-        if identity is not None:
-            return self._model(identity)
-        if len(view.live_keys()):
-            raise _NoModel("No passage of this library has a vector.")
-        return None
-
-    def _understood(
-        self, view: View, query: object, mode: Mode | None, collection: str
-    ) -> tuple[str | None, NDArray[np.float32] | None, Mode, Embedder | None]:
-        """The query as words and as a vector, and the mode that it can be searched in."""
-        if isinstance(query, str):
-            chosen, embedder, _ = self._mode(view, mode, collection)
-            if embedder is None:
-                return query, None, "text", None
-            from stackroom.storage.words import without_excluded
-
-            return query, embedder.embed_query(without_excluded(query)), chosen, embedder
-        if mode not in (None, "vector"):
-            raise UsageError(f"A query that is a vector can't be searched in the mode {mode!r}.")
-        return None, _as_vector(query), "vector", None
 
     def collections(self) -> list[Collection]:
         """The named sets of passages that a search can keep to, "default" first: `search(..., collection=NAME)`."""
@@ -478,23 +314,11 @@ class Index:
                 raise UsageError(
                     "A library has one model: it is changed for all sources.", hint="Leave the sources out."
                 )
-            return self._change_model(embedder, progress, cancel)
+            return self._model.change(embedder, progress, cancel)
         with self._backend.view() as view:
             records = list(view.each_source()) if sources is None else self._records(view, sources)
         files = [record for record in records if record.is_file]
         return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
-
-    def _change_model(self, embedder: str | Embedder, progress: Progress, cancel: CancelToken) -> Report:
-        from stackroom.ingest.embedders import resolve
-
-        model = resolve(embedder)
-        begun = time.monotonic()
-        with self._backend.lease("rebuild --embedder"):
-            embedded = self._backend.reembed(model.identity, model.embed_passages, progress=progress, cancel=cancel)
-        if not cancel.cancelled:
-            self._given, self._embedder = embedder, model
-        seconds = round(time.monotonic() - begun, 3)
-        return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
 
     def stats(self) -> Stats:
         """The library in numbers."""
@@ -530,7 +354,7 @@ class Index:
         `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library. Raises UsageError, StorageError.
         """
         return self._backend.backup(
-            _absolute(folder), refresh=refresh, progress=progress or silent, cancel=cancel or CancelToken()
+            absolute(folder), refresh=refresh, progress=progress or silent, cancel=cancel or CancelToken()
         )
 
     def export(
@@ -549,72 +373,12 @@ class Index:
 
         if format != "llamaindex-json":
             raise UsageError(f"There is no export format {format!r}.", hint="There is: llamaindex-json.")
-        target = Path(folder).expanduser().absolute()
+        target = absolute(folder)
         return export_llamaindex(self._backend, target, progress=progress or silent, cancel=cancel or CancelToken())
 
     def check_embedder(self) -> None:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""
-        if self._given is None:
-            return
-        if not isinstance(self._given, str):
-            from stackroom.ingest.embedders import resolve
-
-            resolve(self._given)
-        with self._backend.view() as view:
-            identity = view.identity
-        if identity is not None and identity.name:
-            self._model(identity)
-
-    def _model(self, identity: EmbedderIdentity | None = None) -> Embedder:
-        """The embedder in use: the given one, else the library's own, else the shipped one.
-
-        Where the library does not know its model, the given one's claim is checked, once, and remembered.
-        """
-        if self._embedder is None:
-            from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, resolve
-
-            if identity is None:
-                with self._backend.view() as view:
-                    identity = view.identity
-            if identity is not None and not identity.name and self._given is None:
-                raise EmbedderMismatchError(
-                    f"The library does not say which model made its vectors ({identity.dim} dimensions).",
-                    hint="Name it: --embedder NAME, or open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
-                    expected=identity,
-                )
-            stored = identity.name if identity is not None and identity.name else DEFAULT
-            try:
-                found = resolve(self._given if self._given is not None else stored)
-            except UsageError as error:
-                if self._given is not None:
-                    raise
-                raise EmbedderMismatchError(
-                    f"The library's model {stored!r} is an application's own, and can't be made from its name.",
-                    hint="Open it with that model: open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
-                    expected=identity,
-                ) from error
-            if identity is not None and identity.name and isinstance(found, OnnxEmbedder):
-                # Vectors that were migrated may be this model's with other prefixes than its files name.
-                found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
-            if identity is not None:
-                require_same(identity, found.identity)
-                if not identity.name:
-                    found = self._claimed(found)
-            self._embedder = found
-        return self._embedder
-
-    def _claimed(self, embedder: Embedder) -> Embedder:
-        """The model that the caller names for vectors of an unknown one, checked against them. Raises EmbedderMismatchError."""
-        import contextlib
-
-        from stackroom.migration.probe import proven
-
-        with self._backend.view() as view:
-            embedder = proven(view, embedder)
-        # Read-only, or somebody writes: it is noted by the next one who can.
-        with contextlib.suppress(ReadOnlyError, BusyError), self._backend.commit(wait=0.0) as commit:
-            commit.use_embedder(embedder.identity)
-        return embedder
+        self._model.check()
 
     def _records(self, view: View, wanted: Sequence[str]) -> list[SourceRecord]:
         found: dict[int, SourceRecord] = {}
@@ -637,25 +401,3 @@ def _check_number(name: str, value: object, *, least: int = 0) -> None:
         fits = False
     if not fits:
         raise UsageError(f"{name} must not be {value!r}.", hint=f"Give a whole number, {least} or more.")
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here."""
-    try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError as error:
-        raise UsageError(f"{os.fspath(path)}: {error}.", hint="Write the path out.", actual=str(path)) from error
-
-
-def _as_vector(query: object) -> NDArray[np.float32]:
-    import numpy as np
-
-    try:
-        vector = np.ascontiguousarray(query, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"{type(query).__name__} is no query.", hint="Give text, or float32 of shape (dim,)."
-        ) from error
-    if vector.ndim != 1 or not np.isfinite(vector).all():
-        raise UsageError("A query vector is one row of finite numbers.", hint="Give float32 of shape (dim,).")
-    return vector

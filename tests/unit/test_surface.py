@@ -49,7 +49,7 @@ with stackroom.open('library') as index:
 
 def test_the_command_line_help_loads_no_index() -> None:
     loaded = modules_after("from stackroom.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass")
-    assert not loaded & {*HEAVY, "numpy", "apsw", "zstandard", "stackroom.index"}
+    assert not loaded & {*HEAVY, "numpy", "apsw", "zstandard", "stackroom.index", "stackroom.opening"}
 
 
 def every_error() -> list[type[errors.StackroomError]]:

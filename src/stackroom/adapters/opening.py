@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from stackroom.index import Index
-from stackroom.index import open as open_index
+from stackroom.opening import open as open_index
 from stackroom.protocols import Embedder
 from stackroom.storage import layout
 

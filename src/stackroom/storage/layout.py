@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from stackroom.errors import UsageError
 
 FORMAT_VERSION = 1
 """Raised with every change of the catalogue's tables; numbered upgrades lead from one to the next."""
@@ -46,3 +49,11 @@ def is_library(path: Path) -> bool:
     POSIX drops all of a process's locks on a file when any descriptor of it is closed.
     """
     return catalogue(path).is_file()
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{os.fspath(path)}: {error}.", hint="Write the path out.", actual=str(path)) from error
