@@ -50,3 +50,7 @@ class CancelToken:
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake up at once when cancelled; returns whether it was."""
         return self._event.wait(seconds)
+
+
+class Stopped(Exception):
+    """The token was set where there is nothing to return; caught by the run that was given the token."""

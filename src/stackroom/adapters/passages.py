@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.migration.baseline import FileFacts
-from stackroom.migration.stores import nodes
+from stackroom.ingest.file_facts import FileFacts
 from stackroom.types import Chunk, EmbedderIdentity, Metadata
 
 
@@ -108,6 +107,6 @@ def _new_source(entry: Entry, facts: FileFacts, recipe: str) -> SourceRecord:
 
 def own_metadata(metadata: Metadata, about: Metadata) -> dict[str, object]:
     """What a passage says beyond its document; null for what its document says and it does not."""
-    own = {name: value for name, value in metadata.items() if name not in about or not nodes.same(about[name], value)}
+    own = {name: value for name, value in metadata.items() if name not in about or not same(about[name], value)}
     own.update((name, None) for name in about if name not in metadata)
     return own

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
+from stackroom.ingest.file_facts import FileFacts
 from stackroom.ingest.reconcile import IMPORTED
-from stackroom.migration.baseline import FileFacts
 from stackroom.migration.judging import Choices
-from stackroom.migration.reading import Accepted, Batch, Reading, dump
-from stackroom.migration.stores import nodes
+from stackroom.migration.reading import Accepted, Batch, Reading
+from stackroom.nodes import reading as nodes
+from stackroom.nodes.kept import dump
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.types import Chunk, EmbedderIdentity
 

@@ -18,9 +18,10 @@ from typing import IO, Any
 from stackroom.backend import Backend, DocumentRecord, SourceRecord, StoredChunk, View
 from stackroom.errors import UsageError
 from stackroom.ingest.reconcile import IMPORTED
-from stackroom.migration import node_records
 from stackroom.migration.records import DEFAULT_NAMESPACE
-from stackroom.migration.stores import nodes
+from stackroom.nodes import reading as nodes
+from stackroom.nodes import writing
+from stackroom.nodes.kept import unfold
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import fsio
 from stackroom.types import Passage
@@ -158,7 +159,7 @@ class _Export:
         new = document.changed or not original
         if new and document.node_ids and not original.get("hashed"):
             # No text has this hash: a program that refreshes by hashes reads the document once more.
-            told = {**(told or {}), "doc_hash": node_records.node_hash("", document.record.metadata)}
+            told = {**(told or {}), "doc_hash": writing.node_hash("", document.record.metadata)}
         if told is not None:
             self._part("docstore/metadata").put(document_id, told)
         if "ref_doc_info" in original:
@@ -184,7 +185,7 @@ class _Export:
             if owner is not None:
                 document.node_ids.append(chunk_id)
         if not original and owner is not None:
-            entry = {"doc_hash": node_records.node_hash(item.chunk.text, item.chunk.metadata), "ref_doc_id": owner}
+            entry = {"doc_hash": writing.node_hash(item.chunk.text, item.chunk.metadata), "ref_doc_id": owner}
             self._part("docstore/metadata").put(chunk_id, entry)
         elif "docstore" in original:
             self._part("docstore/metadata").put(chunk_id, original["docstore"])
@@ -212,22 +213,20 @@ class _Export:
         """The record of a chunk as LlamaIndex has it, and its type; None for a vector that never had one."""
         folded = original.get("node")
         if isinstance(folded, dict):
-            node = nodes.unfold(folded, text=item.chunk.text, vector=vector)
+            node = unfold(folded, text=item.chunk.text, vector=vector)
             if not document.imported:
                 self._drop_gone(node)
             kind = str(original.get("type", _TEXT_NODE))
             if "class_name" in node:
                 return node, kind
             metadata = nodes.metadata_of(node) or {}
-            return node_records.text_node(_passage(item), metadata, owner, _about(document), like=node), _TEXT_NODE
+            return writing.text_node(_passage(item), metadata, owner, _about(document), like=node), _TEXT_NODE
         if original:
             return None, _TEXT_NODE
-        own = node_records.chunk_metadata(item.chunk.place, item.chunk.metadata)
-        node = node_records.text_node(_passage(item), {**_about(document), **own}, owner, _about(document))
+        own = writing.chunk_metadata(item.chunk.place, item.chunk.metadata)
+        node = writing.text_node(_passage(item), {**_about(document), **own}, owner, _about(document))
         if before is not None:
-            node["relationships"]["2"] = node_records.related(
-                before.chunk.chunk_id or "", _TEXT_NODE, {}, before.chunk.text
-            )
+            node["relationships"]["2"] = writing.related(before.chunk.chunk_id or "", _TEXT_NODE, {}, before.chunk.text)
         return node, _TEXT_NODE
 
     def _drop_gone(self, node: dict[str, Any]) -> None:
@@ -339,7 +338,7 @@ def _loads(data: bytes | None) -> dict[str, Any]:
 
 
 def _about(document: _Document) -> dict[str, Any]:
-    return node_records.document_metadata(document.record, document.source)
+    return writing.document_metadata(document.record, document.source)
 
 
 def _passage(item: StoredChunk) -> Passage:

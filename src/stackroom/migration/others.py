@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from stackroom.backend import View
 from stackroom.migration.reading import Batch, Digests
-from stackroom.migration.stopping import Stopped
-from stackroom.progress import CancelToken
+from stackroom.progress import CancelToken, Stopped
 
 _BATCH = 512
 

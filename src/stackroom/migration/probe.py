@@ -17,7 +17,7 @@ from stackroom.backend import View
 from stackroom.errors import EmbedderMismatchError
 from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, checked, resolve
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore, usable
-from stackroom.migration.stores import nodes
+from stackroom.nodes import reading as nodes
 from stackroom.protocols import Embedder
 from stackroom.types import EmbedderIdentity, ModelGuess
 

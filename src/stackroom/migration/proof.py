@@ -14,9 +14,8 @@ import numpy as np
 from stackroom.backend import Backend, Scope, View
 from stackroom.migration.others import Others
 from stackroom.migration.reading import Comparison, Digests, Evidence
-from stackroom.migration.stopping import Stopped
 from stackroom.migration.truth import Truth
-from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.storage import fsio
 from stackroom.types import Proof
 

@@ -7,8 +7,6 @@ go on side by side.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +18,8 @@ import numpy as np
 from stackroom.migration.judging import Choices, Judge, Listed
 from stackroom.migration.probe import Sample, samples_of
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldDocument, OldStore
-from stackroom.migration.stores.nodes import same
 from stackroom.migration.truth import Truth
+from stackroom.nodes.kept import clean, dump, same
 from stackroom.types import Metric, Place
 
 if TYPE_CHECKING:
@@ -37,8 +35,6 @@ MOST_FOR_PARITY = 200_000
 """From here on searches are not compared: an exhaustive one in float64 for each query would take too long."""
 
 _DIGEST = 16
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 @dataclass(slots=True)
@@ -276,30 +272,10 @@ def _own_metadata(metadata: Mapping[str, Any], about: Mapping[str, Any]) -> dict
     return {name: value for name, value in clean(metadata).items() if name not in about or not same(about[name], value)}
 
 
-def clean(value: Any) -> Any:
-    """JSON as it may be stored: NaN and infinity, which are none, become null. The original record keeps them."""
-    # Judged by exact types: this looks at every value of every passage.
-    kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
-        return value
-    if kind is float:
-        return value if math.isfinite(value) else None
-    if kind is list:
-        return [clean(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(name): clean(item) for name, item in value.items()}
-    return value
-
-
 def _original(old: OldChunk, aside: Mapping[str, list[float]]) -> bytes | None:
     if old.original is None and not aside:
         return None
     return dump({**(old.original or {}), **({"quarantined": aside} if aside else {})})
-
-
-def dump(value: Any) -> bytes:
-    """An original record as it is kept: whatever the json module could read, written so that it reads the same."""
-    return _ENCODER.encode(value).encode()
 
 
 def digest(data: bytes | memoryview) -> bytes:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import DamagedError, MigrationError, ReadOnlyError, StackroomError, UnknownStoreError, UsageError
+from stackroom.ingest.file_facts import FileFacts
 from stackroom.migration import switch
 from stackroom.migration.afterwards import done_before
-from stackroom.migration.baseline import FileFacts
 from stackroom.migration.conversion import CURSOR, Conversion, fingerprint
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import NOTE, Origin
@@ -26,10 +26,10 @@ from stackroom.migration.reader_process import WORTH_IT, RemoteReading
 from stackroom.migration.reading import Batch, Head, LocalReading, Reading
 from stackroom.migration.records import Anomalies
 from stackroom.migration.rules import left_out
-from stackroom.migration.stopping import PAUSE, Stopped, stoppable
+from stackroom.migration.stopping import PAUSE, stoppable
 from stackroom.migration.stores.detection import open_old
 from stackroom.migration.survey import described, needed, require_index, require_space, size
-from stackroom.progress import CancelToken, Progress
+from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.protocols import Embedder
 from stackroom.storage import layout
 from stackroom.storage.lock import FileLock

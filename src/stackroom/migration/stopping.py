@@ -6,16 +6,12 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from stackroom.progress import CancelToken
+from stackroom.progress import CancelToken, Stopped
 
 T = TypeVar("T")
 
 PAUSE = 0.01
 """Seconds between looks at the token."""
-
-
-class Stopped(Exception):
-    """The token was set; never seen outside of a migration."""
 
 
 def stoppable(call: Callable[[], T], cancel: CancelToken) -> T:

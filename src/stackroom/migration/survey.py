@@ -16,10 +16,10 @@ from stackroom.migration.judging import Choices, Judge, Listed
 from stackroom.migration.probe import probe, samples_of
 from stackroom.migration.records import Anomalies, MainSpace, OldIndex, OldStore
 from stackroom.migration.rules import rule_of
-from stackroom.migration.stopping import Stopped, stoppable
+from stackroom.migration.stopping import stoppable
 from stackroom.migration.stores.detection import open_old
-from stackroom.migration.stores.nodes import file_of
-from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.nodes.reading import file_of
+from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.protocols import Embedder
 from stackroom.types import Anomaly, Inventory, ModelGuess
 

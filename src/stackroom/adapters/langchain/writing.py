@@ -78,7 +78,7 @@ def write(index: Index, plan: Plan, vectors: Sequence[Any], identity: EmbedderId
     """Insert or replace, in one commit; returns the ids. Raises what `passages.write` raises."""
     from stackroom.adapters import passages
     from stackroom.ingest.reconcile import IMPORTED
-    from stackroom.migration.stores import nodes
+    from stackroom.nodes import reading as nodes
 
     if len(vectors) != len(plan.texts):
         raise UsageError(

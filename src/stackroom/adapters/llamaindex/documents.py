@@ -10,7 +10,7 @@ from llama_index.core.schema import BaseNode
 
 from stackroom.backend import Backend
 from stackroom.errors import UsageError
-from stackroom.migration.reading import dump
+from stackroom.nodes.kept import dump
 
 _AT_ONCE = 256
 

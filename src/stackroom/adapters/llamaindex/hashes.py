@@ -14,8 +14,8 @@ from llama_index.core.schema import BaseNode, Document, MetadataMode
 
 from stackroom.adapters.llamaindex import nodes, old_texts
 from stackroom.backend import DocumentRecord, View
-from stackroom.migration import node_records
-from stackroom.migration.stores.nodes import metadata_of, source_of
+from stackroom.nodes import writing
+from stackroom.nodes.reading import metadata_of, source_of
 
 UNFINISHED = "unfinished"
 """The hash of a document of which some passages are there, and others were to follow."""
@@ -51,12 +51,12 @@ def told_in(record: dict[str, Any]) -> str | None:
 def is_old_hash_of(told: str | None, document: BaseNode) -> bool:
     """Whether this is how releases before 0.12 hashed this document."""
     text = document.get_content(metadata_mode=MetadataMode.NONE)
-    return told is not None and told == node_records.node_hash(text, document.metadata)
+    return told is not None and told == writing.node_hash(text, document.metadata)
 
 
 def _renewed(told: str, view: View, document: DocumentRecord, record: dict[str, Any]) -> str:
     for text, metadata in _candidates(view, document, record):
-        if told == node_records.node_hash(text, metadata):
+        if told == writing.node_hash(text, metadata):
             return Document(text=text, metadata=metadata).hash
     return told
 

@@ -17,9 +17,9 @@ from llama_index.core.storage.docstore.utils import json_to_doc
 from stackroom.adapters.passages import Entry
 from stackroom.backend import View
 from stackroom.errors import UsageError
-from stackroom.migration import node_records
-from stackroom.migration.reading import clean, dump
-from stackroom.migration.stores import nodes
+from stackroom.nodes import reading as nodes
+from stackroom.nodes import writing
+from stackroom.nodes.kept import clean, dump, fold, unfold
 from stackroom.types import Chunk
 
 NODE_TYPE = "_node_type"
@@ -63,7 +63,7 @@ def record_of(node: BaseNode, body: Mapping[str, Any], text: str) -> bytes:
     """What is kept of a node: its own record, and its hash as a docstore has it."""
     source = source_of(node)
     told = {"doc_hash": node.hash, **({"ref_doc_id": source.node_id} if source else {})}
-    kept = {"type": type_of(node), "node": nodes.fold(body, text=text), "docstore": told}
+    kept = {"type": type_of(node), "node": fold(body, text=text), "docstore": told}
     try:
         return dump(kept if source else {**kept, "parentless": True})
     except (TypeError, ValueError, RecursionError) as error:
@@ -110,17 +110,17 @@ def _nodes(view: View, keys: Sequence[int], *, vectors: bool) -> Iterator[BaseNo
         record = json.loads(kept[key]) if key in kept else {}
         folded = record.get("node")
         if isinstance(folded, dict):
-            body = nodes.unfold(folded, text=passage.text, vector=None)
+            body = unfold(folded, text=passage.text, vector=None)
             owner = None if record.get("parentless") else passage.document_id
             if "class_name" not in body:
                 about = nodes.source_of(body)[1]
-                body = node_records.text_node(passage, nodes.metadata_of(body) or {}, owner, about, like=body)
+                body = writing.text_node(passage, nodes.metadata_of(body) or {}, owner, about, like=body)
             node = from_record(str(record.get("type", "1")), body)
         else:
             document, source = documents[passage.document_id]
-            about = node_records.document_metadata(document, source)
-            metadata = {**about, **node_records.chunk_metadata(passage.place, passage.metadata)}
-            node = from_record("1", node_records.text_node(passage, metadata, passage.document_id, about))
+            about = writing.document_metadata(document, source)
+            metadata = {**about, **writing.chunk_metadata(passage.place, passage.metadata)}
+            node = from_record("1", writing.text_node(passage, metadata, passage.document_id, about))
         if vectors:
             node.embedding = [float(value) for value in view.vectors([key])[0]]
         yield node

@@ -31,7 +31,7 @@ from stackroom.backend import Commit, Scope, View
 from stackroom.errors import UsageError
 from stackroom.index import Index
 from stackroom.ingest.reconcile import IMPORTED
-from stackroom.migration.reading import dump
+from stackroom.nodes.kept import dump
 from stackroom.types import EmbedderIdentity
 
 RECIPE = f"{IMPORTED}llamaindex"

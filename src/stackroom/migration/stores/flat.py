@@ -19,7 +19,7 @@ from stackroom.migration.records import (
     Recent,
     usable,
 )
-from stackroom.migration.stores import nodes
+from stackroom.nodes import reading as nodes
 from stackroom.types import Place
 
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ from stackroom.migration.records import (
     Recent,
     usable,
 )
-from stackroom.migration.stores import nodes
 from stackroom.migration.stores.slices import JsonFile, Members, Slice
+from stackroom.nodes import reading as nodes
+from stackroom.nodes.kept import fold
 
 VECTOR_STORE = "vector_store.json"
 _SEARCHABLE = {"vector_store", "multimodal", "dict", "simple_dict", ""}
@@ -371,7 +372,7 @@ class LlamaIndexStore:
             self._told[document_id] = about, digest
         original = {
             "type": kind,
-            "node": nodes.fold(body, text=text),
+            "node": fold(body, text=text),
             **({"parentless": True} if document_id is None else {}),
             **self._beside(node_id, nodes.stored_metadata(body, metadata, document_id), document_id),
         }

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.migration.records import Anomalies, OldChunk
-from stackroom.migration.stores import nodes
 from stackroom.migration.stores.llamaindex import LlamaIndexStore, Parts
 from stackroom.migration.stores.slices import JsonFile, Slice
+from stackroom.nodes import reading as nodes
 
 
 def is_cache(root: Slice) -> bool:

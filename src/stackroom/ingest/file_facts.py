@@ -12,8 +12,7 @@ from typing import Any
 from stackroom.backend import SourceRecord
 from stackroom.ingest.readers import READERS
 from stackroom.ingest.reconcile import hash_file
-from stackroom.migration.stopping import Stopped
-from stackroom.progress import CancelToken
+from stackroom.progress import CancelToken, Stopped
 
 _DAY = 86_400
 

@@ -17,8 +17,6 @@ RESERVED = frozenset({"document_id", "doc_id", "ref_doc_id", "_node_type", "_nod
 
 _SOURCE = "1"
 _DOCUMENT_TYPES = {"4", "Document"}
-_TEXT, _VECTOR = {"$": "text"}, {"$": "vector"}
-"""In a kept record these stand for what is stored elsewhere."""
 
 
 def unwrap(record: Any) -> tuple[str, dict[str, Any]]:
@@ -120,34 +118,7 @@ def title_of(metadata: Mapping[str, Any]) -> str:
     return ""
 
 
-def fold(node: Mapping[str, Any], *, text: str) -> dict[str, Any]:
-    """A node without what is stored elsewhere: text and vector become marks that `unfold` fills in again."""
-    folded = dict(node)
-    if text and folded.get("text") == text:
-        folded["text"] = _TEXT
-    if isinstance(folded.get("embedding"), list):
-        folded["embedding"] = _VECTOR
-    return folded
-
-
-def unfold(node: Mapping[str, Any], *, text: str, vector: Any) -> dict[str, Any]:
-    """The node that `fold` took apart."""
-    whole = dict(node)
-    if whole.get("text") == _TEXT:
-        whole["text"] = text
-    if whole.get("embedding") == _VECTOR:
-        whole["embedding"] = vector
-    return whole
-
-
 def stored_metadata(node: Mapping[str, Any], metadata: Mapping[str, Any], document_id: str | None) -> dict[str, Any]:
     """What LlamaIndex's vector stores keep of a node's metadata: its own, and four keys that overwrite it."""
     reference = dict.fromkeys(("document_id", "doc_id", "ref_doc_id"), document_id or "None")
     return {**metadata, "_node_type": node.get("class_name", "TextNode"), **reference}
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal as JSON: Python finds 1, 1.0 and True equal, and a record must come back as it was."""
-    if isinstance(one, str):
-        return bool(one == other)
-    return bool(one == other) and repr(one) == repr(other)

@@ -1,0 +1,129 @@
+"""The model of a library: the one that its user gave, else the one that made its vectors, else the shipped one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from stackroom.errors import BusyError, EmbedderMismatchError, ReadOnlyError, UsageError
+from stackroom.identity import require_same
+from stackroom.types import EmbedderIdentity, Report
+
+if TYPE_CHECKING:
+    from stackroom.backend import Backend, View
+    from stackroom.progress import CancelToken, Progress
+    from stackroom.protocols import Embedder
+
+
+class NoModelError(UsageError):
+    """A text can't become a vector here, whichever model is given."""
+
+
+class LibraryModel:
+    """Found at the first use, and kept. `given` is a name, an object with the Embedder protocol, or None."""
+
+    def __init__(self, backend: Backend, given: str | Embedder | None) -> None:
+        self._backend = backend
+        self._given = given
+        self._found: Embedder | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return self._given is not None
+
+    def __call__(self, identity: EmbedderIdentity | None = None) -> Embedder:
+        """The embedder. `identity` is the library's, where the caller has it at hand.
+
+        Where the library does not know its model, the given one's claim is checked, once, and remembered.
+        Raises EmbedderMismatchError, MissingExtraError, UnavailableError.
+        """
+        if self._found is None:
+            if identity is None:
+                with self._backend.view() as view:
+                    identity = view.identity
+            self._found = self._find(identity)
+        return self._found
+
+    def check(self) -> None:
+        """Raises EmbedderMismatchError when the given model is not the library's."""
+        if self._given is None:
+            return
+        if not isinstance(self._given, str):
+            from stackroom.ingest.embedders import resolve
+
+            resolve(self._given)
+        with self._backend.view() as view:
+            identity = view.identity
+        if identity is not None and identity.name:
+            self(identity)
+
+    def for_texts(self, view: View, collection: str) -> Embedder | None:
+        """The model that makes a query of a text; None in an empty library. Raises NoModelError, and what a call raises."""
+        if collection != "default":
+            named = {item.name: item for item in view.collections()}
+            if collection in named and named[collection].identity is not None:
+                raise NoModelError(f"The collection {collection!r} does not say which model made its vectors.")
+        identity = view.identity
+        if identity is not None:
+            return self(identity)
+        if len(view.live_keys()):
+            raise NoModelError("No passage of this library has a vector.")
+        return None
+
+    def change(self, embedder: str | Embedder, progress: Progress, cancel: CancelToken) -> Report:
+        """Embed every passage with another model, and switch to it. Raises BusyError, UsageError."""
+        from stackroom.ingest.embedders import resolve
+
+        model = resolve(embedder)
+        begun = time.monotonic()
+        with self._backend.lease("rebuild --embedder"):
+            embedded = self._backend.reembed(model.identity, model.embed_passages, progress=progress, cancel=cancel)
+        if not cancel.cancelled:
+            self._given, self._found = embedder, model
+        seconds = round(time.monotonic() - begun, 3)
+        return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
+
+    def _find(self, identity: EmbedderIdentity | None) -> Embedder:
+        from stackroom.ingest.embedders import OnnxEmbedder
+
+        if identity is None:
+            return self._resolved(None)
+        if not identity.name and self._given is None:
+            raise EmbedderMismatchError(
+                f"The library does not say which model made its vectors ({identity.dim} dimensions).",
+                hint="Name it: --embedder NAME, or open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
+                expected=identity,
+            )
+        found = self._resolved(identity)
+        if identity.name and isinstance(found, OnnxEmbedder):
+            # Vectors that were migrated may be this model's with other prefixes than its files name.
+            found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
+        require_same(identity, found.identity)
+        return found if identity.name else self._claimed(found)
+
+    def _resolved(self, identity: EmbedderIdentity | None) -> Embedder:
+        from stackroom.ingest.embedders import DEFAULT, resolve
+
+        if self._given is not None:
+            return resolve(self._given)
+        stored = identity.name if identity is not None else DEFAULT
+        try:
+            return resolve(stored)
+        except UsageError as error:
+            raise EmbedderMismatchError(
+                f"The library's model {stored!r} is an application's own, and can't be made from its name.",
+                hint="Open it with that model: open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
+                expected=identity,
+            ) from error
+
+    def _claimed(self, embedder: Embedder) -> Embedder:
+        """The model that the caller names for vectors of an unknown one, checked against them. Raises EmbedderMismatchError."""
+        from stackroom.migration.probe import proven
+
+        with self._backend.view() as view:
+            embedder = proven(view, embedder)
+        # Read-only, or somebody writes: it is noted by the next one who can.
+        with contextlib.suppress(ReadOnlyError, BusyError), self._backend.commit(wait=0.0) as commit:
+            commit.use_embedder(embedder.identity)
+        return embedder

@@ -1,0 +1,112 @@
+"""Opening a library: where it is, whether an old index has to be migrated first, and with which model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from stackroom.errors import MigrationNeeded, OldFilesChangedWarning, UsageError
+from stackroom.index import Index
+from stackroom.progress import CancelToken, Progress
+from stackroom.protocols import Embedder
+from stackroom.storage.layout import absolute, is_library
+
+
+def open(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    mode: Literal["r", "a", "x"] = "a",
+    embedder: str | Embedder | None = None,
+    migrate: Literal["ask", "auto", "never"] = "ask",
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Index:
+    """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
+
+    `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
+    the Embedder protocol, or None for the library's own model (a new library's is the shipped one).
+
+    Where `path` is another program's index (LlamaIndex's, for example), its migrated library is opened; where there is none yet,
+    `migrate` decides: "ask" raises MigrationNeeded with what is in there, "auto" migrates first, "never" takes it for no library.
+    `progress` and `cancel` are the migration's (and of the look at the old index, where it asks); one that was stopped raises
+    MigrationNeeded without an inventory, and the next one goes on there. With mode "r" nothing is migrated: "auto" asks too.
+
+    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
+    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated.
+    """
+    from stackroom.storage.store import LocalStore
+
+    if mode not in ("r", "a", "x"):
+        raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
+    if migrate not in ("ask", "auto", "never"):
+        raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
+    folder = default_library() if path is None else absolute(path)
+    if not is_library(folder) and folder.exists():
+        folder = _migrated(folder, mode, embedder, migrate, progress, cancel)
+    index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
+    try:
+        index.check_embedder()
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _migrated(
+    old: Path,
+    mode: str,
+    embedder: str | Embedder | None,
+    migrate: str,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> Path:
+    """The library of an old index, migrated now if need be; `old` itself where it is no such index."""
+    from stackroom.migration import switch
+
+    found = switch.migrated(old)
+    if found is not None:
+        from stackroom.migration.origin import written_since
+
+        if (said := written_since(found)) is not None:
+            warnings.warn(said, OldFilesChangedWarning, stacklevel=3)
+        return found
+    from stackroom.migration.stores.detection import detect
+
+    if migrate == "never" or mode == "x" or not detect(old):
+        return old
+    from stackroom import migration
+
+    command = f"stackroom migrate {shlex.quote(str(old))}"
+    if migrate == "auto" and mode == "a":
+        report = migration.migrate(old, embedder=embedder, progress=progress, cancel=cancel)
+        if report.cancelled:
+            raise MigrationNeeded(
+                f"The migration of {old} was stopped.", hint=f"The next one goes on there: {command}", path=old
+            )
+        return Path(report.library)
+    needed = MigrationNeeded(
+        f"{old} holds an old index.",
+        hint=f'Migrate it, which takes seconds: {command}, or open(..., migrate="auto")',
+        path=old,
+    )
+    needed.inventory = migration.inventory(old, embedder=embedder, progress=progress, cancel=cancel)
+    raise needed
+
+
+def default_library() -> Path:
+    """`STACKROOM_LIBRARY`, or `stackroom` in the folder where this platform keeps a user's data."""
+    import sys
+
+    named = os.environ.get("STACKROOM_LIBRARY")
+    if named:
+        return absolute(named)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "stackroom"

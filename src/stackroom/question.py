@@ -1,0 +1,87 @@
+"""A question as it can be asked of a library: its words, its vector, and the mode that the library's model allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from stackroom.errors import EmbedderMismatchError, UnavailableError, UsageError
+from stackroom.model import LibraryModel, NoModelError
+from stackroom.types import Mode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stackroom.backend import View
+    from stackroom.protocols import Embedder
+
+
+class Question(NamedTuple):
+    """`vector` is float32 of shape `(dim,)`; `embedder` is the model that made it of `text`."""
+
+    text: str | None
+    vector: NDArray[np.float32] | None
+    mode: Mode
+    embedder: Embedder | None
+
+
+class Means(NamedTuple):
+    """How texts are searched here. `reason` says why it is not by meaning, where nobody asked for words alone."""
+
+    mode: Mode
+    embedder: Embedder | None
+    reason: str | None
+
+
+def understood(query: object, mode: Mode | None, model: LibraryModel, view: View, collection: str) -> Question:
+    """The query in the mode that is asked for, or in the best there is. Raises UsageError, UnavailableError, EmbedderMismatchError."""
+    if isinstance(query, str):
+        chosen, embedder, _ = means(mode, model, view, collection)
+        if embedder is None:
+            return Question(query, None, "text", None)
+        from stackroom.storage.words import without_excluded
+
+        return Question(query, embedder.embed_query(without_excluded(query)), chosen, embedder)
+    if mode not in (None, "vector"):
+        raise UsageError(f"A query that is a vector can't be searched in the mode {mode!r}.")
+    return Question(None, _as_vector(query), "vector", None)
+
+
+def means(mode: Mode | None, model: LibraryModel, view: View, collection: str) -> Means:
+    """How a text is searched where `mode` is asked for; None is hybrid, or text where there is no model.
+
+    Raises UsageError or UnavailableError where meaning is asked for and no model is at hand.
+    """
+    if mode is not None and mode not in get_args(Mode):
+        raise UsageError(f"There is no mode {mode!r}.", hint="Use 'hybrid', 'vector' or 'text'.")
+    if mode == "text":
+        return Means("text", None, None)
+    try:
+        embedder = model.for_texts(view, collection)
+    except (EmbedderMismatchError, UnavailableError, UsageError) as error:
+        if model.is_given and not isinstance(error, NoModelError):
+            raise
+        if mode is None:
+            return Means("text", None, error.message)
+        kind = UnavailableError if isinstance(error, UnavailableError) else UsageError
+        raise kind(
+            error.message,
+            hint="To search words alone: --mode text (mode='text'). To search by meaning: stackroom.open(..., embedder=...) "
+            "with the model that made the vectors, or a query that is a vector.",
+        ) from error
+    # In an empty library every mode finds the same.
+    return Means("text" if embedder is None else mode or "hybrid", embedder, None)
+
+
+def _as_vector(query: object) -> NDArray[np.float32]:
+    import numpy as np
+
+    try:
+        vector = np.ascontiguousarray(query, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{type(query).__name__} is no query.", hint="Give text, or float32 of shape (dim,)."
+        ) from error
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise UsageError("A query vector is one row of finite numbers.", hint="Give float32 of shape (dim,).")
+    return vector
