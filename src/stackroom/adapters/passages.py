@@ -9,6 +9,7 @@ from itertools import groupby
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
 from stackroom.ingest.file_facts import FileFacts
+from stackroom.nodes.kept import same
 from stackroom.types import Chunk, EmbedderIdentity, Metadata
 
 
