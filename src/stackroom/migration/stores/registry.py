@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from stackroom.errors import DamagedError
 from stackroom.migration.records import Anomalies, OldChunk, OldDocument, OldIndex, Recent
-from stackroom.migration.stores import matrices, nodes
+from stackroom.migration.stores import matrices
 from stackroom.migration.stores.flat import FlatStore
 from stackroom.migration.stores.llamaindex import LlamaIndexStore, from_folder
 from stackroom.migration.stores.slices import JsonFile
+from stackroom.nodes import reading as nodes
 
 if TYPE_CHECKING:
     import numpy as np
