@@ -176,6 +176,10 @@ class View(Protocol):
         """A document's chunks in order, verified."""
         ...
 
+    def keys_of(self, document_key: int) -> list[int]:
+        """The keys of a document's chunks, in order."""
+        ...
+
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The chunks of these keys, in the order given, verified. Raises DamagedError."""
         ...

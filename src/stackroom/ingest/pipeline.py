@@ -215,7 +215,7 @@ class _Run:
             documents = view.documents(other.key)
             chunks = [item.chunk for document in documents for item in view.chunks(document.key, vectors=True)]
             mine = view.documents(decision.record.key) if decision.record else []
-            vanished = [item.key for document in mine for item in view.chunks(document.key)]
+            vanished = [key for document in mine for key in view.keys_of(document.key)]
         source = replace(
             other,
             key=decision.record.key if decision.record else 0,
@@ -257,7 +257,7 @@ class _Run:
             existing = view.documents(record.key) if record else []
             stored = (item for kept in existing for item in view.chunks(kept.key))
             old = OldChunks.of(stored)
-            before = [item.key for kept in existing for item in view.chunks(kept.key)] if self._force else []
+            before = [key for kept in existing for key in view.keys_of(kept.key)] if self._force else []
         if self._force:
             old = OldChunks()
         source = self._source(document, decision)
@@ -291,7 +291,7 @@ class _Run:
         with self._backend.view() as view:
             source = view.source(name)
             documents = view.documents(source.key) if source else []
-            added = [item.key for document in documents for item in view.chunks(document.key) if item.key not in begun]
+            added = [key for document in documents for key in view.keys_of(document.key) if key not in begun]
         with self._backend.commit() as commit:
             if source is not None and decision.record is None:
                 commit.remove_source(source.key)
@@ -304,7 +304,7 @@ class _Run:
             with self._backend.view() as view:
                 source = view.source(pending.source.name)
                 documents = view.documents(source.key) if source else []
-                self._begun = {item.key for document in documents for item in view.chunks(document.key)}
+                self._begun = {key for document in documents for key in view.keys_of(document.key)}
         self._batch.add(pending)
         self._batch.flush()
         if self._cancel.cancelled:

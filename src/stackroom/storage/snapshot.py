@@ -152,6 +152,12 @@ class Snapshot:
             embedding = self._vector(key) if vectors else None
             yield StoredChunk(key, position, Chunk(text, chunk_id, metadata, place, embedding))
 
+    def keys_of(self, document_key: int) -> list[int]:
+        rows = self._connection.rows(
+            "SELECT key FROM chunks WHERE document_key = ? ORDER BY position, key", (document_key,)
+        )
+        return [key for (key,) in rows]
+
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         # Neighbouring keys are read together: a proof or an export asks for thousands of them.
         rows = {

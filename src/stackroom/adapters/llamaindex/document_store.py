@@ -12,7 +12,7 @@ from llama_index.core.storage.docstore.types import RefDocInfo
 
 from stackroom.adapters.llamaindex import hashes
 from stackroom.adapters.llamaindex.document_twins import AsyncDocumentStore
-from stackroom.adapters.llamaindex.documents import Changes, Hashes, Nodes
+from stackroom.adapters.llamaindex.documents import Changes, Hashes, Nodes, change
 from stackroom.adapters.llamaindex.holdings import Holdings
 from stackroom.adapters.llamaindex.library import SharedLibrary, shared
 from stackroom.adapters.llamaindex.naming import DOCSTORE, store_name
@@ -101,22 +101,19 @@ class StackroomDocumentStore(AsyncDocumentStore):
         Raises ValueError for an id that exists where `allow_update` is False, and for metadata that is no JSON.
         """
         del batch_size
-        changes = Changes()
-        with self._backend.view() as view:
-            held = self._held(view)
-            if not allow_update:
-                for node in docs:
-                    if held.exists(node.node_id):
-                        raise ValueError(
-                            f"node_id {node.node_id} already exists. Set allow_update to True to overwrite."
-                        )
+        told = {node.node_id: self._waiting[node.node_id] for node in docs if node.node_id in self._waiting}
+
+        def plan(view: View) -> Changes:
+            changes, held = Changes(), self._held(view)
+            if not allow_update and (known := next((node for node in docs if held.exists(node.node_id)), None)):
+                raise ValueError(f"node_id {known.node_id} already exists. Set allow_update to True to overwrite.")
             for node in docs:
                 held.plan_node(node, store_text, changes)
-            told = {node.node_id: self._waiting[node.node_id] for node in docs if node.node_id in self._waiting}
-            held.plan_hashes(
-                {node_id: value for node_id, value in told.items() if held.has_something(node_id)}, changes
-            )
-        changes.apply(self._backend)
+            stored = {node_id: value for node_id, value in told.items() if held.has_something(node_id)}
+            held.plan_hashes(stored, changes)
+            return changes
+
+        change(self._backend, plan)
         for node_id in told:
             self._waiting.pop(node_id, None)
 
@@ -144,17 +141,20 @@ class StackroomDocumentStore(AsyncDocumentStore):
 
         Raises ValueError where nothing is known of that id.
         """
-        changes = Changes()
-        with self._backend.view() as view:
-            held = self._held(view)
+        waited = doc_id in self._waiting
+        forgotten = {doc_id}
+
+        def plan(view: View) -> Changes:
+            changes, held = Changes(), self._held(view)
             held.plan_deletion([doc_id], changes)
-            known = held.plan_body_deletion(doc_id, changes) or bool(changes)
-        waited = self._waiting.pop(doc_id, None) is not None
-        for document_id in changes.forgotten:
+            if not (held.plan_body_deletion(doc_id, changes) or changes or waited) and raise_error:
+                raise ValueError(f"doc_id {doc_id} not found.")
+            forgotten.update(changes.forgotten)
+            return changes
+
+        change(self._backend, plan)
+        for document_id in forgotten:
             self._waiting.pop(document_id, None)
-        if not (known or waited) and raise_error:
-            raise ValueError(f"doc_id {doc_id} not found.")
-        changes.apply(self._backend)
 
     def get_ref_doc_info(self, ref_doc_id: str) -> RefDocInfo | None:
         with self._backend.view() as view:
@@ -169,14 +169,15 @@ class StackroomDocumentStore(AsyncDocumentStore):
 
     def delete_ref_doc(self, ref_doc_id: str, raise_error: bool = True) -> None:
         """Delete a document's nodes, and what is known of it. Raises ValueError where there is no such document."""
-        changes = Changes()
-        with self._backend.view() as view:
-            found = self._held(view).plan_document_deletion(ref_doc_id, changes)
-        if not found and raise_error:
-            raise ValueError(f"ref_doc_id {ref_doc_id} not found.")
-        if found:
-            self._waiting.pop(ref_doc_id, None)
-        changes.apply(self._backend)
+
+        def plan(view: View) -> Changes:
+            changes = Changes()
+            if not self._held(view).plan_document_deletion(ref_doc_id, changes) and raise_error:
+                raise ValueError(f"ref_doc_id {ref_doc_id} not found.")
+            return changes
+
+        change(self._backend, plan)
+        self._waiting.pop(ref_doc_id, None)
 
     def set_document_hash(self, doc_id: str, doc_hash: str) -> None:
         self.set_document_hashes({doc_id: doc_hash})
@@ -187,18 +188,22 @@ class StackroomDocumentStore(AsyncDocumentStore):
         Of a document that is not as it is told, or of which nothing is stored yet, it waits in this process: for its nodes, its body, or
         `persist`. So a run that fails or dies in the middle leaves no document that looks whole, or new.
         """
-        changes = Changes()
-        with self._backend.view() as view:
-            held = self._held(view)
-            known = {node_id: held.told(node_id) for node_id in doc_hashes if held.has_something(node_id)}
+        known: dict[str, str | None] = {}
+
+        def plan(view: View) -> Changes:
+            changes, held = Changes(), self._held(view)
+            known.clear()
+            known.update((node_id, held.told(node_id)) for node_id in doc_hashes if held.has_something(node_id))
             held.plan_hashes({node_id: doc_hashes[node_id] for node_id, told in known.items() if told is None}, changes)
+            return changes
+
+        change(self._backend, plan)
         with self._shared.guard:
             for node_id, told in doc_hashes.items():
                 if node_id in known and known[node_id] in (None, told):
                     self._waiting.pop(node_id, None)
                 else:
                     self._waiting[node_id] = told
-        changes.apply(self._backend)
 
     def get_document_hash(self, doc_id: str) -> str | None:
         if doc_id in self._waiting:
@@ -225,10 +230,14 @@ class StackroomDocumentStore(AsyncDocumentStore):
         place, and nothing is embedded again. Of most documents the store finds that out by itself, from their passages; but where white
         space was dropped between passages, only whoever has the document knows.
         """
-        changes = Changes()
-        with self._backend.view() as view:
-            held = self._held(view)
-            known = {doc.node_id: doc.hash for doc in docs if hashes.is_old_hash_of(held.told(doc.node_id), doc)}
+        known: dict[str, str] = {}
+
+        def plan(view: View) -> Changes:
+            changes, held = Changes(), self._held(view)
+            known.clear()
+            known.update((doc.node_id, doc.hash) for doc in docs if hashes.is_old_hash_of(held.told(doc.node_id), doc))
             held.plan_hashes(known, changes)
-        changes.apply(self._backend)
+            return changes
+
+        change(self._backend, plan)
         return list(known)

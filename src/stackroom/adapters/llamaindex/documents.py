@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode
 
-from stackroom.backend import Backend
+from stackroom.backend import Backend, Commit, View
 from stackroom.errors import UsageError
 from stackroom.nodes.kept import dump
 
@@ -33,20 +33,32 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.records or self.documents or self.discarded or self.attached or self.detached)
 
-    def apply(self, backend: Backend) -> None:
-        """Raises UsageError, before anything is written, for what is no JSON."""
-        if not self:
-            return
-        attached = [(name, _dumped(value)) for name, value in self.attached.items()]
-        documents = [(key, _dumped(record)) for key, record in self.documents.items()]
-        with backend.commit() as commit:
-            commit.keep("chunk", self.records)
-            commit.keep("document", documents)
-            commit.discard(self.discarded)
-            for name in self.detached:
-                commit.detach(name)
-            for name, data in attached:
-                commit.attach(name, data)
+    def apply(self, commit: Commit) -> None:
+        """Raises UsageError for what is no JSON."""
+        commit.keep("chunk", self.records)
+        commit.keep("document", [(key, _dumped(record)) for key, record in self.documents.items()])
+        commit.discard(self.discarded)
+        for name in self.detached:
+            commit.detach(name)
+        for name, value in self.attached.items():
+            commit.attach(name, _dumped(value))
+
+
+def change(backend: Backend, plan: Callable[[View], Changes]) -> None:
+    """Make the changes that `plan` finds necessary, in one commit; no commit where it finds none.
+
+    Where somebody commits between the look and the change, the plan is made again, while nobody else can write. Raises UsageError for
+    what is no JSON, and what `plan` raises; then nothing was written.
+    """
+    with backend.view() as view:
+        changes, seen = plan(view), view.version
+    if not changes:
+        return
+    with backend.commit() as commit:
+        with backend.view() as view:
+            if view.version != seen:
+                changes = plan(view)
+        changes.apply(commit)
 
 
 def _dumped(value: Any) -> bytes:

@@ -103,7 +103,7 @@ class Holdings:
         ids: list[str] = []
         metadata: dict[str, Any] = {}
         if document is not None:
-            keys = [item.key for item in self._view.chunks(document.key)]
+            keys = self._view.keys_of(document.key)
             records = self._view.kept("chunk", keys)
             ids = self._view.chunk_ids([key for key in keys if not nodes.loads(records.get(key)).get("parentless")])
             told = self._record(document).get("ref_doc_info") or {}

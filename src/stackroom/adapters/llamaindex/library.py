@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.adapters.llamaindex.documents import Changes
+from stackroom.adapters.llamaindex.documents import Changes, change
 from stackroom.adapters.llamaindex.holdings import Holdings
 from stackroom.adapters.llamaindex.index_nodes import index_of
 from stackroom.adapters.llamaindex.naming import DOCSTORE, attachment_name
@@ -53,19 +53,21 @@ class SharedLibrary:
         with self.guard:
             if not any(self._elsewhere.values()):
                 return
-            with self.index.backend.view() as view:
-                told = {
-                    store: {
+            told: dict[str, dict[str, str]] = {}
+
+            def plan(view: View) -> Changes:
+                changes = Changes()
+                for store, waiting in self._elsewhere.items():
+                    held = Holdings(view, store)
+                    told[store] = {
                         document_id: value
                         for document_id, value in list(waiting.items())
-                        if not stored_only or Holdings(view, store).is_kept_only(document_id)
+                        if not stored_only or held.is_kept_only(document_id)
                     }
-                    for store, waiting in list(self._elsewhere.items())
-                }
-                changes = Changes()
-                for store, found in told.items():
-                    Holdings(view, store).plan_hashes(found, changes)
-            changes.apply(self.index.backend)
+                    held.plan_hashes(told[store], changes)
+                return changes
+
+            change(self.index.backend, plan)
             for store, found in told.items():
                 for document_id in found:
                     self._elsewhere[store].pop(document_id, None)

@@ -316,6 +316,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes with their ids and similarities. Raises ValueError for a query that says too little, and for another dimension."""
         where = to_filter(query.filters)
+        prepared = self._prepared(query)
         with self._shared.index.backend.view() as view:
             check(where, view.kinds, strict=self.strict_filters)
             keys, index = self._shared.restriction(view, query.node_ids, self_contained=self.stores_text)
@@ -324,7 +325,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
             scope = self._scope(view, within, index)
             if scope is None or query.similarity_top_k <= 0:
                 return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
-            ranked = queries.rank(view, self._prepared(query), scope, kwargs)
+            ranked = queries.rank(view, prepared, scope, kwargs)
             found = nodes.read(view, ranked.keys.tolist())
         scores = [float(score) for score in ranked.scores]
         if query.mode == VectorStoreQueryMode.SEMANTIC_HYBRID and self._reranker is not None:
@@ -332,7 +333,10 @@ class StackroomVectorStore(BasePydanticVectorStore):
         return VectorStoreQueryResult(nodes=found, similarities=scores, ids=[node.node_id for node in found])
 
     def _prepared(self, query: VectorStoreQuery) -> VectorStoreQuery:
-        """The query with its embedding, where it needs one and a model is at hand. Raises ValueError where none is."""
+        """The query with its embedding, where it needs one and a model is at hand. Raises ValueError where none is.
+
+        A model may take seconds, and a view that is open that long holds up what wants to tidy the library.
+        """
         if query.query_embedding is not None or not queries.needs_vector(query):
             return query
         if self._embedder is None or not query.query_str:
