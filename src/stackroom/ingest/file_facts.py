@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.backend import SourceRecord
-from stackroom.ingest.readers import READERS
-from stackroom.ingest.reconcile import hash_file
 from stackroom.progress import CancelToken, Stopped
+
+IMPORTED = "imported:"
+"""How the recipe of a source begins that was migrated from another program's index."""
 
 _DAY = 86_400
 
@@ -56,6 +58,8 @@ class FileFacts:
     @staticmethod
     def type_of(path: str) -> str:
         """The type that a reader would give this file, by its suffix; "record" where none knows it."""
+        from stackroom.ingest.readers import READERS
+
         suffix = Path(path).suffix.lower()
         return next((reader.name for reader in READERS if suffix in reader.suffixes), "record")
 
@@ -63,3 +67,9 @@ class FileFacts:
 def _days_of(seconds: float) -> set[str]:
     """The dates that loaders may have written: LlamaIndex wrote local ones once, and writes UTC now."""
     return {datetime.fromtimestamp(seconds + shift, UTC).strftime("%Y-%m-%d") for shift in (-_DAY / 2, 0, _DAY / 2)}
+
+
+def hash_file(path: str) -> bytes:
+    """BLAKE2b of a file's content, 16 bytes, read as a stream. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,14 +10,12 @@ from typing import Literal
 
 from stackroom.backend import Backend, SourceRecord
 from stackroom.ingest.discovery import Found
+from stackroom.ingest.file_facts import IMPORTED, hash_file
 from stackroom.progress import CancelToken
 
 Action = Literal["unchanged", "touched", "moved", "duplicate", "failed", "parse", "vanished"]
 
 _BATCH = 256
-
-IMPORTED = "imported:"
-"""How the recipe of a source begins that was migrated from another program's index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +98,3 @@ class Reconciler:
         if splitter != current_splitter or record.state == "partial":
             return False
         return reader in self.readers or reader == current_readers
-
-
-def hash_file(path: str) -> bytes:
-    """BLAKE2b of a file's content, 16 bytes, read as a stream. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

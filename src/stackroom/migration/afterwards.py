@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stackroom.errors import DamagedError, NotFoundError, UsageError
-from stackroom.ingest.reconcile import IMPORTED
+from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.ingest.file_facts import FileFacts
-from stackroom.ingest.reconcile import IMPORTED
+from stackroom.ingest.file_facts import IMPORTED, FileFacts
 from stackroom.migration.judging import Choices
 from stackroom.migration.reading import Accepted, Batch, Reading
 from stackroom.nodes import reading as nodes

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from stackroom.backend import Backend, DocumentRecord, SourceRecord, StoredChunk, View
 from stackroom.errors import UsageError
-from stackroom.ingest.reconcile import IMPORTED
+from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration.records import DEFAULT_NAMESPACE
 from stackroom.nodes import reading as nodes
 from stackroom.nodes import writing

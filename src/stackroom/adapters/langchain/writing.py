@@ -77,7 +77,7 @@ def _items(given: Mapping[Any, Any], key: str) -> Iterable[tuple[str, Any]]:
 def write(index: Index, plan: Plan, vectors: Sequence[Any], identity: EmbedderIdentity | None) -> list[str]:
     """Insert or replace, in one commit; returns the ids. Raises what `passages.write` raises."""
     from stackroom.adapters import passages
-    from stackroom.ingest.reconcile import IMPORTED
+    from stackroom.ingest.file_facts import IMPORTED
     from stackroom.nodes import reading as nodes
 
     if len(vectors) != len(plan.texts):

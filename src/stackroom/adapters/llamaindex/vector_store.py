@@ -30,7 +30,7 @@ from stackroom.adapters.opening import AnyLibrary, Migrate
 from stackroom.backend import Commit, Scope, View
 from stackroom.errors import UsageError
 from stackroom.index import Index
-from stackroom.ingest.reconcile import IMPORTED
+from stackroom.ingest.file_facts import IMPORTED
 from stackroom.nodes.kept import dump
 from stackroom.types import EmbedderIdentity
 
