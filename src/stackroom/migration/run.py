@@ -169,6 +169,7 @@ class _Migration:
                 self._old, self._head.format, self._choices, self._hashes.result(), report.left_out, self._target
             )
             self._note_done(backend, origin)
+            backend.sketch()
             backend.close()
             report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))
             switch.write_report(staging, {**asdict(report), "origin": origin.plain()})

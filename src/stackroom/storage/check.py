@@ -10,7 +10,20 @@ import numpy as np
 
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage import codec, database, extents, ids, layout, metadata, originals, records, runs, spaces, vectors
+from stackroom.storage import (
+    codec,
+    database,
+    extents,
+    ids,
+    layout,
+    metadata,
+    originals,
+    records,
+    runs,
+    sketches,
+    spaces,
+    vectors,
+)
 from stackroom.storage.codec import Codec
 from stackroom.storage.sql import Connection
 from stackroom.types import Damage, Verification
@@ -33,6 +46,7 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Ver
         check.part("chunks", lambda: check.chunks(connection, view.codec))
         check.part("runs", lambda: check.keys(connection))
         check.part("vectors", lambda: check.every_space(view))
+        check.part("sketches", lambda: check.sketches(connection))
         check.part("originals", lambda: check.originals(connection, view.codec))
         check.part("full text", lambda: check.words(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
@@ -164,6 +178,13 @@ class _Check:
             end = stop
         if end != space.rows:
             self._found("extents", f"{end} rows are accounted for, {space.rows} are committed.")
+
+    def sketches(self, connection: Connection) -> None:
+        """A search passes over a sketch that is damaged; one that is gone is no damage."""
+        for (name,) in connection.execute("SELECT file FROM sketches"):
+            path = layout.sketches(self._store.path) / name
+            if sketches.is_damaged(path):
+                self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
 
     def _rows(self, connection: Connection, mapped: vectors.VectorMap, extent: extents.Extent) -> None:
         rows = mapped.rows[extent.first_row : extent.first_row + extent.n]

@@ -25,6 +25,7 @@ from stackroom.storage import (
     originals,
     records,
     schema,
+    sketching,
     spaces,
     vectors,
 )
@@ -251,10 +252,11 @@ def _shrink(connection: Connection, progress: Progress, cancel: CancelToken) -> 
 
 
 def sweep(library: Path, connection: Connection) -> None:
-    """Remove vector files that the catalogue does not name: replaced ones, and those of interrupted runs."""
+    """Remove files of vectors and sketches that the catalogue does not name: replaced ones, and those of interrupted runs."""
     named = {row[0] for row in connection.execute("SELECT file FROM spaces")}
     for path in layout.vectors(library).iterdir():
         if path.name.removesuffix(".norms") not in named:
             # On Windows a mapped file can't be removed yet; the next compaction does it.
             with contextlib.suppress(OSError):
                 path.unlink()
+    sketching.sweep(library, {row[0] for row in connection.execute("SELECT file FROM sketches")})

@@ -22,6 +22,7 @@ CATALOGUE_NEW = "catalogue.db.new"
 WAL = "catalogue.db-wal"
 WRITER_LOCK = "writer.lock"
 INGEST_LOCK = "ingest.lock"
+SKETCH_LOCK = "sketch.lock"
 VECTORS = "vectors"
 SKETCHES = "sketches"
 
@@ -36,6 +37,10 @@ def catalogue(library: Path) -> Path:
 
 def vectors(library: Path) -> Path:
     return library / VECTORS
+
+
+def sketches(library: Path) -> Path:
+    return library / SKETCHES
 
 
 def norms_of(vector_file: Path) -> Path:

@@ -6,6 +6,7 @@ A first pass in float32 finds the candidates; those that rounding could have mis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,14 +29,23 @@ _FEW = 256
 
 
 def nearest_rows(
-    vectors: VectorMap, query: NDArray[np.float32], k: int, *, metric: Metric, ranges: Ranges
+    vectors: VectorMap,
+    query: NDArray[np.float32],
+    k: int,
+    *,
+    metric: Metric,
+    ranges: Ranges,
+    also: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows within `ranges` (int64, shape (m, 2), [first, end)) that may be among the best `k`, with exact scores.
+    """Rows within `ranges` (int64, shape (m, 2), [first, end)), or among `also`, that may be among the best `k`, with exact scores.
 
     Returns row numbers (int64) and scores (float64), best first, at least `k` of them where there are as many; the
     ones past `k` are those whose score is equal to the last one's, for the caller to order.
     """
-    rows = _candidates(vectors, query, k, metric, ranges)
+    blocks = _blocks(ranges)
+    if also is not None and len(also):
+        blocks.append(also)
+    rows = _candidates(vectors, query, k, metric, blocks)
     exact = exact_scores(vectors, rows, query, metric=metric)
     order = np.argsort(-exact, kind="stable")
     if len(order) > k:
@@ -72,12 +82,16 @@ def _score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metri
 
 
 def _candidates(
-    vectors: VectorMap, query: NDArray[np.float32], k: int, metric: Metric, ranges: Ranges
+    vectors: VectorMap,
+    query: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    blocks: Sequence[slice | NDArray[np.int64]],
 ) -> NDArray[np.int64]:
     kept_rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     kept_scores: NDArray[np.floating] = np.empty(0, dtype=np.float32)
     query_length = float(np.linalg.norm(query.astype(np.float64)))
-    for rows in _blocks(ranges):
+    for rows in blocks:
         with np.errstate(over="ignore", invalid="ignore"):
             scores, slack = _score(vectors, rows, query, query_length, metric)
         if not np.isfinite(scores).all():

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 from stackroom.errors import FormatVersionError, NotALibraryError
-from stackroom.storage import collections, layout, metadata, originals, words
+from stackroom.storage import collections, layout, metadata, originals, sketches, words
 from stackroom.storage.sql import Connection
 
 ACTIVE_SET = 1
@@ -108,6 +108,7 @@ TABLES = (
     "INSERT INTO words(words, rank) VALUES('crisismerge', 1000)",
     *metadata.SCHEMA,
     *originals.SCHEMA,
+    *sketches.SCHEMA,
 )
 
 

@@ -27,10 +27,12 @@ from stackroom.storage import (
     fulltext,
     ids,
     metadata,
+    nearest,
     originals,
     records,
     runs,
     scan,
+    sketches,
     spaces,
     summary,
 )
@@ -91,8 +93,10 @@ class Snapshot:
         blobs: Codec,
         cache: Cache,
         map_space: Callable[[spaces.Space], VectorMap],
+        shelf: sketches.Shelf,
     ) -> None:
         self._library = library
+        self._shelf = shelf
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
         self.mapped = map_space
@@ -267,7 +271,6 @@ class Snapshot:
         return row
 
     def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
-        del exact  # every scan is exact as long as there are no sketches
         space, mapped = self._searched(scope.collection)
         if space is None or mapped is None or k <= 0:
             return Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
@@ -280,10 +283,16 @@ class Snapshot:
             )
         allowed = self._selector.select(scope)
         ranges = self._live_rows() if allowed is None else self._rows_of(space, allowed)
-        rows, scores = scan.nearest_rows(mapped, query, k, metric=space.metric, ranges=ranges)
+        known = [] if exact else self._sketches(space, ranges)
+        rows, scores = nearest.nearest_rows(mapped, known, query, k, metric=space.metric, ranges=ranges)
         keys = extents.keys_of_rows(self._connection, space.key, rows)
         order = np.lexsort((keys, -scores))[:k]
         return Scored(keys[order], scores[order])
+
+    def _sketches(self, space: spaces.Space, ranges: NDArray[np.int64]) -> list[sketches.Sketch]:
+        entries = sketches.of_space(self._connection, space.key)
+        scanning = int((ranges[:, 1] - ranges[:, 0]).sum()) * space.dim * 4
+        return self._shelf.take(self._library, space, entries, scanning)
 
     def _searched(self, collection: str) -> tuple[spaces.Space | None, VectorMap | None]:
         """The space whose vectors are a collection's: its own, or the serving one."""

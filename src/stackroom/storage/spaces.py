@@ -86,6 +86,8 @@ def set_rows(connection: Connection, space: Space, *, rows: int, unit: bool) -> 
 
 
 def set_file(connection: Connection, space: Space, *, file: str, file_uuid: bytes, rows: int, unit: bool) -> None:
+    """Its rows are in another file from now on; sketches of the old one are none of the new one."""
+    connection.execute("DELETE FROM sketches WHERE space_key = ?", (space.key,))
     connection.execute(
         "UPDATE spaces SET file = ?, file_uuid = ?, rows = ?, unit = ? WHERE space_key = ?",
         (file, file_uuid, rows, int(unit), space.key),
@@ -104,7 +106,7 @@ def switch(connection: Connection, new: Space, old: Space | None) -> None:
 
 
 def drop(connection: Connection, space: Space) -> None:
-    for table in ("extents", "dead_rows", "spaces"):
+    for table in ("extents", "dead_rows", "sketches", "spaces"):
         connection.execute(f"DELETE FROM {table} WHERE space_key = ?", (space.key,))
 
 

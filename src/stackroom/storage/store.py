@@ -24,6 +24,7 @@ from stackroom.progress import CancelToken, Progress
 from stackroom.storage import database, fsio, layout, maintenance, schema, spaces, vectors
 from stackroom.storage.codec import Codec
 from stackroom.storage.lock import FileLock
+from stackroom.storage.sketches import Shelf
 from stackroom.storage.snapshot import Cache, Snapshot
 from stackroom.storage.sql import Connection
 from stackroom.storage.writer import LocalCommit
@@ -66,6 +67,10 @@ class LocalStore:
         self._closed = False
         self._mapped: dict[tuple[bytes, int, bool], vectors.VectorMap] = {}
         self._cache = Cache()
+        self._shelf = Shelf()
+        self._leases = 0
+        self._sketcher: threading.Thread | None = None
+        self._stop_sketching = threading.Event()
         self._guard = threading.Lock()
 
     def _create(self, mode: str) -> None:
@@ -106,7 +111,9 @@ class LocalStore:
             try:
                 for attempt in range(_RESTARTS):
                     try:
-                        snapshot = Snapshot(self.path, reader.connection, reader.codec, self._cache, self._map)
+                        snapshot = Snapshot(
+                            self.path, reader.connection, reader.codec, self._cache, self._map, self._shelf
+                        )
                         break
                     except FileNotFoundError as error:
                         # Replaced between the catalogue's word and the opening: begin again on the newest commit.
@@ -167,6 +174,8 @@ class LocalStore:
             finally:
                 commit.release()
             maintenance.after_commit(writer.connection, writer.codec, self.path)
+        if commit.has_rows and not self._leases:
+            self._sketch_aside()
 
     def _make_durable(self, commit: LocalCommit, connection: Connection) -> None:
         try:
@@ -205,7 +214,31 @@ class LocalStore:
         if self.read_only:
             raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
         with self._ingest_lock.hold(purpose, wait=wait):
-            yield
+            self._leases += 1
+            try:
+                yield
+            finally:
+                self._leases -= 1
+        self.sketch()
+
+    def sketch(self) -> None:
+        """Make the sketches that are due; unless somebody else does. Searches are quicker then, and find the same."""
+        from stackroom.storage import sketching
+
+        if sketching.is_due(self):
+            sketching.bring_up_to_date(self, self._stop_sketching)
+
+    def _sketch_aside(self) -> None:
+        """The same in a thread, for a commit that is not to wait; closing the store stops it."""
+        from stackroom.storage import sketching
+
+        if not sketching.is_due(self):
+            return
+        with self._guard:
+            if not self._closed and (self._sketcher is None or not self._sketcher.is_alive()):
+                arguments = self, self._stop_sketching
+                self._sketcher = threading.Thread(target=sketching.bring_up_to_date, args=arguments, daemon=True)
+                self._sketcher.start()
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -222,9 +255,12 @@ class LocalStore:
         return check.verify(self, progress=progress, cancel=cancel)
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction:
-        from stackroom.storage import compaction
+        from stackroom.storage import compaction, sketching
 
-        return compaction.compact(self, progress=progress, cancel=cancel)
+        done = compaction.compact(self, progress=progress, cancel=cancel)
+        # Also those that are damaged, which costs a look at every byte of them.
+        sketching.bring_up_to_date(self, self._stop_sketching)
+        return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
         from stackroom.storage import compaction
@@ -248,6 +284,9 @@ class LocalStore:
         with self._guard:
             self._closed = True
             idle, self._idle = self._idle, []
+        self._stop_sketching.set()
+        if self._sketcher is not None and self._sketcher is not threading.current_thread():
+            self._sketcher.join()
         self._mapped = {}
         for reader in idle:
             reader.connection.close()

@@ -399,6 +399,11 @@ class LocalCommit:
         if self._described[metadata.DOCUMENT].pop(document_key, None) is None:
             metadata.discard(self._connection, metadata.DOCUMENT, document_key, facts)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether vectors were written."""
+        return bool(self._appenders)
+
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
         for owner, described in self._described.items():

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom._optional import require
 from stackroom.errors import DamagedError, UnknownStoreError
 from stackroom.types import Metric
 
@@ -53,7 +52,6 @@ class FaissRows:
 
 def read(path: Path) -> FaissRows:
     """Read it in a process of its own. Raises DamagedError, UnknownStoreError, MissingExtraError."""
-    require("faiss", extra="faiss")
     folder = Path(tempfile.mkdtemp(prefix="stackroom-faiss-"))
     try:
         told = _told(path, folder)

@@ -1,0 +1,318 @@
+"""Sketches make searches quick, and change nothing else: deleted, damaged, of other rows or of another FAISS, they do no harm."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord
+from stackroom.filters import as_filter
+from stackroom.progress import CancelToken, silent
+from stackroom.storage import layout, nearest, sketches
+from stackroom.storage.store import LocalStore
+from stackroom.types import Chunk, EmbedderIdentity, Metric
+
+DIM = 64
+EVERYTHING = Scope()
+_BYTES = DIM * 4
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sketches from 200 rows on, loaded at once, that have to be right about the best 100."""
+    monkeypatch.setattr(sketches, "WORTH_BYTES", 200 * _BYTES)
+    monkeypatch.setattr(sketches, "LOADING_BYTES", 0)
+    monkeypatch.setattr(nearest, "LEAST", 100)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def store(library: Path) -> Iterator[LocalStore]:
+    opened = LocalStore(library)
+    yield opened
+    opened.close()
+
+
+def unit_rows(n: int, dim: int = DIM, seed: int = 0) -> NDArray[np.float32]:
+    """As models make them: of fewer dimensions than they seem to have, and some noise."""
+    latent = np.random.default_rng(0).standard_normal((8, dim))
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, 8)) @ latent + 0.5 * rng.standard_normal((n, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def put(store: LocalStore, name: str, rows: NDArray[np.float32], metric: Metric = "cosine") -> list[int]:
+    with store.commit() as commit:
+        commit.use_embedder(EmbedderIdentity(name="rows", dim=DIM, metric=metric))
+        document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
+        found = [
+            Chunk(f"{name} {i}", embedding=row, metadata={"number": i, "third": i % 3 == 0})
+            for i, row in enumerate(rows)
+        ]
+        return commit.add_chunks(document, found)
+
+
+def fill(
+    store: LocalStore, n: int = 1000, *, seed: int = 1, metric: Metric = "cosine", scale: float = 1.0
+) -> list[int]:
+    """One `add`: its end makes the sketches."""
+    with store.lease("add"):
+        return put(store, f"document {seed}", unit_rows(n, DIM, seed) * np.float32(scale), metric)
+
+
+def files(library: Path) -> list[Path]:
+    folder = layout.sketches(library)
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def queries(n: int = 20) -> NDArray[np.float32]:
+    return unit_rows(n, DIM, seed=99)
+
+
+def search(store: LocalStore, scope: Scope = EVERYTHING, *, exact: bool = False, k: int = 10) -> list[Scored]:
+    found = []
+    for query in queries():
+        with store.view() as view:
+            found.append(view.nearest(query, k, scope, exact=exact))
+    return found
+
+
+def agree(store: LocalStore, scope: Scope = EVERYTHING) -> None:
+    """What the sketches find is what the exact scan finds, with the same scores."""
+    for quick, exact in zip(search(store, scope), search(store, scope, exact=True), strict=True):
+        assert quick.keys.tolist() == exact.keys.tolist()
+        assert quick.scores.tolist() == exact.scores.tolist()
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Which sketches were asked: (first row, rows in the selection)."""
+    asked: list[tuple[int, int]] = []
+    original = sketches.Sketch.candidates
+
+    def candidates(self: sketches.Sketch, query: NDArray[np.float32], k: int, within: NDArray[np.int64]) -> object:
+        asked.append((self.first, int((within[:, 1] - within[:, 0]).sum())))
+        return original(self, query, k, within)
+
+    monkeypatch.setattr(sketches.Sketch, "candidates", candidates)
+    return asked
+
+
+@pytest.mark.parametrize(("metric", "scale"), [("cosine", 1.0), ("cosine", 7.0), ("dot", 1.0), ("l2", 3.0)])
+def test_a_search_over_sketches_finds_what_the_scan_finds(
+    store: LocalStore, library: Path, used: list[tuple[int, int]], metric: Metric, scale: float
+) -> None:
+    fill(store, metric=metric, scale=scale)
+    assert len(files(library)) == 1
+    agree(store)
+    assert set(used) == {(0, 1000)}
+
+
+def test_rows_that_came_since_are_scanned(store: LocalStore, library: Path, used: list[tuple[int, int]]) -> None:
+    fill(store)
+    put(store, "later", unit_rows(150, DIM, seed=2))
+    agree(store)
+    assert set(used) == {(0, 1000)}
+    query = unit_rows(150, DIM, seed=2)[77]
+    with store.view() as view:
+        best = view.nearest(query, 1, EVERYTHING).keys.tolist()
+        assert view.passages(best)[0].text == "later 77"
+    assert len(files(library)) == 1
+
+
+def test_few_searches_load_no_sketch(
+    store: LocalStore, used: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    monkeypatch.setattr(sketches, "LOADING_BYTES", 3 * 1000 * _BYTES)
+    with store.view() as view:
+        view.nearest(queries()[0], 10, EVERYTHING)
+        view.nearest(queries()[0], 10, EVERYTHING)
+        assert used == []
+        view.nearest(queries()[0], 10, EVERYTHING)
+        assert len(used) == 1
+
+
+@pytest.mark.parametrize("kept", [1, 10, 100])
+def test_deleted_rows_are_not_proposed(store: LocalStore, used: list[tuple[int, int]], kept: int) -> None:
+    keys = fill(store, 2000)
+    gone = np.random.default_rng(3).permutation(keys)[: len(keys) - len(keys) * kept // 100]
+    with store.commit() as commit:
+        commit.remove_chunks(sorted(gone.tolist()))
+    agree(store)
+    for found in search(store):
+        assert not set(found.keys.tolist()) & set(gone.tolist())
+        assert len(found.keys) == 10
+    # Of so few rows, no sketch is asked.
+    assert bool(used) == (kept > 1)
+
+
+@pytest.mark.parametrize("where", ["third == true", "number >= 900", "number == 7", "number < 0"])
+def test_a_filter_holds_before_anything_is_proposed(store: LocalStore, where: str) -> None:
+    fill(store, 2000)
+    scope = Scope(where=as_filter(where))
+    agree(store, scope)
+    with store.view() as view:
+        allowed = set(view.select(scope).tolist())
+    for found in search(store, scope):
+        assert set(found.keys.tolist()) <= allowed
+        assert len(found.keys) == min(10, len(allowed))
+
+
+def test_sketches_grow_and_stay_few(store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "LEAST", 240)
+    for seed in range(1, 13):
+        fill(store, 250, seed=seed)
+        assert len(files(library)) <= 4
+        agree(store)
+    with store.view() as view:
+        made = sketches.of_space(view.connection, 1)
+    assert [entry.first for entry in made] == [0, *(entry.end for entry in made[:-1])]
+    assert made[-1].end == 12 * 250
+    assert sorted(entry.file for entry in made) == [path.name for path in files(library)]
+
+
+def test_a_commit_by_itself_is_sketched_beside_it(store: LocalStore, library: Path) -> None:
+    put(store, "much", unit_rows(500, DIM))
+    deadline = time.monotonic() + 30
+    while not any(not path.name.endswith(".tmp") for path in files(library)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    agree(store)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def other_faiss(path: Path) -> None:
+    data = path.read_bytes()
+    at = data.index(b"1.")
+    path.write_bytes(data[:at] + b"0.0.1".ljust(16, b"\x00") + data[at + 16 :])
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("spoil", [cut, flip, empty, other_faiss, remove])
+def test_a_sketch_that_can_not_be_trusted_is_passed_over_and_made_again(
+    store: LocalStore, library: Path, used: list[tuple[int, int]], spoil: Callable[[Path], None]
+) -> None:
+    fill(store)
+    before = [found.keys.tolist() for found in search(store)]
+    store.close()
+    for path in files(library):
+        spoil(path)
+    used.clear()
+    again = LocalStore(library)
+    assert [found.keys.tolist() for found in search(again)] == before
+    assert used == []
+    damage = again.verify(progress=silent, cancel=CancelToken()).damage
+    assert [item.structure for item in damage] == (["sketches"] if spoil in (cut, flip, empty) else [])
+    again.compact(progress=silent, cancel=CancelToken())
+    assert again.verify(progress=silent, cancel=CancelToken()).ok
+    assert [found.keys.tolist() for found in search(again)] == before
+    assert used
+    again.close()
+
+
+def test_a_library_that_is_read_only_searches_by_its_sketches(
+    store: LocalStore, library: Path, used: list[tuple[int, int]]
+) -> None:
+    fill(store)
+    store.close()
+    reader = LocalStore(library, mode="r")
+    agree(reader)
+    assert used
+    reader.close()
+
+
+def test_compaction_makes_sketches_of_the_new_file(store: LocalStore, library: Path) -> None:
+    keys = fill(store)
+    before = files(library)
+    with store.commit() as commit:
+        commit.remove_chunks(keys[::2])
+    store.compact(progress=silent, cancel=CancelToken())
+    assert len(files(library)) == 1
+    assert files(library) != before
+    agree(store)
+
+
+def test_a_restored_catalogue_knows_nothing_of_sketches_made_since(store: LocalStore, library: Path) -> None:
+    """Rows past the end that it knows are written anew, under a file and a name that a later sketch was made of."""
+    fill(store, 300)
+    store.close()
+    shutil.copy(layout.catalogue(library), library.parent / "kept")
+    later = LocalStore(library)
+    fill(later, 300, seed=2)
+    later.close()
+    made = {path.name for path in files(library)}
+    shutil.copy(library.parent / "kept", layout.catalogue(library))
+    restored = LocalStore(library)
+    put(restored, "other", unit_rows(190, DIM, seed=3))
+    agree(restored)
+    with restored.view() as view:
+        assert not made & {entry.file for entry in sketches.of_space(view.connection, 1)}
+    restored.close()
+
+
+def test_another_model_is_sketched_when_it_serves(store: LocalStore, library: Path) -> None:
+    fill(store)
+    before = files(library)
+    with store.lease("rebuild --embedder"):
+        store.reembed(
+            EmbedderIdentity(name="other", dim=DIM),
+            lambda texts: np.stack([unit_rows(1, DIM, seed=len(text))[0] for text in texts]),
+            progress=silent,
+            cancel=CancelToken(),
+        )
+    assert len(files(library)) == 1
+    assert files(library) != before
+    agree(store)
+
+
+def test_making_one_counts_as_no_commit(store: LocalStore, library: Path) -> None:
+    put(store, "few", unit_rows(10, DIM))
+    with store.view() as view:
+        before = view.version
+    fill(store, 500)
+    with store.view() as view:
+        assert view.version == before + 1
+        assert len(sketches.of_space(view.connection, 1)) == 1
+
+
+def test_what_goes_wrong_with_a_sketch_does_not_hurt_the_run(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sketches, "build", full)
+        fill(store)
+    assert files(library) == []
+    agree(store)
+    with store.lease("add"):
+        pass
+    assert len(files(library)) == 1
