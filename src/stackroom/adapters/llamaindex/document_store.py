@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fsspec
-from llama_index.core.schema import BaseNode
+from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.storage.docstore.types import RefDocInfo
 
-from stackroom.adapters.llamaindex import hashes
+from stackroom.adapters.llamaindex import hashes, nodes
 from stackroom.adapters.llamaindex.document_twins import AsyncDocumentStore
 from stackroom.adapters.llamaindex.documents import Changes, Hashes, Nodes, change
 from stackroom.adapters.llamaindex.holdings import Holdings
@@ -108,7 +108,8 @@ class StackroomDocumentStore(AsyncDocumentStore):
             if not allow_update and (known := next((node for node in docs if held.exists(node.node_id)), None)):
                 raise ValueError(f"node_id {known.node_id} already exists. Set allow_update to True to overwrite.")
             for node in docs:
-                held.plan_node(node, store_text, changes)
+                if not self._is_written(view, node):
+                    held.plan_node(node, store_text, changes)
             stored = {node_id: value for node_id, value in told.items() if held.has_something(node_id)}
             held.plan_hashes(stored, changes)
             return changes
@@ -116,6 +117,13 @@ class StackroomDocumentStore(AsyncDocumentStore):
         change(self._backend, plan)
         for node_id in told:
             self._waiting.pop(node_id, None)
+
+    def _is_written(self, view: View, node: BaseNode) -> bool:
+        """Whether the vector store wrote this node a moment ago, as it is: LlamaIndex tells both of every one."""
+        if self._store != DOCSTORE or node.node_id not in self._shared.written[1]:
+            return False
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        return self._shared.is_written(view, node.node_id, nodes.record_of(node, nodes.body_of(node), text))
 
     def get_document(self, doc_id: str, raise_error: bool = True) -> BaseNode | None:
         """The node of this id. Raises ValueError where there is none, or returns None with `raise_error=False`."""

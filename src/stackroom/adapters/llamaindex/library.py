@@ -34,6 +34,8 @@ class SharedLibrary:
         self._elsewhere: dict[str, dict[str, str]] = {DOCSTORE: self.waiting}
         self.replaced: set[str] = set()
         """ids of nodes that were there before they were added again"""
+        self.written: tuple[int, dict[str, bytes]] = -1, {}
+        """the version of the library that the newest nodes came with, and their records: a docstore is told of them next, one by one"""
         self.listings: weakref.WeakSet[IndexNodes] = weakref.WeakSet()
         """the nodes of each index struct that was handed out"""
         self.others: dict[str, dict[str, str]] = {}
@@ -44,6 +46,11 @@ class SharedLibrary:
         """Hashes that wait in a docstore of another namespace."""
         with self.guard:
             return self._elsewhere.setdefault(store, {})
+
+    def is_written(self, view: View, node_id: str, record: bytes) -> bool:
+        """Whether the newest commit wrote this node, and so."""
+        version, records = self.written
+        return version == view.version and records.get(node_id) == record
 
     def flush(self, *, stored_only: bool = False) -> None:
         """Keep the hashes that wait; with `stored_only` those of documents whose nodes have come since.
