@@ -18,6 +18,7 @@ from stackroom.storage import (
     layout,
     metadata,
     originals,
+    postings,
     records,
     runs,
     sketches,
@@ -180,11 +181,12 @@ class _Check:
             self._found("extents", f"{end} rows are accounted for, {space.rows} are committed.")
 
     def sketches(self, connection: Connection) -> None:
-        """A search passes over a sketch that is damaged; one that is gone is no damage."""
-        for (name,) in connection.execute("SELECT file FROM sketches"):
-            path = layout.sketches(self._store.path) / name
-            if sketches.is_damaged(path):
-                self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
+        """One that is gone is no damage: what it would have found is found without it."""
+        for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
+            for (name,) in connection.execute(f"SELECT file FROM {table}"):
+                path = layout.sketches(self._store.path) / name
+                if is_damaged(path):
+                    self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
 
     def _rows(self, connection: Connection, mapped: vectors.VectorMap, extent: extents.Extent) -> None:
         rows = mapped.rows[extent.first_row : extent.first_row + extent.n]

@@ -66,6 +66,7 @@ def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Co
 
 def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None:
     """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
+    sketching.forget_words(store)
     with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
         connection = writer.connection
         connection.rows("PRAGMA secure_delete = ON")
@@ -259,4 +260,4 @@ def sweep(library: Path, connection: Connection) -> None:
             # On Windows a mapped file can't be removed yet; the next compaction does it.
             with contextlib.suppress(OSError):
                 path.unlink()
-    sketching.sweep(library, {row[0] for row in connection.execute("SELECT file FROM sketches")})
+    sketching.sweep(library, connection)

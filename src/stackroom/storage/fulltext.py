@@ -14,6 +14,7 @@ from stackroom.backend import Scored, TextStatistics
 from stackroom.storage import words
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.sql import Connection
+from stackroom.storage.words import TextQuery
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,12 +45,13 @@ def optimize(connection: Connection) -> None:
     connection.execute("INSERT INTO words(words) VALUES('optimize')")
 
 
-def matching(connection: Connection, query: str, k: int, allowed: KeySet | None) -> tuple[Scored, TextStatistics]:
-    """The `k` best chunks by BM25 (k1 = 1.2, b = 0.75, as FTS5 has it) among the allowed ones."""
-    parsed = words.parse_query(query)
-    expression = parsed.match_expression()
+def matching(
+    connection: Connection, query: TextQuery, k: int, allowed: KeySet | None, chunks: int
+) -> tuple[Scored, TextStatistics]:
+    """The `k` best chunks by BM25 (k1 = 1.2, b = 0.75, as FTS5 has it) among the allowed ones; `chunks` is how many there are."""
+    expression = query.match_expression()
     if expression is None or k <= 0:
-        return _NOTHING, words.statistics(connection, parsed)
+        return _NOTHING, words.statistics(connection, query, chunks)
     if allowed is None:
         rows = connection.rows(
             "SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank, rowid LIMIT ?", (expression, k)
@@ -61,7 +63,7 @@ def matching(connection: Connection, query: str, k: int, allowed: KeySet | None)
         keys, scores = keys[keep], scores[keep]
         order = np.lexsort((keys, scores))[:k]
         keys, scores = keys[order], scores[order]
-    return Scored(keys, -scores), words.statistics(connection, parsed)
+    return Scored(keys, -scores), words.statistics(connection, query, chunks)
 
 
 def holding(connection: Connection, terms: Sequence[str]) -> KeySet:

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 from stackroom.errors import FormatVersionError, NotALibraryError
-from stackroom.storage import collections, layout, metadata, originals, sketches, words
+from stackroom.storage import collections, layout, metadata, originals, sketches, word_files, words
 from stackroom.storage.sql import Connection
 
 ACTIVE_SET = 1
@@ -109,6 +109,7 @@ TABLES = (
     *metadata.SCHEMA,
     *originals.SCHEMA,
     *sketches.SCHEMA,
+    *word_files.SCHEMA,
 )
 
 

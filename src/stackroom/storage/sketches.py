@@ -176,10 +176,12 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
     return True
 
 
-def is_sound(path: Path, space: Space, entry: Entry) -> bool:
-    """Whether the file is what was written, by this FAISS."""
-    head, checksum = _read(path)
-    return head == _header(space, entry.first, entry.n, checksum)
+def is_usable(path: Path, space: Space, entry: Entry) -> bool:
+    """Whether the file says that it is this sketch, made by this FAISS."""
+    with contextlib.suppress(OSError, struct.error), path.open("rb") as file:
+        head = file.read(_HEADER.size)
+        return head == _header(space, entry.first, entry.n, _HEADER.unpack(head)[-1])
+    return False
 
 
 def is_damaged(path: Path) -> bool:

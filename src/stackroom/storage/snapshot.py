@@ -21,6 +21,7 @@ from stackroom.backend import (
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
 from stackroom.storage import (
+    bm25,
     codec,
     collections,
     extents,
@@ -29,12 +30,15 @@ from stackroom.storage import (
     metadata,
     nearest,
     originals,
+    postings,
     records,
     runs,
     scan,
     sketches,
     spaces,
     summary,
+    word_files,
+    words,
 )
 from stackroom.storage.codec import Codec
 from stackroom.storage.keysets import KeySet
@@ -94,9 +98,11 @@ class Snapshot:
         cache: Cache,
         map_space: Callable[[spaces.Space], VectorMap],
         shelf: sketches.Shelf,
+        words_shelf: word_files.Shelf,
     ) -> None:
         self._library = library
         self._shelf = shelf
+        self._words_shelf = words_shelf
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
         self.mapped = map_space
@@ -361,7 +367,25 @@ class Snapshot:
         return self._derived.get("homes", lambda: collections.homes(self._connection))
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
-        return fulltext.matching(self._connection, query, k, self._selector.select(scope))
+        parsed = words.parse_query(query)
+        allowed = self._selector.select(scope)
+        chunks = self._universe().count
+        found = self._words_shelf.take(self._library, word_files.every(self._connection))
+        if found:
+            files = [bm25.File(file, self._alive(name, file)) for name, file in found.items()]
+            wanted = allowed
+            if parsed.excluded:
+                excluded = fulltext.holding(self._connection, parsed.excluded)
+                wanted = (self._universe() if allowed is None else allowed).difference(excluded)
+            try:
+                return bm25.matching(self._connection, files, parsed, k, wanted, chunks)
+            except ValueError:
+                for name in found:
+                    self._words_shelf.forget(name)
+        return fulltext.matching(self._connection, parsed, k, allowed, chunks)
+
+    def _alive(self, name: str, file: postings.Postings) -> NDArray[np.bool_] | None:
+        return self._derived.get(f"alive {name}", lambda: file.alive(self._universe()))
 
     def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
         """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""

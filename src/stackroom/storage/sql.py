@@ -12,7 +12,10 @@ Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Connection(apsw.Connection):
-    """apsw's connection, whose `execute` is lazy, with the three ways in which a result is wanted."""
+    """apsw's connection, whose `execute` is lazy, with the ways in which a result is wanted."""
+
+    counts_words = False
+    """whether bm25's function for FTS5 was registered here"""
 
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Every row."""

@@ -21,10 +21,9 @@ from stackroom.errors import (
     StorageError,
 )
 from stackroom.progress import CancelToken, Progress
-from stackroom.storage import database, fsio, layout, maintenance, schema, spaces, vectors
+from stackroom.storage import database, fsio, layout, maintenance, schema, sketches, spaces, vectors, word_files
 from stackroom.storage.codec import Codec
 from stackroom.storage.lock import FileLock
-from stackroom.storage.sketches import Shelf
 from stackroom.storage.snapshot import Cache, Snapshot
 from stackroom.storage.sql import Connection
 from stackroom.storage.writer import LocalCommit
@@ -67,7 +66,7 @@ class LocalStore:
         self._closed = False
         self._mapped: dict[tuple[bytes, int, bool], vectors.VectorMap] = {}
         self._cache = Cache()
-        self._shelf = Shelf()
+        self._shelves = sketches.Shelf(), word_files.Shelf()
         self._leases = 0
         self._sketcher: threading.Thread | None = None
         self._stop_sketching = threading.Event()
@@ -112,7 +111,7 @@ class LocalStore:
                 for attempt in range(_RESTARTS):
                     try:
                         snapshot = Snapshot(
-                            self.path, reader.connection, reader.codec, self._cache, self._map, self._shelf
+                            self.path, reader.connection, reader.codec, self._cache, self._map, *self._shelves
                         )
                         break
                     except FileNotFoundError as error:
@@ -174,7 +173,7 @@ class LocalStore:
             finally:
                 commit.release()
             maintenance.after_commit(writer.connection, writer.codec, self.path)
-        if commit.has_rows and not self._leases:
+        if commit.has_chunks and not self._leases:
             self._sketch_aside()
 
     def _make_durable(self, commit: LocalCommit, connection: Connection) -> None:
@@ -225,6 +224,8 @@ class LocalStore:
         """Make the sketches that are due; unless somebody else does. Searches are quicker then, and find the same."""
         from stackroom.storage import sketching
 
+        if self._sketcher is not None:
+            self._sketcher.join()
         if sketching.is_due(self):
             sketching.bring_up_to_date(self, self._stop_sketching)
 
@@ -258,8 +259,7 @@ class LocalStore:
         from stackroom.storage import compaction, sketching
 
         done = compaction.compact(self, progress=progress, cancel=cancel)
-        # Also those that are damaged, which costs a look at every byte of them.
-        sketching.bring_up_to_date(self, self._stop_sketching)
+        sketching.bring_up_to_date(self, self._stop_sketching, thorough=True)
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -176,11 +176,16 @@ def _split_scripts(word: str) -> list[str]:
     return [part for part in [*parts, word[end:]] if part]
 
 
-def statistics(connection: Connection, query: TextQuery) -> TextStatistics:
-    """In how many chunks each term of the query occurs. A phrase counts as its rarest word."""
+def statistics(
+    connection: Connection, query: TextQuery, chunks: int, known: Mapping[str, int] | None = None
+) -> TextStatistics:
+    """In how many chunks each term of the query occurs, as far as it is not `known`. A phrase counts as its rarest word."""
     connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, words, row)")
     frequencies = []
     for term in query.terms:
+        if known is not None and term in known:
+            frequencies.append(known[term])
+            continue
         stems = stem(connection, term.removesuffix("*"))
         counts = [
             row[0]
@@ -188,13 +193,20 @@ def statistics(connection: Connection, query: TextQuery) -> TextStatistics:
             for row in connection.execute("SELECT doc FROM temp.vocabulary WHERE term = ?", (word,))
         ]
         frequencies.append(min(counts) if counts and len(counts) == len(stems) else 0)
-    chunks = connection.value("SELECT count(*) FROM chunks")
     return TextStatistics(query.terms, tuple(frequencies), chunks)
 
 
 def stem(connection: Connection, text: str) -> list[str]:
     """The tokens that the index makes of this text."""
     return [token for _, _, token in tokens(connection, text)]
+
+
+def indexed(connection: Connection, text: str) -> list[str]:
+    """The tokens of a passage, in order, as the index has them."""
+    tokenizer = connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
+    data = indexed_form(text).encode("utf-8", "replace")
+    found = tokenizer(data, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_offsets=False, include_colocated=False)
+    return cast(list[str], found)
 
 
 def tokens(connection: Connection, text: str) -> list[tuple[int, int, str]]:

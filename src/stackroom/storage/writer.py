@@ -400,9 +400,9 @@ class LocalCommit:
             metadata.discard(self._connection, metadata.DOCUMENT, document_key, facts)
 
     @property
-    def has_rows(self) -> bool:
-        """Whether vectors were written."""
-        return bool(self._appenders)
+    def has_chunks(self) -> bool:
+        """Whether passages or vectors were written."""
+        return bool(self._appenders) or self._next_key is not None
 
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
