@@ -71,19 +71,20 @@ class _Extra(NamedTuple):
 
 
 def matching(
-    connection: Connection, files: Sequence[File], query: TextQuery, k: int, allowed: KeySet | None, chunks: int
+    connection: Connection, files: Sequence[File], query: TextQuery, k: int, allowed: KeySet | None, live: KeySet
 ) -> tuple[Scored, TextStatistics]:
     """The `k` best passages among the allowed ones (None: all), and the statistics of the query.
 
-    `files` are neighbours from the first passage on. Raises ValueError where one is not what was written.
+    `files` are neighbours from the first passage on, `live` are all passages. Raises ValueError where a file is not what was written.
     """
+    chunks = live.count
     rows, total = _totals(connection)
     if not query.terms or k <= 0 or not rows:
         return _NOTHING, words.statistics(connection, query, chunks)
     terms = [_Term(text, _token(connection, text)) for text in query.terms]
     plain = [term for term in terms if term.token is not None]
     average = total / rows
-    tail = _tail(connection, plain, files[-1].postings.end)
+    tail = _tail(connection, plain, files[-1].postings.end, live)
     extra = _looked_up(connection, [term for term in terms if term.token is None])
     found = [[file.postings.word(term.token or "") for term in plain] for file in files]
     frequencies = [
@@ -158,7 +159,7 @@ def _best_of_file(
         if wanted is not None:
             here &= wanted[at]
         scores[at[here]] += extra.scores[here].astype(np.float32)
-    best = np.flatnonzero(scores)
+    best = np.flatnonzero(scores > 0)  # much quicker than of the scores themselves
     if len(best) > k:
         values = scores[best]
         last = np.partition(values, len(values) - k)[len(values) - k]
@@ -186,10 +187,11 @@ def _of_tail(
     return Scored(keys[keep], scores[keep])
 
 
-def _tail(connection: Connection, terms: Sequence[_Term], first: int) -> _Tail:
-    if not terms:
+def _tail(connection: Connection, terms: Sequence[_Term], first: int, live: KeySet) -> _Tail:
+    # Also where FTS5 would find nothing: it walks over all that is before.
+    if not terms or not len(live.ranges) or int(live.ranges[-1, 1]) <= first:
         none = np.empty(0, dtype=np.int64)
-        return _Tail(none, none, np.empty((0, 0), dtype=np.int64))
+        return _Tail(none, none, np.empty((0, len(terms)), dtype=np.int64))
     if not connection.counts_words:
         connection.register_fts5_function(_COUNTS, _counts)
         connection.counts_words = True

@@ -369,7 +369,6 @@ class Snapshot:
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         parsed = words.parse_query(query)
         allowed = self._selector.select(scope)
-        chunks = self._universe().count
         found = self._words_shelf.take(self._library, word_files.every(self._connection))
         if found:
             files = [bm25.File(file, self._alive(name, file)) for name, file in found.items()]
@@ -378,11 +377,11 @@ class Snapshot:
                 excluded = fulltext.holding(self._connection, parsed.excluded)
                 wanted = (self._universe() if allowed is None else allowed).difference(excluded)
             try:
-                return bm25.matching(self._connection, files, parsed, k, wanted, chunks)
+                return bm25.matching(self._connection, files, parsed, k, wanted, self._universe())
             except ValueError:
                 for name in found:
                     self._words_shelf.forget(name)
-        return fulltext.matching(self._connection, parsed, k, allowed, chunks)
+        return fulltext.matching(self._connection, parsed, k, allowed, self._universe().count)
 
     def _alive(self, name: str, file: postings.Postings) -> NDArray[np.bool_] | None:
         return self._derived.get(f"alive {name}", lambda: file.alive(self._universe()))
