@@ -1,0 +1,243 @@
+"""Searching at 25,000, 100,000 and a million passages: by sketches and postings files beside the exact scan and FTS5 alone.
+
+    python bench/search.py --work DIR [--sizes 25000 100000 1000000] [--real LIBRARY] [--report docs/benchmarks/search.md]
+
+Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--real` is a library that
+`stackroom add` made; its questions are first sentences of its own passages, embedded as queries. Every library is measured in a process of its own,
+on one thread. Recall is the share of the exact scan's ten best that are found. A million passages need 8 GB of disk and a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import machine
+from stackroom.backend import DocumentRecord, Scope, SourceRecord
+from stackroom.filters import as_filter
+from stackroom.storage import nearest, sketches, word_files
+from stackroom.storage.store import LocalStore
+from stackroom.types import Chunk, EmbedderIdentity
+
+DIM, LATENT, WORDS, CHUNKS = 1024, 96, 120, 240
+QUERIES = 100
+
+
+def rows_of(n: int, rng: np.random.Generator, latent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    rows = rng.standard_normal((n, LATENT), dtype=np.float32) @ latent + 3 * rng.standard_normal(
+        (n, DIM), dtype=np.float32
+    )
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def latent() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).standard_normal((LATENT, DIM), dtype=np.float32)
+
+
+def texts_of(n: int, rng: np.random.Generator) -> list[str]:
+    words = np.minimum(rng.zipf(1.2, (n, WORDS)), 200_000)
+    return [" ".join(f"w{word}" for word in row) for row in words.tolist()]
+
+
+def build(folder: Path, size: int) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
+    rng, shape, store = np.random.default_rng(1), latent(), LocalStore(folder)
+    spent, made = 0.0, 0
+    with store.lease("bench"):
+        while made < size:
+            n = min(CHUNKS * 10, size - made)
+            rows, texts, third = rows_of(n, rng, shape), texts_of(n, rng), rng.random(n) < 0.3
+            begun = time.perf_counter()
+            with store.commit() as commit:
+                commit.use_embedder(EmbedderIdentity(name="synthetic", dim=DIM))
+                for at in range(0, n, CHUNKS):
+                    name = f"document {made + at}"
+                    key = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
+                    part = range(at, min(at + CHUNKS, n))
+                    commit.add_chunks(
+                        key, [Chunk(texts[i], embedding=rows[i], metadata={"third": bool(third[i])}) for i in part]
+                    )
+            spent += time.perf_counter() - begun
+            made += n
+        begun = time.perf_counter()
+    derived = time.perf_counter() - begun
+    store.close()
+    sizes = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    sketch = sum(size for name, size in sizes.items() if name.startswith("1."))
+    return {
+        "commits": spent, "derived": derived, "catalogue": sizes["catalogue.db"], "vectors": sizes.get("1.0001", 0),
+        "sketches": sketch - sizes.get("1.0001", 0), "words": sum(size for name, size in sizes.items() if name.startswith("words.")),
+    }  # fmt: skip
+
+
+def timed(calls: list[Callable[[], Any]], *, warm: int = 5) -> tuple[float, list[Any]]:
+    """Milliseconds in the middle, and what the calls returned."""
+    for call in calls[:warm]:
+        call()
+    spent, found = [], []
+    for call in calls:
+        begun = time.perf_counter()
+        found.append(call())
+        spent.append(time.perf_counter() - begun)
+    return statistics.median(spent) * 1e3, found
+
+
+def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where: str | None) -> dict[str, Any]:
+    store = LocalStore(folder, mode="r")
+    told: dict[str, Any] = {"rss": _anonymous()}
+
+    def search(query: np.ndarray[Any, Any], scope: Scope, *, exact: bool = False) -> Any:
+        with store.view() as view:
+            return view.nearest(query, 10, scope, exact=exact).keys.tolist()
+
+    def match(text: str, scope: Scope) -> Any:
+        with store.view() as view:
+            return view.matching(text, 100, scope)[0].keys.tolist()
+
+    few = queries[:20]
+    everything = Scope()
+    told["exact"], truth = timed([lambda q=q: search(q, everything, exact=True) for q in few], warm=1)
+    sketches.LOADING_BYTES = 0
+    for least, most in ((100, 100), (200, 200), (nearest.LEAST, nearest.MOST), (1000, 1000), (2000, 2000)):
+        before = nearest.LEAST, nearest.MOST
+        nearest.LEAST, nearest.MOST = least, most
+        spent, found = timed([lambda q=q: search(q, everything) for q in queries])
+        name = "sketch" if (least, most) == before else f"sketch {least}"
+        told[name], told[f"{name} recall"] = spent, recall(found, truth)
+        nearest.LEAST, nearest.MOST = before
+    told["rss searched"] = _anonymous()
+    if where:
+        scope = Scope(where=as_filter(where))
+        exact = timed([lambda q=q: search(q, scope, exact=True) for q in few[:5]], warm=1)[1]
+        told["filter"], found = timed([lambda q=q: search(q, scope) for q in few])
+        told["filter recall"] = recall(found, exact)
+    with store.view() as view:
+        names = [source.name for source, _ in zip(view.each_source(), range(5), strict=False)]
+    five = Scope(sources=names)
+    told["five"], found = timed([lambda q=q: search(q, five) for q in few])
+    told["five recall"] = recall(found, timed([lambda q=q: search(q, five, exact=True) for q in few])[1])
+    told["words"], _ = timed([lambda text=text: match(text, everything) for text in words])
+    told["words in five"], _ = timed([lambda text=text: match(text, five) for text in words])
+    take = word_files.Shelf.take
+    word_files.Shelf.take = lambda *_: {}  # type: ignore[method-assign]
+    told["fts5"], _ = timed([lambda text=text: match(text, everything) for text in words[:20]], warm=1)
+    word_files.Shelf.take = take  # type: ignore[method-assign]
+    with store.view() as view:
+        told["chunks"] = len(view.live_keys())
+    return told
+
+
+def recall(found: list[list[int]], truth: list[list[int]]) -> float:
+    return sum(len(set(mine) & set(best)) / max(len(best), 1) for mine, best in zip(found, truth, strict=False)) / len(
+        truth
+    )
+
+
+def _anonymous() -> float:
+    """RssAnon of this process, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+def stage_synthetic(folder: Path) -> dict[str, Any]:
+    queries = rows_of(QUERIES, np.random.default_rng(2), latent())
+    rng = np.random.default_rng(3)
+    words = [
+        " ".join(f"w{word}" for word in rng.integers(3, 20_000, 3)) + f" w{rng.integers(3, 60)}" for _ in range(QUERIES)
+    ]
+    return measure(folder, queries, words, "third == true")
+
+
+def stage_real(folder: Path) -> dict[str, Any]:
+    import stackroom
+
+    with stackroom.open(folder, mode="r") as index:
+        sources = index.sources()
+        chosen = [sources[int(at)] for at in np.linspace(0, len(sources) - 1, 4 * QUERIES)]
+        sentences = []
+        for source in chosen:
+            passages = [found.text for found in index.get(source.id)] if source.chunks else []
+            if passages:
+                sentences.append(" ".join(passages[len(passages) // 2].split()[:12]))
+        embed = index.embedder().embed_query
+        queries = np.stack([embed(sentence) for sentence in sentences[:QUERIES]])
+    return measure(folder, queries, sentences[:QUERIES], None)
+
+
+def report(path: Path, found: dict[str, dict[str, Any]]) -> None:
+    def row(name: str, key: str, form: str = "{:.2f}") -> str:
+        return (
+            f"| {name} | " + " | ".join(form.format(told[key]) if key in told else "" for told in found.values()) + " |"
+        )
+
+    lines = [
+        "# Searching", "",
+        f"Made by `bench/search.py`: 1,024 dimensions of which 96 are latent, texts of {WORDS} words; *real* is a library that `stackroom add` made of Debian's documentation "
+        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best. {machine.describe()}.", "",
+        "| | " + " | ".join(found) + " |",
+        "|---" * (len(found) + 1) + "|",
+        row("passages", "chunks", "{:,}"), row("exact scan", "exact"), row("**sketch, then exact**", "sketch"), row("recall@10", "sketch recall", "{:.4f}"),
+        row("with 100 candidates", "sketch 100"), row("recall@10", "sketch 100 recall", "{:.4f}"), row("with 200", "sketch 200"), row("recall@10", "sketch 200 recall", "{:.4f}"),
+        row("with 1,000", "sketch 1000"), row("recall@10", "sketch 1000 recall", "{:.4f}"), row("with 2,000", "sketch 2000"), row("recall@10", "sketch 2000 recall", "{:.4f}"),
+        row("a scattered filter that keeps 30 %", "filter"), row("recall@10", "filter recall", "{:.4f}"), row("five sources", "five"), row("recall@10", "five recall", "{:.4f}"),
+        row("FTS5 alone, 100 best", "fts5"), row("**postings files**, 100 best", "words"), row("the same in five sources", "words in five"),
+        row("memory that can't be given back, MB: opened", "rss", "{:.0f}"), row("searched with sketches", "rss searched", "{:.0f}"), "",
+        "## Building", "",
+        "| | " + " | ".join(found) + " |",
+        "|---" * (len(found) + 1) + "|",
+        row("commits, s", "commits", "{:.1f}"), row("sketches and postings files, s", "derived", "{:.1f}"), row("catalogue, MB", "catalogue MB", "{:.0f}"),
+        row("vectors, MB", "vectors MB", "{:.0f}"), row("sketches, MB", "sketches MB", "{:.1f}"), row("postings files, MB", "words MB", "{:.1f}"),
+    ]  # fmt: skip
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 100_000, 1_000_000])
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--report", type=Path)
+    parser.add_argument("--stage", nargs=2)
+    arguments = parser.parse_args()
+    if arguments.stage:
+        stage, size = arguments.stage
+        folder = arguments.work / f"library-{size}"
+        told = {
+            "build": lambda: build(folder, int(size)),
+            "synthetic": lambda: stage_synthetic(folder),
+            "real": lambda: stage_real(Path(size)),
+        }[stage]()
+        print(json.dumps(told))
+        return
+
+    def run(stage: str, size: object) -> dict[str, Any]:
+        command = [sys.executable, __file__, "--work", str(arguments.work), "--stage", stage, str(size)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        print(stage, size, done.stdout.strip(), flush=True)
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    for size in arguments.sizes:
+        built = run("build", size)
+        megabytes = {f"{name} MB": built[name] / 1e6 for name in ("catalogue", "vectors", "sketches", "words")}
+        found[f"{size:,}"] = {**built, **megabytes, **run("synthetic", size)}
+        shutil.rmtree(arguments.work / f"library-{size}")
+    if arguments.real:
+        found["real"] = run("real", arguments.real)
+    if arguments.report:
+        report(arguments.report, found)
+
+
+if __name__ == "__main__":
+    main()
