@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin fuzz clean
+.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-search fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -85,6 +85,10 @@ bench-migration: $(VENV)/.development
 bench-dropin: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check llama-index-vector-stores-faiss
 	$(BIN)/python bench/dropin.py --report docs/benchmarks/dropin.md
+
+# Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
+bench-search: $(VENV)/.installed
+	$(BIN)/python bench/search.py --work $(WORK) $(if $(REAL),--real $(REAL)) --report docs/benchmarks/search.md
 
 # Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300
