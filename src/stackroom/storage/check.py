@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,7 +185,7 @@ class _Check:
         """One that is gone is no damage: what it would have found is found without it."""
         for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
             for (name,) in connection.execute(f"SELECT file FROM {table}"):
-                path = layout.sketches(self._store.path) / name
+                path = layout.sketches(self._store.path) / Path(name).name
                 if is_damaged(path):
                     self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
 

@@ -66,7 +66,6 @@ def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Co
 
 def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None:
     """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
-    sketching.forget_words(store)
     with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
         connection = writer.connection
         connection.rows("PRAGMA secure_delete = ON")

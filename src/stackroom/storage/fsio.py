@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from stackroom.errors import DiskFullError, ReadOnlyError, StorageError
@@ -34,6 +36,16 @@ def translated(path: Path) -> Iterator[None]:
                 path=where,
             ) from error
         raise StorageError(f"{where}: {error.strerror or error}.", hint="Check the disk.", path=where) from error
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading; OSError for what is none. A link, a pipe or a device in a stranger's library is not followed."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "It is no file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:

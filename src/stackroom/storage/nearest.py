@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 200
 """How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
 
+_LONGEST = 1e9
+
 CANDIDATES_A_HIT = 8
 """At least, where more hits are wanted than usual."""
 
@@ -38,7 +40,8 @@ def nearest_rows(
     ranges: Ranges,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """As `scan.nearest_rows`; exact but for rows that no sketch proposed."""
-    if not sketches or not np.isfinite(query).all():
+    asked = _comparable(query, alike=metric != "l2" or vectors.norms is None) if sketches else None
+    if asked is None:
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
     left = KeySet.from_ranges(ranges)
     wanted = max(min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST), CANDIDATES_A_HIT * k)
@@ -50,7 +53,9 @@ def nearest_rows(
         within = left.intersection(own)
         if within.count * SPARSE < sketch.n or within.count <= wanted:
             continue
-        found, estimated = sketch.candidates(query, wanted, within.ranges)
+        found, estimated = sketch.candidates(asked, wanted, within.ranges)
+        if len(found) < wanted or not np.isfinite(estimated).all():
+            continue
         rows.append(found)
         estimates.append(estimated)
         sketched.append((sketch.first, sketch.end))
@@ -58,6 +63,18 @@ def nearest_rows(
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
     rest = left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
     return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
+
+
+def _comparable(query: NDArray[np.float32], *, alike: bool) -> NDArray[np.float32] | None:
+    """The query as sketches can be asked; None where they can't, since it is beyond what float32 can multiply.
+
+    `alike`: queries that differ in nothing but their lengths have the same nearest rows.
+    """
+    wide = query.astype(np.float64)
+    length = float(np.linalg.norm(wide))
+    if not alike:
+        return query if length < _LONGEST else None
+    return (wide / length).astype(np.float32) if 0 < length < np.inf else None
 
 
 def _best(rows: list[NDArray[np.int64]], estimates: list[NDArray[np.float32]], n: int) -> NDArray[np.int64]:

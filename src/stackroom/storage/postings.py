@@ -149,7 +149,7 @@ def load(path: Path, first: int, end: int) -> Postings | None:
 
     Its checksums are for `is_damaged`: to compare them here, every page of the file would have to be read.
     """
-    with contextlib.suppress(OSError, ValueError, struct.error), path.open("rb") as file:
+    with contextlib.suppress(OSError, ValueError, OverflowError, struct.error), fsio.open_regular(path) as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         magic, *covered, n, words, lexicon, _, _ = _HEADER.unpack(mapped[: _HEADER.size])
         at, postings = _HEADER.size, _HEADER.size + 12 * n
@@ -177,10 +177,13 @@ def load(path: Path, first: int, end: int) -> Postings | None:
 
 def is_damaged(path: Path) -> bool:
     """Whether a file is there and not what was written. Reads all of it."""
-    try:
-        data = path.read_bytes()
-    except OSError:
+    if not path.exists():
         return False
+    try:
+        with fsio.open_regular(path) as file:
+            data = file.read()
+    except OSError:
+        return True
     try:
         magic, _, _, n, _, lexicon, frame, postings = _HEADER.unpack(data[: _HEADER.size])
     except struct.error:

@@ -15,6 +15,7 @@ there are: those that it does not name were made from rows that another state of
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import struct
@@ -22,6 +23,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,6 +63,10 @@ LOADING_BYTES = 256 * 1024 * 1024
 SPARSE = 24
 """A sketch scans this many rows in the time of one exact one: where a selection leaves fewer, it is scanned exactly."""
 
+LEAST_DIMENSIONS = 32
+_SPREAD = 32
+_SMALLEST = 1e-9
+_SPARE = 2
 _SAMPLE = 16_384
 _ROWS = 8192
 _BLOCK = 4 * 1024 * 1024
@@ -82,12 +88,17 @@ class Entry(NamedTuple):
         return self.first + self.n
 
 
-def of_space(connection: Connection, space_key: int) -> list[Entry]:
-    """The sketches of a space, by row."""
+def of_space(connection: Connection, space: Space) -> list[Entry]:
+    """The sketches of a space, by row. What a library from a stranger says beyond its own rows, or about other folders, is no sketch."""
     rows = connection.rows(
-        "SELECT first_row, n, file FROM sketches WHERE space_key = ? ORDER BY first_row", (space_key,)
+        "SELECT first_row, n, file FROM sketches WHERE space_key = ? ORDER BY first_row", (space.key,)
     )
-    return [Entry(*row) for row in rows]
+    found: list[Entry] = []
+    for entry in (Entry(*row) for row in rows):
+        start = found[-1].end if found else 0
+        if start <= entry.first < entry.end <= space.rows and Path(entry.file).name == entry.file:
+            found.append(entry)
+    return found
 
 
 def register(connection: Connection, space_key: int, made: Entry) -> None:
@@ -110,6 +121,20 @@ def wanted(space: Space, entries: Sequence[Entry]) -> tuple[int, int] | None:
             break
         first = entry.first
     return first, space.rows
+
+
+def is_fit(space: Space, vectors: VectorMap, first: int, end: int) -> bool:
+    """Whether a sketch of these rows would be of use.
+
+    One bit for each of few dimensions says little; and rows of very different lengths, whose length counts, share a scale that fits none.
+    """
+    if space.dim < LEAST_DIMENSIONS:
+        return False
+    if space.metric == "cosine" or vectors.norms is None:
+        return True
+    norms = vectors.norms[first:end]
+    middle = float(np.median(norms))
+    return middle > _SMALLEST and float(norms.max()) < min(_SPREAD * middle, 1 / _SMALLEST)
 
 
 @dataclass(slots=True)
@@ -178,7 +203,7 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
 
 def is_usable(path: Path, space: Space, entry: Entry) -> bool:
     """Whether the file says that it is this sketch, made by this FAISS."""
-    with contextlib.suppress(OSError, struct.error), path.open("rb") as file:
+    with contextlib.suppress(OSError, struct.error), fsio.open_regular(path) as file:
         head = file.read(_HEADER.size)
         return head == _header(space, entry.first, entry.n, _HEADER.unpack(head)[-1])
     return False
@@ -192,7 +217,7 @@ def is_damaged(path: Path) -> bool:
 
 def _read(path: Path) -> tuple[bytes, int]:
     """Header, and checksum of what follows; an empty one where there is no such file."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), fsio.open_regular(path) as file:
         head, checksum = file.read(_HEADER.size), 0
         while block := file.read(_BLOCK):
             checksum = zlib.crc32(block, checksum)
@@ -202,8 +227,9 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 def load(path: Path, space: Space, entry: Entry) -> Sketch | None:
     """The sketch in this file; None where it is gone, damaged, or of another FAISS, whose codes may be other ones."""
-    faiss = _faiss()
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    # Whatever is wrong with it, and with FAISS: the rows are scanned then.
+    with contextlib.suppress(Exception), fsio.open_regular(path) as file:
+        faiss = _faiss()
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:
             return None
@@ -233,6 +259,14 @@ def _faiss() -> Any:
     return importlib.import_module("faiss")
 
 
+@functools.cache
+def _version() -> str:
+    """FAISS's, without importing it where its package says it."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("faiss-cpu")
+    return str(_faiss().__version__)
+
+
 @contextlib.contextmanager
 def _one_thread(faiss: Any) -> Iterator[None]:
     """One query is over before a second thread of a busy machine has begun. OpenMP keeps the number for each thread."""
@@ -245,8 +279,7 @@ def _one_thread(faiss: Any) -> Iterator[None]:
 
 
 def _header(space: Space, first: int, n: int, checksum: int) -> bytes:
-    faiss = _faiss()
-    made_by = faiss.__version__.encode()[:16].ljust(16, b"\x00")
+    made_by = _version().encode()[:16].ljust(16, b"\x00")
     return _HEADER.pack(_MAGIC, space.file_uuid, first, n, space.dim, _METRICS[space.metric], made_by, checksum)
 
 
@@ -299,12 +332,12 @@ class Shelf:
                 self._scanned += scanning
                 if not entries or self._scanned < LOADING_BYTES:
                     return []
-                held = {}
-            if held.keys() != {entry.file for entry in entries}:
-                folder = layout.sketches(library)
-                held = {
-                    entry.file: held[entry.file] if entry.file in held else load(folder / entry.file, space, entry)
-                    for entry in entries
-                }
-                self._loaded[space.key] = held
-            return [found for found in held.values() if found is not None]
+                held = self._loaded[space.key] = {}
+            for entry in entries:
+                if entry.file not in held:
+                    held[entry.file] = load(layout.sketches(library) / entry.file, space, entry)
+            names = {entry.file for entry in entries}
+            # Some are kept for older views, which would load them again at every search.
+            for name in [name for name in held if name not in names][:-_SPARE]:
+                del held[name]
+            return [found for entry in entries if (found := held[entry.file]) is not None]

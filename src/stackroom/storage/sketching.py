@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.errors import StackroomError
 from stackroom.storage import codec, database, layout, postings, runs, sketches, spaces, word_files, words
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.lock import FileLock
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from stackroom.storage.store import LocalStore
 
 _BEING_MADE = ".tmp"
+_NAME = re.compile(r"(words|\d+\.\d+)(\.\d+-\d+)?\.[0-9a-f]{8}(\.tmp)?")
 _PATIENCE = 2.0
 """Seconds to wait for the writer lock: who closes the library waits for this."""
 _LONGEST = 600.0
@@ -33,37 +36,84 @@ _AT_ONCE = 16_384
 """Passages whose words are held in memory."""
 
 
-def is_due(store: LocalStore) -> bool:
-    """Whether much has no sketch or postings file, and this process may make one. As quick in a large library as in a small one."""
-    if store.read_only:
-        return False
-    folder = layout.sketches(store.path)
-    with contextlib.suppress(StackroomError), store.view() as view:
-        files = [entry for entry in word_files.every(view.connection) if (folder / entry.file).exists()]
-        if word_files.is_due(view.connection, files):
+class Maker:
+    """Makes what is due for one store: at once, or in a thread.
+
+    What is made is derived. Whatever goes wrong with it costs speed and nothing else, and must hurt neither a commit that is durable nor a
+    migration that is proven: so it is passed over, and the next run tries again.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def run(self, *, thorough: bool = False) -> None:
+        """Make what is missing; with `thorough` also what is damaged, which costs a look at every byte."""
+        if self._thread is not None:
+            self._thread.join()
+        with contextlib.suppress(Exception):
+            if not self._store.read_only and (thorough or self._is_due()):
+                _bring_up_to_date(self._store, self._stop, thorough=thorough)
+
+    def start(self, connection: Connection) -> None:
+        """Make it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
+        with contextlib.suppress(Exception), self._starting:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            if not self._stop.is_set() and is_due(connection, self._store.path):
+                arguments = self._store, self._stop
+                self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
+                # A thread that is within FAISS when the interpreter ends would take the process down with it.
+                atexit.register(_end, weakref.ref(self))
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop, and wait until the thread has."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _is_due(self) -> bool:
+        with self._store.view() as view:
+            return is_due(view.connection, self._store.path)
+
+
+def _end(maker: weakref.ref[Maker]) -> None:
+    found = maker()
+    if found is not None:
+        found.end()
+
+
+def _quietly(store: LocalStore, stop: threading.Event) -> None:
+    with contextlib.suppress(Exception):
+        _bring_up_to_date(store, stop, thorough=False)
+
+
+def is_due(connection: Connection, library: Path) -> bool:
+    """Whether much has no sketch or postings file. As quick in a large library as in a small one."""
+    folder = layout.sketches(library)
+    files = [entry for entry in word_files.every(connection) if (folder / entry.file).is_file()]
+    if word_files.is_due(connection, files):
+        return True
+    for space in spaces.every(connection):
+        entries = sketches.of_space(connection, space)
+        there = [entry for entry in entries if sketches.is_usable(folder / entry.file, space, entry)]
+        if space.state != spaces.BUILDING and sketches.wanted(space, there) is not None:
             return True
-        for space in spaces.every(view.connection):
-            entries = sketches.of_space(view.connection, space.key)
-            there = [entry for entry in entries if (folder / entry.file).exists()]
-            if space.state != spaces.BUILDING and sketches.wanted(space, there) is not None:
-                return True
     return False
 
 
-def bring_up_to_date(store: LocalStore, stop: threading.Event, *, thorough: bool = False) -> None:
-    """Make what is missing; with `thorough` also what is damaged, which costs a look at every byte.
-
-    One process does it at a time; another one leaves it alone.
-    What goes wrong here costs speed and nothing else: the next run tries again.
-    """
-    lock = FileLock(store.path / layout.SKETCH_LOCK)
-    with (
-        contextlib.suppress(StackroomError, OSError, RuntimeError, ValueError, MemoryError),
-        lock.hold("sketch", wait=0.0),
-    ):
-        folder = layout.sketches(store.path)
+def _bring_up_to_date(store: LocalStore, stop: threading.Event, *, thorough: bool) -> None:
+    """One process does it at a time; another one leaves it alone. Raises BusyError, and much else."""
+    folder = layout.sketches(store.path)
+    with FileLock(store.path / layout.SKETCH_LOCK).hold("sketch", wait=0.0):
+        if folder.is_symlink():
+            return
         folder.mkdir(mode=0o700, exist_ok=True)
-        _sweep_begun(folder)
+        _sweep_begun(store.path)
         with store.view() as view:
             keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
         for key in keys:
@@ -73,20 +123,48 @@ def bring_up_to_date(store: LocalStore, stop: threading.Event, *, thorough: bool
             _index_words(store, stop, thorough=thorough)
 
 
+@contextlib.contextmanager
+def nothing_made(store: LocalStore) -> Iterator[None]:
+    """For a purge: no postings file is left (they say which words the removed passages had), and nothing is made meanwhile.
+
+    Waits for a run that is making something. Raises BusyError.
+    """
+    with FileLock(store.path / layout.SKETCH_LOCK).hold("purge", wait=_LONGEST):
+        with store.exclusive() as writer, database.translated(layout.catalogue(store.path)), writer.connection:
+            writer.connection.execute("DELETE FROM word_files")
+        try:
+            yield
+        finally:
+            _sweep_begun(store.path)
+            with store.exclusive() as writer:
+                sweep(store.path, writer.connection)
+
+
 def sweep(library: Path, connection: Connection) -> None:
     """Remove files that the catalogue does not name, but for what is being made."""
     named = {row[0] for table in ("sketches", "word_files") for row in connection.execute(f"SELECT file FROM {table}")}
-    with contextlib.suppress(OSError):
-        for path in layout.sketches(library).iterdir():
-            if path.name not in named and not path.name.endswith(_BEING_MADE):
+    for path in _ours(library):
+        if path.name not in named and not path.name.endswith(_BEING_MADE):
+            # On Windows a mapped file can't be removed yet; the next sweep does it.
+            with contextlib.suppress(OSError):
                 path.unlink()
 
 
-def _sweep_begun(folder: Path) -> None:
+def _sweep_begun(library: Path) -> None:
     """What runs that were killed have left. The caller holds the lock."""
-    for path in folder.iterdir():
+    for path in _ours(library):
         if path.name.endswith(_BEING_MADE):
             path.unlink(missing_ok=True)
+
+
+def _ours(library: Path) -> list[Path]:
+    """What was made here: a library from a stranger may have anything in that folder, or that folder elsewhere."""
+    folder = layout.sketches(library)
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return [
+        path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
 
 
 @contextlib.contextmanager
@@ -106,11 +184,14 @@ def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str
     """Let readers know of a file. It is no commit: what the library holds is the same. `register` says whether it is still wanted."""
     made = begun.with_name(begun.name.removesuffix(_BEING_MADE))
     with store.exclusive(wait=_PATIENCE) as writer, database.translated(layout.catalogue(store.path)):
-        with writer.connection:
-            if not register(writer.connection, made.name):
-                return False
-            begun.replace(made)
-        sweep(store.path, writer.connection)
+        try:
+            with writer.connection:
+                if not register(writer.connection, made.name):
+                    return False
+                begun.replace(made)
+        finally:
+            # Also where it came to nothing, and the file that has its name already is nobody's.
+            sweep(store.path, writer.connection)
     return True
 
 
@@ -120,7 +201,7 @@ def _sketch(store: LocalStore, space_key: int, stop: threading.Event, *, thoroug
         space = next((space for space in spaces.every(view.connection) if space.key == space_key), None)
         if space is None:
             return False
-        entries = sketches.of_space(view.connection, space_key)
+        entries = sketches.of_space(view.connection, space)
         # The map outlives the view, and committed rows don't change: no transaction stays open for it.
         mapped = view.mapped(space)
     folder = layout.sketches(store.path)
@@ -134,6 +215,8 @@ def _sketch(store: LocalStore, space_key: int, stop: threading.Event, *, thoroug
     if rows is None:
         return False
     first, end = rows
+    if not sketches.is_fit(space, mapped, first, end):
+        return False
 
     def register(connection: Connection, name: str) -> bool:
         current = {found.key: found.file_uuid for found in spaces.every(connection)}
@@ -196,12 +279,3 @@ def _passages(store: LocalStore, keys: NDArray[np.int64], stop: threading.Event)
                 rows = view.connection.rows("SELECT key, text FROM chunks WHERE key >= ? AND key < ?", (first, end))
                 for key, text in rows:
                     yield key, words.indexed(view.connection, codec.to_text(view.codec.decode(text)))
-
-
-def forget_words(store: LocalStore) -> None:
-    """Remove every postings file: those of removed passages say which words these had. Waits for a run that makes one."""
-    lock = FileLock(store.path / layout.SKETCH_LOCK)
-    with lock.hold("purge", wait=_LONGEST), store.exclusive() as writer:
-        with database.translated(layout.catalogue(store.path)), writer.connection:
-            writer.connection.execute("DELETE FROM word_files")
-        sweep(store.path, writer.connection)

@@ -296,7 +296,7 @@ class Snapshot:
         return Scored(keys[order], scores[order])
 
     def _sketches(self, space: spaces.Space, ranges: NDArray[np.int64]) -> list[sketches.Sketch]:
-        entries = sketches.of_space(self._connection, space.key)
+        entries = sketches.of_space(self._connection, space)
         scanning = int((ranges[:, 1] - ranges[:, 0]).sum()) * space.dim * 4
         return self._shelf.take(self._library, space, entries, scanning)
 

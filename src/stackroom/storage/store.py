@@ -21,7 +21,18 @@ from stackroom.errors import (
     StorageError,
 )
 from stackroom.progress import CancelToken, Progress
-from stackroom.storage import database, fsio, layout, maintenance, schema, sketches, spaces, vectors, word_files
+from stackroom.storage import (
+    database,
+    fsio,
+    layout,
+    maintenance,
+    schema,
+    sketches,
+    sketching,
+    spaces,
+    vectors,
+    word_files,
+)
 from stackroom.storage.codec import Codec
 from stackroom.storage.lock import FileLock
 from stackroom.storage.snapshot import Cache, Snapshot
@@ -68,8 +79,7 @@ class LocalStore:
         self._cache = Cache()
         self._shelves = sketches.Shelf(), word_files.Shelf()
         self._leases = 0
-        self._sketcher: threading.Thread | None = None
-        self._stop_sketching = threading.Event()
+        self._maker = sketching.Maker(self)
         self._guard = threading.Lock()
 
     def _create(self, mode: str) -> None:
@@ -173,8 +183,8 @@ class LocalStore:
             finally:
                 commit.release()
             maintenance.after_commit(writer.connection, writer.codec, self.path)
-        if commit.has_chunks and not self._leases:
-            self._sketch_aside()
+            if commit.has_chunks and not self._leases:
+                self._maker.start(writer.connection)
 
     def _make_durable(self, commit: LocalCommit, connection: Connection) -> None:
         try:
@@ -221,25 +231,8 @@ class LocalStore:
         self.sketch()
 
     def sketch(self) -> None:
-        """Make the sketches that are due; unless somebody else does. Searches are quicker then, and find the same."""
-        from stackroom.storage import sketching
-
-        if self._sketcher is not None:
-            self._sketcher.join()
-        if sketching.is_due(self):
-            sketching.bring_up_to_date(self, self._stop_sketching)
-
-    def _sketch_aside(self) -> None:
-        """The same in a thread, for a commit that is not to wait; closing the store stops it."""
-        from stackroom.storage import sketching
-
-        if not sketching.is_due(self):
-            return
-        with self._guard:
-            if not self._closed and (self._sketcher is None or not self._sketcher.is_alive()):
-                arguments = self, self._stop_sketching
-                self._sketcher = threading.Thread(target=sketching.bring_up_to_date, args=arguments, daemon=True)
-                self._sketcher.start()
+        """Make the sketches and postings files that are due, unless somebody else does. Searches are quicker then, and find the same."""
+        self._maker.run()
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -256,16 +249,18 @@ class LocalStore:
         return check.verify(self, progress=progress, cancel=cancel)
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction:
-        from stackroom.storage import compaction, sketching
+        from stackroom.storage import compaction
 
         done = compaction.compact(self, progress=progress, cancel=cancel)
-        sketching.bring_up_to_date(self, self._stop_sketching, thorough=True)
+        self._maker.run(thorough=True)
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
         from stackroom.storage import compaction
 
-        compaction.purge(self, progress=progress, cancel=cancel)
+        with sketching.nothing_made(self):
+            compaction.purge(self, progress=progress, cancel=cancel)
+        self._maker.run()
 
     def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
         from stackroom.storage import backup
@@ -284,9 +279,7 @@ class LocalStore:
         with self._guard:
             self._closed = True
             idle, self._idle = self._idle, []
-        self._stop_sketching.set()
-        if self._sketcher is not None and self._sketcher is not threading.current_thread():
-            self._sketcher.join()
+        self._maker.end()
         self._mapped = {}
         for reader in idle:
             reader.connection.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,8 @@ from numpy.typing import NDArray
 from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord
 from stackroom.filters import as_filter
 from stackroom.progress import CancelToken, silent
-from stackroom.storage import layout, nearest, sketches
+from stackroom.storage import layout, nearest, sketches, spaces
+from stackroom.storage.snapshot import Snapshot
 from stackroom.storage.store import LocalStore
 from stackroom.types import Chunk, EmbedderIdentity, Metric
 
@@ -73,6 +77,12 @@ def fill(
 def files(library: Path) -> list[Path]:
     folder = layout.sketches(library)
     return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def named(view: Snapshot) -> list[sketches.Entry]:
+    """The sketches that the catalogue names."""
+    (space,) = spaces.every(view.connection)
+    return sketches.of_space(view.connection, space)
 
 
 def queries(n: int = 20) -> NDArray[np.float32]:
@@ -176,7 +186,7 @@ def test_sketches_grow_and_stay_few(store: LocalStore, library: Path, monkeypatc
         assert len(files(library)) <= 4
         agree(store)
     with store.view() as view:
-        made = sketches.of_space(view.connection, 1)
+        made = named(view)
     assert [entry.first for entry in made] == [0, *(entry.end for entry in made[:-1])]
     assert made[-1].end == 12 * 250
     assert sorted(entry.file for entry in made) == [path.name for path in files(library)]
@@ -273,7 +283,7 @@ def test_a_restored_catalogue_knows_nothing_of_sketches_made_since(store: LocalS
     put(restored, "other", unit_rows(190, DIM, seed=3))
     agree(restored)
     with restored.view() as view:
-        assert not made & {entry.file for entry in sketches.of_space(view.connection, 1)}
+        assert not made & {entry.file for entry in named(view)}
     restored.close()
 
 
@@ -299,7 +309,132 @@ def test_making_one_counts_as_no_commit(store: LocalStore, library: Path) -> Non
     fill(store, 500)
     with store.view() as view:
         assert view.version == before + 1
-        assert len(sketches.of_space(view.connection, 1)) == 1
+        assert len(named(view)) == 1
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("length", [1e-20, 1e-3, 1.0, 1e4, 1e18, 1e30])
+def test_the_length_of_a_query_does_no_harm(store: LocalStore, metric: Metric, length: float) -> None:
+    fill(store, metric=metric)
+    for query in queries(5):
+        long = (query.astype(np.float64) * length).astype(np.float32)
+        with store.view() as view, np.errstate(over="ignore"):
+            quick = view.nearest(long, 10, EVERYTHING).keys.tolist()
+            assert quick == view.nearest(long, 10, EVERYTHING, exact=True).keys.tolist()
+
+
+def test_rows_of_very_different_lengths_are_not_sketched(store: LocalStore, library: Path) -> None:
+    rows = unit_rows(500, DIM)
+    rows[::100] *= 1e6
+    with store.lease("add"):
+        put(store, "uneven", rows, "l2")
+    assert files(library) == []
+    agree(store)
+
+
+def test_a_folder_that_leads_elsewhere_is_left_alone(store: LocalStore, library: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "home"
+    elsewhere.mkdir()
+    names = ["thesis.txt", "1.0001.0-10.00000000", "words.0-9.00000000.tmp"]
+    for name in names:
+        (elsewhere / name).touch()
+    layout.sketches(library).symlink_to(elsewhere)
+    fill(store)
+    store.compact(progress=silent, cancel=CancelToken())
+    store.purge(progress=silent, cancel=CancelToken())
+    assert sorted(path.name for path in elsewhere.iterdir()) == sorted(names)
+    agree(store)
+
+
+def test_only_files_that_were_made_here_are_swept(store: LocalStore, library: Path) -> None:
+    folder = layout.sketches(library)
+    (folder / "a folder.tmp").mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    (folder / "1.0001.0-10.00000000").touch()
+    (folder / "words.00000000.tmp").touch()
+    fill(store)
+    left = {path.name for path in folder.iterdir()}
+    assert {"a folder.tmp", "notes.txt"} < left
+    assert len(left) == 3
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "../../elsewhere", "pipe"])
+@pytest.mark.parametrize("n", [1000, -1, 2**40])
+def test_a_hostile_catalogue_does_no_harm(store: LocalStore, library: Path, file: str, n: int) -> None:
+    fill(store)
+    with store.exclusive() as writer, writer.connection:
+        writer.connection.execute("UPDATE sketches SET file = ?, n = ?", (file, n))
+        writer.connection.execute("INSERT INTO word_files VALUES(0, 1001, 1000, ?)", (file,))
+    os.mkfifo(layout.sketches(library) / "pipe")
+    agree(store)
+    store.verify(progress=silent, cancel=CancelToken())
+
+
+def test_a_faiss_that_is_broken_costs_speed_alone(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> object:
+        raise ImportError("libfaiss.so: cannot open shared object file")
+
+    fill(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(sketches, "_faiss", broken)
+        agree(store)
+        fill(store, 900, seed=2)
+        store.compact(progress=silent, cancel=CancelToken())
+        agree(store)
+
+
+def test_a_purge_waits_for_nothing_that_was_killed_and_leaves_nothing_of_it(store: LocalStore, library: Path) -> None:
+    keys = fill(store)
+    left = layout.sketches(library) / "1.0001.0-1000.00000000.tmp"
+    left.touch()
+    with store.commit() as commit:
+        commit.remove_chunks(keys[:500])
+    before = set(files(library))
+    store.purge(progress=silent, cancel=CancelToken())
+    assert not left.exists()
+    assert not before & set(files(library))
+    agree(store)
+
+
+def test_views_of_different_age_load_a_sketch_once(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    loads = []
+    original = sketches.load
+    monkeypatch.setattr(sketches, "load", lambda path, *rest: loads.append(path.name) or original(path, *rest))
+    with store.view() as older:
+        older.nearest(queries()[0], 3, EVERYTHING)
+        fill(store, 900, seed=2)
+        for query in queries():
+            older.nearest(query, 3, EVERYTHING)
+            with store.view() as newer:
+                newer.nearest(query, 3, EVERYTHING)
+    assert len(loads) == len(set(loads)) == 2
+
+
+def test_a_program_that_ends_at_once_ends_well(library: Path) -> None:
+    """The thread that makes a sketch is within FAISS when the interpreter ends."""
+    code = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from pathlib import Path
+import numpy as np
+from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.storage import sketches
+from stackroom.storage.store import LocalStore
+from stackroom.types import Chunk, EmbedderIdentity
+sketches.WORTH_BYTES = 1
+store = LocalStore(Path({str(library)!r}))
+rows = np.random.default_rng(1).standard_normal((4000, 256), dtype=np.float32)
+rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+with store.commit() as commit:
+    commit.use_embedder(EmbedderIdentity(name="rows", dim=256))
+    document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+    commit.add_chunks(document, [Chunk("text", embedding=row) for row in rows])
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_what_goes_wrong_with_a_sketch_does_not_hurt_the_run(

@@ -154,6 +154,7 @@ class StackroomDocumentStore(AsyncDocumentStore):
 
         def plan(view: View) -> Changes:
             changes, held = Changes(), self._held(view)
+            forgotten.intersection_update({doc_id})
             held.plan_deletion([doc_id], changes)
             if not (held.plan_body_deletion(doc_id, changes) or changes or waited) and raise_error:
                 raise ValueError(f"doc_id {doc_id} not found.")
@@ -177,15 +178,19 @@ class StackroomDocumentStore(AsyncDocumentStore):
 
     def delete_ref_doc(self, ref_doc_id: str, raise_error: bool = True) -> None:
         """Delete a document's nodes, and what is known of it. Raises ValueError where there is no such document."""
+        found = False
 
         def plan(view: View) -> Changes:
+            nonlocal found
             changes = Changes()
-            if not self._held(view).plan_document_deletion(ref_doc_id, changes) and raise_error:
+            found = self._held(view).plan_document_deletion(ref_doc_id, changes)
+            if not found and raise_error:
                 raise ValueError(f"ref_doc_id {ref_doc_id} not found.")
             return changes
 
         change(self._backend, plan)
-        self._waiting.pop(ref_doc_id, None)
+        if found:
+            self._waiting.pop(ref_doc_id, None)
 
     def set_document_hash(self, doc_id: str, doc_hash: str) -> None:
         self.set_document_hashes({doc_id: doc_hash})

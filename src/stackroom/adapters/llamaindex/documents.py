@@ -47,7 +47,7 @@ class Changes:
 def change(backend: Backend, plan: Callable[[View], Changes]) -> None:
     """Make the changes that `plan` finds necessary, in one commit; no commit where it finds none.
 
-    Where somebody commits between the look and the change, the plan is made again, while nobody else can write. Raises UsageError for
+    Where somebody commits between the look and the change, the plan is made again, while nobody else can write (and may come to nothing). Raises UsageError for
     what is no JSON, and what `plan` raises; then nothing was written.
     """
     with backend.view() as view:

@@ -107,6 +107,14 @@ class SharedLibrary:
         with self.guard:
             self.waiting.clear()
 
+    def emptied(self, view: View, keys: Iterable[int]) -> list[str]:
+        """The documents whose hashes wait, and which have no passage left without these."""
+        gone = set(keys)
+        known = ((document_id, view.document(document_id)) for document_id in list(self.waiting))
+        return [
+            name for name, document in known if document is not None and gone.issuperset(view.keys_of(document.key))
+        ]
+
     def forget(self, document_ids: Iterable[str]) -> list[str]:
         """Names of attachments with hashes of documents whose vectors go; what waits of them is gone at once."""
         names = []

@@ -282,9 +282,11 @@ class StackroomVectorStore(BasePydanticVectorStore):
         backend = self._shared.index.backend
         with backend.view() as view:
             keys = self._members(view, Scope(where=where, keys=_keys(view, node_ids))).tolist()
+            emptied = self._shared.emptied(view, keys)
         if keys:
             with backend.commit() as commit:
                 self._discard(commit, keys)
+            self._shared.forget(emptied)
 
     def clear(self) -> None:
         """Remove every node, in one commit."""
