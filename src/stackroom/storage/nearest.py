@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 200
 """How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
 
-_LONGEST = 1e9
+_SHORTEST, _LONGEST = 1e-4, 1e6
 
 CANDIDATES_A_HIT = 8
 """At least, where more hits are wanted than usual."""
@@ -40,7 +40,7 @@ def nearest_rows(
     ranges: Ranges,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """As `scan.nearest_rows`; exact but for rows that no sketch proposed."""
-    asked = _comparable(query, alike=metric != "l2" or vectors.norms is None) if sketches else None
+    asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
     if asked is None:
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
     left = KeySet.from_ranges(ranges)
@@ -65,15 +65,17 @@ def nearest_rows(
     return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
 
 
-def _comparable(query: NDArray[np.float32], *, alike: bool) -> NDArray[np.float32] | None:
-    """The query as sketches can be asked; None where they can't, since it is beyond what float32 can multiply.
+def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> NDArray[np.float32] | None:
+    """The query as sketches can be asked; None where they can't.
 
-    `alike`: queries that differ in nothing but their lengths have the same nearest rows.
+    Its length counts for nothing, but under l2; there a very long or short one finds all rows equally far, which sketches can't tell.
     """
     wide = query.astype(np.float64)
     length = float(np.linalg.norm(wide))
-    if not alike:
-        return query if length < _LONGEST else None
+    if metric == "l2" and not (_SHORTEST < length < _LONGEST):
+        return None
+    if metric == "l2" and not unit:
+        return query
     return (wide / length).astype(np.float32) if 0 < length < np.inf else None
 
 
