@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.schema import (
     BaseNode,
     Document,
@@ -22,8 +23,8 @@ from llama_index.core.schema import (
 from llama_index.core.storage.docstore import SimpleDocumentStore
 
 import stackroom
-from llamaindex_support import ids, node, vector_of
-from stackroom.adapters.llamaindex import StackroomDocumentStore, StackroomVectorStore
+from llamaindex_support import WordEmbedding, ids, node, vector_of
+from stackroom.adapters.llamaindex import StackroomDocumentStore, StackroomVectorStore, storage_context
 from stackroom.errors import UsageError
 
 
@@ -368,3 +369,24 @@ async def test_async_calls_leave_the_loop_free(docstore: StackroomDocumentStore)
     await docstore.async_add_documents([TextNode(id_=str(i), text="words") for i in range(200)])
     ticking.cancel()
     assert ticks > 1
+
+
+def test_deleting_what_is_not_there_forgets_nothing(library: Path) -> None:
+    store, simple = StackroomDocumentStore(library), SimpleDocumentStore()
+    for one in (store, simple):
+        one.set_document_hash("d", "hash")
+        one.delete_ref_doc("d", raise_error=False)
+        assert one.get_document_hash("d") == "hash"
+
+
+def test_a_hash_that_waits_goes_with_the_last_node_of_its_document(library: Path) -> None:
+    """A run that was given up told the hash of the next version; then its nodes were deleted."""
+    old, new = Document(text="the first version", id_="d"), Document(text="the second version", id_="d")
+    for context in (storage_context(library), StorageContext.from_defaults()):
+        index = VectorStoreIndex.from_documents([old], storage_context=context, embed_model=WordEmbedding())
+        context.docstore.set_document_hash("d", new.hash)
+        info = context.docstore.get_ref_doc_info("d")
+        assert info is not None
+        index.delete_nodes(info.node_ids, delete_from_docstore=True)
+        assert index.refresh_ref_docs([new]) == [True]
+        assert [found.text for found in index.as_retriever().retrieve("version")] == ["the second version"]
