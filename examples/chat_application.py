@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import stackroom
 from stackroom import CancelToken, ProgressEvent, migration
-from stackroom.errors import MigrationNeeded, NotALibraryError, NotFoundError, StackroomError
+from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotALibraryError, NotFoundError, StackroomError
 from stackroom.types import Inventory, MigrationReport, Report, Source
 
 if TYPE_CHECKING:
     # LlamaIndex takes a second or more to import: that is for the background.
     from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.chat_engine.types import BaseChatEngine
     from llama_index.core.llms import LLM
     from llama_index.core.schema import NodeWithScore
@@ -132,17 +133,23 @@ class Assistant:
 
     def _prepare(self) -> tuple[BaseRetriever, BaseChatEngine | None]:
         """Import LlamaIndex and load the models, while the user reads and types."""
-        from llama_index.core import VectorStoreIndex
+        from llama_index.core import MockEmbedding, VectorStoreIndex
         from llama_index.core.chat_engine import ContextChatEngine
         from llama_index.core.memory import ChatMemoryBuffer
 
         from stackroom.adapters.llamaindex import StackroomEmbedding, StackroomVectorStore
 
         store = StackroomVectorStore(self.index, active=True)
-        model = StackroomEmbedding(self.index.embedder())
-        model.get_query_embedding("The first call loads the model.")
+        model: BaseEmbedding
+        try:
+            model, mode = StackroomEmbedding(self.index.embedder()), "hybrid"
+            model.get_query_embedding("The first call loads the model.")
+        except EmbedderMismatchError as error:
+            # An old index whose model is not at hand: passages are found by their words, until somebody names it.
+            self.failed.emit(error)
+            model, mode = MockEmbedding(1), "text_search"
         retriever = VectorStoreIndex.from_vector_store(store, embed_model=model).as_retriever(
-            similarity_top_k=PASSAGES, vector_store_query_mode="hybrid"
+            similarity_top_k=PASSAGES, vector_store_query_mode=mode
         )
         if self._llm is None:
             return retriever, None
@@ -337,8 +344,9 @@ def main(arguments: Sequence[str] | None = None, llm: Callable[[], LLM] | None =
     parser = argparse.ArgumentParser(description="Chat about your documents.")
     parser.add_argument("--library", required=True, metavar="FOLDER", help="where the library is, or an old index")
     parser.add_argument("--documents", nargs="*", default=[], metavar="FOLDER", help="what to index at start")
+    parser.add_argument("--embedder", metavar="NAME", help="the model that made the vectors of an old index")
     options = parser.parse_args(arguments)
-    assistant = Assistant(options.library, llm=llm)
+    assistant = Assistant(options.library, llm=llm, embedder=options.embedder)
     try:
         return Terminal(assistant).run(options.documents)
     except StackroomError as error:

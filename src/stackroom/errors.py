@@ -184,5 +184,9 @@ class ReaderCrashedError(ReadError):
     """The parser of this file died, hung, or went over its memory limit."""
 
 
+class NoVectorsWarning(UserWarning):
+    """An old index was migrated on the way, and none of its passages had a vector: only words find them."""
+
+
 class OldFilesChangedWarning(UserWarning):
     """The old index that was opened was written after it was migrated: what changed is not in the library."""

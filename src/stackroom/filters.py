@@ -112,6 +112,9 @@ _EXPRESSION = re.compile(
 )
 
 
+_SEVERAL = re.compile(r"\s(?:and|or|AND|OR|&&|\|\|)\s+\S+\s*(?:==|!=|>=|<=|>|<|\s(?:in|nin|contains)\s)")
+
+
 def parse(expression: str) -> Condition:
     """`key OP value`, as the command line takes it; value is JSON, or a bare word taken as text."""
     found = _EXPRESSION.fullmatch(expression)
@@ -122,6 +125,17 @@ def parse(expression: str) -> Condition:
             actual=expression,
         )
     key, op, text = found["key"], found["op"], found["value"]
+    if key.endswith("=") or (op in ("<", ">", "<=", ">=") and text[:1] in ("=", "<", ">")):
+        raise InvalidFilterError(
+            f"{expression!r} has no operator that is known here.", hint=f"OP is one of: {' '.join(OPERATORS)}."
+        )
+    if _SEVERAL.search(text) and text[:1] not in ('"', "[", "{"):
+        raise InvalidFilterError(
+            f"{expression!r} looks like several conditions, and is one.",
+            hint="Give --where once for each; all of them must hold. In Python: filters.all_of(...). "
+            'If this is a text, write it in quotes: "a and b == c"',
+            actual=expression,
+        )
     if key.startswith('"'):
         try:
             key = json.loads(key)

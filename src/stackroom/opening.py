@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from stackroom.errors import MigrationNeeded, OldFilesChangedWarning, UsageError
+from stackroom.errors import MigrationNeeded, NoVectorsWarning, OldFilesChangedWarning, UsageError
 from stackroom.index import Index
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
@@ -35,7 +35,8 @@ def open(
     MigrationNeeded without an inventory, and the next one goes on there. With mode "r" nothing is migrated: "auto" asks too.
 
     Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
-    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated.
+    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated, and with
+    errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors.
     """
     from stackroom.storage.store import LocalStore
 
@@ -85,6 +86,13 @@ def _migrated(
         if report.cancelled:
             raise MigrationNeeded(
                 f"The migration of {old} was stopped.", hint=f"The next one goes on there: {command}", path=old
+            )
+        if report.chunks and not report.vectors:
+            warnings.warn(
+                f"None of the {report.chunks:,} passages of {old} had a vector: they are found by their words alone. "
+                f"To embed them: stackroom --library {shlex.quote(report.library)} rebuild --embedder NAME",
+                NoVectorsWarning,
+                stacklevel=3,
             )
         return Path(report.library)
     needed = MigrationNeeded(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import stackroom
-from stackroom import errors
+from stackroom import errors, filters
+from stackroom.errors import InvalidFilterError, UsageError
 
 HEAVY = ("faiss", "onnxruntime", "tokenizers", "torch", "rich", "pypdfium2", "lxml", "docx", "selectolax")
 
@@ -138,3 +139,37 @@ def test_a_newer_format_is_refused_with_the_way_out(tmp_path: Path) -> None:
         connection = Connection(str(tmp_path / "library" / "catalogue.db"))
         connection.executemany("UPDATE settings SET value = ?2 WHERE name = ?1", before)
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "year => 2020",
+        "year =< 2020",
+        "year >> 3",
+        "year == 2001 and kind == manual",
+        "a == b or c >= 3",
+        "a == b && c == d",
+    ],
+)
+def test_what_is_no_single_condition_is_an_error(expression: str) -> None:
+    with pytest.raises(InvalidFilterError):
+        filters.parse(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("title == war and peace", "war and peace"), ('title == "a and b == c"', "a and b == c"), ("a == x = y", "x = y")],
+)
+def test_a_text_may_look_a_little_like_one(expression: str, value: str) -> None:
+    assert filters.parse(expression).value == value
+
+
+def test_keys_of_metadata_are_text(tmp_path: Path) -> None:
+    with stackroom.open(tmp_path / "library") as index:
+        for spoiled in (
+            stackroom.Document("m", text="aaa", metadata={1: "b"}),  # type: ignore[dict-item]
+            stackroom.Document("m", chunks=[stackroom.Chunk("aaa", metadata={None: "b"})]),  # type: ignore[dict-item]
+        ):
+            with pytest.raises(UsageError, match="Keys are text"):
+                index.add_documents([spoiled])

@@ -43,11 +43,22 @@ def add_documents(
             break
         if not isinstance(document, Document):
             raise UsageError(f"{type(document).__name__} is not a Document.", hint="Use stackroom.Document.")
+        _require_text_keys(document)
         for pending in _parts(backend, once, document):
             batch.add(pending)
     batch.flush()
     tally.tell(last=True)
     return tally.report(cancelled=cancel.cancelled)
+
+
+def _require_text_keys(document: Document) -> None:
+    for metadata in (document.metadata, *(chunk.metadata for chunk in document.chunks)):
+        keys = [key for key in metadata if type(key) is not str]
+        if keys:
+            raise UsageError(
+                f"A key of the metadata of {document.document_id or document.title or 'a document'!r} is {keys[0]!r}.",
+                hint="Keys are text.",
+            )
 
 
 def _parts(backend: Backend, embedder: Callable[[], Embedder], document: Document) -> Iterator[Pending]:

@@ -19,7 +19,7 @@ import stackroom
 from langchain_support import WordEmbeddings, document, ids
 from stackroom.adapters.langchain import StackroomEmbeddings, StackroomVectorStore
 from stackroom.adapters.llamaindex import StackroomVectorStore as LlamaIndexStore
-from stackroom.errors import DamagedError, MigrationNeeded
+from stackroom.errors import DamagedError, EmbedderMismatchError, MigrationNeeded
 from support import write_files
 
 GOLDEN = Path(__file__).parents[2] / "compat" / "golden" / "langchain-faiss"
@@ -176,3 +176,22 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     (old / "index.pkl").write_bytes(pickle.dumps((_Runs(), {})))
     with pytest.raises(DamagedError, match="refused"):
         StackroomVectorStore(old, WordEmbeddings())
+
+
+class OtherEmbeddings(WordEmbeddings):
+    """Of the same length, and another model."""
+
+    def embed_query(self, text: str) -> list[float]:
+        return super().embed_query(" ".join(f"other{word}" for word in text.split()))
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+
+def test_another_model_is_noticed_though_nobody_names_one(library: Path) -> None:
+    StackroomVectorStore(library, WordEmbeddings()).add_texts(["cats hunt mice", "bread rises slowly"])
+    with pytest.raises(EmbedderMismatchError, match="the likeness is"):
+        StackroomVectorStore(library, OtherEmbeddings()).similarity_search("cats")
+    with pytest.raises(EmbedderMismatchError):
+        StackroomVectorStore(library, OtherEmbeddings()).add_texts(["of the wrong model"])
+    assert len(StackroomVectorStore(library, WordEmbeddings()).similarity_search("cats", k=9)) == 2

@@ -15,8 +15,14 @@ from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter,
 
 import stackroom
 from llamaindex_support import DIM, ids, node, random_nodes, vector_of
-from stackroom.adapters.llamaindex import StackroomDocumentStore, StackroomVectorStore
-from stackroom.errors import DimensionMismatchError, UsageError
+from stackroom.adapters.llamaindex import (
+    StackroomDocumentStore,
+    StackroomEmbedding,
+    StackroomVectorStore,
+    storage_context,
+)
+from stackroom.errors import DimensionMismatchError, EmbedderMismatchError, UsageError
+from stackroom.types import EmbedderIdentity
 
 
 @pytest.fixture(params=[True, False], ids=["self-contained", "parity"])
@@ -311,3 +317,28 @@ def test_the_filter_that_keeps_one_of_many(store: StackroomVectorStore) -> None:
     store.add(random_nodes(500))
     far = MetadataFilters(filters=[MetadataFilter(key="i", value=417, operator=FilterOperator.EQ)])
     assert ask(store, "nothing alike", k=1, filters=far) == ["n417"]
+
+
+def test_vectors_of_another_model_do_not_enter_a_library_that_names_one(library: Path) -> None:
+    named = storage_context(library, embed_model="minilm")
+    assert isinstance(named.vector_store, StackroomVectorStore)
+    own = StackroomEmbedding()
+    nodes = [TextNode(id_="own", text="cats hunt mice", embedding=own.get_text_embedding("cats hunt mice"))]
+    named.vector_store.add(nodes)
+    unnamed = StackroomVectorStore(library)
+    rows = np.random.default_rng(5).standard_normal((2, 384))
+    others = [TextNode(id_=f"other{i}", text="bread rises", embedding=row.tolist()) for i, row in enumerate(rows)]
+    with pytest.raises(EmbedderMismatchError, match="likeness"):
+        unnamed.add(others)
+    assert [item.node_id for item in unnamed.get_nodes(limit=9)] == ["own"]
+    same = TextNode(id_="same", text="bread rises", embedding=own.get_text_embedding("bread rises"))
+    unnamed.add([same])
+    assert len(unnamed.get_nodes(limit=9)) == 2
+
+
+def test_a_model_that_is_not_the_librarys_is_refused_at_once(library: Path) -> None:
+    StackroomVectorStore(library, stores_text=True).add([node("a", "text")])
+    with pytest.raises(EmbedderMismatchError):
+        storage_context(library, embed_model=StackroomEmbedding())
+    with pytest.raises(EmbedderMismatchError):
+        storage_context(library, identity=EmbedderIdentity(name="other", dim=7))

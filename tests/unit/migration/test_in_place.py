@@ -20,12 +20,14 @@ from old_index import OldIndex, contents
 from stackroom import CancelToken, Inventory, ProgressEvent, migration
 from stackroom.errors import (
     BusyError,
+    DamagedError,
     DiskFullError,
     EmbedderMismatchError,
     MigrationError,
     MigrationNeeded,
     NotALibraryError,
     NotFoundError,
+    NoVectorsWarning,
     OldFilesChangedWarning,
     ReadOnlyError,
     StorageError,
@@ -658,3 +660,20 @@ def test_json_namespaces_beside_faiss_are_of_the_same_index(tmp_path: Path) -> N
         chunk_id, vector = next(iter(json.loads(images.read_text())["embedding_dict"].items()))
         query = np.array(vector, dtype=np.float32)
         assert index.search(query, k=1, collection="image")[0].chunk_id == chunk_id
+
+
+@pytest.mark.parametrize("content", ["", " ", "null", "[]", "3"])
+def test_a_vector_store_that_is_no_object_is_damage(old: Path, content: str) -> None:
+    (old / "default__vector_store.json").write_text(content)
+    with pytest.raises(DamagedError, match="default__vector_store"):
+        migration.migrate(old)
+    assert not (old / "stackroom").exists()
+
+
+def test_texts_that_come_without_vectors_are_told_of(old: Path) -> None:
+    (old / "default__vector_store.json").unlink()
+    with (
+        pytest.warns(NoVectorsWarning, match="None of the 6 passages"),
+        stackroom.open(old, migrate="auto") as index,
+    ):
+        assert index.stats().needs_embedding == 6

@@ -73,7 +73,7 @@ _LIKE = 0.3
 
 
 def require_like(index: Index, embeddings: Embeddings) -> None:
-    """Where the library names its model and the application does not: try this one on stored passages.
+    """Try a model that does not say which one it is on stored passages.
 
     Raises EmbedderMismatchError where it is another one.
     """
@@ -81,7 +81,7 @@ def require_like(index: Index, embeddings: Embeddings) -> None:
 
     with index.backend.view() as view:
         identity = view.identity
-        if identity is None or not identity.name:
+        if identity is None:
             return
         keys = view.live_keys(with_vector=True)[:_SAMPLES].tolist()
         texts = [passage.text for passage in view.passages(keys)]
@@ -95,7 +95,8 @@ def require_like(index: Index, embeddings: Embeddings) -> None:
     best = float(np.max(np.vecdot(stored, np.array(made)) / np.where(lengths > 0, lengths, 1.0)))
     if best < _LIKE:
         raise EmbedderMismatchError(
-            f"The library was made with the model {identity.name!r}, and {type(embeddings).__name__} makes other vectors.",
+            f"The library was made with {f'the model {identity.name!r}' if identity.name else 'another model'}, and "
+            f"{type(embeddings).__name__} makes other vectors (the likeness is {best:.2f}).",
             hint="Leave embedding out to use the library's own model, or change that: stackroom rebuild --embedder NAME",
             expected=identity,
             actual=best,

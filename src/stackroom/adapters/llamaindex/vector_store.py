@@ -22,6 +22,7 @@ from llama_index.core.vector_stores.types import (
 
 from stackroom.adapters import passages
 from stackroom.adapters.llamaindex import hashes, nodes, queries
+from stackroom.adapters.llamaindex.embedding import StackroomEmbedding
 from stackroom.adapters.llamaindex.filters import check, to_filter
 from stackroom.adapters.llamaindex.library import SharedLibrary, shared
 from stackroom.adapters.llamaindex.naming import DOCSTORE, attachment_name, attachment_prefix
@@ -29,6 +30,7 @@ from stackroom.adapters.llamaindex.persisting import persist
 from stackroom.adapters.opening import AnyLibrary, Migrate
 from stackroom.backend import Commit, Scope, View
 from stackroom.errors import UsageError
+from stackroom.identity import require_same
 from stackroom.index import Index
 from stackroom.ingest.file_facts import IMPORTED
 from stackroom.nodes.kept import dump
@@ -64,6 +66,7 @@ class StackroomVectorStore(BasePydanticVectorStore):
     _identity: EmbedderIdentity | None = PrivateAttr()
     _reranker: Any = PrivateAttr()
     _embedder: Any = PrivateAttr()
+    _tried: bool = PrivateAttr()
 
     def __init__(
         self,
@@ -89,8 +92,16 @@ class StackroomVectorStore(BasePydanticVectorStore):
             active=active,
         )
         self._shared = state
+        if isinstance(embed_model, str):
+            embed_model = StackroomEmbedding(embed_model)
         self._identity = identity if identity is not None else getattr(embed_model, "stackroom_identity", None)
         self._embedder = embed_model
+        self._tried = False
+        if self._identity is not None and collection == "default":
+            with state.index.backend.view() as view:
+                stored = view.identity
+            if stored is not None:
+                require_same(stored, self._identity)
         self._reranker = reranker
 
     @classmethod
@@ -142,6 +153,9 @@ class StackroomVectorStore(BasePydanticVectorStore):
         if not nodes:
             return []
         entries = [self._entry(node) for node in nodes]
+        if self._identity is None and not self._tried and self.collection == "default":
+            queries.require_like(self._shared.index, nodes)
+            self._tried = True
         ids = [entry.chunk.chunk_id or "" for entry in entries]
         backend = self._shared.index.backend
         with backend.view() as view:

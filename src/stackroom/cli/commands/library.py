@@ -124,7 +124,7 @@ def status_command(session: Session) -> int:
         rows.append(
             (
                 "missing",
-                f"{stats.missing:,} files are gone from disk ({session.command('add', '--prune')} FOLDER removes them)",
+                f"{stats.missing:,} files are not where they were; their passages stay, until {session.command('add', '--prune')} FOLDER removes them",
             )
         )
     if since is not None:

@@ -28,6 +28,7 @@ from stackroom.migration.records import (
     Recent,
     usable,
 )
+from stackroom.migration.stores.faiss_file import is_faiss
 from stackroom.migration.stores.slices import JsonFile, Members, Slice
 from stackroom.nodes import reading as nodes
 from stackroom.nodes.kept import fold
@@ -92,7 +93,8 @@ def from_folder(folder: Path) -> LlamaIndexStore:
     namespaces = {}
     for path in sorted(folder.iterdir()):
         namespace = namespace_of(path.name)
-        if namespace is not None and is_json(path):
+        # One that is FAISS's is for another reader; one that is neither is damage, and its vectors are not to be lost without a word.
+        if namespace is not None and not is_faiss(path):
             namespaces[namespace] = path
     try:
         for namespace, path in namespaces.items():
