@@ -36,7 +36,7 @@ _HEADER = struct.Struct("<8sqqQQQII")
 _ESCAPE = 255
 _SHORT, _WIDE = 1, 4
 """Bytes of a gap."""
-_AT_ONCE = 2_000_000
+_AT_ONCE = 250_000
 """Postings that are held in memory while files are joined."""
 
 
@@ -282,6 +282,7 @@ def write(path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequen
     hashes = np.fromiter(map(hash_of, known), dtype=np.uint64, count=len(known))
     known.clear()
     order = np.argsort(hashes)
+    hashes = hashes[order]
     rank = np.empty(len(hashes), dtype=np.uint32)
     rank[order] = np.arange(len(hashes), dtype=np.uint32)
     ranked = rank[np.concatenate(words)] if words else np.empty(0, dtype=np.uint32)
@@ -296,8 +297,7 @@ def write(path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequen
         edges = np.concatenate([[0], np.cumsum(np.bincount(ranked, minlength=len(hashes)))])
         for start, stop in _slices(edges):
             chosen = by_word[edges[start] : edges[stop]]
-            of_word = hashes[order][ranked[chosen]]
-            writer.add(of_word, owners[chosen].astype(np.int64), flat[chosen].astype(np.int64))
+            writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), flat[chosen].astype(np.int64))
         writer.finish()
 
 

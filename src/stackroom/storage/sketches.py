@@ -68,7 +68,7 @@ _SPREAD = 32
 _SMALLEST = 1e-9
 _SPARE = 2
 _SAMPLE = 16_384
-_ROWS = 8192
+_COPIED = 4 * 1024 * 1024
 _BLOCK = 4 * 1024 * 1024
 _LARGEST = np.float32(1e12)
 _MAGIC = b"STRMSKT\x01"
@@ -183,10 +183,11 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
     faiss = _faiss()
     centroid = _centroid(vectors, space.metric, first, end)
     index, coarse = _empty(centroid, space.metric)
-    for start in range(first, end, _ROWS):
+    step = _at_once(space.dim)
+    for start in range(first, end, step):
         if stop.is_set():
             return False
-        index.add(_prepared(vectors, space.metric, slice(start, min(start + _ROWS, end))))
+        index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))
     lists = faiss.downcast_InvertedLists(index.invlists)
     codes = faiss.rev_swig_ptr(lists.get_codes(0), _code_bytes(lists, end - first))
     del coarse
@@ -301,9 +302,20 @@ def _code_bytes(lists: Any, n: int) -> int:
 
 
 def _centroid(vectors: VectorMap, metric: Metric, first: int, end: int) -> NDArray[np.float32]:
+    """The mean of rows that are spread evenly."""
     rows = np.unique(np.linspace(first, end - 1, min(_SAMPLE, end - first)).astype(np.int64))
-    centroid: NDArray[np.float32] = _prepared(vectors, metric, rows).mean(axis=0, dtype=np.float64).astype("<f4")
+    dim = vectors.rows.shape[1]
+    total = np.zeros(dim, dtype=np.float64)
+    for start in range(0, len(rows), _at_once(dim)):
+        part = rows[start : start + _at_once(dim)]
+        total += _prepared(vectors, metric, part).sum(axis=0, dtype=np.float64)
+    centroid: NDArray[np.float32] = (total / len(rows)).astype("<f4")
     return centroid
+
+
+def _at_once(dim: int) -> int:
+    """How many rows are copied at a time: what is held does not follow the library, nor the model."""
+    return max(_COPIED // (4 * dim), 1)
 
 
 def _prepared(vectors: VectorMap, metric: Metric, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:

@@ -32,7 +32,7 @@ _LONGEST = 600.0
 """Seconds that a purge waits for a file that is being made."""
 _TEXTS = 512
 """Passages that are read in one view."""
-_AT_ONCE = 16_384
+_AT_ONCE = 8_192
 """Passages whose words are held in memory."""
 
 
