@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketches, "WORTH_BYTES", 200 * _BYTES)
     monkeypatch.setattr(sketches, "LOADING_BYTES", 0)
     monkeypatch.setattr(nearest, "LEAST", 100)
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    return tmp_path / "library"
-
-
-@pytest.fixture
-def store(library: Path) -> Iterator[LocalStore]:
-    opened = LocalStore(library)
-    yield opened
-    opened.close()
 
 
 def unit_rows(n: int, dim: int = DIM, seed: int = 0) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,18 +30,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketching, "_AT_ONCE", 64)
     monkeypatch.setattr(sketching, "_TEXTS", 16)
     monkeypatch.setattr(postings, "_AT_ONCE", 100)
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    return tmp_path / "library"
-
-
-@pytest.fixture
-def store(library: Path) -> Iterator[LocalStore]:
-    opened = LocalStore(library)
-    yield opened
-    opened.close()
 
 
 def texts(n: int, seed: int) -> list[str]:

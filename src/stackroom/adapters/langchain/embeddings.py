@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings
 
-from stackroom.errors import EmbedderMismatchError, UsageError
+from stackroom.errors import UsageError
 from stackroom.index import Index
 from stackroom.protocols import Embedder
 from stackroom.types import EmbedderIdentity
@@ -67,37 +67,28 @@ def as_vector(values: Any) -> NDArray[np.float32]:
     return row
 
 
-_SAMPLES = 3
-_LIKE = 0.3
-"""A cosine that vectors of two models reach by chance only; one model's reach it also where metadata was embedded with the text."""
-
-
 def require_like(index: Index, embeddings: Embeddings) -> None:
-    """Try a model that does not say which one it is on stored passages.
-
-    Raises EmbedderMismatchError where it is another one.
-    """
+    """Try a model that does not say which one it is on stored passages. Raises EmbedderMismatchError where it is another one."""
     import numpy as np
+
+    from stackroom.adapters import likeness
 
     with index.backend.view() as view:
         identity = view.identity
         if identity is None:
             return
-        keys = view.live_keys(with_vector=True)[:_SAMPLES].tolist()
+        keys = view.live_keys(with_vector=True)[: likeness.SAMPLES].tolist()
         texts = [passage.text for passage in view.passages(keys)]
-        stored = view.vectors(keys).astype(np.float64)
+        stored = view.vectors(keys)
     if not any(texts):
         return
-    made = [as_vector(row).astype(np.float64) for row in embeddings.embed_documents(texts)]
+    made = [as_vector(row) for row in embeddings.embed_documents(texts)]
     if any(row.shape != (identity.dim,) for row in made):
         return
-    lengths = np.linalg.norm(stored, axis=1) * np.linalg.norm(made, axis=1)
-    best = float(np.max(np.vecdot(stored, np.array(made)) / np.where(lengths > 0, lengths, 1.0)))
-    if best < _LIKE:
-        raise EmbedderMismatchError(
-            f"The library was made with {f'the model {identity.name!r}' if identity.name else 'another model'}, and "
-            f"{type(embeddings).__name__} makes other vectors (the likeness is {best:.2f}).",
-            hint="Leave embedding out to use the library's own model, or change that: stackroom rebuild --embedder NAME",
-            expected=identity,
-            actual=best,
-        )
+    likeness.require_like(
+        stored,
+        np.array(made),
+        library=identity,
+        others=f"{type(embeddings).__name__} makes other vectors",
+        hint="Leave embedding out to use the library's own model, or change that: stackroom rebuild --embedder NAME",
+    )

@@ -10,8 +10,9 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.types import VectorStoreQueryMode as Mode
 
+from stackroom.adapters import likeness
 from stackroom.backend import Scope, Scored, View
-from stackroom.errors import EmbedderMismatchError, StackroomError, UsageError
+from stackroom.errors import StackroomError, UsageError
 from stackroom.index import Index
 from stackroom.search import diversity, fusion
 
@@ -111,11 +112,6 @@ def reranked(
     return [item.node for item in found], [float(item.score or 0.0) for item in found]
 
 
-_SAMPLES = 3
-_LIKE = 0.3
-"""A cosine that vectors of two models reach by chance only."""
-
-
 def require_like(index: Index, nodes: Sequence[BaseNode]) -> None:
     """Where the library names a model that is at hand, and the application none: whether that model made these vectors.
 
@@ -125,22 +121,19 @@ def require_like(index: Index, nodes: Sequence[BaseNode]) -> None:
         identity = view.identity
     if identity is None or not identity.name:
         return
-    chosen = [node for node in nodes if node.embedding is not None and node.get_content().strip()][:_SAMPLES]
-    rows = [as_vector(node.embedding).astype(np.float64) for node in chosen]
+    chosen = [node for node in nodes if node.embedding is not None and node.get_content().strip()][: likeness.SAMPLES]
+    rows = [as_vector(node.embedding) for node in chosen]
     if not rows or any(row.shape != (identity.dim,) for row in rows):
         return
     try:
         model = index.embedder()
     except StackroomError:
         return
-    made = model.embed_passages([node.get_content(metadata_mode=MetadataMode.EMBED) for node in chosen])
-    scales = np.linalg.norm(made, axis=1) * np.linalg.norm(rows, axis=1)
-    best = float(np.max(np.vecdot(made.astype(np.float64), np.array(rows)) / np.where(scales > 0, scales, 1.0)))
-    if best < _LIKE:
-        raise EmbedderMismatchError(
-            f"The library was made with the model {identity.name!r}, and these vectors with another one (the likeness is {best:.2f}).",
-            hint="Use that model (StackroomEmbedding has those that Stackroom knows), another library, or embed anew: "
-            "stackroom rebuild --embedder NAME",
-            expected=identity,
-            actual=best,
-        )
+    likeness.require_like(
+        model.embed_passages([node.get_content(metadata_mode=MetadataMode.EMBED) for node in chosen]),
+        np.array(rows),
+        library=identity,
+        others="these vectors with another one",
+        hint="Use that model (StackroomEmbedding has those that Stackroom knows), another library, or embed anew: "
+        "stackroom rebuild --embedder NAME",
+    )

@@ -163,25 +163,20 @@ class StackroomVectorStore(BasePydanticVectorStore):
             self._shared.replaced.update(name for name, key in zip(ids, stored, strict=True) if key is not None)
             bodies = _bodies(view, ids)
         if self.collection == "default":
-            passages.write(
-                backend,
-                entries,
-                recipe=RECIPE,
-                identity=self._identity,
-                also=lambda commit, keys: self._about(commit, keys, nodes, bodies),
-            )
-            self._note_written(entries)
+            version = -1
+
+            def also(commit: Commit, documents: dict[str, int]) -> None:
+                nonlocal version
+                self._about(commit, documents, nodes, bodies)
+                with backend.view() as view:
+                    version = view.version + 1  # nobody else commits meanwhile
+
+            passages.write(backend, entries, recipe=RECIPE, identity=self._identity, also=also)
+            records = {entry.chunk.chunk_id or "": entry.original for entry in entries if entry.original is not None}
+            self._shared.written = version, records
         else:
             self._add_elsewhere(entries, nodes, bodies)
         return [node.node_id for node in nodes]
-
-    def _note_written(self, entries: Sequence[passages.Entry]) -> None:
-        records = {entry.chunk.chunk_id or "": entry.original for entry in entries if entry.original is not None}
-        with self._shared.index.backend.view() as view:
-            stored = view.kept("chunk", [key for key in view.chunk_keys(list(records)) if key is not None])
-            # Not if somebody changed one of them meanwhile.
-            if sorted(stored.values()) == sorted(records.values()):
-                self._shared.written = view.version, records
 
     def _entry(self, node: BaseNode) -> passages.Entry:
         if node.embedding is None:
