@@ -106,7 +106,7 @@ def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where
 
     few = queries[:20]
     everything = Scope()
-    told["exact"], truth = timed([lambda q=q: search(q, everything, exact=True) for q in few], warm=1)
+    told["exact"], truth = timed([lambda q=q: search(q, everything, exact=True) for q in queries], warm=1)
     sketches.LOADING_BYTES = 0
     for least, most in ((100, 100), (200, 200), (nearest.LEAST, nearest.MOST), (1000, 1000), (2000, 2000)):
         before = nearest.LEAST, nearest.MOST
@@ -183,7 +183,7 @@ def report(path: Path, found: dict[str, dict[str, Any]]) -> None:
     lines = [
         "# Searching", "",
         f"Made by `bench/search.py`: 1,024 dimensions of which 96 are latent, texts of {WORDS} words; *real* is a library that `stackroom add` made of Debian's documentation "
-        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best. {machine.describe()}.", "",
+        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions (20 where there is a filter or a choice of sources). {machine.describe()}.", "",
         "| | " + " | ".join(found) + " |",
         "|---" * (len(found) + 1) + "|",
         row("passages", "chunks", "{:,}"), row("exact scan", "exact"), row("**sketch, then exact**", "sketch"), row("recall@10", "sketch recall", "{:.4f}"),
