@@ -45,11 +45,16 @@ def open(
     if migrate not in ("ask", "auto", "never"):
         raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
     folder = default_library() if path is None else absolute(path)
+    asked = folder
     if not is_library(folder) and folder.exists():
         folder = _migrated(folder, mode, embedder, migrate, progress, cancel)
-    index = Index(LocalStore(folder, mode=mode), embedder=embedder, folder=folder)
+    backend = LocalStore(folder, mode=mode)
+    index = Index(backend, embedder=embedder, folder=folder)
     try:
         index.check_embedder()
+        if folder != asked:
+            # A migration that ended before its last step, which this one left to a thread in any case.
+            backend.sketch_beside()
     except BaseException:
         index.close()
         raise
@@ -82,7 +87,7 @@ def _migrated(
 
     command = f"stackroom migrate {shlex.quote(str(old))}"
     if migrate == "auto" and mode == "a":
-        report = migration.migrate(old, embedder=embedder, progress=progress, cancel=cancel)
+        report = migration.migrate(old, embedder=embedder, sketch=False, progress=progress, cancel=cancel)
         if report.cancelled:
             raise MigrationNeeded(
                 f"The migration of {old} was stopped.", hint=f"The next one goes on there: {command}", path=old

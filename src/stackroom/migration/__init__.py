@@ -13,7 +13,7 @@ from stackroom.types import Inventory, Metric, MigrationReport, Source
 if TYPE_CHECKING:
     from stackroom.protocols import Embedder
 
-__all__ = ["discard_old", "inventory", "migrate", "roll_back"]
+__all__ = ["discard_old", "inventory", "make_quick", "migrate", "roll_back"]
 
 AnyPath = str | os.PathLike[str]
 
@@ -59,6 +59,7 @@ def migrate(
     split_dims: bool = False,
     index_id: str | None = None,
     metric: Metric | None = None,
+    sketch: bool = True,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> MigrationReport:
@@ -68,7 +69,8 @@ def migrate(
     holds several. `embedder` names the model of the vectors; the claim is checked. `keep_orphans` keeps vectors without text; `split_dims`
     keeps vectors of another dimension in a collection; `index_id` takes one of several indexes. `metric` keeps scores as they were, "l2" for
     most FAISS indexes ("cosine" by default), and claims no model. A run that was stopped is continued by the
-    next; a second run does nothing and says so (`already`).
+    next; a second run does nothing and says so (`already`). In the end, when the library is in its place, what makes searches
+    quick is made, unless `sketch` is False: then the next `add` does it.
 
     Raises NotFoundError, UnknownStoreError, UsageError, DamagedError with file and offset, MigrationError, DiskFullError, ReadOnlyError,
     BusyError, StorageError. Whatever it raises: the old files are as they were, and no library appeared.
@@ -76,15 +78,29 @@ def migrate(
     from stackroom.migration import run
     from stackroom.migration.judging import Choices
 
-    return run.migrate(
+    progress, cancel = progress or silent, cancel or CancelToken()
+    report = run.migrate(
         _path(old),
         library=None if library is None else _path(library),
         format=format,
         embedder=embedder,
         choices=Choices(keep_orphans, split_dims, index_id, metric),
-        progress=progress or silent,
-        cancel=cancel or CancelToken(),
+        progress=progress,
+        cancel=cancel,
     )
+    if sketch and not report.cancelled and not report.already:
+        make_quick(report.library, progress=progress, cancel=cancel)
+    return report
+
+
+def make_quick(library: AnyPath, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> None:
+    """Make what searches of a large library are quick by (sketches and postings files), for a library that was migrated without.
+
+    It finds the same before, during and after. Whatever is in the way of it, it is passed over, and the next `add` tries again.
+    """
+    from stackroom.migration import afterwards
+
+    afterwards.make_quick(_path(library), progress or silent, cancel or CancelToken())
 
 
 def roll_back(old: AnyPath, *, confirm: Callable[[Sequence[Source]], bool] | None = None) -> bool:

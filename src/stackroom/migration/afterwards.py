@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from stackroom.errors import DamagedError, NotFoundError, UsageError
+from stackroom.errors import DamagedError, NotFoundError, StackroomError, UsageError
 from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
-from stackroom.progress import CancelToken, silent
+from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.storage import layout
 from stackroom.storage.lock import FileLock
 from stackroom.storage.store import LocalStore
@@ -52,6 +52,13 @@ def done_before(old: Path, target: Path, format: str | None, choices: Choices) -
         left_out=tuple(origin.left_out),
         already=True,
     )
+
+
+def make_quick(library: Path, progress: Progress, cancel: CancelToken) -> None:
+    """Sketches and postings files, as far as they can be made: the library is whole and proven without."""
+    progress(ProgressEvent("sketch"))
+    with contextlib.suppress(StackroomError), contextlib.closing(LocalStore(library, mode="a")) as backend:
+        backend.sketch(cancel)
 
 
 def _require_same(origin: Origin, old: Path, target: Path, format: str | None, choices: Choices) -> None:

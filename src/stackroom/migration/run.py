@@ -169,7 +169,6 @@ class _Migration:
                 self._old, self._head.format, self._choices, self._hashes.result(), report.left_out, self._target
             )
             self._note_done(backend, origin)
-            backend.sketch()
             backend.close()
             report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))
             switch.write_report(staging, {**asdict(report), "origin": origin.plain()})
@@ -274,6 +273,8 @@ def _staged(staging: Path, state: str) -> Iterator[LocalStore]:
     try:
         with backend.lease("migrate"):
             yield backend
+            # What is quick to search is the active library's: a run that was stopped is not to wait for it.
+            backend.close()
     except (DamagedError, MigrationError, UnknownStoreError, UsageError):
         backend.close()
         switch.remove(staging)

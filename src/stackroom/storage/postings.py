@@ -15,7 +15,6 @@ import mmap
 import os
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,8 @@ _SHORT, _WIDE = 1, 4
 """Bytes of a gap."""
 _AT_ONCE = 250_000
 """Postings that are held in memory while files are joined."""
+_COUNTED_AT_ONCE = 500_000
+"""Words of passages that are counted together."""
 
 
 class Word(NamedTuple):
@@ -268,37 +269,76 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
 
 def write(path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequence[str]]]) -> None:
     """Make a file of `(key, words)`, by ascending key. Raises StorageError. Memory: some 15 bytes a posting."""
-    known: dict[str, int] = {}
+    found = _Counted()
     keys: list[int] = []
     lengths: list[int] = []
-    words: list[NDArray[np.uint32]] = []
-    counts: list[NDArray[np.uint16]] = []
     for key, tokens in passages:
-        counted = Counter(tokens)
+        found.add(tokens)
         keys.append(key)
         lengths.append(len(tokens))
-        words.append(np.array([known.setdefault(token, len(known)) for token in counted], dtype=np.uint32))
-        counts.append(np.minimum(np.array(list(counted.values()), dtype=np.int64), 0xFFFF).astype(np.uint16))
-    hashes = np.fromiter(map(hash_of, known), dtype=np.uint64, count=len(known))
-    known.clear()
+    words, owners, counts = found.done()
+    hashes = np.fromiter(map(hash_of, found.numbers), dtype=np.uint64, count=len(found.numbers))
+    found.numbers.clear()
     order = np.argsort(hashes)
     hashes = hashes[order]
     rank = np.empty(len(hashes), dtype=np.uint32)
     rank[order] = np.arange(len(hashes), dtype=np.uint32)
-    ranked = rank[np.concatenate(words)] if words else np.empty(0, dtype=np.uint32)
-    sizes = [len(part) for part in words]
-    words.clear()
+    ranked = rank[words]
     by_word = np.argsort(ranked, kind="stable")
-    owners = np.repeat(np.arange(len(keys), dtype=np.uint32), sizes)
-    flat = np.concatenate(counts) if counts else np.empty(0, dtype=np.uint16)
-    counts.clear()
     with _created(path) as file:
         writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), np.array(lengths, dtype=np.uint32))
         edges = np.concatenate([[0], np.cumsum(np.bincount(ranked, minlength=len(hashes)))])
         for start, stop in _slices(edges):
             chosen = by_word[edges[start] : edges[stop]]
-            writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), flat[chosen].astype(np.int64))
+            writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), counts[chosen].astype(np.int64))
         writer.finish()
+
+
+class _Numbers(dict[str, int]):
+    """A number for each word, in the order in which they are met."""
+
+    def __missing__(self, token: str) -> int:
+        number = self[token] = len(self)
+        return number
+
+
+class _Counted:
+    """How often each word occurs in each passage. Words become numbers first, since numbers are counted by sorting many at once."""
+
+    def __init__(self) -> None:
+        self.numbers = _Numbers()
+        self._passages = 0
+        self._waiting: list[NDArray[np.uint64]] = []
+        self._occurrences = 0
+        self._words: list[NDArray[np.uint32]] = []
+        self._owners: list[NDArray[np.uint32]] = []
+        self._counts: list[NDArray[np.uint16]] = []
+
+    def add(self, tokens: Sequence[str]) -> None:
+        """The words of the next passage."""
+        numbers = np.fromiter(map(self.numbers.__getitem__, tokens), dtype=np.uint64, count=len(tokens))
+        self._waiting.append(numbers | np.uint64(self._passages << 32))
+        self._passages += 1
+        self._occurrences += len(tokens)
+        if self._occurrences >= _COUNTED_AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        if not self._waiting:
+            return
+        pairs, n = np.unique(np.concatenate(self._waiting), return_counts=True)
+        self._words.append(pairs.astype(np.uint32))
+        self._owners.append((pairs >> np.uint64(32)).astype(np.uint32))
+        self._counts.append(np.minimum(n, 0xFFFF).astype(np.uint16))
+        self._waiting.clear()
+        self._occurrences = 0
+
+    def done(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint16]]:
+        """Word, passage and count of every posting, by passage."""
+        self._count()
+        if not self._words:
+            return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint16)
+        return np.concatenate(self._words), np.concatenate(self._owners), np.concatenate(self._counts)
 
 
 def _slices(edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

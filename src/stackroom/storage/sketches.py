@@ -21,7 +21,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -178,14 +178,14 @@ class Sketch:
         return np.packbits(chosen, bitorder="little")
 
 
-def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *, stop: threading.Event) -> bool:
+def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *, stopped: Callable[[], bool]) -> bool:
     """Write a sketch of the rows [first, end) to `path`; False when stopped. Raises StorageError."""
     faiss = _faiss()
     centroid = _centroid(vectors, space.metric, first, end)
     index, coarse = _empty(centroid, space.metric)
     step = _at_once(space.dim)
     for start in range(first, end, step):
-        if stop.is_set():
+        if stopped():
             return False
         index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))
     lists = faiss.downcast_InvertedLists(index.invlists)

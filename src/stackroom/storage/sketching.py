@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stackroom.progress import CancelToken
 from stackroom.storage import codec, database, layout, postings, runs, sketches, spaces, word_files, words
 from stackroom.storage.keysets import KeySet
 from stackroom.storage.lock import FileLock
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.storage.store import LocalStore
+
+Stopped = Callable[[], bool]
+"""Asked now and then, whether to leave off."""
 
 _BEING_MADE = ".tmp"
 _NAME = re.compile(r"(words|\d+\.\d+)(\.\d+-\d+)?\.[0-9a-f]{8}(\.tmp)?")
@@ -49,13 +53,17 @@ class Maker:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def run(self, *, thorough: bool = False) -> None:
+    def run(self, *, thorough: bool = False, cancel: CancelToken | None = None) -> None:
         """Make what is missing; with `thorough` also what is damaged, which costs a look at every byte."""
         if self._thread is not None:
             self._thread.join()
+
+        def stopped() -> bool:
+            return self._stop.is_set() or (cancel is not None and cancel.cancelled)
+
         with contextlib.suppress(Exception):
             if not self._store.read_only and (thorough or self._is_due()):
-                _bring_up_to_date(self._store, self._stop, thorough=thorough)
+                _bring_up_to_date(self._store, stopped, thorough=thorough)
 
     def start(self, connection: Connection) -> None:
         """Make it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
@@ -63,7 +71,7 @@ class Maker:
             if self._thread is not None and self._thread.is_alive():
                 return
             if not self._stop.is_set() and is_due(connection, self._store.path):
-                arguments = self._store, self._stop
+                arguments = self._store, self._stop.is_set
                 self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
                 # A thread that is within FAISS when the interpreter ends would take the process down with it.
                 atexit.register(_end, weakref.ref(self))
@@ -87,9 +95,9 @@ def _end(maker: weakref.ref[Maker]) -> None:
         found.end()
 
 
-def _quietly(store: LocalStore, stop: threading.Event) -> None:
+def _quietly(store: LocalStore, stopped: Stopped) -> None:
     with contextlib.suppress(Exception):
-        _bring_up_to_date(store, stop, thorough=False)
+        _bring_up_to_date(store, stopped, thorough=False)
 
 
 def is_due(connection: Connection, library: Path) -> bool:
@@ -106,7 +114,7 @@ def is_due(connection: Connection, library: Path) -> bool:
     return False
 
 
-def _bring_up_to_date(store: LocalStore, stop: threading.Event, *, thorough: bool) -> None:
+def _bring_up_to_date(store: LocalStore, stopped: Stopped, *, thorough: bool) -> None:
     """One process does it at a time; another one leaves it alone. Raises BusyError, and much else."""
     folder = layout.sketches(store.path)
     with FileLock(store.path / layout.SKETCH_LOCK).hold("sketch", wait=0.0):
@@ -117,10 +125,10 @@ def _bring_up_to_date(store: LocalStore, stop: threading.Event, *, thorough: boo
         with store.view() as view:
             keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
         for key in keys:
-            while not stop.is_set() and _sketch(store, key, stop, thorough=thorough):
+            while not stopped() and _sketch(store, key, stopped, thorough=thorough):
                 pass
-        if not stop.is_set():
-            _index_words(store, stop, thorough=thorough)
+        if not stopped():
+            _index_words(store, stopped, thorough=thorough)
 
 
 @contextlib.contextmanager
@@ -195,7 +203,7 @@ def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str
     return True
 
 
-def _sketch(store: LocalStore, space_key: int, stop: threading.Event, *, thorough: bool) -> bool:
+def _sketch(store: LocalStore, space_key: int, stopped: Stopped, *, thorough: bool) -> bool:
     """Make the next sketch of a space; False where there is none to make, or it came to nothing."""
     with store.view() as view:
         space = next((space for space in spaces.every(view.connection) if space.key == space_key), None)
@@ -226,10 +234,10 @@ def _sketch(store: LocalStore, space_key: int, stop: threading.Event, *, thoroug
         return True
 
     with _begun(folder, f"{space.file}.{first}-{end}") as path:
-        return sketches.build(path, space, mapped, first, end, stop=stop) and _publish(store, path, register)
+        return sketches.build(path, space, mapped, first, end, stopped=stopped) and _publish(store, path, register)
 
 
-def _index_words(store: LocalStore, stop: threading.Event, *, thorough: bool) -> None:
+def _index_words(store: LocalStore, stopped: Stopped, *, thorough: bool) -> None:
     """Make the next postings file: of new passages, joined with the small files before them."""
     folder = layout.sketches(store.path)
     with store.view() as view:
@@ -252,9 +260,9 @@ def _index_words(store: LocalStore, stop: threading.Event, *, thorough: bool) ->
             first = plan.first if at == 0 else parts[-1].end
             end = plan.end if at + _AT_ONCE >= len(new) else int(keys[-1]) + 1
             path = begun.enter_context(_begun(folder, "words"))
-            postings.write(path, first, end, _passages(store, keys, stop))
+            postings.write(path, first, end, _passages(store, keys, stopped))
             made = postings.load(path, first, end)
-            if made is None or stop.is_set():
+            if made is None or stopped():
                 return
             parts.append(made)
         kept = [part.alive(live) for part in parts]
@@ -269,10 +277,10 @@ def _index_words(store: LocalStore, stop: threading.Event, *, thorough: bool) ->
         _publish(store, path, register)
 
 
-def _passages(store: LocalStore, keys: NDArray[np.int64], stop: threading.Event) -> Iterator[tuple[int, list[str]]]:
+def _passages(store: LocalStore, keys: NDArray[np.int64], stopped: Stopped) -> Iterator[tuple[int, list[str]]]:
     """Key and words of each of these passages that is still there. A key's text never changes, so that many views give one state."""
     for at in range(0, len(keys), _TEXTS):
-        if stop.is_set():
+        if stopped():
             return
         with store.view() as view:
             for first, end in KeySet.from_keys(keys[at : at + _TEXTS]).ranges.tolist():

@@ -230,9 +230,15 @@ class LocalStore:
                 self._leases -= 1
         self.sketch()
 
-    def sketch(self) -> None:
+    def sketch(self, cancel: CancelToken | None = None) -> None:
         """Make the sketches and postings files that are due, unless somebody else does. Searches are quicker then, and find the same."""
-        self._maker.run()
+        self._maker.run(cancel=cancel)
+
+    def sketch_beside(self) -> None:
+        """The same in a thread, which ends when the store is closed."""
+        if not self.read_only:
+            with self.view() as view:
+                self._maker.start(view.connection)
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():

@@ -108,7 +108,9 @@ class LocalCommit:
             f"INSERT INTO sources VALUES(NULL, ?{', ?' * 15})", (source_id, *records.source_fields(record))
         )
         key = self._connection.last_insert_rowid()
-        self._connection.execute("INSERT INTO set_members SELECT set_key, ? FROM sets WHERE joins", (key,))
+        # Row by row: a statement that may insert several would have FTS5 write out what it holds, before each.
+        joined = self._connection.execute("SELECT set_key FROM sets WHERE joins").fetchall()
+        self._connection.executemany("INSERT INTO set_members VALUES(?, ?)", ((row[0], key) for row in joined))
         return key
 
     def put_document(self, record: DocumentRecord) -> int:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackroom.errors import DamagedError
-from stackroom.migration.stores import slices, spill
+from stackroom.migration.stores import members, slices, spill
 from stackroom.migration.stores.slices import JsonFile, Slice
 
 
@@ -160,6 +160,60 @@ def test_slices_agree_with_the_json_module(
     root = sliced(tmp_path_factory.mktemp("slices"), data)
     again = json.loads(data)
     assert json.dumps({key: part.load() for key, part in root.members()}) == json.dumps(again)
+
+
+def spans_of(root: Slice) -> list[list[int]]:
+    return [list(root.file.spans(value)) for _, value in root.members() if value.kind == "{"]
+
+
+def walked(tmp_path: Path, data: bytes, *, many: bool, block: int = 0) -> list[list[int]] | int:
+    """Where the members of a file's sections are, or the offset where it breaks off."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "_LARGE_SECTION", 0 if many else 1 << 60)
+        patch.setattr(members, "BLOCK", block)
+        try:
+            return spans_of(sliced(tmp_path, data))
+        except DamagedError as error:
+            assert isinstance(error.actual, int)
+            return error.actual
+
+
+RECORDS = st.dictionaries(st.text(), st.dictionaries(st.text(), JSON, max_size=3), max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    value=st.dictionaries(st.text(), RECORDS | JSON, max_size=3),
+    separators=st.sampled_from([(", ", ": "), (",", ":"), (" , ", ": ")]),
+    ascii=st.booleans(),
+    block=st.integers(1, 300),
+    spoilt=st.none() | st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(b'{}[]",:\\ x')),
+)
+def test_many_members_at_once_are_those_of_one_search_after_another(
+    tmp_path_factory: pytest.TempPathFactory,
+    value: dict[str, Any],
+    separators: tuple[str, str],
+    ascii: bool,
+    block: int,
+    spoilt: tuple[float, int] | None,
+) -> None:
+    data = bytearray(json.dumps(value, separators=separators, ensure_ascii=ascii).encode("utf-8", "replace"))
+    if spoilt is not None:
+        data[int(spoilt[0] * len(data))] = spoilt[1]
+    folder = tmp_path_factory.mktemp("members")
+    assert walked(folder, bytes(data), many=True, block=block) == walked(folder, bytes(data), many=False)
+
+
+def test_many_plain_members_are_found_at_once() -> None:
+    """Not by the search that stands in for it."""
+    written = {f"node {n}": {"text": 'a "quote" \\ and {', "list": [{"deep": [n]}]} for n in range(100)}
+    data = json.dumps({"data": written}).encode()
+    start = data.index(b'"node 0"')
+    found = members.object_members(data, start)
+    assert len(found) == 99
+    for row, (key, value) in zip(found.tolist(), written.items(), strict=False):
+        assert json.loads(data[row[0] : row[1]]) == key
+        assert json.loads(data[row[2] : row[3]]) == value
 
 
 @settings(max_examples=300, deadline=None)

@@ -143,7 +143,9 @@ def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     if _is_old_index(session, Path(old).absolute()):
         session.say("Old index format detected. Converting: this happens once, and future loads are immediate.")
     with cancellable() as cancel, meter(session, "Converting") as progress:
-        report = migration.migrate(old, library=session.library, progress=progress, cancel=cancel, **choices)
+        report = migration.migrate(
+            old, library=session.library, sketch=False, progress=progress, cancel=cancel, **choices
+        )
     if session.as_json:
         session.print_json(report)
     elif report.already:
@@ -153,6 +155,9 @@ def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     if report.cancelled:
         session.say(f"Interrupted. The old files are as they were. To go on: {_command(session, old)}")
         return 130
+    if not report.already:
+        with cancellable() as cancel, meter(session, "Making searches quick") as progress:
+            migration.make_quick(report.library, progress=progress, cancel=cancel)
     return 0
 
 
