@@ -43,7 +43,8 @@ def object_members(data: mmap.mmap | bytes, at: int) -> NDArray[np.int64]:
     good[:1] &= (found[:1, 0] == 0) | ((found[:1, 0] == 1) & (block[0] == _BLANK))
     n = rows if good.all() else int(np.argmin(good))
     # Ends are behind the last byte.
-    return found[:n] + (at + np.array([0, 1, 0, 1]))
+    spans: NDArray[np.int64] = found[:n] + (at + np.array([0, 1, 0, 1]))
+    return spans
 
 
 def _structure(block: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int32]]:
@@ -71,7 +72,8 @@ def _escaped(places: NDArray[np.int64], kinds: NDArray[np.uint8]) -> NDArray[np.
     lengths = np.diff(first, append=len(backslashes))
     last = backslashes[(first + lengths - 1)[lengths % 2 == 1]]
     last = last[last + 1 < len(places)]
-    return last[places[last + 1] == places[last] + 1] + 1
+    found: NDArray[np.int64] = last[places[last + 1] == places[last] + 1] + 1
+    return found
 
 
 def _is_mark(
