@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from stackroom.errors import MigrationNeeded, NoVectorsWarning, OldFilesChangedWarning, UsageError
+from stackroom.errors import MigrationNeeded, NotFoundError, NoVectorsWarning, OldFilesChangedWarning, UsageError
 from stackroom.index import Index
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
@@ -48,7 +48,12 @@ def open(
     asked = folder
     if not is_library(folder) and folder.exists():
         folder = _migrated(folder, mode, embedder, migrate, progress, cancel)
-    backend = LocalStore(folder, mode=mode)
+    try:
+        backend = LocalStore(folder, mode=mode)
+    except NotFoundError as error:
+        if path is None:
+            error.hint = "Make one: stackroom add PATH"
+        raise
     index = Index(backend, embedder=embedder, folder=folder)
     try:
         index.check_embedder()

@@ -65,12 +65,12 @@ def _require_same(origin: Origin, old: Path, target: Path, format: str | None, c
     """Raises UsageError where a library was made from another index, or in another way, than is asked for now."""
     wanted = asdict(choices)
     differs = [
-        f"{name}={origin.choices.get(name)!r}, not {value!r}"
+        f"{name}={origin.choices.get(name)!r}, where {f'{value!r} is' if value is not None else 'nothing is'} asked for now"
         for name, value in wanted.items()
         if origin.choices.get(name) != value
     ]
     if format not in (None, origin.format):
-        differs.insert(0, f"format={origin.format!r}, not {format!r}")
+        differs.insert(0, f"format={origin.format!r}, where {format!r} is asked for now")
     if not _same_path(origin.old, old):
         what = str(origin.old)
     elif differs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,8 @@ class LocalStore:
                 path=path,
             )
         if mode == "r":
-            raise NotFoundError(f"There is no library at {path}.", hint="Make one: stackroom add PATH", path=path)
+            hint = f"Make one: stackroom --library {shlex.quote(str(path))} add PATH"
+            raise NotFoundError(f"There is no library at {path}.", hint=hint, path=path)
         self._refuse_network()
         with fsio.translated(path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -284,9 +284,48 @@ def test_a_part_of_an_index_points_to_its_folder(old: Path) -> None:
         migration.migrate(old / "docstore.json")
 
 
+GOLDEN = Path(__file__).parents[2] / "compat" / "golden"
+
+
+def of_langchain() -> Path:
+    return next(path for path in sorted(GOLDEN.glob("langchain-*/written")) if (path / "index.faiss").exists())
+
+
+@pytest.mark.parametrize("missing", ["index.faiss", "index.pkl"])
+def test_half_an_index_says_which_file_is_missing(missing: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(of_langchain(), tmp_path / "half"))
+    (folder / missing).unlink()
+    other = next(folder.iterdir())
+    for try_it in (
+        lambda: migration.migrate(folder),
+        lambda: migration.inventory(folder),
+        lambda: migration.migrate(other),
+        lambda: stackroom.open(folder, migrate="auto"),
+    ):
+        with pytest.raises(UnknownStoreError, match=f"half an index: {other.name} without {missing}"):
+            try_it()
+    assert list(folder.iterdir()) == [other]
+
+
+def test_faiss_without_its_docstore_says_so(tmp_path: Path) -> None:
+    written = GOLDEN / "llamaindex-faiss-flat-l2" / "written"
+    folder = Path(shutil.copytree(written, tmp_path / "half"))
+    (folder / "docstore.json").unlink()
+    with pytest.raises(UnknownStoreError, match=r"default__vector_store\.json without docstore\.json"):
+        migration.migrate(folder)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "index.pkl"])
+def test_a_file_of_langchain_that_breaks_off_is_said_to(name: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(of_langchain(), tmp_path / "cut"))
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(DamagedError, match=rf"{name}.* breaks off.* Restore the file from a backup"):
+        migration.migrate(folder)
+
+
 def test_two_indexes_of_one_format_are_told_by_their_files(tmp_path: Path) -> None:
-    golden = Path(__file__).parents[2] / "compat" / "golden"
-    written = next(path for path in sorted(golden.glob("langchain-*/written")) if (path / "index.faiss").exists())
+    written = of_langchain()
     folder = tmp_path / "with space"
     folder.mkdir()
     for name in ("a", "b"):

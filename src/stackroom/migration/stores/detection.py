@@ -44,10 +44,32 @@ _KNOWN = {"chroma.sqlite3": "Chroma", "collection": "Qdrant"}
 
 
 def detect(path: Path) -> list[Found]:
-    """Every store that this path may mean. Raises NotFoundError."""
+    """Every store that this path may mean. Raises NotFoundError; UnknownStoreError where one file of two is missing."""
     if not path.exists():
         raise NotFoundError(f"{path} does not exist.", hint="Check the name.", path=path)
-    return _in_folder(path) if path.is_dir() else _in_file(path)
+    found = _in_folder(path) if path.is_dir() else _in_file(path)
+    if not found:
+        _require_no_half(path)
+    return found
+
+
+def _require_no_half(path: Path) -> None:
+    """Raises UnknownStoreError for FAISS without the texts that belong to it, and the other way round."""
+    folder = path if path.is_dir() else path.parent
+    for file in sorted(folder.iterdir()) if path.is_dir() else [path]:
+        if file.suffix == ".faiss" and faiss_file.is_faiss(file):
+            there, missing = file.name, f"{file.stem}.pkl"
+        elif llamaindex.namespace_of(file.name) is not None and faiss_file.is_faiss(file):
+            there, missing = file.name, "docstore.json"
+        elif file.name == "index.pkl":
+            there, missing = file.name, "index.faiss"
+        else:
+            continue
+        raise UnknownStoreError(
+            f"{folder} holds half an index: {there} without {missing}.",
+            hint=f"Put {missing} beside it: texts are in one of the two, vectors in the other.",
+            path=file,
+        )
 
 
 def open_old(path: Path, format: str | None = None) -> OldStore:

@@ -22,8 +22,15 @@ def main() -> None:
     try:
         told = extract(path, folder)
     except Exception as error:  # faiss raises RuntimeError for whatever it dislikes, and MemoryError beside it
-        told = {"error": str(error).splitlines()[0][:300] if str(error) else type(error).__name__}
+        told = {"error": _reason(error)}
     print(json.dumps(told))
+
+
+def _reason(error: Exception) -> str:
+    said = str(error)
+    if "read error" in said:
+        return "it breaks off"
+    return said.splitlines()[0][:300] if said else type(error).__name__
 
 
 def extract(path: Path, folder: Path) -> dict[str, Any]:

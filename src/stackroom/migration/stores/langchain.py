@@ -117,14 +117,21 @@ class _LangChainStore(FlatStore):
 
 def load_pickle(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], dict[int, str]]:
     """Documents by id, and the id of each position."""
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
         _require_modest(data)
         docstore, positions = _Restricted(io.BytesIO(data)).load()
         held: dict[Any, Any] = docstore.state["_dict"] if isinstance(docstore, _Store) else docstore
         documents = {str(chunk_id): _document(item) for chunk_id, item in held.items()}
         return documents, {int(at): str(chunk_id) for at, chunk_id in positions.items()}
     except Exception as error:  # a pickle can raise whatever its bytes make Python do
+        if not data.endswith(pickle.STOP):
+            raise DamagedError(
+                f"{path} breaks off at byte {len(data):,}.",
+                hint="Nothing was changed. Restore the file from a backup.",
+                path=path,
+                actual=len(data),
+            ) from error
         reason = (
             str(error) if isinstance(error, pickle.UnpicklingError) else f"it can't be read ({type(error).__name__})"
         )
