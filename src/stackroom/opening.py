@@ -12,7 +12,7 @@ from stackroom.errors import MigrationNeeded, NotFoundError, NoVectorsWarning, O
 from stackroom.index import Index
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
-from stackroom.storage.layout import absolute, is_library
+from stackroom.storage.disk.layout import absolute, is_library
 
 
 def open(

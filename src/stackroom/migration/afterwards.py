@@ -16,8 +16,8 @@ from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
-from stackroom.storage import layout
-from stackroom.storage.lock import FileLock
+from stackroom.storage.disk import layout
+from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import MigrationReport, Source
 

@@ -22,22 +22,15 @@ from stackroom.errors import (
     StorageError,
 )
 from stackroom.progress import CancelToken, Progress
-from stackroom.storage import (
-    database,
-    fsio,
-    layout,
-    maintenance,
-    schema,
-    sketches,
-    sketching,
-    spaces,
-    vectors,
-    word_files,
-)
-from stackroom.storage.codec import Codec
-from stackroom.storage.lock import FileLock
+from stackroom.storage.catalogue import database, schema
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio, layout
+from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.snapshot import Cache, Snapshot
-from stackroom.storage.sql import Connection
+from stackroom.storage.upkeep import maintenance, sketching
+from stackroom.storage.vectors import sketches, spaces, vector_file
+from stackroom.storage.words import word_files
 from stackroom.storage.writer import LocalCommit
 from stackroom.types import Compaction, EmbedderIdentity, Verification
 
@@ -76,7 +69,7 @@ class LocalStore:
         self._writer: _Reader | None = None
         self._failed: BaseException | None = None
         self._closed = False
-        self._mapped: dict[tuple[bytes, int, bool], vectors.VectorMap] = {}
+        self._mapped: dict[tuple[bytes, int, bool], vector_file.VectorMap] = {}
         self._cache = Cache()
         self._shelves = sketches.Shelf(), word_files.Shelf()
         self._leases = 0
@@ -158,11 +151,11 @@ class LocalStore:
             if not keep:
                 reader.connection.close()
 
-    def _map(self, space: spaces.Space) -> vectors.VectorMap:
+    def _map(self, space: spaces.Space) -> vector_file.VectorMap:
         key = (space.file_uuid, space.rows, space.unit)
         found = self._mapped.get(key)
         if found is None:
-            found = vectors.open_map(
+            found = vector_file.open_map(
                 space.path(self.path), rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit
             )
             self._mapped = {key: found}
@@ -252,31 +245,31 @@ class LocalStore:
             raise ClosedError(f"The library {self.path} was closed.", hint="Open it again.", path=self.path)
 
     def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification:
-        from stackroom.storage import check
+        from stackroom.storage.upkeep import check
 
         return check.verify(self, progress=progress, cancel=cancel)
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction:
-        from stackroom.storage import compaction
+        from stackroom.storage.upkeep import compaction
 
         done = compaction.compact(self, progress=progress, cancel=cancel)
         self._maker.run(thorough=True)
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
-        from stackroom.storage import compaction
+        from stackroom.storage.upkeep import compaction
 
         with sketching.nothing_made(self):
             compaction.purge(self, progress=progress, cancel=cancel)
         self._maker.run()
 
     def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
-        from stackroom.storage import backup
+        from stackroom.storage.upkeep import backup
 
         return backup.backup(self, folder, refresh=refresh, progress=progress, cancel=cancel)
 
     def reembed(self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken) -> int:
-        from stackroom.storage import reembedding
+        from stackroom.storage.vectors import reembedding
 
         return reembedding.reembed(self, identity, embed, progress=progress, cancel=cancel)
 

@@ -20,7 +20,7 @@ from stackroom.migration.stores import (
     registry,
 )
 from stackroom.migration.stores.slices import JsonFile, Slice
-from stackroom.storage import fsio
+from stackroom.storage.disk import fsio
 
 
 @dataclass(frozen=True, slots=True)

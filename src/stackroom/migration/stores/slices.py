@@ -20,7 +20,7 @@ import simdjson
 from stackroom.errors import DamagedError
 from stackroom.migration.stores import members
 from stackroom.migration.stores.spill import LARGE, Offsets, Spill, settled
-from stackroom.storage import fsio
+from stackroom.storage.disk import fsio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
