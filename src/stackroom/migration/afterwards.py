@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from stackroom.errors import DamagedError, NotFoundError, StackroomError, UsageError
+from stackroom.errors import DamagedError, NotFoundError, UsageError
 from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
-from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
+from stackroom.progress import CancelToken, Progress, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
@@ -56,9 +56,8 @@ def done_before(old: Path, target: Path, format: str | None, choices: Choices) -
 
 def make_quick(library: Path, progress: Progress, cancel: CancelToken) -> None:
     """Sketches and postings files, as far as they can be made: the library is whole and proven without."""
-    progress(ProgressEvent("sketch"))
-    with contextlib.suppress(StackroomError), contextlib.closing(LocalStore(library, mode="a")) as backend:
-        backend.sketch(cancel)
+    with contextlib.closing(LocalStore(switch.migrated(library) or library, mode="w")) as backend:
+        backend.sketch(progress=progress, cancel=cancel)
 
 
 def _require_same(origin: Origin, old: Path, target: Path, format: str | None, choices: Choices) -> None:

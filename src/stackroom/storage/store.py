@@ -21,7 +21,7 @@ from stackroom.errors import (
     ReadOnlyError,
     StorageError,
 )
-from stackroom.progress import CancelToken, Progress
+from stackroom.progress import CancelToken, Progress, silent
 from stackroom.storage.catalogue import database, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
@@ -46,7 +46,7 @@ class LocalStore:
     """A library on this machine. Usable from several threads; a forked child opens its own connections."""
 
     def __init__(self, path: Path, *, mode: str = "a") -> None:
-        """Modes are those of `stackroom.open`. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
+        """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
         self.path = path
         self.read_only = mode == "r"
         self._writer_lock = FileLock(path / layout.WRITER_LOCK)
@@ -85,7 +85,7 @@ class LocalStore:
                 hint="Choose another folder, or an empty one.",
                 path=path,
             )
-        if mode == "r":
+        if mode in ("r", "w"):
             hint = f"Make one: stackroom --library {shlex.quote(str(path))} add PATH"
             raise NotFoundError(f"There is no library at {path}.", hint=hint, path=path)
         self._refuse_network()
@@ -225,9 +225,9 @@ class LocalStore:
                 self._leases -= 1
         self.sketch()
 
-    def sketch(self, cancel: CancelToken | None = None) -> None:
+    def sketch(self, *, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Make the sketches and postings files that are due, unless somebody else does. Searches are quicker then, and find the same."""
-        self._maker.run(cancel=cancel)
+        self._maker.run(progress=progress, cancel=cancel)
 
     def sketch_beside(self) -> None:
         """The same in a thread, which ends when the store is closed."""
@@ -269,7 +269,7 @@ class LocalStore:
         return backup.backup(self, folder, refresh=refresh, progress=progress, cancel=cancel)
 
     def reembed(self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken) -> int:
-        from stackroom.storage.vectors import reembedding
+        from stackroom.storage.upkeep import reembedding
 
         return reembedding.reembed(self, identity, embed, progress=progress, cancel=cancel)
 

@@ -80,8 +80,9 @@ class SharedLibrary:
         with self.guard:
             for store, found in told.items():
                 for document_id, value in found.items():
+                    # Others take theirs out without the guard.
                     if self._elsewhere[store].get(document_id) == value:
-                        del self._elsewhere[store][document_id]
+                        self._elsewhere[store].pop(document_id, None)
 
     def restriction(
         self, view: View, node_ids: Sequence[str] | None, *, self_contained: bool

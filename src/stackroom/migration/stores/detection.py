@@ -44,32 +44,28 @@ _KNOWN = {"chroma.sqlite3": "Chroma", "collection": "Qdrant"}
 
 
 def detect(path: Path) -> list[Found]:
-    """Every store that this path may mean. Raises NotFoundError; UnknownStoreError where one file of two is missing."""
+    """Every store that this path may mean. Raises NotFoundError."""
     if not path.exists():
         raise NotFoundError(f"{path} does not exist.", hint="Check the name.", path=path)
-    found = _in_folder(path) if path.is_dir() else _in_file(path)
-    if not found:
-        _require_no_half(path)
-    return found
+    return _in_folder(path) if path.is_dir() else _in_file(path)
 
 
-def _require_no_half(path: Path) -> None:
-    """Raises UnknownStoreError for FAISS without the texts that belong to it, and the other way round."""
+def half(path: Path) -> str | None:
+    """What to say of FAISS without the texts that belong to it, or the other way round; None where this is neither."""
     folder = path if path.is_dir() else path.parent
     for file in sorted(folder.iterdir()) if path.is_dir() else [path]:
-        if file.suffix == ".faiss" and faiss_file.is_faiss(file):
-            there, missing = file.name, f"{file.stem}.pkl"
-        elif llamaindex.namespace_of(file.name) is not None and faiss_file.is_faiss(file):
-            there, missing = file.name, "docstore.json"
-        elif file.name == "index.pkl":
-            there, missing = file.name, "index.faiss"
-        else:
-            continue
-        raise UnknownStoreError(
-            f"{folder} holds half an index: {there} without {missing}.",
-            hint=f"Put {missing} beside it: texts are in one of the two, vectors in the other.",
-            path=file,
-        )
+        missing = _other_half(file)
+        if missing is not None and not (folder / missing).exists():
+            return f"{folder} holds half an index: {file.name} without {missing}. Texts are in one of the two, vectors in the other."
+    return None
+
+
+def _other_half(file: Path) -> str | None:
+    if faiss_file.is_faiss(file):
+        if file.suffix == ".faiss":
+            return f"{file.stem}.pkl"
+        return "docstore.json" if llamaindex.namespace_of(file.name) is not None else None
+    return f"{file.stem}.faiss" if langchain.is_pickle(file) else None
 
 
 def open_old(path: Path, format: str | None = None) -> OldStore:
@@ -95,6 +91,8 @@ def _open(path: Path, format: str | None) -> OldStore:
                 hint="Export it from there as LlamaIndex or LangChain JSON, or add the files themselves: stackroom add",
                 path=path,
             )
+        if (said := half(path)) is not None:
+            raise UnknownStoreError(said, hint="Put the missing file beside it.", path=path)
         if path.is_file() and _in_folder(path.parent):
             folder = shlex.quote(str(path.parent))
             raise UnknownStoreError(

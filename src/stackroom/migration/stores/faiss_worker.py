@@ -28,7 +28,8 @@ def main() -> None:
 
 def _reason(error: Exception) -> str:
     said = str(error)
-    if "read error" in said:
+    # FAISS says what the system said of it, which at a file's end is nothing.
+    if "read error" in said and "(Success)" in said:
         return "it breaks off"
     return said.splitlines()[0][:300] if said else type(error).__name__
 

@@ -10,11 +10,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stackroom.progress import CancelToken
+from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped, silent
 from stackroom.storage.catalogue import codec, database, runs
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from stackroom.storage.store import LocalStore
 
-Stopped = Callable[[], bool]
-"""Asked now and then, whether to leave off."""
-
 _BEING_MADE = ".tmp"
 _NAME = re.compile(r"(words|\d+\.\d+)(\.\d+-\d+)?\.[0-9a-f]{8}(\.tmp)?")
 _PATIENCE = 2.0
@@ -41,6 +38,18 @@ _TEXTS = 512
 """Passages that are read in one view."""
 _AT_ONCE = 8_192
 """Passages whose words are held in memory."""
+
+
+class _Work(NamedTuple):
+    """One run, as its steps see it."""
+
+    stopped: Callable[[], bool]
+    progress: Progress
+
+    def check(self) -> None:
+        """Asked now and then, so that a run ends within a second. Raises Stopped."""
+        if self.stopped():
+            raise Stopped
 
 
 class Maker:
@@ -56,7 +65,7 @@ class Maker:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def run(self, *, thorough: bool = False, cancel: CancelToken | None = None) -> None:
+    def run(self, *, thorough: bool = False, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Make what is missing; with `thorough` also what is damaged, which costs a look at every byte."""
         if self._thread is not None:
             self._thread.join()
@@ -66,7 +75,7 @@ class Maker:
 
         with contextlib.suppress(Exception):
             if not self._store.read_only and (thorough or self._is_due()):
-                _bring_up_to_date(self._store, stopped, thorough=thorough)
+                _bring_up_to_date(self._store, _Work(stopped, progress), thorough=thorough)
 
     def start(self, connection: Connection) -> None:
         """Make it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
@@ -74,7 +83,7 @@ class Maker:
             if self._thread is not None and self._thread.is_alive():
                 return
             if not self._stop.is_set() and is_due(connection, self._store.path):
-                arguments = self._store, self._stop.is_set
+                arguments = self._store, _Work(self._stop.is_set, silent)
                 self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
                 # A thread that is within FAISS when the interpreter ends would take the process down with it.
                 atexit.register(_end, weakref.ref(self))
@@ -98,9 +107,9 @@ def _end(maker: weakref.ref[Maker]) -> None:
         found.end()
 
 
-def _quietly(store: LocalStore, stopped: Stopped) -> None:
+def _quietly(store: LocalStore, work: _Work) -> None:
     with contextlib.suppress(Exception):
-        _bring_up_to_date(store, stopped, thorough=False)
+        _bring_up_to_date(store, work, thorough=False)
 
 
 def is_due(connection: Connection, library: Path) -> bool:
@@ -117,7 +126,7 @@ def is_due(connection: Connection, library: Path) -> bool:
     return False
 
 
-def _bring_up_to_date(store: LocalStore, stopped: Stopped, *, thorough: bool) -> None:
+def _bring_up_to_date(store: LocalStore, work: _Work, *, thorough: bool) -> None:
     """One process does it at a time; another one leaves it alone. Raises BusyError, and much else."""
     folder = layout.sketches(store.path)
     with FileLock(store.path / layout.SKETCH_LOCK).hold("sketch", wait=0.0):
@@ -128,10 +137,9 @@ def _bring_up_to_date(store: LocalStore, stopped: Stopped, *, thorough: bool) ->
         with store.view() as view:
             keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
         for key in keys:
-            while not stopped() and _sketch(store, key, stopped, thorough=thorough):
-                pass
-        if not stopped():
-            _index_words(store, stopped, thorough=thorough)
+            while _sketch(store, key, work, thorough=thorough):
+                work.check()
+        _index_words(store, work, thorough=thorough)
 
 
 @contextlib.contextmanager
@@ -206,7 +214,7 @@ def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str
     return True
 
 
-def _sketch(store: LocalStore, space_key: int, stopped: Stopped, *, thorough: bool) -> bool:
+def _sketch(store: LocalStore, space_key: int, work: _Work, *, thorough: bool) -> bool:
     """Make the next sketch of a space; False where there is none to make, or it came to nothing."""
     with store.view() as view:
         space = next((space for space in spaces.every(view.connection) if space.key == space_key), None)
@@ -237,10 +245,11 @@ def _sketch(store: LocalStore, space_key: int, stopped: Stopped, *, thorough: bo
         return True
 
     with _begun(folder, f"{space.file}.{first}-{end}") as path:
-        return sketches.build(path, space, mapped, first, end, stopped=stopped) and _publish(store, path, register)
+        sketches.build(path, space, mapped, first, end, check=work.check)
+        return _publish(store, path, register)
 
 
-def _index_words(store: LocalStore, stopped: Stopped, *, thorough: bool) -> None:
+def _index_words(store: LocalStore, work: _Work, *, thorough: bool) -> None:
     """Make the next postings file: of new passages, joined with the small files before them."""
     folder = layout.sketches(store.path)
     with store.view() as view:
@@ -263,15 +272,16 @@ def _index_words(store: LocalStore, stopped: Stopped, *, thorough: bool) -> None
             first = plan.first if at == 0 else parts[-1].end
             end = plan.end if at + _AT_ONCE >= len(new) else int(keys[-1]) + 1
             path = begun.enter_context(_begun(folder, "words"))
-            postings.write(path, first, end, _passages(store, keys, stopped))
+            postings.write(path, first, end, _passages(store, keys, work), check=work.check)
             made = postings.load(path, first, end)
-            if made is None or stopped():
+            if made is None:
                 return
             parts.append(made)
+            work.progress(ProgressEvent("sketch", done=min(at + _AT_ONCE, len(new)), total=len(new)))
         kept = [part.alive(live) for part in parts]
         first, end = parts[0].first, parts[-1].end
         path = begun.enter_context(_begun(folder, f"words.{first}-{end}"))
-        n = postings.join(path, parts, kept)
+        n = postings.join(path, parts, kept, check=work.check)
 
         def register(connection: Connection, name: str) -> bool:
             word_files.register(connection, word_files.Entry(first, end, n, name))
@@ -280,11 +290,10 @@ def _index_words(store: LocalStore, stopped: Stopped, *, thorough: bool) -> None
         _publish(store, path, register)
 
 
-def _passages(store: LocalStore, keys: NDArray[np.int64], stopped: Stopped) -> Iterator[tuple[int, list[str]]]:
+def _passages(store: LocalStore, keys: NDArray[np.int64], work: _Work) -> Iterator[tuple[int, list[str]]]:
     """Key and words of each of these passages that is still there. A key's text never changes, so that many views give one state."""
     for at in range(0, len(keys), _TEXTS):
-        if stopped():
-            return
+        work.check()
         with store.view() as view:
             for first, end in KeySet.from_keys(keys[at : at + _TEXTS]).ranges.tolist():
                 rows = view.connection.rows("SELECT key, text FROM chunks WHERE key >= ? AND key < ?", (first, end))

@@ -178,15 +178,14 @@ class Sketch:
         return np.packbits(chosen, bitorder="little")
 
 
-def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *, stopped: Callable[[], bool]) -> bool:
-    """Write a sketch of the rows [first, end) to `path`; False when stopped. Raises StorageError."""
+def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *, check: Callable[[], None]) -> None:
+    """Write a sketch of the rows [first, end) to `path`. Raises StorageError, and what `check` raises, which is called between portions."""
     faiss = _faiss()
     centroid = _centroid(vectors, space.metric, first, end)
     index, coarse = _empty(centroid, space.metric)
     step = _at_once(space.dim)
     for start in range(first, end, step):
-        if stopped():
-            return False
+        check()
         index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))
     lists = faiss.downcast_InvertedLists(index.invlists)
     codes = faiss.rev_swig_ptr(lists.get_codes(0), _code_bytes(lists, end - first))
@@ -199,7 +198,6 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
         os.chmod(path, 0o600)
         for part in (header, *body):
             file.write(part)
-    return True
 
 
 def is_usable(path: Path, space: Space, entry: Entry) -> bool:

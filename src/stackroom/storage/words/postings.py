@@ -15,7 +15,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -267,8 +267,13 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def write(path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequence[str]]]) -> None:
-    """Make a file of `(key, words)`, by ascending key. Raises StorageError. Memory: some 15 bytes a posting."""
+def write(
+    path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequence[str]]], *, check: Callable[[], None]
+) -> None:
+    """Make a file of `(key, words)`, by ascending key. Memory: some 30 bytes a posting.
+
+    Raises StorageError, and what `check` raises, which is called between portions.
+    """
     found = _Counted()
     keys: list[int] = []
     lengths: list[int] = []
@@ -289,6 +294,7 @@ def write(path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequen
         writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), np.array(lengths, dtype=np.uint32))
         edges = np.concatenate([[0], np.cumsum(np.bincount(ranked, minlength=len(hashes)))])
         for start, stop in _slices(edges):
+            check()
             chosen = by_word[edges[start] : edges[stop]]
             writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), counts[chosen].astype(np.int64))
         writer.finish()
@@ -350,10 +356,12 @@ def _slices(edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def join(path: Path, parts: Sequence[Postings], alive: Sequence[NDArray[np.bool_] | None]) -> int:
+def join(
+    path: Path, parts: Sequence[Postings], alive: Sequence[NDArray[np.bool_] | None], *, check: Callable[[], None]
+) -> int:
     """Make one file of several neighbours, in the order of their keys, of the passages that are alive; returns how many.
 
-    Raises ValueError where one of them is not what was written, StorageError.
+    Raises ValueError where one of them is not what was written, StorageError, and what `check` raises, which is called between portions.
     """
     kept = [
         np.ones(len(part.keys), dtype=np.bool_) if mask is None else mask
@@ -373,6 +381,7 @@ def join(path: Path, parts: Sequence[Postings], alive: Sequence[NDArray[np.bool_
     with _created(path) as file:
         writer = _Writer(file, parts[0].first, parts[-1].end, keys, lengths)
         for start, stop in _slices(edges):
+            check()
             found = []
             for part, keep, number in zip(parts, kept, numbers, strict=True):
                 first = int(np.searchsorted(part.hashes, every[start]))

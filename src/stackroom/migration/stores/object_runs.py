@@ -1,4 +1,4 @@
-"""Finds the members of a large JSON object many at a time, where they are written as a program writes them.
+"""Members of a large JSON object, found many at a time where a program has written one small object after another.
 
 A search for one bracket after another takes most of the time that looking at an index takes. Here all brackets and quotes of some
 megabytes are found at once, and a running sum says how deep each is. What is written in any other way is left to that search.
@@ -14,21 +14,54 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK = 4 * 1024 * 1024
-"""Bytes that are looked at together."""
+FIRST_LOOK, LONGEST_LOOK = 256 * 1024, 4 * 1024 * 1024
+"""Bytes that are looked at together: few at first, and more as long as that pays."""
+
+PATIENCE = 32
+"""Objects in a row that come one by one before many are looked for. It doubles with each look that was for the most part in vain."""
+
+DEEPEST = 12
+"""Levels of brackets within a member; deeper ones are left to the search that says where it is too deep."""
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _BLANK, _OPENING, _CLOSING = (ord(mark) for mark in '"\\,: {}')
 _CURLY = _OPENING - ord("[")
 """The bit that makes a square bracket a curly one."""
 
 
-def object_members(data: mmap.mmap | bytes, at: int) -> NDArray[np.int64]:
-    """Of an object whose next key begins at `at`, or after a blank: its members from there on that are objects, as far as one look goes.
+class Runs:
+    """When it pays to look for many, in one object. What it costs is in proportion to what it finds, whatever the object is like."""
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
+        self._data = data
+        self._patience = PATIENCE
+        self._look = FIRST_LOOK
+        self._row = 0
+
+    def saw(self, kind: int) -> None:
+        """One member was found by itself; `kind` is its value's first character."""
+        self._row = self._row + 1 if kind == _OPENING else 0
+
+    def next(self, at: int) -> NDArray[np.int64] | None:
+        """The `object_members` from `at` on; None where there are none, or it is not worth a look."""
+        if self._row < self._patience:
+            return None
+        found = object_members(self._data, at, self._look)
+        if len(found) and 2 * (int(found[-1, 3]) - at) >= self._look:
+            self._look = min(4 * self._look, LONGEST_LOOK)
+        else:
+            self._row, self._look = 0, FIRST_LOOK
+            self._patience *= 2
+        return found if len(found) else None
+
+
+def object_members(data: mmap.mmap | bytes, at: int, look: int) -> NDArray[np.int64]:
+    """Of an object whose next key begins at `at`, or after a blank: its members from there on that are objects, within `look` bytes.
 
     Offsets of shape (n, 4): a key's start and end, its value's start and end. A comma and another key follow each of them. Empty where the
     next member is no object, or there is space where programs write none.
     """
-    block = np.frombuffer(data, np.uint8, min(BLOCK, len(data) - at), at)
+    # A copy: an array over the map itself would keep the file open, and an interrupt would keep the array.
+    block = np.frombuffer(data[at : at + look], np.uint8)
     places, kinds, depth = _structure(block)
     # A key's quotes are on the outermost level, and a value's brackets are those that leave it and come back to it.
     top = np.flatnonzero((depth == (kinds == _OPENING)) | ((depth == 1) & (kinds == ord("["))))
@@ -40,7 +73,9 @@ def object_members(data: mmap.mmap | bytes, at: int) -> NDArray[np.int64]:
     # The last one has none behind it that is known to be one.
     good[:-1] &= _is_mark(block, found[:-1, 3] + 1, found[1:, 0], _COMMA)
     good[-1:] = False
-    good[:1] &= (found[:1, 0] == 0) | ((found[:1, 0] == 1) & (block[0] == _BLANK))
+    good[:1] &= (found[:1, 0] == 0) | ((found[:1, 0] == 1) & (block[:1] == _BLANK))
+    if rows and int(depth.max()) > DEEPEST:
+        good &= np.maximum.reduceat(depth, top[: 4 * rows : 4]) <= DEEPEST
     n = rows if good.all() else int(np.argmin(good))
     # Ends are behind the last byte.
     spans: NDArray[np.int64] = found[:n] + (at + np.array([0, 1, 0, 1]))
