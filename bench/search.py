@@ -25,8 +25,9 @@ import numpy as np
 import machine
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.filters import as_filter
-from stackroom.storage import nearest, sketches, word_files
 from stackroom.storage.store import LocalStore
+from stackroom.storage.vectors import nearest, sketches
+from stackroom.storage.words import word_files
 from stackroom.types import Chunk, EmbedderIdentity
 
 DIM, LATENT, WORDS, CHUNKS = 1024, 96, 120, 240

@@ -196,7 +196,7 @@ def _scan(library: Path, chunks: int, dim: int, query: NDArray[np.float32]) -> s
 
 
 def _words_bytes(library: Path) -> int:
-    from stackroom.storage.sql import Connection
+    from stackroom.storage.catalogue.sql import Connection
 
     connection = Connection(str(library / "catalogue.db"))
     found = connection.value("SELECT sum(pgsize) FROM dbstat WHERE name LIKE 'words%'")

@@ -15,7 +15,7 @@ from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import Embedder
 from stackroom.question import means, understood
-from stackroom.storage.layout import absolute
+from stackroom.storage.disk.layout import absolute
 from stackroom.types import (
     Collection,
     Compaction,

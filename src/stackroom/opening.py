@@ -8,11 +8,18 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from stackroom.errors import MigrationNeeded, NoVectorsWarning, OldFilesChangedWarning, UsageError
+from stackroom.errors import (
+    MigrationNeeded,
+    NotALibraryError,
+    NotFoundError,
+    NoVectorsWarning,
+    OldFilesChangedWarning,
+    UsageError,
+)
 from stackroom.index import Index
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
-from stackroom.storage.layout import absolute, is_library
+from stackroom.storage.disk.layout import absolute, is_library
 
 
 def open(
@@ -48,7 +55,12 @@ def open(
     asked = folder
     if not is_library(folder) and folder.exists():
         folder = _migrated(folder, mode, embedder, migrate, progress, cancel)
-    backend = LocalStore(folder, mode=mode)
+    try:
+        backend = LocalStore(folder, mode=mode)
+    except NotFoundError as error:
+        if path is None and not isinstance(error, NotALibraryError):
+            error.hint = "Make one: stackroom add PATH"
+        raise
     index = Index(backend, embedder=embedder, folder=folder)
     try:
         index.check_embedder()
@@ -79,9 +91,13 @@ def _migrated(
         if (said := written_since(found)) is not None:
             warnings.warn(said, OldFilesChangedWarning, stacklevel=3)
         return found
-    from stackroom.migration.stores.detection import detect
+    from stackroom.migration.stores.detection import detect, half
 
-    if migrate == "never" or mode == "x" or not detect(old):
+    if migrate == "never" or mode == "x":
+        return old
+    if not detect(old):
+        if (said := half(old)) is not None:
+            raise NotALibraryError(said, hint="Put the missing file beside it.", path=old)
         return old
     from stackroom import migration
 

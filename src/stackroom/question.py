@@ -39,7 +39,7 @@ def understood(query: object, mode: Mode | None, model: LibraryModel, view: View
         chosen, embedder, _ = means(mode, model, view, collection)
         if embedder is None:
             return Question(query, None, "text", None)
-        from stackroom.storage.words import without_excluded
+        from stackroom.storage.words.tokenizer import without_excluded
 
         return Question(query, embedder.embed_query(without_excluded(query)), chosen, embedder)
     if mode not in (None, "vector"):

@@ -278,7 +278,8 @@ class Proof:
 class MigrationReport(Report):
     """A Report of a migration, with what was there and the proof that it arrived.
 
-    `already` means that this store had been migrated before and nothing was done; `left_out` says what did not come along.
+    `already` means that this store had been migrated before and nothing was done; `left_out` says what did not come along. `seconds` and
+    `bytes_after` are of the library as it was put in its place, before sketches and postings files were made.
     """
 
     old: str = ""

@@ -18,8 +18,8 @@ from stackroom import migration
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.migration import reading
 from stackroom.progress import CancelToken, silent
-from stackroom.storage import fsio
-from stackroom.storage.sql import Connection
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio
 from stackroom.storage.store import LocalStore
 from support import WordEmbedder, chunks
 

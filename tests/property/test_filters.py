@@ -13,7 +13,7 @@ from strategies import filters, metadata
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.filters import Filter, as_filter, from_dict, matches, rename_keys, to_dict
 from stackroom.progress import CancelToken, silent
-from stackroom.storage.records import RESERVED
+from stackroom.storage.catalogue.records import RESERVED
 from stackroom.storage.store import LocalStore
 from stackroom.types import Chunk
 from support import unit_rows

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stackroom import errors
-from stackroom.storage.sql import Connection
+from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.store import LocalStore
 
 ROOT = Path(__file__).parents[2]

@@ -120,7 +120,7 @@ def test_the_library_may_be_named_by_the_environment(tmp_path: Path, monkeypatch
 
 
 def test_a_newer_format_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    from stackroom.storage.sql import Connection
+    from stackroom.storage.catalogue.sql import Connection
 
     stackroom.open(tmp_path / "library").close()
     for statement, mode in (

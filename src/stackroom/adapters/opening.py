@@ -11,7 +11,7 @@ from typing import Literal
 from stackroom.index import Index
 from stackroom.opening import open as open_index
 from stackroom.protocols import Embedder
-from stackroom.storage import layout
+from stackroom.storage.disk import layout
 
 AnyLibrary = str | os.PathLike[str] | Index
 Migrate = Literal["ask", "auto", "never"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stackroom.errors import StackroomError
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.types import Inventory, Metric, MigrationReport, Source
 
@@ -70,7 +72,7 @@ def migrate(
     keeps vectors of another dimension in a collection; `index_id` takes one of several indexes. `metric` keeps scores as they were, "l2" for
     most FAISS indexes ("cosine" by default), and claims no model. A run that was stopped is continued by the
     next; a second run does nothing and says so (`already`). In the end, when the library is in its place, what makes searches
-    quick is made, unless `sketch` is False: then the next `add` does it.
+    quick is made (`make_quick`), unless `sketch` is False; cancelled there, the report is of a migration that is done.
 
     Raises NotFoundError, UnknownStoreError, UsageError, DamagedError with file and offset, MigrationError, DiskFullError, ReadOnlyError,
     BusyError, StorageError. Whatever it raises: the old files are as they were, and no library appeared.
@@ -89,14 +91,17 @@ def migrate(
         cancel=cancel,
     )
     if sketch and not report.cancelled and not report.already:
-        make_quick(report.library, progress=progress, cancel=cancel)
+        # Somebody may have taken the library away by now, which is not this run's failure.
+        with contextlib.suppress(StackroomError):
+            make_quick(report.library, progress=progress, cancel=cancel)
     return report
 
 
 def make_quick(library: AnyPath, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> None:
     """Make what searches of a large library are quick by (sketches and postings files), for a library that was migrated without.
 
-    It finds the same before, during and after. Whatever is in the way of it, it is passed over, and the next `add` tries again.
+    `library` may be the old index of one that was migrated in place. It finds the same before, during and after; cancelled, what is missing is made by
+    the next `add`. Raises NotFoundError where there is no library.
     """
     from stackroom.migration import afterwards
 

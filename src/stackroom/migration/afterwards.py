@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from stackroom.errors import DamagedError, NotFoundError, StackroomError, UsageError
+from stackroom.errors import DamagedError, NotFoundError, UsageError
 from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
-from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
-from stackroom.storage import layout
-from stackroom.storage.lock import FileLock
+from stackroom.progress import CancelToken, Progress, silent
+from stackroom.storage.disk import layout
+from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import MigrationReport, Source
 
@@ -56,21 +56,20 @@ def done_before(old: Path, target: Path, format: str | None, choices: Choices) -
 
 def make_quick(library: Path, progress: Progress, cancel: CancelToken) -> None:
     """Sketches and postings files, as far as they can be made: the library is whole and proven without."""
-    progress(ProgressEvent("sketch"))
-    with contextlib.suppress(StackroomError), contextlib.closing(LocalStore(library, mode="a")) as backend:
-        backend.sketch(cancel)
+    with contextlib.closing(LocalStore(switch.migrated(library) or library, mode="w")) as backend:
+        backend.sketch(progress=progress, cancel=cancel)
 
 
 def _require_same(origin: Origin, old: Path, target: Path, format: str | None, choices: Choices) -> None:
     """Raises UsageError where a library was made from another index, or in another way, than is asked for now."""
     wanted = asdict(choices)
     differs = [
-        f"{name}={origin.choices.get(name)!r}, not {value!r}"
+        f"{name}={origin.choices.get(name)!r}, where {f'{value!r} is' if value is not None else 'nothing is'} asked for now"
         for name, value in wanted.items()
         if origin.choices.get(name) != value
     ]
     if format not in (None, origin.format):
-        differs.insert(0, f"format={origin.format!r}, not {format!r}")
+        differs.insert(0, f"format={origin.format!r}, where {format!r} is asked for now")
     if not _same_path(origin.old, old):
         what = str(origin.old)
     elif differs:

@@ -23,7 +23,7 @@ from stackroom.nodes import reading as nodes
 from stackroom.nodes import writing
 from stackroom.nodes.kept import unfold
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage import fsio
+from stackroom.storage.disk import fsio
 from stackroom.types import Passage
 
 _TEXT_NODE, _DOCUMENT = "1", "4"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackroom.migration import switch
-from stackroom.storage import fsio, layout
+from stackroom.storage.disk import fsio, layout
 
 if TYPE_CHECKING:
     from stackroom.migration.judging import Choices

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.storage import fsio, layout
+from stackroom.storage.disk import fsio, layout
 
 INSIDE = "stackroom"
 """The new library within the old folder."""

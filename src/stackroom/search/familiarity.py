@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stackroom.protocols import Tokenizer
-from stackroom.storage.words import UNSPACED
+from stackroom.storage.words.tokenizer import UNSPACED
 
 _SAMPLE = 400
 

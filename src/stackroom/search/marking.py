@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 import threading
 
-from stackroom.storage import words
-from stackroom.storage.sql import Connection
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.words import tokenizer
 
 _local = threading.local()
 
 
 def mark(text: str, query: str) -> list[tuple[int, int]]:
     """`(start, end)` code points of every match, in order, not overlapping: the index's own folding and stems decide."""
-    parsed = words.parse_query(query)
+    parsed = tokenizer.parse_query(query)
     connection = _tokenizing_connection()
     stems: set[str] = set()
     pairs: set[str] = set()
     for term in parsed.terms:
         for part in term.removesuffix("*").split():
-            if words.UNSPACED.fullmatch(part):
+            if tokenizer.UNSPACED.fullmatch(part):
                 pairs.add(part)
             else:
-                stems.update(words.stem(connection, part))
+                stems.update(tokenizer.stem(connection, part))
     spans = [(match.start(), match.end()) for pair in pairs for match in re.finditer(re.escape(pair), text)]
     if stems:
         spans += [(start, end) for start, end, token in _tokens(connection, text) if token in stems]
@@ -31,7 +31,7 @@ def mark(text: str, query: str) -> list[tuple[int, int]]:
 
 def _tokens(connection: Connection, text: str) -> list[tuple[int, int, str]]:
     """The index's tokens with positions in code points."""
-    found = words.tokens(connection, text)
+    found = tokenizer.tokens(connection, text)
     if text.isascii():
         return found
     at = [0]

@@ -15,7 +15,7 @@ from stackroom.errors import UsageError
 from stackroom.protocols import Embedder
 from stackroom.search import fusion
 from stackroom.search.familiarity import familiarity
-from stackroom.storage.words import parse_query
+from stackroom.storage.words.tokenizer import parse_query
 from stackroom.types import Explanation, Hit, HitDocument, Leg, Mode, Passage
 
 if TYPE_CHECKING:

@@ -20,31 +20,14 @@ from stackroom.backend import (
     TextStatistics,
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.storage import (
-    bm25,
-    codec,
-    collections,
-    extents,
-    fulltext,
-    ids,
-    metadata,
-    nearest,
-    originals,
-    postings,
-    records,
-    runs,
-    scan,
-    sketches,
-    spaces,
-    summary,
-    word_files,
-    words,
-)
-from stackroom.storage.codec import Codec
-from stackroom.storage.keysets import KeySet
-from stackroom.storage.selection import Selector
-from stackroom.storage.sql import Connection
-from stackroom.storage.vectors import VectorMap
+from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, summary
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.selection import Selector
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
+from stackroom.storage.vectors.vector_file import VectorMap
+from stackroom.storage.words import bm25, fulltext, postings, tokenizer, word_files
 from stackroom.types import Chunk, Collection, EmbedderIdentity, Passage, Source, Stats
 
 if TYPE_CHECKING:
@@ -367,7 +350,7 @@ class Snapshot:
         return self._derived.get("homes", lambda: collections.homes(self._connection))
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
-        parsed = words.parse_query(query)
+        parsed = tokenizer.parse_query(query)
         allowed = self._selector.select(scope)
         found = self._words_shelf.take(self._library, word_files.every(self._connection))
         if found:

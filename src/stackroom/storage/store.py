@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,23 +21,16 @@ from stackroom.errors import (
     ReadOnlyError,
     StorageError,
 )
-from stackroom.progress import CancelToken, Progress
-from stackroom.storage import (
-    database,
-    fsio,
-    layout,
-    maintenance,
-    schema,
-    sketches,
-    sketching,
-    spaces,
-    vectors,
-    word_files,
-)
-from stackroom.storage.codec import Codec
-from stackroom.storage.lock import FileLock
+from stackroom.progress import CancelToken, Progress, silent
+from stackroom.storage.catalogue import database, schema
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio, layout
+from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.snapshot import Cache, Snapshot
-from stackroom.storage.sql import Connection
+from stackroom.storage.upkeep import maintenance, sketching
+from stackroom.storage.vectors import sketches, spaces, vector_file
+from stackroom.storage.words import word_files
 from stackroom.storage.writer import LocalCommit
 from stackroom.types import Compaction, EmbedderIdentity, Verification
 
@@ -52,7 +46,7 @@ class LocalStore:
     """A library on this machine. Usable from several threads; a forked child opens its own connections."""
 
     def __init__(self, path: Path, *, mode: str = "a") -> None:
-        """Modes are those of `stackroom.open`. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
+        """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
         self.path = path
         self.read_only = mode == "r"
         self._writer_lock = FileLock(path / layout.WRITER_LOCK)
@@ -75,7 +69,7 @@ class LocalStore:
         self._writer: _Reader | None = None
         self._failed: BaseException | None = None
         self._closed = False
-        self._mapped: dict[tuple[bytes, int, bool], vectors.VectorMap] = {}
+        self._mapped: dict[tuple[bytes, int, bool], vector_file.VectorMap] = {}
         self._cache = Cache()
         self._shelves = sketches.Shelf(), word_files.Shelf()
         self._leases = 0
@@ -91,8 +85,9 @@ class LocalStore:
                 hint="Choose another folder, or an empty one.",
                 path=path,
             )
-        if mode == "r":
-            raise NotFoundError(f"There is no library at {path}.", hint="Make one: stackroom add PATH", path=path)
+        if mode in ("r", "w"):
+            hint = f"Make one: stackroom --library {shlex.quote(str(path))} add PATH"
+            raise NotFoundError(f"There is no library at {path}.", hint=hint, path=path)
         self._refuse_network()
         with fsio.translated(path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -156,11 +151,11 @@ class LocalStore:
             if not keep:
                 reader.connection.close()
 
-    def _map(self, space: spaces.Space) -> vectors.VectorMap:
+    def _map(self, space: spaces.Space) -> vector_file.VectorMap:
         key = (space.file_uuid, space.rows, space.unit)
         found = self._mapped.get(key)
         if found is None:
-            found = vectors.open_map(
+            found = vector_file.open_map(
                 space.path(self.path), rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit
             )
             self._mapped = {key: found}
@@ -230,9 +225,9 @@ class LocalStore:
                 self._leases -= 1
         self.sketch()
 
-    def sketch(self, cancel: CancelToken | None = None) -> None:
+    def sketch(self, *, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Make the sketches and postings files that are due, unless somebody else does. Searches are quicker then, and find the same."""
-        self._maker.run(cancel=cancel)
+        self._maker.run(progress=progress, cancel=cancel)
 
     def sketch_beside(self) -> None:
         """The same in a thread, which ends when the store is closed."""
@@ -250,31 +245,31 @@ class LocalStore:
             raise ClosedError(f"The library {self.path} was closed.", hint="Open it again.", path=self.path)
 
     def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification:
-        from stackroom.storage import check
+        from stackroom.storage.upkeep import check
 
         return check.verify(self, progress=progress, cancel=cancel)
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction:
-        from stackroom.storage import compaction
+        from stackroom.storage.upkeep import compaction
 
         done = compaction.compact(self, progress=progress, cancel=cancel)
         self._maker.run(thorough=True)
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
-        from stackroom.storage import compaction
+        from stackroom.storage.upkeep import compaction
 
         with sketching.nothing_made(self):
             compaction.purge(self, progress=progress, cancel=cancel)
         self._maker.run()
 
     def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
-        from stackroom.storage import backup
+        from stackroom.storage.upkeep import backup
 
         return backup.backup(self, folder, refresh=refresh, progress=progress, cancel=cancel)
 
     def reembed(self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken) -> int:
-        from stackroom.storage import reembedding
+        from stackroom.storage.upkeep import reembedding
 
         return reembedding.reembed(self, identity, embed, progress=progress, cancel=cancel)
 

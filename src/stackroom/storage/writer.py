@@ -17,25 +17,14 @@ import numpy as np
 from stackroom.backend import DocumentRecord, Owner, SourceRecord
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
-from stackroom.storage import (
-    codec,
-    collections,
-    extents,
-    fulltext,
-    ids,
-    metadata,
-    originals,
-    records,
-    runs,
-    schema,
-    spaces,
-    vectors,
-)
-from stackroom.storage.codec import Codec
-from stackroom.storage.extents import Extent
-from stackroom.storage.ids import pack_id
-from stackroom.storage.keysets import KeySet
-from stackroom.storage.sql import Connection
+from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, schema
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.ids import pack_id
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.vectors import extents, spaces, vector_file
+from stackroom.storage.vectors.extents import Extent
+from stackroom.storage.words import fulltext
 from stackroom.types import Chunk, EmbedderIdentity, Metadata, Place
 
 if TYPE_CHECKING:
@@ -63,7 +52,7 @@ class LocalCommit:
         self._connection = connection
         self._codec = blobs
         self._space: spaces.Space | None = spaces.serving(connection)
-        self._appenders: dict[int, tuple[spaces.Space, vectors.Appender]] = {}
+        self._appenders: dict[int, tuple[spaces.Space, vector_file.Appender]] = {}
         self._declared: EmbedderIdentity | None = None
         self._next_key: int | None = None
         # Gathered until the end: a value's postings are then read and written once, not once a document.
@@ -256,12 +245,12 @@ class LocalCommit:
         checksums = row_checksums(first_key, rows)
         extents.add(self._connection, space.key, Extent(first_row, len(rows), first_key, document_key, checksums))
 
-    def _appender(self, space: spaces.Space) -> vectors.Appender:
+    def _appender(self, space: spaces.Space) -> vector_file.Appender:
         if space.key not in self._appenders:
             path = space.path(self._library)
             self._appenders[space.key] = (
                 space,
-                vectors.Appender(path, rows=space.rows, dim=space.dim, unit=space.unit),
+                vector_file.Appender(path, rows=space.rows, dim=space.dim, unit=space.unit),
             )
         return self._appenders[space.key][1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import stat
 import subprocess
@@ -36,6 +37,7 @@ from stackroom.errors import (
 )
 from stackroom.migration import judging, others, reading, run, survey, switch
 from stackroom.storage.store import LocalStore
+from stackroom.storage.words import word_files
 from support import WordEmbedder
 
 
@@ -284,9 +286,89 @@ def test_a_part_of_an_index_points_to_its_folder(old: Path) -> None:
         migration.migrate(old / "docstore.json")
 
 
+GOLDEN = Path(__file__).parents[2] / "compat" / "golden"
+
+
+def of_langchain() -> Path:
+    return next(path for path in sorted(GOLDEN.glob("langchain-*/written")) if (path / "index.faiss").exists())
+
+
+@pytest.mark.parametrize("missing", ["index.faiss", "index.pkl"])
+def test_half_an_index_says_which_file_is_missing(missing: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(of_langchain(), tmp_path / "half"))
+    (folder / missing).unlink()
+    other = next(folder.iterdir())
+    said = f"half an index: {other.name} without {missing}"
+    for try_it in (migration.migrate, migration.inventory):
+        for path in (folder, other):
+            with pytest.raises(UnknownStoreError, match=said):
+                try_it(path)
+    with pytest.raises(NotALibraryError, match=said):
+        stackroom.open(folder, migrate="auto")
+    assert list(folder.iterdir()) == [other]
+
+
+def test_a_pickle_of_something_else_is_no_half(tmp_path: Path) -> None:
+    (tmp_path / "index.pkl").write_bytes(pickle.dumps({"frame": [1, 2]}))
+    with pytest.raises(UnknownStoreError, match="no index that Stackroom knows"):
+        migration.migrate(tmp_path)
+    with pytest.raises(NotALibraryError, match="not empty"):
+        stackroom.open(tmp_path)
+    whole = Path(shutil.copytree(of_langchain(), tmp_path / "whole"))
+    with pytest.raises(UnknownStoreError, match="is a part of an index"):
+        migration.migrate(whole / "index.pkl")
+
+
+def test_faiss_without_its_docstore_says_so(tmp_path: Path) -> None:
+    written = GOLDEN / "llamaindex-faiss-flat-l2" / "written"
+    folder = Path(shutil.copytree(written, tmp_path / "half"))
+    (folder / "docstore.json").unlink()
+    with pytest.raises(UnknownStoreError, match=r"default__vector_store\.json without docstore\.json"):
+        migration.migrate(folder)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "index.pkl"])
+def test_a_file_of_langchain_that_breaks_off_is_said_to(name: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(of_langchain(), tmp_path / "cut"))
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(DamagedError, match=rf"{name}.* breaks off.* Restore the file from a backup"):
+        migration.migrate(folder)
+
+
+def test_a_pickle_that_names_a_program_is_refused_however_it_ends(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(of_langchain(), tmp_path / "evil"))
+    for end in (b"", b"\n", b"langchain"):
+        (folder / "index.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR." + end)
+        with pytest.raises(DamagedError, match=r"refused: it names os\.system"):
+            migration.migrate(folder)
+
+
+def test_what_makes_searches_quick_is_made_for_a_library_and_never_makes_one(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_files, "LEAST", 1)
+    monkeypatch.setattr(word_files, "WORTH", 1)
+    report = migration.migrate(old, sketch=False)
+    made = Path(report.library) / "sketches"
+    assert not made.exists()
+    cancel = CancelToken()
+    cancel.cancel()
+    migration.make_quick(old, cancel=cancel)
+    assert not list(made.glob("*"))
+    migration.make_quick(old)
+    assert len(list(made.glob("words*"))) == 1
+    assert migration.roll_back(old)
+    before = contents(old)
+    for gone in (report.library, old, tmp_path / "nowhere"):
+        with pytest.raises((NotFoundError, NotALibraryError)):
+            migration.make_quick(gone)
+    assert contents(old) == before
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_two_indexes_of_one_format_are_told_by_their_files(tmp_path: Path) -> None:
-    golden = Path(__file__).parents[2] / "compat" / "golden"
-    written = next(path for path in sorted(golden.glob("langchain-*/written")) if (path / "index.faiss").exists())
+    written = of_langchain()
     folder = tmp_path / "with space"
     folder.mkdir()
     for name in ("a", "b"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackroom.errors import DamagedError
-from stackroom.migration.stores import members, slices, spill
+from stackroom.migration.stores import object_runs, slices, spill
 from stackroom.migration.stores.slices import JsonFile, Slice
 
 
@@ -169,8 +169,8 @@ def spans_of(root: Slice) -> list[list[int]]:
 def walked(tmp_path: Path, data: bytes, *, many: bool, block: int = 0) -> list[list[int]] | int:
     """Where the members of a file's sections are, or the offset where it breaks off."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "_LARGE_SECTION", 0 if many else 1 << 60)
-        patch.setattr(members, "BLOCK", block)
+        patch.setattr(object_runs, "PATIENCE", 0 if many else 1 << 60)
+        patch.setattr(object_runs, "FIRST_LOOK", block)
         try:
             return spans_of(sliced(tmp_path, data))
         except DamagedError as error:
@@ -204,12 +204,50 @@ def test_many_members_at_once_are_those_of_one_search_after_another(
     assert walked(folder, bytes(data), many=True, block=block) == walked(folder, bytes(data), many=False)
 
 
+@pytest.mark.parametrize("depth", [5, 11, 12, 13, 14, 100, 190, 300, 900])
+def test_how_deep_a_member_may_be_does_not_depend_on_its_neighbours(depth: int, tmp_path: Path) -> None:
+    deep = b'{"a": ' * depth + b"1" + b"}" * depth
+    plain = b", ".join(b'"k%d": {"a": 1}' % n for n in range(60))
+    data = b'{"data": {' + plain + b', "deep": ' + deep + b", " + plain.replace(b"k", b"l") + b"}}"
+    assert walked(tmp_path, data, many=True, block=4096) == walked(tmp_path, data, many=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "most"),
+    [
+        ({"data": {f"k{n}": {"a": n} for n in range(5000)}}, 20),
+        ({"data": {f"k{n}": {"a": n} if n % 2 else [n] for n in range(5000)}}, 0),
+        ({"data": {f"k{n}": {"a": n} if n % 40 else [n] for n in range(5000)}}, 10),
+        ({"data": {f"k{n}": {f"m{m}": {} for m in range(40)} for n in range(50)}}, 4),
+        ([{f"m{m}": {} for m in range(40)} for _ in range(50)], 60),
+    ],
+    ids=["plain", "lists between", "a list now and then", "small sections", "a list of objects"],
+)
+def test_looks_at_many_bytes_are_few(value: Any, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they cost must not grow beyond what they find, whatever the file is like."""
+    looks = []
+    found = object_runs.object_members
+
+    def counted(data: Any, at: int, look: int) -> Any:
+        looks.append(at)
+        return found(data, at, look)
+
+    monkeypatch.setattr(object_runs, "object_members", counted)
+    root = sliced(tmp_path, json.dumps(value).encode())
+    if isinstance(value, dict):
+        for _, section in root.members():
+            for _, record in section.members():
+                if record.kind == "{":
+                    len(record.members())
+    assert len(looks) <= most
+
+
 def test_many_plain_members_are_found_at_once() -> None:
     """Not by the search that stands in for it."""
     written = {f"node {n}": {"text": 'a "quote" \\ and {', "list": [{"deep": [n]}]} for n in range(100)}
     data = json.dumps({"data": written}).encode()
     start = data.index(b'"node 0"')
-    found = members.object_members(data, start)
+    found = object_runs.object_members(data, start, len(data))
     assert len(found) == 99
     for row, (key, value) in zip(found.tolist(), written.items(), strict=False):
         assert json.loads(data[row[0] : row[1]]) == key

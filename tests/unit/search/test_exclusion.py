@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stackroom import Chunk, Document, Index
-from stackroom.storage.words import without_excluded
+from stackroom.storage.words.tokenizer import without_excluded
 from stackroom.types import Mode
 from support import WordEmbedder
 

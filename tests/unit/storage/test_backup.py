@@ -15,8 +15,9 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
-from stackroom.storage import backup, compaction, layout
+from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
+from stackroom.storage.upkeep import backup, compaction
 from stackroom.types import Chunk
 from support import chunks, unit_rows
 

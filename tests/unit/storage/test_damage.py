@@ -11,7 +11,7 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, silent
-from stackroom.storage.sql import Connection
+from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.store import LocalStore
 from support import chunks, unit_rows
 

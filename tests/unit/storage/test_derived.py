@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.storage import collections
-from stackroom.storage.keysets import KeySet
+from stackroom.storage.catalogue import collections
+from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.snapshot import Cache
 from stackroom.storage.store import LocalStore
 from support import chunks

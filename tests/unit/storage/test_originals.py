@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stackroom.storage import originals
+from stackroom.storage.catalogue import originals
 from stackroom.storage.store import LocalStore
 
 LAST = "\U0010ffff"

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord
 from stackroom.filters import as_filter
 from stackroom.progress import CancelToken, silent
-from stackroom.storage import layout, nearest, sketches, spaces
+from stackroom.storage.disk import layout
 from stackroom.storage.snapshot import Snapshot
 from stackroom.storage.store import LocalStore
+from stackroom.storage.vectors import nearest, sketches, spaces
 from stackroom.types import Chunk, EmbedderIdentity, Metric
 
 DIM = 64
@@ -408,7 +409,7 @@ import sys; sys.path[:0] = {sys.path!r}
 from pathlib import Path
 import numpy as np
 from stackroom.backend import DocumentRecord, SourceRecord
-from stackroom.storage import sketches
+from stackroom.storage.vectors import sketches
 from stackroom.storage.store import LocalStore
 from stackroom.types import Chunk, EmbedderIdentity
 sketches.WORTH_BYTES = 1

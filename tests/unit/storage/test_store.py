@@ -15,7 +15,7 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import BusyError, DiskFullError, ReadOnlyError, StorageError
 from stackroom.progress import CancelToken, silent
-from stackroom.storage import fsio, layout
+from stackroom.storage.disk import fsio, layout
 from stackroom.storage.store import LocalStore
 from stackroom.types import Chunk
 from support import chunks, unit_rows
@@ -215,8 +215,8 @@ def test_copied_to_read_only_media_it_opens(store: LocalStore, library: Path, mo
     store.close()
     import apsw
 
-    from stackroom.storage import database
-    from stackroom.storage.sql import Connection
+    from stackroom.storage.catalogue import database
+    from stackroom.storage.catalogue.sql import Connection
 
     class OnReadOnlyMedia(Connection):
         def __init__(self, name: str, **named: int) -> None:

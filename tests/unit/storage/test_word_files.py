@@ -11,8 +11,10 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord, TextStatistics
 from stackroom.filters import as_filter
 from stackroom.progress import CancelToken, silent
-from stackroom.storage import layout, postings, sketching, word_files
+from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
+from stackroom.storage.upkeep import sketching
+from stackroom.storage.words import postings, word_files
 from stackroom.types import Chunk
 
 EVERYTHING = Scope()

@@ -57,27 +57,32 @@ class SharedLibrary:
 
         Of the others nobody knows whether they are empty or were given up half-way, until the user calls `persist`.
         """
+        told: dict[str, dict[str, str]] = {}
+
+        def plan(view: View) -> Changes:
+            changes = Changes()
+            with self.guard:
+                waiting = {store: dict(hashes) for store, hashes in self._elsewhere.items()}
+            for store, hashes in waiting.items():
+                held = Holdings(view, store)
+                told[store] = {
+                    document_id: value
+                    for document_id, value in hashes.items()
+                    if not stored_only or held.is_kept_only(document_id)
+                }
+                held.plan_hashes(told[store], changes)
+            return changes
+
+        if not any(self._elsewhere.values()):
+            return
+        # The guard is not held here: whoever searches needs it, and is not to wait for another process that writes.
+        change(self.index.backend, plan)
         with self.guard:
-            if not any(self._elsewhere.values()):
-                return
-            told: dict[str, dict[str, str]] = {}
-
-            def plan(view: View) -> Changes:
-                changes = Changes()
-                for store, waiting in self._elsewhere.items():
-                    held = Holdings(view, store)
-                    told[store] = {
-                        document_id: value
-                        for document_id, value in list(waiting.items())
-                        if not stored_only or held.is_kept_only(document_id)
-                    }
-                    held.plan_hashes(told[store], changes)
-                return changes
-
-            change(self.index.backend, plan)
             for store, found in told.items():
-                for document_id in found:
-                    self._elsewhere[store].pop(document_id, None)
+                for document_id, value in found.items():
+                    # Others take theirs out without the guard.
+                    if self._elsewhere[store].get(document_id) == value:
+                        self._elsewhere[store].pop(document_id, None)
 
     def restriction(
         self, view: View, node_ids: Sequence[str] | None, *, self_contained: bool

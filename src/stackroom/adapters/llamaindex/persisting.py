@@ -9,7 +9,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stackroom.errors import UsageError
 from stackroom.index import Index
-from stackroom.storage.layout import is_library
+from stackroom.storage.disk.layout import is_library
 
 
 def persist(index: Index, folder: str, fs: fsspec.AbstractFileSystem | None = None) -> None:

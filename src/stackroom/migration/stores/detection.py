@@ -20,7 +20,7 @@ from stackroom.migration.stores import (
     registry,
 )
 from stackroom.migration.stores.slices import JsonFile, Slice
-from stackroom.storage import fsio
+from stackroom.storage.disk import fsio
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,24 @@ def detect(path: Path) -> list[Found]:
     return _in_folder(path) if path.is_dir() else _in_file(path)
 
 
+def half(path: Path) -> str | None:
+    """What to say of FAISS without the texts that belong to it, or the other way round; None where this is neither."""
+    folder = path if path.is_dir() else path.parent
+    for file in sorted(folder.iterdir()) if path.is_dir() else [path]:
+        missing = _other_half(file)
+        if missing is not None and not (folder / missing).exists():
+            return f"{folder} holds half an index: {file.name} without {missing}. Texts are in one of the two, vectors in the other."
+    return None
+
+
+def _other_half(file: Path) -> str | None:
+    if faiss_file.is_faiss(file):
+        if file.suffix == ".faiss":
+            return f"{file.stem}.pkl"
+        return "docstore.json" if llamaindex.namespace_of(file.name) is not None else None
+    return f"{file.stem}.faiss" if langchain.is_pickle(file) else None
+
+
 def open_old(path: Path, format: str | None = None) -> OldStore:
     """Open the one that is meant. Raises UnknownStoreError, UsageError where there are several, DamagedError, StorageError."""
     try:
@@ -73,6 +91,8 @@ def _open(path: Path, format: str | None) -> OldStore:
                 hint="Export it from there as LlamaIndex or LangChain JSON, or add the files themselves: stackroom add",
                 path=path,
             )
+        if (said := half(path)) is not None:
+            raise UnknownStoreError(said, hint="Put the missing file beside it.", path=path)
         if path.is_file() and _in_folder(path.parent):
             folder = shlex.quote(str(path.parent))
             raise UnknownStoreError(

@@ -22,8 +22,16 @@ def main() -> None:
     try:
         told = extract(path, folder)
     except Exception as error:  # faiss raises RuntimeError for whatever it dislikes, and MemoryError beside it
-        told = {"error": str(error).splitlines()[0][:300] if str(error) else type(error).__name__}
+        told = {"error": _reason(error)}
     print(json.dumps(told))
+
+
+def _reason(error: Exception) -> str:
+    said = str(error)
+    # FAISS says what the system said of it, which at a file's end is nothing.
+    if "read error" in said and "(Success)" in said:
+        return "it breaks off"
+    return said.splitlines()[0][:300] if said else type(error).__name__
 
 
 def extract(path: Path, folder: Path) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class _Uuid(_Record):
         return str(uuid.UUID(int=number)) if isinstance(number, int) and 0 <= number < 1 << 128 else ""
 
 
+class _Refused(pickle.UnpicklingError):
+    """It would do more than hold documents."""
+
+
 class _Restricted(pickle.Unpickler):
     """Knows Document, InMemoryDocstore, UUID and set, and gives inert records for the first three; any other name ends it."""
 
@@ -68,10 +72,10 @@ class _Restricted(pickle.Unpickler):
             return _Uuid
         if (module, name) == ("builtins", "set"):
             return set
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which has no place there")
+        raise _Refused(f"it names {module}.{name}, which has no place there")
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError(f"it refers to something outside ({pid!r})")
+        raise _Refused(f"it refers to something outside ({pid!r})")
 
 
 def from_folder(folder: Path, name: str = "index") -> FlatStore:
@@ -117,14 +121,21 @@ class _LangChainStore(FlatStore):
 
 def load_pickle(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], dict[int, str]]:
     """Documents by id, and the id of each position."""
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
         _require_modest(data)
         docstore, positions = _Restricted(io.BytesIO(data)).load()
         held: dict[Any, Any] = docstore.state["_dict"] if isinstance(docstore, _Store) else docstore
         documents = {str(chunk_id): _document(item) for chunk_id, item in held.items()}
         return documents, {int(at): str(chunk_id) for at, chunk_id in positions.items()}
     except Exception as error:  # a pickle can raise whatever its bytes make Python do
+        if _is_cut_off(error):
+            raise DamagedError(
+                f"{path} breaks off at byte {len(data):,}.",
+                hint="Nothing was changed. Restore the file from a backup.",
+                path=path,
+                actual=len(data),
+            ) from error
         reason = (
             str(error) if isinstance(error, pickle.UnpicklingError) else f"it can't be read ({type(error).__name__})"
         )
@@ -135,11 +146,32 @@ def load_pickle(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], dict
         ) from error
 
 
+def _is_cut_off(error: Exception) -> bool:
+    """As pickle and pickletools say it, each in several ways."""
+    if isinstance(error, _Refused):
+        return False
+    said = str(error)
+    return isinstance(error, EOFError) or any(
+        words in said for words in ("truncated", "exhausted", "remain", "not enough data", "no newline found")
+    )
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is LangChain's pickle, as far as its first bytes say."""
+    if path.suffix != ".pkl":
+        return False
+    try:
+        with path.open("rb") as file:
+            return b"langchain" in file.read(4096)
+    except OSError:
+        return False
+
+
 def _require_modest(data: bytes) -> None:
     """A pickle may name any length or place, and the unpickler makes room for it before it looks: so this looks first."""
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(data):
-            raise pickle.UnpicklingError(f"it claims {argument:,} values in {len(data):,} bytes")
+            raise _Refused(f"it claims {argument:,} values in {len(data):,} bytes")
 
 
 def _document(item: Any) -> tuple[str, dict[str, Any]]:

@@ -18,9 +18,9 @@ import numpy as np
 import simdjson
 
 from stackroom.errors import DamagedError
-from stackroom.migration.stores import members
+from stackroom.migration.stores.object_runs import Runs
 from stackroom.migration.stores.spill import LARGE, Offsets, Spill, settled
-from stackroom.storage import fsio
+from stackroom.storage.disk import fsio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,10 +47,6 @@ _EMPTY = re.compile(rb"\{[ \t\r\n]*+\}")
 _AFTER = re.compile(rb"[ \t\r\n]*+[,}]")
 _CLOSING_BRACE = ord("}")
 _COMMA = ord(",")
-_MOST_MISSES = 4
-"""Members in a row that were no plain objects, after which looking for many at once is given up."""
-_LARGE_SECTION = 64 * 1024
-"""Bytes that are left, from which on many at once are looked for."""
 _SECTIONS = 2
 """Levels of objects whose members are remembered: the file's own, and those of its sections."""
 _MOST_LEVELS = 200
@@ -307,22 +303,23 @@ class JsonFile:
         if opening is not None:
             return opening.end()
         at = start + 1
-        in_section = level + 1 >= _SECTIONS
-        misses = 0
+        runs = Runs(data) if level + 1 == _SECTIONS else None
         while True:
-            if in_section and misses < _MOST_MISSES and self.size - at >= _LARGE_SECTION:
-                many = members.object_members(data, at)
-                if len(many):
-                    spans.extend(many.reshape(-1).tolist())
-                    at = int(many[-1, 3]) + 1
-                misses = 0 if len(many) else misses + 1
-            member = _MEMBER.match(data, at) if in_section else None
+            many = None if runs is None else runs.next(at)
+            if many is not None:
+                spans.extend(many.reshape(-1).tolist())
+                at = int(many[-1, 3]) + 1
+            member = _MEMBER.match(data, at) if level + 1 >= _SECTIONS else None
             if member is not None:
+                if runs is not None:
+                    runs.saw(data[member.start(2)])
                 at = member.end()
                 spans.extend((*member.span(1), *member.span(2)))
                 if data[at - 1] == _CLOSING_BRACE:
                     return at
                 continue
+            if runs is not None:
+                runs.saw(0)
             key = _KEY.match(data, at)
             if key is None:
                 raise self.damaged(at, "It breaks off")

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.storage import fsio
+from stackroom.storage.disk import fsio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

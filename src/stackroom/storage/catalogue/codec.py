@@ -1,0 +1,186 @@
+"""Compression of what the catalogue keeps: zstd frames, with dictionaries trained on the library's own content.
+
+A frame names the dictionary it needs, so that frames of several generations live side by side. Method: zstd (RFC 8878)
+with COVER-trained dictionaries, which is what makes passages of 2 KB compress like one large file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import zstandard
+
+from stackroom.errors import DamagedError
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.types import Metadata, Place
+
+Kind = Literal["text", "details", "original"]
+
+LEVEL = 3
+DICTIONARY_BYTES = 110 * 1024
+_LARGEST = 256 * 1024 * 1024
+_FEW = 16
+"""Items up to which threads cost more than they bring."""
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+class Codec:
+    """Encodes and decodes the blobs of one connection; a lock makes it usable from several threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
+        self._compressors: dict[Kind, zstandard.ZstdCompressor] = {}
+
+    def encode(self, kind: Kind, data: bytes) -> bytes:
+        with self._lock:
+            return self._compressor_of(kind).compress(data)
+
+    def _compressor_of(self, kind: Kind) -> zstandard.ZstdCompressor:
+        compressor = self._compressors.get(kind)
+        if compressor is None:
+            compressor = self._compressors[kind] = self._compressor(kind)
+        return compressor
+
+    def encode_many(self, kind: Kind, items: Sequence[bytes]) -> list[bytes]:
+        """The same frames as `encode` gives, made on every core."""
+        # Not every build of zstandard can, and none where all items are empty.
+        together = len(items) >= _FEW and any(items) and "multi_compress_to_buffer" in zstandard.backend_features
+        if not together:
+            return [self.encode(kind, data) for data in items]
+        with self._lock:
+            frames = self._compressor_of(kind).multi_compress_to_buffer(list(items), threads=_THREADS)
+        return [frames[at].tobytes() for at in range(len(frames))]
+
+    def decode(self, frame: bytes) -> bytes:
+        try:
+            parameters = zstandard.get_frame_parameters(frame)
+            # A hostile frame may promise anything; what we wrote is far below this.
+            if parameters.content_size > _LARGEST:
+                raise DamagedError("A compressed passage claims an impossible size.", hint="Run: stackroom verify")
+            with self._lock:
+                decompressor = self._decompressors.get(parameters.dict_id)
+                if decompressor is None:
+                    decompressor = self._decompressors[parameters.dict_id] = self._decompressor(parameters.dict_id)
+                return decompressor.decompress(frame)
+        except zstandard.ZstdError as error:
+            raise DamagedError(
+                f"A compressed passage can't be read ({error}).", hint="See what is hit: stackroom verify"
+            ) from error
+
+    def forget_compressors(self) -> None:
+        """Have the next `encode` look for the newest dictionary again."""
+        with self._lock:
+            self._compressors.clear()
+
+    def _compressor(self, kind: Kind) -> zstandard.ZstdCompressor:
+        row = self._connection.row(
+            "SELECT data FROM dictionaries WHERE kind = ? ORDER BY dictionary_id DESC LIMIT 1", (kind,)
+        )
+        dictionary = zstandard.ZstdCompressionDict(row[0]) if row else None
+        if dictionary is not None:
+            dictionary.precompute_compress(level=LEVEL)
+        return zstandard.ZstdCompressor(
+            level=LEVEL, dict_data=dictionary, write_content_size=True, write_checksum=False, write_dict_id=True
+        )
+
+    def _decompressor(self, dictionary_id: int) -> zstandard.ZstdDecompressor:
+        if dictionary_id == 0:
+            return zstandard.ZstdDecompressor()
+        row = self._connection.row("SELECT data FROM dictionaries WHERE dictionary_id = ?", (dictionary_id,))
+        if row is None:
+            raise DamagedError(
+                f"Dictionary {dictionary_id}, which some passages need, is missing.", hint="Run: stackroom verify"
+            )
+        return zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(row[0]))
+
+
+def train(samples: Sequence[bytes]) -> bytes | None:
+    """A dictionary for content like these samples, or None where they are too few or too alike to train one."""
+    total = sum(map(len, samples))
+    size = min(DICTIONARY_BYTES, total // 16)
+    if size < 4096:
+        return None
+    try:
+        # Fixed segment and dmer size (zstd's fast path): the search for the best ones takes a hundred times longer.
+        return zstandard.train_dictionary(size, list(samples), k=200, d=8, f=20, accel=4).as_bytes()
+    except zstandard.ZstdError:
+        return None
+
+
+def dictionary_id(data: bytes) -> int:
+    """The id by which frames name this dictionary."""
+    return zstandard.ZstdCompressionDict(data).dict_id()
+
+
+def to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def to_text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def dump_details(place: Place, metadata: Metadata) -> bytes | None:
+    """Place and metadata of a chunk as one JSON array, trailing empty fields left out; None when all are empty."""
+    fields: list[Any] = [
+        place.start,
+        place.end,
+        place.page,
+        place.page_end,
+        place.page_label,
+        list(place.section) or None,
+        dict(metadata) or None,
+    ]
+    while fields and fields[-1] is None:
+        fields.pop()
+    return dump_json(fields) if fields else None
+
+
+def load_details(data: bytes | None) -> tuple[Place, dict[str, Any]]:
+    fields = json.loads(data) if data else []
+    fields += [None] * (7 - len(fields))
+    start, end, page, page_end, label, section, metadata = fields
+    return Place(start, end, page, page_end, label, tuple(section or ())), metadata or {}
+
+
+def dump_json(value: object) -> bytes:
+    """JSON as it is stored: no spaces; lone surrogates survive as escapes; key order is kept."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def chunk_checksum(chunk_id: str, text: bytes, details: bytes | None) -> int:
+    """CRC-32 over a chunk's id, text and details, so that no other chunk's text can pass for it."""
+    return zlib.crc32(details or b"", zlib.crc32(text, zlib.crc32(to_bytes(chunk_id) + b"\x00")))
+
+
+def row_checksum(key: int, row: memoryview | bytes) -> int:
+    """CRC-32 over a chunk's key and the bytes of its vector."""
+    return zlib.crc32(row, zlib.crc32(key.to_bytes(8, "little")))
+
+
+def record_checksum(*fields: str | int | bytes | None) -> int:
+    """CRC-32 over the fields of a source or document, each with its kind and length in front."""
+    total = 0
+    for field in fields:
+        kind, data = _tagged(field)
+        total = zlib.crc32(kind + len(data).to_bytes(4, "little") + data, total)
+    return total
+
+
+def _tagged(field: str | int | bytes | None) -> tuple[bytes, bytes]:
+    if field is None:
+        return b"n", b""
+    if isinstance(field, int):
+        return b"i", str(field).encode()
+    return (b"t", to_bytes(field)) if isinstance(field, str) else (b"b", field)

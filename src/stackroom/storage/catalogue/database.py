@@ -1,0 +1,134 @@
+"""Connections to the catalogue: the only place that opens it, and where SQLite's errors become ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+
+from stackroom.errors import BusyError, DamagedError, DiskFullError, ReadOnlyError, StackroomError, StorageError
+from stackroom.storage.catalogue import schema
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio, layout
+
+# The SQLite that apsw carries must have the fix for the WAL-reset bug (sqlite.org/wal.html: fixed in 3.51.3).
+_FIRST_SAFE = (3, 51, 3)
+
+_CACHE_KIB = 8192
+
+# A WAL that grew beyond this is cut back to it once it was folded in.
+_WAL_KEPT = 16 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn an apsw error into ours, with the file it is about."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise _translate(error, path) from error
+
+
+def _translate(error: apsw.Error, path: Path) -> StackroomError:
+    message = f"{path}: {error}."
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
+        return DamagedError(
+            f"The catalogue {path} is damaged ({error}).", hint="See what is hit: stackroom verify", path=path
+        )
+    if isinstance(error, apsw.FullError):
+        return DiskFullError(
+            f"No space is left to write {path}.",
+            hint="Nothing that was committed is lost. Free some space and run the same command again.",
+            path=path,
+        )
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return BusyError(f"The catalogue {path} is in use by another program.", hint="Try again.", path=path)
+    if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError | apsw.CantOpenError):
+        return ReadOnlyError(
+            f"{path} can't be opened or written ({error}).", hint="Check its permissions and its medium.", path=path
+        )
+    return StorageError(message, hint="Check the disk, then run: stackroom verify", path=path)
+
+
+def create(library: Path) -> None:
+    """Make the catalogue under another name and rename it, so that there is a whole one or none."""
+    _require_safe_sqlite()
+    path = library / layout.CATALOGUE_NEW
+    with fsio.translated(path), translated(path):
+        for leftover in library.glob(f"{layout.CATALOGUE_NEW}*"):
+            leftover.unlink()
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            schema.create(connection)
+            # The file says WAL from its first day, so that no later switch gets in a reader's way.
+            connection.rows("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
+        os.chmod(path, 0o600)
+        path.rename(layout.catalogue(library))
+        fsio.sync_directory(library)
+
+
+def open_writer(library: Path) -> Connection:
+    """The connection that commits. The caller holds the writer lock while it opens, commits and closes."""
+    _require_safe_sqlite()
+    path = layout.catalogue(library)
+    with translated(path):
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        _defend(connection)
+        connection.rows("PRAGMA journal_mode = WAL")
+        connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT}")
+        return connection
+
+
+def open_reader(library: Path) -> Connection:
+    """A connection that can't write. On read-only media the catalogue is opened as immutable."""
+    _require_safe_sqlite()
+    path = layout.catalogue(library)
+    with translated(path):
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        _defend(connection)
+        try:
+            connection.rows("SELECT 1 FROM settings LIMIT 1")
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            connection.close()
+            connection = _open_immutable(library, path)
+            _defend(connection)
+        connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        return connection
+
+
+def _open_immutable(library: Path, path: Path) -> Connection:
+    wal = library / layout.WAL
+    if wal.exists() and wal.stat().st_size:
+        raise ReadOnlyError(
+            f"{library} is on read-only media, and {wal.name} holds commits that are not yet in the catalogue.",
+            hint="Open it once where it can be written, then copy it again.",
+            path=wal,
+        )
+    uri = f"{path.absolute().as_uri()}?immutable=1"
+    return Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+
+def _defend(connection: Connection) -> None:
+    """A library may come from a stranger: its schema is data, never code. Waits for what others do for milliseconds."""
+    connection.set_busy_timeout(10_000)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    # The last close checkpoints only under the writer lock (store.py), never here.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
+def _require_safe_sqlite() -> None:
+    if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _FIRST_SAFE:
+        raise StorageError(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt a library that several processes use.",
+            hint="Upgrade apsw: pip install --upgrade apsw",
+        )

@@ -1,0 +1,162 @@
+"""What another program wrote or keeps here, and Stackroom has no column for: compressed, and given back as it was.
+
+Records belong to a document or a chunk and go with it; attachments stand under a name of the program's own.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from stackroom.backend import Owner
+from stackroom.errors import DamagedError
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.ids import pack_text, unpack_text
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.sql import Connection
+
+_OWNERS: dict[Owner, int] = {"document": 0, "chunk": 1}
+
+SCHEMA = (
+    """CREATE TABLE originals(
+        owner INTEGER NOT NULL,
+        key INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY(owner, key)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE attachments(name ANY PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL) STRICT",
+)
+
+
+def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
+    frames = blobs.encode_many("original", [data for _, data in records])
+    connection.executemany(
+        "INSERT OR REPLACE INTO originals VALUES(?, ?, ?, ?)",
+        ((_OWNERS[owner], key, zlib.crc32(data), frame) for (key, data), frame in zip(records, frames, strict=True)),
+    )
+
+
+def kept(connection: Connection, blobs: Codec, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
+    """By key. Raises DamagedError where one is not what was written."""
+    return {
+        key: _verified(blobs, checksum, data, f"The original record of the {owner} {key}")
+        for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist()
+        for key, checksum, data in connection.execute(
+            "SELECT key, checksum, data FROM originals WHERE owner = ? AND key >= ? AND key < ?",
+            (_OWNERS[owner], first, end),
+        )
+    }
+
+
+def forget(connection: Connection, owner: Owner, first: int, end: int) -> None:
+    """The records of keys in [first, end)."""
+    connection.execute("DELETE FROM originals WHERE owner = ? AND key >= ? AND key < ?", (_OWNERS[owner], first, end))
+
+
+def attach(connection: Connection, blobs: Codec, name: str, data: bytes) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO attachments VALUES(?, ?, ?)",
+        (pack_text(name), zlib.crc32(data), blobs.encode("original", data)),
+    )
+
+
+def detach(connection: Connection, name: str) -> bool:
+    connection.execute("DELETE FROM attachments WHERE name = ?", (pack_text(name),))
+    return bool(connection.changes())
+
+
+def attachment(connection: Connection, blobs: Codec, name: str) -> bytes | None:
+    """Raises DamagedError."""
+    row = connection.row("SELECT checksum, data FROM attachments WHERE name = ?", (pack_text(name),))
+    return None if row is None else _verified(blobs, row[0], row[1], f"The attachment {name!r}")
+
+
+# Names that SQLite can't hold as text are bytes behind a marker, and sort after all others.
+_BEGINNING_SO = """
+    SELECT name, checksum, data FROM attachments WHERE name >= ?1 AND name < ?2
+    UNION ALL
+    SELECT name, checksum, data FROM attachments WHERE name >= ?3 AND name < ?4
+    ORDER BY name"""
+
+
+def attachments(connection: Connection, blobs: Codec, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    """Those whose names begin so, by name. Raises DamagedError."""
+    for name, checksum, data in connection.each(_BEGINNING_SO, (*_as_text(prefix), *_as_bytes(prefix))):
+        called = unpack_text(name)
+        yield called, _verified(blobs, checksum, data, f"The attachment {called!r}")
+
+
+_PAST_TEXT = b""  # SQLite sorts the empty blob behind every text and before every other blob
+
+
+def _as_text(prefix: str) -> tuple[str | bytes, str | bytes]:
+    """[first, end) of the names kept as text that begin so."""
+    if isinstance(pack_text(prefix), bytes):
+        return _PAST_TEXT, _PAST_TEXT
+    # Nothing follows the last code point: the next name is that of a shorter prefix.
+    shorter = prefix.rstrip("\U0010ffff")
+    if not shorter:
+        return prefix, _PAST_TEXT
+    following = ord(shorter[-1]) + 1
+    # Surrogates stand between the two halves of what text may hold.
+    return prefix, shorter[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def _as_bytes(prefix: str) -> tuple[bytes, bytes]:
+    """[first, end) of the names kept as bytes that begin so."""
+    packed = pack_text(prefix + "\x00")
+    assert isinstance(packed, bytes)  # for its NUL, which is then cut off
+    first = packed[:-1]
+    return first, first[:-1] + bytes([first[-1] + 1])  # neither UTF-8 nor the marker ends in 0xff
+
+
+def _verified(blobs: Codec, checksum: int, frame: bytes, what: str) -> bytes:
+    data = blobs.decode(frame)
+    if zlib.crc32(data) != checksum:
+        raise DamagedError(f"{what} is not what was written.", hint="See what is hit: stackroom verify")
+    return data
+
+
+def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str]:
+    """What is wrong with what is kept: records that can't be read, and those of nobody."""
+    for owner, key, checksum, data in connection.execute("SELECT owner, key, checksum, data FROM originals"):
+        try:
+            _verified(blobs, checksum, data, f"The original record of key {key}")
+        except DamagedError as error:
+            yield error.message
+        if owner == _OWNERS["chunk"]:
+            orphaned = not bool(chunks.contains(np.array([key]))[0])
+        else:
+            orphaned = connection.row("SELECT 1 FROM documents WHERE document_key = ?", (key,)) is None
+        if orphaned:
+            yield f"The original record of key {key} belongs to nobody."
+    for name, checksum, data in connection.execute("SELECT name, checksum, data FROM attachments"):
+        try:
+            _verified(blobs, checksum, data, f"The attachment {unpack_text(name)!r}")
+        except DamagedError as error:
+            yield error.message
+
+
+def plain(connection: Connection, blobs: Codec) -> None:
+    """Put everything that is kept, uncompressed, into temporary tables; `recompress` takes it back from there."""
+    connection.execute("CREATE TEMP TABLE plain_originals(owner, key, data)")
+    for owner, key, data in connection.execute("SELECT owner, key, data FROM originals"):
+        connection.execute("INSERT INTO temp.plain_originals VALUES(?, ?, ?)", (owner, key, blobs.decode(data)))
+    connection.execute("CREATE TEMP TABLE plain_attachments(name, data)")
+    for name, data in connection.execute("SELECT name, data FROM attachments"):
+        connection.execute("INSERT INTO temp.plain_attachments VALUES(?, ?)", (name, blobs.decode(data)))
+
+
+def recompress(connection: Connection, blobs: Codec) -> None:
+    """Write it back with the dictionary of today."""
+    for owner, key, data in connection.execute("SELECT owner, key, data FROM temp.plain_originals"):
+        connection.execute(
+            "UPDATE originals SET data = ? WHERE owner = ? AND key = ?", (blobs.encode("original", data), owner, key)
+        )
+    for name, data in connection.execute("SELECT name, data FROM temp.plain_attachments"):
+        connection.execute("UPDATE attachments SET data = ? WHERE name = ?", (blobs.encode("original", data), name))
+    connection.execute("DROP TABLE temp.plain_originals")
+    connection.execute("DROP TABLE temp.plain_attachments")

@@ -1,0 +1,258 @@
+"""Sources and documents: rows of the catalogue as records, and back."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from stackroom.backend import DocumentRecord, SourceRecord, SourceState
+from stackroom.errors import DamagedError, UsageError
+from stackroom.storage.catalogue import codec, schema
+from stackroom.storage.catalogue.ids import pack_id, pack_text, unpack_id, unpack_text
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.types import Metadata, Place, Source
+
+SOURCE_COLUMNS = (
+    "source_key, source_id, name, title, type, is_file, size, mtime_ns, content_hash, recipe, state, error, "
+    "error_kind, pages, pages_without_text, indexed_at, checksum"
+)
+DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, checksum"
+
+
+def dump_metadata(metadata: Metadata) -> bytes | None:
+    """Metadata as stored JSON. Raises UsageError when it is not JSON."""
+    return _dumped(lambda: codec.dump_json(dict(metadata)) if metadata else None)
+
+
+def dump_details(place: Place, metadata: Metadata) -> bytes | None:
+    """A chunk's place and metadata as stored JSON. Raises UsageError when the metadata is not JSON."""
+    return _dumped(lambda: codec.dump_details(place, metadata))
+
+
+def _dumped(dump: Callable[[], bytes | None]) -> bytes | None:
+    try:
+        return dump()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"This metadata can't be stored as JSON: {error}.",
+            hint="Use text, numbers, true, false, null, lists and objects of these.",
+        ) from error
+
+
+def source_fields(record: SourceRecord) -> tuple[Any, ...]:
+    """The columns of a source from `name` on, checksum last."""
+    stored = (
+        pack_text(record.name),
+        pack_text(record.title),
+        record.type,
+        int(record.is_file),
+        record.size,
+        record.mtime_ns,
+        record.content_hash,
+        record.recipe,
+        record.state,
+        None if record.error is None else pack_text(record.error),
+        record.error_kind,
+        record.pages,
+        record.pages_without_text,
+        record.indexed_at,
+    )
+    return (*stored, codec.record_checksum(record.source_id, *stored))
+
+
+def to_source(row: tuple[Any, ...]) -> SourceRecord:
+    key, source_id, *stored, checksum = row
+    name, title, kind, is_file, size, mtime, content, recipe, state, error, error_kind, pages, blank, at = stored
+    source_id = unpack_id(source_id)
+    if codec.record_checksum(source_id, *stored) != checksum:
+        raise _damaged("source", unpack_text(name))
+    return SourceRecord(
+        name=unpack_text(name),
+        title=unpack_text(title),
+        type=kind,
+        is_file=bool(is_file),
+        size=size,
+        mtime_ns=mtime,
+        content_hash=content,
+        recipe=recipe,
+        state=cast(SourceState, state),
+        error=None if error is None else unpack_text(error),
+        error_kind=error_kind,
+        pages=pages,
+        pages_without_text=blank,
+        indexed_at=at,
+        source_id=source_id,
+        key=key,
+    )
+
+
+def document_fields(record: DocumentRecord) -> tuple[Any, ...]:
+    """The columns of a document from `source_key` on, checksum last."""
+    stored = (record.source_key, pack_text(record.title), dump_metadata(record.metadata))
+    return (*stored, codec.record_checksum(record.document_id, *stored))
+
+
+def to_document(row: tuple[Any, ...]) -> DocumentRecord:
+    key, document_id, *stored, checksum = row
+    source_key, title, metadata = stored
+    document_id = unpack_id(document_id)
+    if codec.record_checksum(document_id, *stored) != checksum:
+        raise _damaged("document", document_id)
+    return DocumentRecord(
+        document_id, source_key, unpack_text(title), json.loads(metadata) if metadata else {}, key=key
+    )
+
+
+def _damaged(kind: str, name: str) -> DamagedError:
+    return DamagedError(
+        f"The record of the {kind} {name!r} is damaged.", hint="See what is hit: stackroom verify", actual=name
+    )
+
+
+def source_by_name(connection: Connection, name: str) -> SourceRecord | None:
+    return _first(connection, "name = ?", (pack_text(name),))
+
+
+def source_by_key(connection: Connection, key: int) -> SourceRecord | None:
+    return _first(connection, "source_key = ?", (key,))
+
+
+def _first(connection: Connection, where: str, values: tuple[Any, ...]) -> SourceRecord | None:
+    row = connection.row(f"SELECT {SOURCE_COLUMNS} FROM sources WHERE {where}", values)
+    return None if row is None else to_source(row)
+
+
+def sources_with_content(connection: Connection, content_hash: bytes) -> list[SourceRecord]:
+    rows = connection.execute(
+        f"SELECT {SOURCE_COLUMNS} FROM sources WHERE content_hash = ? ORDER BY source_key", (content_hash,)
+    )
+    return [to_source(row) for row in rows]
+
+
+def each_source(connection: Connection, under: str | None = None) -> Iterator[SourceRecord]:
+    """By name; `under` keeps one path and what lies below it."""
+    if under is None:
+        rows = connection.execute(f"SELECT {SOURCE_COLUMNS} FROM sources ORDER BY name")
+    else:
+        folder = under.rstrip(os.sep) + os.sep
+        rows = connection.execute(
+            f"""SELECT {SOURCE_COLUMNS} FROM sources WHERE name = ?
+                UNION ALL SELECT {SOURCE_COLUMNS} FROM sources WHERE name >= ? AND name < ? ORDER BY name""",
+            (under, folder, folder[:-1] + chr(ord(os.sep) + 1)),
+        )
+    for row in rows:
+        yield to_source(row)
+
+
+def find_sources(connection: Connection, wanted: str) -> list[SourceRecord]:
+    """By id or exact name; else by path, title or file name, as words or as a glob, without regard to case."""
+    exact = _first(connection, "source_id = ?", (pack_id(wanted),)) or source_by_name(connection, wanted)
+    if exact is None and wanted:
+        exact = source_by_name(connection, os.path.abspath(os.path.expanduser(wanted)))
+    if exact is not None:
+        return [exact]
+    pattern = wanted.casefold()
+    absolute = os.path.abspath(os.path.expanduser(wanted)).casefold()
+    found = []
+    for key, name, title in connection.execute("SELECT source_key, name, title FROM sources ORDER BY name"):
+        path = unpack_text(name).casefold()
+        candidates = (path, os.path.basename(path), unpack_text(title).casefold())
+        below = path.startswith(absolute.rstrip(os.sep) + os.sep)
+        if below or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates):
+            found.append(key)
+    records = (source_by_key(connection, key) for key in found)
+    return [record for record in records if record is not None]
+
+
+def listing(connection: Connection, records: Iterable[SourceRecord] | None) -> list[Source]:
+    """Sources with their counts, as users see them."""
+    counts: dict[int, tuple[int, int, int]] = {
+        key: (documents, chunks, active)
+        for key, documents, chunks, active in connection.execute(
+            """SELECT s.source_key,
+                   (SELECT count(*) FROM documents d WHERE d.source_key = s.source_key),
+                   (SELECT coalesce(sum(r.n), 0) FROM documents d JOIN runs r USING(document_key)
+                     WHERE d.source_key = s.source_key),
+                   EXISTS(SELECT 1 FROM set_members m WHERE m.set_key = ? AND m.source_key = s.source_key)
+               FROM sources s""",
+            (schema.ACTIVE_SET,),
+        )
+    }
+    sources = []
+    for record in each_source(connection) if records is None else records:
+        documents, chunks, active = counts.get(record.key, (0, 0, 0))
+        sources.append(
+            Source(
+                id=record.source_id,
+                path=record.name,
+                title=record.title or Path(record.name).name or record.name,
+                type=record.type,
+                documents=documents,
+                chunks=chunks,
+                active=bool(active),
+                state=record.state,
+                indexed_at=record.indexed_at,
+                error=record.error,
+                size=record.size,
+                pages=record.pages,
+                pages_without_text=record.pages_without_text,
+            )
+        )
+    return sources
+
+
+def documents_of(connection: Connection, source_key: int) -> list[DocumentRecord]:
+    rows = connection.execute(
+        f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE source_key = ? ORDER BY document_key", (source_key,)
+    )
+    return [to_document(row) for row in rows]
+
+
+def each_document(connection: Connection) -> Iterator[DocumentRecord]:
+    for row in connection.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents ORDER BY document_key"):
+        yield to_document(row)
+
+
+def document_by_id(connection: Connection, document_id: str) -> DocumentRecord | None:
+    row = connection.row(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_id = ?", (pack_id(document_id),))
+    return None if row is None else to_document(row)
+
+
+def document_by_key(connection: Connection, key: int) -> DocumentRecord | None:
+    row = connection.row(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_key = ?", (key,))
+    return None if row is None else to_document(row)
+
+
+RESERVED = {
+    "doc_id": "document_id",
+    "ref_doc_id": "document_id",
+    "metadata.doc_id": "doc_id",
+    "metadata.ref_doc_id": "ref_doc_id",
+}
+"""Other frameworks' names for a document's id, as filters may use them, and the way to a user's own key of that name."""
+
+
+def indexed_metadata(document: DocumentRecord, source: SourceRecord) -> dict[str, Any]:
+    """What a document is filtered by: its own metadata, and what the catalogue knows of it.
+
+    `document_id` is reserved, as in LlamaIndex; the others give way to the user's own key of the same name.
+    """
+    facts: dict[str, Any] = {
+        "source": source.name,
+        "title": document.title or source.title,
+        "type": source.type,
+    }
+    if source.is_file:
+        facts["path"] = source.name
+    return {**facts, **document.metadata, "document_id": document.document_id}
+
+
+def chunk_counts(connection: Connection, document_keys: Sequence[int]) -> dict[int, int]:
+    return {
+        key: connection.value("SELECT coalesce(sum(n), 0) FROM runs WHERE document_key = ?", (key,))
+        for key in document_keys
+    }

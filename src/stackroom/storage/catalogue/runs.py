@@ -1,0 +1,60 @@
+"""Which keys a document's chunks have, as runs of consecutive keys: the live keys of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.sql import Connection
+
+
+def add(connection: Connection, document_key: int, first_key: int, n: int) -> None:
+    """Add keys that no document has; joined with the run that they continue."""
+    last = connection.row(
+        "SELECT first_key, n FROM runs WHERE document_key = ? ORDER BY first_key DESC LIMIT 1", (document_key,)
+    )
+    if last is not None and last[0] + last[1] == first_key:
+        connection.execute(
+            "UPDATE runs SET n = n + ? WHERE document_key = ? AND first_key = ?", (n, document_key, last[0])
+        )
+    else:
+        connection.execute("INSERT INTO runs VALUES(?, ?, ?)", (document_key, first_key, n))
+
+
+def remove(connection: Connection, document_key: int, keys: KeySet) -> None:
+    """Take keys away from a document."""
+    left = of_documents(connection, [document_key]).difference(keys)
+    connection.execute("DELETE FROM runs WHERE document_key = ?", (document_key,))
+    connection.executemany(
+        "INSERT INTO runs VALUES(?, ?, ?)",
+        ((document_key, int(first), int(end - first)) for first, end in left.ranges.tolist()),
+    )
+
+
+def of_documents(connection: Connection, document_keys: Iterable[int]) -> KeySet:
+    ranges: list[tuple[int, int]] = []
+    for key in document_keys:
+        ranges += connection.rows("SELECT first_key, first_key + n FROM runs WHERE document_key = ?", (key,))
+    return to_keys(ranges)
+
+
+def of_sources(connection: Connection, source_keys: Iterable[int]) -> KeySet:
+    ranges: list[tuple[int, int]] = []
+    for key in source_keys:
+        ranges += connection.rows(
+            """SELECT first_key, first_key + n FROM documents JOIN runs USING(document_key) WHERE source_key = ?""",
+            (key,),
+        )
+    return to_keys(ranges)
+
+
+def everything(connection: Connection) -> KeySet:
+    return to_keys(connection.rows("SELECT first_key, first_key + n FROM runs"))
+
+
+def to_keys(ranges: list[tuple[int, int]]) -> KeySet:
+    """A KeySet of disjoint ranges in any order."""
+    array = np.array(ranges, dtype=np.int64).reshape(len(ranges), 2)
+    return KeySet.from_ranges(array[np.argsort(array[:, 0], kind="stable")])

@@ -1,0 +1,108 @@
+"""A scope as a set of keys: sources, the active set, metadata and collection, resolved before anything is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+
+from stackroom import filters
+from stackroom.backend import Scope
+from stackroom.errors import NotFoundError
+from stackroom.storage.catalogue import codec, metadata, records, runs, schema
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.words import fulltext
+
+
+class Selector:
+    """Resolves scopes against one snapshot."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        blobs: Codec,
+        universe: Callable[[], KeySet],
+        members: Callable[[str], KeySet | None],
+    ) -> None:
+        """`members` gives the chunks of a collection, None where those are all."""
+        self._connection = connection
+        self._codec = blobs
+        self._universe = universe
+        self._members = members
+        self._last: tuple[Scope, KeySet | None] | None = None
+
+    def select(self, scope: Scope) -> KeySet | None:
+        """The keys that qualify, or None when every live chunk does. Both legs of a search ask for the same scope."""
+        if self._last is None or self._last[0] is not scope:
+            self._last = scope, self._select(scope)
+        return self._last[1]
+
+    def _select(self, scope: Scope) -> KeySet | None:
+        parts: list[KeySet] = []
+        if scope.sources is not None:
+            parts.append(runs.of_sources(self._connection, self._source_keys(scope.sources)))
+        if scope.documents is not None:
+            parts.append(self._of_documents(scope.documents))
+        if scope.keys is not None:
+            parts.append(KeySet.from_keys(scope.keys).intersection(self._universe()))
+        if scope.active:
+            active = self._active()
+            if active is not None:
+                parts.append(active)
+        collection = self._members(scope.collection)
+        if collection is not None:
+            parts.append(collection)
+        if scope.where is not None:
+            condition = filters.rename_keys(scope.where, records.RESERVED)
+            parts.append(
+                metadata.select(self._connection, condition, universe=self._universe(), load=self._load_metadata)
+            )
+        if scope.without:
+            parts.append(self._universe().difference(fulltext.holding(self._connection, scope.without)))
+        return reduce(KeySet.intersection, parts) if parts else None
+
+    def _source_keys(self, wanted: Sequence[str]) -> set[int]:
+        keys: set[int] = set()
+        for name in wanted:
+            found = records.find_sources(self._connection, name)
+            if not found:
+                raise NotFoundError(
+                    f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name
+                )
+            keys.update(record.key for record in found)
+        return keys
+
+    def _of_documents(self, document_ids: Sequence[str]) -> KeySet:
+        found = (records.document_by_id(self._connection, document_id) for document_id in document_ids)
+        return runs.of_documents(self._connection, [document.key for document in found if document is not None])
+
+    def _active(self) -> KeySet | None:
+        """The chunks of active sources; None when every source is active."""
+        connection, members = self._connection, (schema.ACTIVE_SET,)
+        total = connection.value("SELECT count(*) FROM sources")
+        active = connection.value("SELECT count(*) FROM set_members WHERE set_key = ?", members)
+        if active == total:
+            return None
+        if active * 2 > total:
+            idle = connection.rows(
+                """SELECT first_key, first_key + n FROM sources s JOIN documents USING(source_key)
+                   JOIN runs USING(document_key) WHERE NOT EXISTS(
+                       SELECT 1 FROM set_members m WHERE m.set_key = ? AND m.source_key = s.source_key)""",
+                members,
+            )
+            return self._universe().difference(runs.to_keys(idle))
+        rows = connection.rows(
+            """SELECT first_key, first_key + n FROM set_members JOIN documents USING(source_key)
+               JOIN runs USING(document_key) WHERE set_key = ?""",
+            members,
+        )
+        return runs.to_keys(rows)
+
+    def _load_metadata(self, owner: int, key: int) -> dict[str, object]:
+        if owner == metadata.DOCUMENT:
+            document = records.document_by_key(self._connection, key)
+            source = None if document is None else records.source_by_key(self._connection, document.source_key)
+            return {} if document is None or source is None else records.indexed_metadata(document, source)
+        row = self._connection.row("SELECT details FROM chunks WHERE key = ?", (key,))
+        return codec.load_details(self._codec.decode(row[0]))[1] if row and row[0] else {}

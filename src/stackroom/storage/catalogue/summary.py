@@ -1,0 +1,66 @@
+"""The library in numbers: what `status` shows. Needs neither numpy nor a vector file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+
+from stackroom.storage.catalogue.ids import unpack_text
+from stackroom.storage.catalogue.schema import ACTIVE_SET
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio, layout
+from stackroom.storage.vectors.spaces import Space
+from stackroom.types import Failure, Stats
+
+_SHOWN_FAILURES = 10
+
+
+def stats(connection: Connection, library: Path, space: Space | None) -> Stats:
+    def number(query: str, *values: object) -> int:
+        return int(connection.value(query, values) or 0)
+
+    chunks = number("SELECT count(*) FROM chunks")
+    dead = number("SELECT sum(n) FROM dead_rows WHERE space_key = ?", space.key) if space else 0
+    failed = connection.rows(
+        "SELECT name, error, error_kind FROM sources WHERE error IS NOT NULL ORDER BY name LIMIT ?", (_SHOWN_FAILURES,)
+    )
+    return Stats(
+        library=str(library),
+        format_version=number("SELECT value FROM settings WHERE name = 'format_version'"),
+        sources=number("SELECT count(*) FROM sources"),
+        documents=number("SELECT count(*) FROM documents"),
+        chunks=chunks,
+        active_sources=number("SELECT count(*) FROM set_members WHERE set_key = ?", ACTIVE_SET),
+        embedder=None if space is None else space.identity,
+        bytes=sizes(library),
+        failed=tuple(Failure(unpack_text(name), unpack_text(error), kind or "") for name, error, kind in failed),
+        failed_count=number("SELECT count(*) FROM sources WHERE error IS NOT NULL"),
+        missing=sum(
+            not os.path.lexists(unpack_text(name))
+            for (name,) in connection.execute("SELECT name FROM sources WHERE is_file")
+        ),
+        pages_without_text=number("SELECT sum(pages_without_text) FROM sources"),
+        sqlite=apsw.sqlite_lib_version(),
+        needs_embedding=chunks - (space.rows - dead if space else 0),
+        dead_rows=dead,
+    )
+
+
+def sizes(library: Path) -> dict[str, int]:
+    """Bytes on disk of each part."""
+    catalogue = sum(fsio.size_of(library / name) for name in (layout.CATALOGUE, layout.WAL))
+    parts = {
+        "catalogue": catalogue,
+        "vectors": _folder(library / layout.VECTORS),
+        "sketches": _folder(library / layout.SKETCHES),
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+def _folder(path: Path) -> int:
+    try:
+        return sum(fsio.size_of(file) for file in path.iterdir())
+    except OSError:
+        return 0

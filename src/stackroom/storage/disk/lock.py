@@ -1,0 +1,122 @@
+"""The two locks of a library, both the kernel's: it releases them when their holder dies.
+
+The writer lock is held for one commit; the ingest lease for a whole `add` or `rebuild`. A lock file's content says
+who holds it, for the message that a second one gets; the lock itself does not depend on the content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stackroom.errors import BusyError
+from stackroom.storage.disk import fsio
+
+_POLL_SECONDS = 0.005
+
+# Where the holder's name is written: past the byte that Windows locks, so that others can read it.
+_NAME_OFFSET = 1
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        # flock, not fcntl's record locks: those of a process vanish when it closes any descriptor of the file.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class FileLock:
+    """An exclusive lock between processes, and between the threads of this one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = threading.Lock()
+
+    @contextlib.contextmanager
+    def hold(self, purpose: str = "", *, wait: float, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock for the block; BusyError when it can't be had within `wait` seconds."""
+        deadline = time.monotonic() + wait
+        if not self._thread.acquire(timeout=max(wait, 0)):
+            raise self._busy()
+        try:
+            with fsio.translated(self.path):
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            try:
+                while not _try_lock(descriptor):
+                    if time.monotonic() >= deadline:
+                        raise self._busy()
+                    if waiting is not None:
+                        waiting()
+                    time.sleep(_POLL_SECONDS)
+                if purpose:
+                    self._sign(descriptor, purpose)
+                try:
+                    yield
+                finally:
+                    if purpose:
+                        with contextlib.suppress(OSError):
+                            os.ftruncate(descriptor, 0)
+                    _unlock(descriptor)
+            finally:
+                os.close(descriptor)
+        finally:
+            self._thread.release()
+
+    def _sign(self, descriptor: int, purpose: str) -> None:
+        name = {"pid": os.getpid(), "purpose": purpose, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        with contextlib.suppress(OSError):  # a full disk must not keep anyone from the lock
+            os.ftruncate(descriptor, 0)
+            fsio.write_at(descriptor, b" " + json.dumps(name).encode(), 0)
+
+    def holder(self) -> dict[str, object] | None:
+        """What the present holder wrote about itself, if anything."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(_NAME_OFFSET)
+                found = json.loads(file.read(4096))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _busy(self) -> BusyError:
+        holder = self.holder()
+        who = (
+            f"process {holder.get('pid')} ({holder.get('purpose')}, since {holder.get('since')})"
+            if holder
+            else "another process or thread"
+        )
+        return BusyError(
+            f"The library is in use by {who}.",
+            hint="Wait for it to finish, or stop it, then run the same command again.",
+            path=self.path,
+            actual=holder,
+        )

@@ -1,0 +1,342 @@
+"""A copy of a library while others read and write it: one commit's state, whole.
+
+Beside a target NAME lie `.NAME.backup.lock` (one backup at a time), `.NAME.backup.tmp-XXXXXXXX` (a copy that is being made) and,
+between two renames, `.NAME.backup.gone` (the backup that is being replaced).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import apsw
+
+from stackroom.errors import BusyError, DamagedError, StackroomError, StorageError, UsageError
+from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.storage.catalogue import database
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio, layout
+from stackroom.storage.disk.lock import FileLock
+from stackroom.storage.vectors import spaces
+
+if TYPE_CHECKING:
+    from stackroom.storage.snapshot import Snapshot
+    from stackroom.storage.store import LocalStore
+
+_PAGES = 512
+_BYTES = 4 * 1024 * 1024
+
+# A compaction that removes a vector file under a copy is rare; two in a row are rarer.
+_ATTEMPTS = 5
+
+_WAIT_SECONDS = 600.0
+"""How long another backup to the same folder may take before this one gives up."""
+
+_READING = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ)
+
+
+class _State(NamedTuple):
+    """What a library holds. The counter alone names no state: two copies that part count on alike."""
+
+    library: bytes
+    commits: int
+    commit_id: bytes | None
+
+
+class _Replaced(Exception):
+    """A vector file of the view is gone: compaction put another one in its place."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class _Cancelled(Exception):
+    """The wait for the lock was cancelled."""
+
+
+def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+    """Copy the newest commit to `folder`, which appears by a rename when it is whole; False when cancelled.
+
+    `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library that nobody wrote to since, which is
+    replaced. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
+    """
+    # A link is followed: a rename would put the copy in the link's place.
+    folder = Path(os.path.realpath(folder))
+    _require_apart(store.path, folder)
+    try:
+        with _alone(folder, cancel):
+            _clear(folder)
+            for _ in range(_ATTEMPTS):
+                try:
+                    return _attempt(store, folder, refresh, progress, cancel)
+                except _Replaced as error:
+                    missing = error
+    except _Cancelled:
+        return False
+    raise DamagedError(
+        f"The vector file {missing.path} is missing.",
+        hint="Restore the library from a backup, or embed again: stackroom rebuild",
+        path=store.path,
+    ) from missing
+
+
+def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+    with store.view() as view, _blaming(folder):
+        state = _state(view.connection)
+        if _is_current(folder, state, refresh):
+            return True
+        staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
+        try:
+            _copy(view, staging, folder, progress, cancel)
+            if cancel.cancelled:
+                return False
+            _check(staging, folder, state)
+            # Once more: whoever had the old backup open may have written to it during the copy.
+            if not _is_current(folder, state, refresh):
+                _replace(folder, staging)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return True
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.backup.{what}")
+
+
+@contextlib.contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Errors of the staging folder are the target's, which is the name that the user knows."""
+    with fsio.translated(folder):
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error)) from error
+
+
+def _require_apart(library: Path, folder: Path) -> None:
+    """Refuse the library's own folder, and what lies in it or around it."""
+    home = Path(os.path.realpath(library))
+    inside = any(_same(home, other) for other in (folder, *folder.parents))
+    if inside or any(_same(folder, other) for other in home.parents):
+        raise UsageError(
+            f"{folder} and the library {home} lie within each other.",
+            hint="Choose a folder outside of the library.",
+            actual=str(folder),
+        )
+
+
+def _same(one: Path, other: Path) -> bool:
+    # The file system knows best: names may differ in case only.
+    with contextlib.suppress(OSError):
+        return one == other or one.samefile(other)
+    return False
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, cancel: CancelToken) -> Iterator[None]:
+    """One backup to a folder at a time."""
+
+    def waiting() -> None:
+        if cancel.cancelled:
+            raise _Cancelled
+
+    with _blaming(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            lock = FileLock(_beside(folder, "lock"))
+            held.enter_context(lock.hold("backup", wait=_WAIT_SECONDS, waiting=waiting))
+        except BusyError as error:
+            raise BusyError(
+                f"Another backup to {folder} is running.",
+                hint="Wait for it to finish.",
+                path=folder,
+                actual=error.actual,
+            ) from error
+        except StorageError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError):
+                with _blaming(folder):
+                    raise OSError(cause.errno, cause.strerror) from error
+            raise
+        yield
+
+
+def _clear(folder: Path) -> None:
+    """Undo what runs that died have left. The caller holds the lock, so that none of it is in use."""
+    staging = re.compile(re.escape(_beside(folder, "tmp").name) + "(-[a-z0-9_]{8})?")
+    gone = _beside(folder, "gone")
+    with _blaming(folder):
+        for left in [path for path in folder.parent.iterdir() if staging.fullmatch(path.name)]:
+            shutil.rmtree(left, ignore_errors=True)
+        if not folder.exists() and _read(gone) is not None:
+            os.rename(gone, folder)
+            fsio.sync_directory(folder.parent)
+
+
+def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
+    """Whether `folder` holds this state already; UsageError where it holds what must not be replaced."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    found, hint = _read(folder), "Choose another folder."
+    if found is None or found[0].library != state.library:
+        raise UsageError(f"{folder} is not empty.", hint=hint, actual=str(folder))
+    there, backup_of = found
+    if backup_of is None:
+        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, actual=str(folder))
+    if backup_of != (there.commit_id or b""):
+        raise UsageError(f"The backup {folder} was changed since it was made.", hint=hint, actual=str(folder))
+    if there != state and not refresh:
+        raise UsageError(f"{folder} is not empty.", hint=hint, actual=str(folder))
+    return there == state
+
+
+def _state(connection: Connection) -> _State:
+    found: dict[str, Any] = dict(connection.rows("SELECT name, value FROM settings"))
+    return _State(found["library_uuid"], found["commits"], found.get("commit_id"))
+
+
+def _read(folder: Path) -> tuple[_State, bytes | None] | None:
+    """The state of the library there and what it is a backup of; None where there is no library that opens."""
+    with contextlib.suppress(StackroomError, OSError):
+        return _opened(folder) if layout.is_library(folder) else None
+    return None
+
+
+def _opened(folder: Path) -> tuple[_State, bytes | None]:
+    from stackroom.storage.store import LocalStore
+
+    with contextlib.closing(LocalStore(folder, mode="r")) as other, other.view() as view:
+        for space in spaces.every(view.connection):
+            view.mapped(space)
+        return _state(view.connection), view.connection.value("SELECT value FROM settings WHERE name = 'backup_of'")
+
+
+def _check(staging: Path, folder: Path, state: _State) -> None:
+    """Open the copy as anyone would, before it takes the old one's place."""
+    try:
+        found = _opened(staging)
+    except (StackroomError, OSError) as error:
+        raise _unreadable(folder) from error
+    if found != (state, state.commit_id or b""):
+        raise _unreadable(folder)
+    # Reading alone leaves these behind; the copy is its catalogue and its vectors.
+    for suffix in ("-wal", "-shm"):
+        layout.catalogue(staging).with_name(layout.CATALOGUE + suffix).unlink(missing_ok=True)
+
+
+def _unreadable(folder: Path) -> StorageError:
+    return StorageError(f"The copy made for {folder} can't be read back.", hint="Check the disk.", path=folder)
+
+
+def _replace(folder: Path, staging: Path) -> None:
+    """Let the copy stand where the old one did; at every moment one of the two is whole, here or as `.gone`."""
+    gone = _beside(folder, "gone")
+    if layout.is_library(folder):
+        _discard(gone)
+        os.rename(folder, gone)
+        try:
+            os.rename(staging, folder)
+        except BaseException:
+            os.rename(gone, folder)
+            raise
+    else:
+        if folder.exists():
+            folder.rmdir()
+        os.rename(staging, folder)
+    fsio.sync_directory(folder.parent)
+    _discard(gone)
+
+
+def _discard(gone: Path) -> None:
+    """The catalogue first: half of a backup must not be taken for one."""
+    with contextlib.suppress(OSError):
+        layout.catalogue(gone).unlink(missing_ok=True)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _copy(view: Snapshot, staging: Path, folder: Path, progress: Progress, cancel: CancelToken) -> None:
+    layout.vectors(staging).mkdir(mode=0o700)
+    for space in spaces.every(view.connection):
+        with _reading(Path(space.file)):
+            source = view.mapped(space).path
+        target = space.path(staging)
+        _copy_start(source, target, layout.VECTOR_HEADER + space.rows * space.dim * 4, progress, cancel)
+        if not space.unit:
+            _copy_start(layout.norms_of(source), layout.norms_of(target), space.rows * 4, progress, cancel)
+    fsio.sync_directory(layout.vectors(staging))
+    if cancel.cancelled:
+        return
+    try:
+        _copy_catalogue(view, layout.catalogue(staging), progress, cancel)
+    except apsw.Error as error:
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError) or getattr(error, "extendedresult", 0) in _READING:
+            raise
+        with database.translated(layout.catalogue(folder)):
+            raise
+    fsio.sync_directory(staging)
+
+
+def _copy_catalogue(view: Snapshot, path: Path, progress: Progress, cancel: CancelToken) -> None:
+    target = Connection(str(path))
+    try:
+        # The view's own connection reads: the copy is of its commit, whatever is written meanwhile.
+        with target.backup("main", view.connection, "main") as copying:
+            while not copying.done and not cancel.cancelled:
+                copying.step(_PAGES)
+                progress(ProgressEvent("backup", done=copying.page_count - copying.remaining, total=copying.page_count))
+        if cancel.cancelled:
+            return
+        target.execute("PRAGMA synchronous = FULL")
+        target.execute(
+            """INSERT OR REPLACE INTO settings
+               VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
+        )
+        # Closing folds the WAL in as well, but would not say that it failed.
+        target.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        target.close()
+    os.chmod(path, 0o600)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _copy_start(source: Path, target: Path, size: int, progress: Progress, cancel: CancelToken) -> None:
+    """The first `size` bytes: what lies beyond was not committed. Raises DamagedError where there are fewer."""
+    with _reading(source):
+        reading = source.open("rb")
+    with reading, target.open("xb") as writing:
+        os.fchmod(writing.fileno(), 0o600) if hasattr(os, "fchmod") else None
+        left = size
+        while left and not cancel.cancelled:
+            with _reading(source):
+                data = reading.read(min(left, _BYTES))
+            if not data:
+                raise DamagedError(
+                    f"The vector file {source} is shorter than what was committed.",
+                    hint="Restore the library from a backup, or embed again: stackroom rebuild",
+                    path=source,
+                    expected=size,
+                    actual=size - left,
+                )
+            writing.write(data)
+            left -= len(data)
+            progress(ProgressEvent("backup", done=size - left, total=size))
+        writing.flush()
+        os.fsync(writing.fileno())
+
+
+@contextlib.contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    with fsio.translated(source):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise _Replaced(Path(error.filename or source)) from error

@@ -1,0 +1,252 @@
+"""Verification: every stored byte that means something is compared with what it should be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stackroom.errors import DamagedError, StackroomError
+from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import layout
+from stackroom.storage.vectors import extents, sketches, spaces, vector_file
+from stackroom.storage.words import postings
+from stackroom.types import Damage, Verification
+
+if TYPE_CHECKING:
+    from stackroom.storage.snapshot import Snapshot
+    from stackroom.storage.store import LocalStore
+
+_EVERY = 1000
+_MOST_DAMAGE = 1000
+
+
+def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Verification:
+    """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree."""
+    check = _Check(store, progress, cancel)
+    with store.view() as view:
+        connection = view.connection
+        check.part("catalogue", lambda: check.structure(connection))
+        check.part("catalogue", lambda: check.records(connection))
+        check.part("chunks", lambda: check.chunks(connection, view.codec))
+        check.part("runs", lambda: check.keys(connection))
+        check.part("vectors", lambda: check.every_space(view))
+        check.part("sketches", lambda: check.sketches(connection))
+        check.part("originals", lambda: check.originals(connection, view.codec))
+        check.part("full text", lambda: check.words(connection))
+        check.part("metadata", lambda: check.metadata(connection, view.codec))
+    return Verification(check.checked_chunks, check.checked_rows, tuple(check.damage[:_MOST_DAMAGE]))
+
+
+class _Check:
+    def __init__(self, store: LocalStore, progress: Progress, cancel: CancelToken) -> None:
+        self._store = store
+        self._progress = progress
+        self._cancel = cancel
+        self.damage: list[Damage] = []
+        self.checked_chunks = 0
+        self.checked_rows = 0
+
+    def _found(self, structure: str, message: str, connection: Connection | None = None, document: int = 0) -> None:
+        row = None
+        if connection is not None and document:
+            row = connection.row(
+                "SELECT document_id, name FROM documents LEFT JOIN sources USING(source_key) WHERE document_key = ?",
+                (document,),
+            )
+        if row is None:
+            self.damage.append(Damage(structure, message))
+        else:
+            source = None if row[1] is None else ids.unpack_text(row[1])
+            self.damage.append(Damage(structure, message, ids.unpack_id(row[0]), source))
+
+    def part(self, structure: str, look: Callable[[], None]) -> None:
+        """Where one part can't even be read, that is damage, and the others are looked at all the same."""
+        try:
+            with database.translated(layout.catalogue(self._store.path)):
+                look()
+        except (StackroomError, ValueError, TypeError) as error:
+            self._found(structure, str(getattr(error, "message", error)))
+
+    def structure(self, connection: Connection) -> None:
+        """SQLite's own check of its pages, trees and indexes."""
+        # A query has FTS5 look at its structure anew; its part of the check trusts what this connection saw last.
+        connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
+        for (line,) in connection.execute("PRAGMA integrity_check(100)"):
+            if line != "ok":
+                self._found("catalogue", str(line))
+
+    def records(self, connection: Connection) -> None:
+        for table, decode, columns in (
+            ("sources", records.to_source, records.SOURCE_COLUMNS),
+            ("documents", records.to_document, records.DOCUMENT_COLUMNS),
+        ):
+            for row in connection.execute(f"SELECT {columns} FROM {table}"):
+                try:
+                    decode(row)
+                except (StackroomError, ValueError, TypeError) as error:
+                    self._found(table, str(getattr(error, "message", error)))
+        orphans = connection.row(
+            "SELECT count(*) FROM documents WHERE source_key NOT IN (SELECT source_key FROM sources)"
+        )
+        if orphans and orphans[0]:
+            self._found("documents", f"{orphans[0]} documents belong to no source.")
+
+    def chunks(self, connection: Connection, blobs: Codec) -> None:
+        for key, chunk_id, document, checksum, details, text in connection.execute(
+            "SELECT key, chunk_id, document_key, checksum, details, text FROM chunks"
+        ):
+            if self._cancel.cancelled:
+                return
+            self.checked_chunks += 1
+            if self.checked_chunks % _EVERY == 0:
+                self._progress(ProgressEvent("verify", done=self.checked_chunks))
+            try:
+                name = ids.unpack_id(chunk_id)
+                plain = blobs.decode(text)
+                described = None if details is None else blobs.decode(details)
+                good = codec.chunk_checksum(name, plain, described) == checksum
+            except (DamagedError, ValueError, TypeError):
+                good = False
+            if not good:
+                self._found("chunks", f"The passage with key {key} is not what was written.", connection, document)
+
+    def keys(self, connection: Connection) -> None:
+        """Runs and chunks must tell of the same keys."""
+        stored: Counter[int] = Counter()
+        for document, first, n in connection.execute("SELECT document_key, first_key, n FROM runs"):
+            row = connection.row(
+                "SELECT count(*) FROM chunks WHERE key >= ? AND key < ? AND document_key = ?",
+                (first, first + n, document),
+            )
+            if row is None or row[0] != n:
+                self._found("runs", f"The keys from {first} on are not those of the chunks.", connection, document)
+            stored[document] += n
+        for document, n in connection.execute("SELECT document_key, count(*) FROM chunks GROUP BY document_key"):
+            if stored[document] != n:
+                self._found("runs", f"{n} chunks, but {stored[document]} keys.", connection, document)
+
+    def every_space(self, view: Snapshot) -> None:
+        for space in spaces.every(view.connection):
+            self._space(view, space)
+
+    def _space(self, view: Snapshot, space: spaces.Space) -> None:
+        """Every live row against its checksum; live and dead rows together must be the whole file."""
+        connection = view.connection
+        try:
+            mapped = view.mapped(space)
+        except FileNotFoundError as error:
+            self._found("vectors", f"The vector file {error.filename} is missing.")
+            return
+        except DamagedError as error:
+            self._found("vectors", error.message)
+            return
+        live: list[tuple[int, int]] = []
+        universe = runs.everything(connection)
+        for extent in extents.each(connection, space.key):
+            if self._cancel.cancelled:
+                return
+            live.append((extent.first_row, extent.first_row + extent.n))
+            known = universe.contains(np.arange(extent.first_key, extent.first_key + extent.n))
+            inside = extent.first_row >= 0 and extent.first_row + extent.n <= space.rows
+            if not known.all() or not inside or len(extent.checksums) != 4 * extent.n:
+                self._found(
+                    "extents", f"The extent at row {extent.first_row} is wrong.", connection, extent.document_key
+                )
+                continue
+            self._rows(connection, mapped, extent)
+        dead = connection.rows("SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ?", (space.key,))
+        end = 0
+        for first, stop in sorted([*live, *((int(a), int(b)) for a, b in dead)]):
+            if first != end:
+                self._found("extents", f"Rows {min(first, end)} to {max(first, end)} belong to nobody, or to two.")
+            end = stop
+        if end != space.rows:
+            self._found("extents", f"{end} rows are accounted for, {space.rows} are committed.")
+
+    def sketches(self, connection: Connection) -> None:
+        """One that is gone is no damage: what it would have found is found without it."""
+        for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
+            for (name,) in connection.execute(f"SELECT file FROM {table}"):
+                path = layout.sketches(self._store.path) / Path(name).name
+                if is_damaged(path):
+                    self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
+
+    def _rows(self, connection: Connection, mapped: vector_file.VectorMap, extent: extents.Extent) -> None:
+        rows = mapped.rows[extent.first_row : extent.first_row + extent.n]
+        sums = np.frombuffer(extent.checksums, dtype="<u4")
+        for offset, row in enumerate(rows):
+            self.checked_rows += 1
+            if codec.row_checksum(extent.first_key + offset, row.data.cast("B")) != int(sums[offset]):
+                self._found(
+                    "vectors",
+                    f"The vector of the passage with key {extent.first_key + offset} is not what was written.",
+                    connection,
+                    extent.document_key,
+                )
+        if mapped.norms is not None:
+            norms = mapped.norms[extent.first_row : extent.first_row + extent.n]
+            if not np.allclose(norms, vector_file.lengths(np.asarray(rows)), rtol=1e-5, atol=0):
+                self._found(
+                    "vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key
+                )
+
+    def originals(self, connection: Connection, blobs: Codec) -> None:
+        for message in originals.damage(connection, blobs, runs.everything(connection)):
+            self._found("originals", message)
+
+    def words(self, connection: Connection) -> None:
+        """The full-text index must hold the keys of the chunks, no more and no fewer."""
+        indexed = connection.row("SELECT count(*), coalesce(sum(id), 0) FROM words_docsize")
+        stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
+        if indexed != stored:
+            self._found("full text", "It does not hold the same passages as the catalogue.")
+
+    def metadata(self, connection: Connection, blobs: Codec) -> None:
+        """What the filter index says of each live record, and what the record says itself."""
+        live = {
+            metadata.DOCUMENT: runs.to_keys(
+                [(key, key + 1) for (key,) in connection.execute("SELECT document_key FROM documents ORDER BY 1")]
+            ),
+            metadata.CHUNK: runs.everything(connection),
+        }
+        for owner, described in (
+            (metadata.DOCUMENT, self._documents(connection)),
+            (metadata.CHUNK, self._described_chunks(connection, blobs)),
+        ):
+            expected: Counter[tuple[str, str | bytes]] = Counter()
+            for found in described:
+                expected.update(metadata.expected_memberships(found))
+            actual = {
+                (name, value): keys.intersection(live[owner]).count
+                for name, value, keys in metadata.memberships(connection, owner)
+            }
+            wrong = {item for item in expected.keys() | actual.keys() if expected[item] != actual.get(item, 0)}
+            for name in sorted({name for name, _ in wrong}):
+                self._found("metadata", f"The filter index of {name!r} does not agree with the records.")
+
+    def _documents(self, connection: Connection) -> Iterator[Mapping[str, Any]]:
+        """Of every document whose record can be read; the others were named before."""
+        for (key,) in connection.rows("SELECT document_key FROM documents"):
+            try:
+                document = records.document_by_key(connection, key)
+                source = None if document is None else records.source_by_key(connection, document.source_key)
+            except (StackroomError, ValueError, TypeError):
+                continue
+            if document is not None and source is not None:
+                yield records.indexed_metadata(document, source)
+
+    def _described_chunks(self, connection: Connection, blobs: Codec) -> Iterator[Mapping[str, Any]]:
+        for (details,) in connection.execute("SELECT details FROM chunks WHERE details IS NOT NULL"):
+            try:
+                described = codec.load_details(blobs.decode(details))[1]
+            except (DamagedError, ValueError, TypeError):
+                continue
+            if described:
+                yield described

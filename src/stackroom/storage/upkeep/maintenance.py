@@ -1,0 +1,61 @@
+"""What keeps commits short: the work that SQLite would do inside them is done between them, in small portions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stackroom.storage.catalogue import codec
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import fsio, layout
+from stackroom.storage.words import fulltext
+
+_CHECKPOINT_EVERY = 8
+_WAL_BYTES = 12 * 1024 * 1024
+_MERGE_EVERY = 16
+_MERGE_PAGES = 512
+_TRAIN_AT = 400
+_SAMPLES = 2_000
+_NEWEST: dict[codec.Kind, str] = {
+    "text": "SELECT text FROM chunks ORDER BY key DESC",
+    "details": "SELECT details FROM chunks WHERE details IS NOT NULL ORDER BY key DESC",
+    "original": "SELECT data FROM originals WHERE owner = 1 ORDER BY key DESC",
+}
+"""What the dictionary of each kind is trained on."""
+
+
+def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
+    """A little upkeep now and then. The caller holds the writer lock, and no transaction is open."""
+    commits = connection.value("SELECT value FROM settings WHERE name = 'commits'")
+    if commits % _MERGE_EVERY == 0:
+        with connection:
+            fulltext.merge(connection, _MERGE_PAGES)
+    # Soon after the start, then now and then: texts may be too few or too short to train on.
+    if (commits & (commits - 1) == 0 or commits % _CHECKPOINT_EVERY == 0) and not _trained(connection):
+        train_dictionaries(connection, blobs)
+    if commits % _CHECKPOINT_EVERY == 0 or fsio.size_of(library / layout.WAL) > _WAL_BYTES:
+        checkpoint(connection, "PASSIVE")
+
+
+def checkpoint(connection: Connection, mode: str) -> None:
+    """Fold the WAL into the catalogue as far as readers allow."""
+    connection.rows(f"PRAGMA wal_checkpoint({mode})")
+
+
+def _trained(connection: Connection) -> bool:
+    return connection.row("SELECT 1 FROM dictionaries LIMIT 1") is not None
+
+
+def train_dictionaries(connection: Connection, blobs: Codec) -> None:
+    """Train the dictionaries of text and details once there is enough to learn from."""
+    count = connection.value("SELECT count(*) FROM (SELECT 1 FROM chunks LIMIT ?)", (_TRAIN_AT,))
+    if count < _TRAIN_AT:
+        return
+    with connection:
+        for kind, newest in _NEWEST.items():
+            rows = connection.execute(f"{newest} LIMIT ?", (_SAMPLES,))
+            data = codec.train([blobs.decode(row[0]) for row in rows])
+            if data is not None:
+                dictionary_id = codec.dictionary_id(data)
+                connection.execute("INSERT INTO dictionaries VALUES(?, ?, ?)", (dictionary_id, kind, data))
+    blobs.forget_compressors()

@@ -1,0 +1,301 @@
+"""Making sketches and postings files: beside readers and writers, of what is committed, so that neither waits for it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped, silent
+from stackroom.storage.catalogue import codec, database, runs
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import layout
+from stackroom.storage.disk.lock import FileLock
+from stackroom.storage.vectors import sketches, spaces
+from stackroom.storage.words import postings, tokenizer, word_files
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stackroom.storage.store import LocalStore
+
+_BEING_MADE = ".tmp"
+_NAME = re.compile(r"(words|\d+\.\d+)(\.\d+-\d+)?\.[0-9a-f]{8}(\.tmp)?")
+_PATIENCE = 2.0
+"""Seconds to wait for the writer lock: who closes the library waits for this."""
+_LONGEST = 600.0
+"""Seconds that a purge waits for a file that is being made."""
+_TEXTS = 512
+"""Passages that are read in one view."""
+_AT_ONCE = 8_192
+"""Passages whose words are held in memory."""
+
+
+class _Work(NamedTuple):
+    """One run, as its steps see it."""
+
+    stopped: Callable[[], bool]
+    progress: Progress
+
+    def check(self) -> None:
+        """Asked now and then, so that a run ends within a second. Raises Stopped."""
+        if self.stopped():
+            raise Stopped
+
+
+class Maker:
+    """Makes what is due for one store: at once, or in a thread.
+
+    What is made is derived. Whatever goes wrong with it costs speed and nothing else, and must hurt neither a commit that is durable nor a
+    migration that is proven: so it is passed over, and the next run tries again.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def run(self, *, thorough: bool = False, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
+        """Make what is missing; with `thorough` also what is damaged, which costs a look at every byte."""
+        if self._thread is not None:
+            self._thread.join()
+
+        def stopped() -> bool:
+            return self._stop.is_set() or (cancel is not None and cancel.cancelled)
+
+        with contextlib.suppress(Exception):
+            if not self._store.read_only and (thorough or self._is_due()):
+                _bring_up_to_date(self._store, _Work(stopped, progress), thorough=thorough)
+
+    def start(self, connection: Connection) -> None:
+        """Make it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
+        with contextlib.suppress(Exception), self._starting:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            if not self._stop.is_set() and is_due(connection, self._store.path):
+                arguments = self._store, _Work(self._stop.is_set, silent)
+                self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
+                # A thread that is within FAISS when the interpreter ends would take the process down with it.
+                atexit.register(_end, weakref.ref(self))
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop, and wait until the thread has."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _is_due(self) -> bool:
+        with self._store.view() as view:
+            return is_due(view.connection, self._store.path)
+
+
+def _end(maker: weakref.ref[Maker]) -> None:
+    found = maker()
+    if found is not None:
+        found.end()
+
+
+def _quietly(store: LocalStore, work: _Work) -> None:
+    with contextlib.suppress(Exception):
+        _bring_up_to_date(store, work, thorough=False)
+
+
+def is_due(connection: Connection, library: Path) -> bool:
+    """Whether much has no sketch or postings file. As quick in a large library as in a small one."""
+    folder = layout.sketches(library)
+    files = [entry for entry in word_files.every(connection) if (folder / entry.file).is_file()]
+    if word_files.is_due(connection, files):
+        return True
+    for space in spaces.every(connection):
+        entries = sketches.of_space(connection, space)
+        there = [entry for entry in entries if sketches.is_usable(folder / entry.file, space, entry)]
+        if space.state != spaces.BUILDING and sketches.wanted(space, there) is not None:
+            return True
+    return False
+
+
+def _bring_up_to_date(store: LocalStore, work: _Work, *, thorough: bool) -> None:
+    """One process does it at a time; another one leaves it alone. Raises BusyError, and much else."""
+    folder = layout.sketches(store.path)
+    with FileLock(store.path / layout.SKETCH_LOCK).hold("sketch", wait=0.0):
+        if folder.is_symlink():
+            return
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sweep_begun(store.path)
+        with store.view() as view:
+            keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
+        for key in keys:
+            while _sketch(store, key, work, thorough=thorough):
+                work.check()
+        _index_words(store, work, thorough=thorough)
+
+
+@contextlib.contextmanager
+def nothing_made(store: LocalStore) -> Iterator[None]:
+    """For a purge: no postings file is left (they say which words the removed passages had), and nothing is made meanwhile.
+
+    Waits for a run that is making something. Raises BusyError.
+    """
+    with FileLock(store.path / layout.SKETCH_LOCK).hold("purge", wait=_LONGEST):
+        with store.exclusive() as writer, database.translated(layout.catalogue(store.path)), writer.connection:
+            writer.connection.execute("DELETE FROM word_files")
+        try:
+            yield
+        finally:
+            _sweep_begun(store.path)
+            with store.exclusive() as writer:
+                sweep(store.path, writer.connection)
+
+
+def sweep(library: Path, connection: Connection) -> None:
+    """Remove files that the catalogue does not name, but for what is being made."""
+    named = {row[0] for table in ("sketches", "word_files") for row in connection.execute(f"SELECT file FROM {table}")}
+    for path in _ours(library):
+        if path.name not in named and not path.name.endswith(_BEING_MADE):
+            # On Windows a mapped file can't be removed yet; the next sweep does it.
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _sweep_begun(library: Path) -> None:
+    """What runs that were killed have left. The caller holds the lock."""
+    for path in _ours(library):
+        if path.name.endswith(_BEING_MADE):
+            path.unlink(missing_ok=True)
+
+
+def _ours(library: Path) -> list[Path]:
+    """What was made here: a library from a stranger may have anything in that folder, or that folder elsewhere."""
+    folder = layout.sketches(library)
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return [
+        path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
+
+
+@contextlib.contextmanager
+def _begun(folder: Path, name: str) -> Iterator[Path]:
+    """A path to write to, which is gone in the end unless it was renamed.
+
+    The name is new, so that no process takes the file for one that it has loaded.
+    """
+    path = folder / f"{name}.{os.urandom(4).hex()}{_BEING_MADE}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str], bool]) -> bool:
+    """Let readers know of a file. It is no commit: what the library holds is the same. `register` says whether it is still wanted."""
+    made = begun.with_name(begun.name.removesuffix(_BEING_MADE))
+    with store.exclusive(wait=_PATIENCE) as writer, database.translated(layout.catalogue(store.path)):
+        try:
+            with writer.connection:
+                if not register(writer.connection, made.name):
+                    return False
+                begun.replace(made)
+        finally:
+            # Also where it came to nothing, and the file that has its name already is nobody's.
+            sweep(store.path, writer.connection)
+    return True
+
+
+def _sketch(store: LocalStore, space_key: int, work: _Work, *, thorough: bool) -> bool:
+    """Make the next sketch of a space; False where there is none to make, or it came to nothing."""
+    with store.view() as view:
+        space = next((space for space in spaces.every(view.connection) if space.key == space_key), None)
+        if space is None:
+            return False
+        entries = sketches.of_space(view.connection, space)
+        # The map outlives the view, and committed rows don't change: no transaction stays open for it.
+        mapped = view.mapped(space)
+    folder = layout.sketches(store.path)
+    good = [
+        entry
+        for entry in entries
+        if sketches.is_usable(folder / entry.file, space, entry)
+        and not (thorough and sketches.is_damaged(folder / entry.file))
+    ]
+    rows = sketches.wanted(space, good)
+    if rows is None:
+        return False
+    first, end = rows
+    if not sketches.is_fit(space, mapped, first, end):
+        return False
+
+    def register(connection: Connection, name: str) -> bool:
+        current = {found.key: found.file_uuid for found in spaces.every(connection)}
+        if current.get(space.key) != space.file_uuid:
+            return False
+        sketches.register(connection, space.key, sketches.Entry(first, end - first, name))
+        return True
+
+    with _begun(folder, f"{space.file}.{first}-{end}") as path:
+        sketches.build(path, space, mapped, first, end, check=work.check)
+        return _publish(store, path, register)
+
+
+def _index_words(store: LocalStore, work: _Work, *, thorough: bool) -> None:
+    """Make the next postings file: of new passages, joined with the small files before them."""
+    folder = layout.sketches(store.path)
+    with store.view() as view:
+        live = runs.everything(view.connection)
+        entries = word_files.every(view.connection)
+    opened = {
+        entry: found
+        for entry in entries
+        if not (thorough and postings.is_damaged(folder / entry.file))
+        and (found := postings.load(folder / entry.file, entry.first, entry.end)) is not None
+    }
+    plan = word_files.wanted(live, list(opened))
+    if plan is None:
+        return
+    parts = [opened[entry] for entry in plan.joined]
+    with contextlib.ExitStack() as begun:
+        new = live.intersection(KeySet(np.array([[plan.first, plan.end]], dtype=np.int64))).keys()
+        for at in range(0, len(new), _AT_ONCE):
+            keys = new[at : at + _AT_ONCE]
+            first = plan.first if at == 0 else parts[-1].end
+            end = plan.end if at + _AT_ONCE >= len(new) else int(keys[-1]) + 1
+            path = begun.enter_context(_begun(folder, "words"))
+            postings.write(path, first, end, _passages(store, keys, work), check=work.check)
+            made = postings.load(path, first, end)
+            if made is None:
+                return
+            parts.append(made)
+            work.progress(ProgressEvent("sketch", done=min(at + _AT_ONCE, len(new)), total=len(new)))
+        kept = [part.alive(live) for part in parts]
+        first, end = parts[0].first, parts[-1].end
+        path = begun.enter_context(_begun(folder, f"words.{first}-{end}"))
+        n = postings.join(path, parts, kept, check=work.check)
+
+        def register(connection: Connection, name: str) -> bool:
+            word_files.register(connection, word_files.Entry(first, end, n, name))
+            return True
+
+        _publish(store, path, register)
+
+
+def _passages(store: LocalStore, keys: NDArray[np.int64], work: _Work) -> Iterator[tuple[int, list[str]]]:
+    """Key and words of each of these passages that is still there. A key's text never changes, so that many views give one state."""
+    for at in range(0, len(keys), _TEXTS):
+        work.check()
+        with store.view() as view:
+            for first, end in KeySet.from_keys(keys[at : at + _TEXTS]).ranges.tolist():
+                rows = view.connection.rows("SELECT key, text FROM chunks WHERE key >= ? AND key < ?", (first, end))
+                for key, text in rows:
+                    yield key, tokenizer.indexed(view.connection, codec.to_text(view.codec.decode(text)))

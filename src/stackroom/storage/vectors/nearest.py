@@ -1,0 +1,87 @@
+"""Sketch, then exact: sketches name candidates, and the rows themselves say which of them are the best.
+
+Where there is no sketch, or a selection leaves few rows of one, the rows are scanned, which is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.vectors import scan
+from stackroom.storage.vectors.sketches import SPARSE, Sketch
+from stackroom.storage.vectors.vector_file import VectorMap
+from stackroom.types import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ranges = NDArray[np.int64]
+
+LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 200
+"""How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
+
+_SHORTEST, _LONGEST = 1e-4, 1e6
+
+CANDIDATES_A_HIT = 8
+"""At least, where more hits are wanted than usual."""
+
+
+def nearest_rows(
+    vectors: VectorMap,
+    sketches: Sequence[Sketch],
+    query: NDArray[np.float32],
+    k: int,
+    *,
+    metric: Metric,
+    ranges: Ranges,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """As `scan.nearest_rows`; exact but for rows that no sketch proposed."""
+    asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
+    if asked is None:
+        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
+    left = KeySet.from_ranges(ranges)
+    wanted = max(min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST), CANDIDATES_A_HIT * k)
+    rows: list[NDArray[np.int64]] = []
+    estimates: list[NDArray[np.float32]] = []
+    sketched: list[tuple[int, int]] = []
+    for sketch in sketches:
+        own = KeySet(np.array([[sketch.first, sketch.end]], dtype=np.int64))
+        within = left.intersection(own)
+        if within.count * SPARSE < sketch.n or within.count <= wanted:
+            continue
+        found, estimated = sketch.candidates(asked, wanted, within.ranges)
+        if len(found) < wanted or not np.isfinite(estimated).all():
+            continue
+        rows.append(found)
+        estimates.append(estimated)
+        sketched.append((sketch.first, sketch.end))
+    if not rows:
+        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
+    rest = left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
+    return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
+
+
+def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> NDArray[np.float32] | None:
+    """The query as sketches can be asked; None where they can't.
+
+    Its length counts for nothing, but under l2; there a very long or short one finds all rows equally far, which sketches can't tell.
+    """
+    wide = query.astype(np.float64)
+    length = float(np.linalg.norm(wide))
+    if metric == "l2" and not (_SHORTEST < length < _LONGEST):
+        return None
+    if metric == "l2" and not unit:
+        return query
+    return (wide / length).astype(np.float32) if 0 < length < np.inf else None
+
+
+def _best(rows: list[NDArray[np.int64]], estimates: list[NDArray[np.float32]], n: int) -> NDArray[np.int64]:
+    """The `n` rows of the best estimates, in the order of the file."""
+    found, estimated = np.concatenate(rows), np.concatenate(estimates)
+    if len(found) > n:
+        found = found[np.argpartition(-estimated, n - 1)[:n]]
+    return np.sort(found)

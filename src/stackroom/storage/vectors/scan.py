@@ -1,0 +1,152 @@
+"""The exact scan: every live row against the query. It is the reference that every faster path is tested against.
+
+A first pass in float32 finds the candidates; those that rounding could have misplaced are scored again in float64.
+`np.vecdot` runs on one thread (two get slower on a busy machine) and at the speed of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stackroom.storage.vectors.vector_file import VectorMap
+from stackroom.types import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ranges = NDArray[np.int64]
+
+_BLOCK = 16_384
+
+# Above float32's rounding of a dot product (about sqrt(dim) * 2**-24, relative to the norms).
+_SLACK = 1e-5
+
+# Many ranges are gathered before they are scanned: a call for each would cost more than the copy.
+_FEW = 256
+
+
+def nearest_rows(
+    vectors: VectorMap,
+    query: NDArray[np.float32],
+    k: int,
+    *,
+    metric: Metric,
+    ranges: Ranges,
+    also: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows within `ranges` (int64, shape (m, 2), [first, end)), or among `also`, that may be among the best `k`, with exact scores.
+
+    Returns row numbers (int64) and scores (float64), best first, at least `k` of them where there are as many; the
+    ones past `k` are those whose score is equal to the last one's, for the caller to order.
+    """
+    blocks = _blocks(ranges)
+    if also is not None and len(also):
+        blocks.append(also)
+    rows = _candidates(vectors, query, k, metric, blocks)
+    exact = exact_scores(vectors, rows, query, metric=metric)
+    order = np.argsort(-exact, kind="stable")
+    if len(order) > k:
+        last = exact[order[k - 1]]
+        order = order[exact[order] >= last]
+    return rows[order], exact[order]
+
+
+def exact_scores(
+    vectors: VectorMap, rows: NDArray[np.int64], query: NDArray[np.float32], *, metric: Metric
+) -> NDArray[np.float64]:
+    """float64 score of each of these rows; cosine in [-1, 1], 0 where either vector is all zeros."""
+    wide = query.astype(np.float64)
+    scores = np.empty(len(rows), dtype=np.float64)
+    for first in range(0, len(rows), 1024):
+        block = vectors.rows[rows[first : first + 1024]].astype(np.float64)
+        scores[first : first + 1024] = _score_exactly(block, wide, metric)
+    return scores
+
+
+def _score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+    if metric == "l2":
+        difference = block - query
+        distances: NDArray[np.float64] = np.vecdot(difference, difference)
+        return -distances
+    dots: NDArray[np.float64] = np.vecdot(block, query)
+    if metric == "dot":
+        return dots
+    lengths = np.sqrt(np.vecdot(block, block)) * np.sqrt(np.vecdot(query, query))
+    cosine = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+    # Rounded below float32's resolution, so that equal rows are equal whatever block they were scored in.
+    scores: NDArray[np.float64] = np.clip(np.round(cosine, 12), -1.0, 1.0)
+    return scores
+
+
+def _candidates(
+    vectors: VectorMap,
+    query: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    blocks: Sequence[slice | NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    kept_rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+    kept_scores: NDArray[np.floating] = np.empty(0, dtype=np.float32)
+    query_length = float(np.linalg.norm(query.astype(np.float64)))
+    for rows in blocks:
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores, slack = _score(vectors, rows, query, query_length, metric)
+        if not np.isfinite(scores).all():
+            # Products beyond float32: vectors that no model makes, but a file may hold.
+            scores = _score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
+        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        kept_rows = np.concatenate([kept_rows, numbers])
+        kept_scores = np.concatenate([kept_scores, scores])
+        if len(kept_scores) > k:
+            threshold = np.partition(kept_scores, len(kept_scores) - k)[len(kept_scores) - k]
+            keep = kept_scores >= threshold - slack
+            kept_rows, kept_scores = kept_rows[keep], kept_scores[keep]
+    return kept_rows
+
+
+def _score(
+    vectors: VectorMap,
+    rows: slice | NDArray[np.int64],
+    query: NDArray[np.float32],
+    query_length: float,
+    metric: Metric,
+) -> tuple[NDArray[np.floating], float]:
+    """float32 scores of these rows, and how far rounding may have moved them."""
+    dots: NDArray[np.float32] = np.vecdot(vectors.rows[rows], query)
+    norms = None if vectors.norms is None else vectors.norms[rows]
+    longest = 1.0 if norms is None else float(norms.max(initial=0.0))
+    if metric == "dot":
+        return dots, _SLACK * query_length * longest
+    if metric == "cosine":
+        lengths = np.float32(query_length) * (np.float32(1.0) if norms is None else norms)
+        scores = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+        return scores, _SLACK
+    squares = np.float32(1.0) if norms is None else norms * norms
+    return 2 * dots - squares - np.float32(query_length**2), _SLACK * (query_length + longest) ** 2
+
+
+def _blocks(ranges: Ranges) -> list[slice | NDArray[np.int64]]:
+    """The rows of the ranges in pieces of bounded size: slices of the file, or gathered row numbers."""
+    lengths = ranges[:, 1] - ranges[:, 0]
+    total = int(lengths.sum())
+    if total == 0:
+        return []
+    if len(ranges) <= _FEW:
+        return [
+            slice(start, min(start + _BLOCK, end))
+            for first, end in ranges.tolist()
+            for start in range(first, end, _BLOCK)
+        ]
+    rows = expand(ranges)
+    return [rows[start : start + _BLOCK] for start in range(0, total, _BLOCK)]
+
+
+def expand(ranges: Ranges) -> NDArray[np.int64]:
+    """Every number in the ranges, in their order: int64 of shape (total,)."""
+    lengths = ranges[:, 1] - ranges[:, 0]
+    starts = np.repeat(ranges[:, 0] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    numbers: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + starts
+    return numbers

@@ -1,0 +1,169 @@
+"""The vector file: an append-only matrix of float32 rows, mapped by readers and written past its committed end.
+
+The catalogue says how many rows are committed. Rows past them are nobody's and are overwritten by the next commit;
+committed rows are never changed, so that a reader needs no lock.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stackroom.errors import DamagedError
+from stackroom.storage.disk import fsio, layout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_HEADER = struct.Struct("<8s16sI4sI")
+_FLOAT32 = b"<f4\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorMap:
+    """The committed rows of one vector file, mapped; the arrays keep the map alive while anyone holds them."""
+
+    path: Path
+    rows: NDArray[np.float32]
+    """float32, shape (rows, dim)"""
+    norms: NDArray[np.float32] | None
+    """float32, shape (rows,); None when every row is of unit length"""
+
+
+def create(path: Path, dim: int) -> bytes:
+    """Make an empty, durable vector file; returns the UUID in its header."""
+    file_uuid = uuid.uuid4().bytes
+    header = _HEADER.pack(layout.VECTOR_MAGIC, file_uuid, dim, _FLOAT32, 0)
+    header = _HEADER.pack(layout.VECTOR_MAGIC, file_uuid, dim, _FLOAT32, zlib.crc32(header))
+    with fsio.translated(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+        try:
+            fsio.write_at(descriptor, header.ljust(layout.VECTOR_HEADER, b"\x00"), 0)
+            fsio.sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        fsio.sync_directory(path.parent)
+    return file_uuid
+
+
+def check_header(path: Path, head: bytes, *, dim: int, file_uuid: bytes) -> None:
+    """Raises DamagedError when these are not the first bytes of the vector file that the catalogue means."""
+    if len(head) >= _HEADER.size:
+        magic, found_uuid, found_dim, dtype, checksum = _HEADER.unpack_from(head)
+        expected = zlib.crc32(_HEADER.pack(magic, found_uuid, found_dim, dtype, 0))
+        if (magic, dtype, checksum) == (layout.VECTOR_MAGIC, _FLOAT32, expected) and (found_uuid, found_dim) == (
+            file_uuid,
+            dim,
+        ):
+            return
+    raise DamagedError(
+        f"{path} is not the vector file that the catalogue names, or its header is damaged.",
+        hint="Restore the library from a backup, or embed again: stackroom rebuild",
+        path=path,
+    )
+
+
+def open_map(path: Path, *, rows: int, dim: int, file_uuid: bytes, unit: bool) -> VectorMap:
+    """Map `rows` committed rows. Raises FileNotFoundError (replaced meanwhile: start again) and DamagedError."""
+    mapped = _map(path, layout.VECTOR_HEADER, rows * dim * 4)
+    check_header(path, mapped[: _HEADER.size], dim=dim, file_uuid=file_uuid)
+    matrix = np.frombuffer(mapped, dtype="<f4", count=rows * dim, offset=layout.VECTOR_HEADER).reshape(rows, dim)
+    norms = None
+    if not unit:
+        norms = np.frombuffer(_map(layout.norms_of(path), 0, rows * 4), dtype="<f4", count=rows)
+    return VectorMap(path, matrix, norms)
+
+
+def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < header + length:
+            raise DamagedError(
+                f"{path} is shorter than what was committed to it.",
+                hint="Restore the library from a backup, or see what is hit: stackroom verify",
+                path=path,
+                expected=header + length,
+                actual=size,
+            )
+        if header + length == 0:
+            return b""
+        # Only the committed part, so that what a writer appends never shows.
+        return mmap.mmap(file.fileno(), header + length, access=mmap.ACCESS_READ)
+
+
+def lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean norm of each row, float64 of shape `(n,)`, in blocks so that memory stays small."""
+    norms = np.empty(len(rows), dtype=np.float64)
+    for first in range(0, len(rows), 4096):
+        block = rows[first : first + 4096].astype(np.float64)
+        norms[first : first + 4096] = np.sqrt(np.vecdot(block, block))
+    return norms
+
+
+def all_unit(norms: NDArray[np.float64]) -> bool:
+    """Whether these rows may be scanned without their norms: off by less than float32's own rounding matters."""
+    return bool(np.all(np.abs(norms - 1.0) <= 1e-6))
+
+
+class Appender:
+    """Writes rows past the committed end of one vector file, for one commit."""
+
+    def __init__(self, path: Path, *, rows: int, dim: int, unit: bool) -> None:
+        self.path = path
+        self.rows = rows
+        self.unit = unit
+        self._dim = dim
+        with fsio.translated(path):
+            self._file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        self._norms: int | None = None
+        if not unit:
+            self._norms = self._open_norms()
+
+    def append(self, rows: NDArray[np.float32]) -> int:
+        """Write rows (float32, C-contiguous, shape `(n, dim)`); returns the row number of the first."""
+        first = self.rows
+        norms = lengths(rows)
+        with fsio.translated(self.path):
+            if self.unit and not all_unit(norms):
+                self._begin_norms()
+            fsio.write_at(self._file, rows.data, layout.VECTOR_HEADER + first * self._dim * 4)
+            if self._norms is not None:
+                fsio.write_at(self._norms, norms.astype("<f4").data, first * 4)
+        self.rows += len(rows)
+        return first
+
+    def sync(self) -> None:
+        """Have every row on the disk."""
+        with fsio.translated(self.path):
+            fsio.sync_file(self._file)
+            if self._norms is not None:
+                fsio.sync_file(self._norms)
+
+    def close(self) -> None:
+        os.close(self._file)
+        if self._norms is not None:
+            os.close(self._norms)
+
+    def _open_norms(self) -> int:
+        path = layout.norms_of(self.path)
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+
+    def _begin_norms(self) -> None:
+        """The first row that is not of unit length: from now on every row's norm is kept, also the older ones'."""
+        self._norms = self._open_norms()
+        width = self._dim * 4
+        for first in range(0, self.rows, 4096):
+            n = min(4096, self.rows - first)
+            data = fsio.read_at(self._file, n * width, layout.VECTOR_HEADER + first * width)
+            block = np.frombuffer(data, dtype="<f4").reshape(n, self._dim)
+            fsio.write_at(self._norms, lengths(block).astype("<f4").data, first * 4)
+        fsio.sync_directory(self.path.parent)
+        self.unit = False
