@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import stackroom
 from stackroom import CancelToken, ProgressEvent, migration
 from stackroom.errors import EmbedderMismatchError, MigrationNeeded, NotALibraryError, NotFoundError, StackroomError
-from stackroom.types import Inventory, MigrationReport, Report, Source
+from stackroom.reports import Inventory, MigrationReport, Report
+from stackroom.types import Source
 
 if TYPE_CHECKING:
     # LlamaIndex takes a second or more to import: that is for the background.

@@ -10,20 +10,8 @@ if TYPE_CHECKING:
     from stackroom.migration import migrate
     from stackroom.opening import open
     from stackroom.progress import CancelToken, ProgressEvent
-    from stackroom.types import (
-        Chunk,
-        Collection,
-        Document,
-        EmbedderIdentity,
-        Hit,
-        Inventory,
-        MigrationReport,
-        Passage,
-        Place,
-        Report,
-        Source,
-        Stats,
-    )
+    from stackroom.reports import Collection, Inventory, MigrationReport, Report, Stats
+    from stackroom.types import Chunk, Document, EmbedderIdentity, Hit, Passage, Place, Source
 
 __version__ = "0.1.0"
 
@@ -36,17 +24,17 @@ _HOME = {
     "CancelToken": "stackroom.progress",
     "ProgressEvent": "stackroom.progress",
     "Chunk": "stackroom.types",
-    "Collection": "stackroom.types",
+    "Collection": "stackroom.reports",
     "Document": "stackroom.types",
     "EmbedderIdentity": "stackroom.types",
     "Hit": "stackroom.types",
-    "Inventory": "stackroom.types",
-    "MigrationReport": "stackroom.types",
+    "Inventory": "stackroom.reports",
+    "MigrationReport": "stackroom.reports",
     "Passage": "stackroom.types",
     "Place": "stackroom.types",
-    "Report": "stackroom.types",
+    "Report": "stackroom.reports",
     "Source": "stackroom.types",
-    "Stats": "stackroom.types",
+    "Stats": "stackroom.reports",
 }
 
 __all__ = [  # noqa: RUF022 - in the order a reader needs them

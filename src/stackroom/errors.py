@@ -37,7 +37,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stackroom.types import Inventory
+    from stackroom.reports import Inventory
 
 
 class StackroomError(Exception):

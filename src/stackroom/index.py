@@ -16,22 +16,13 @@ from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import Embedder
 from stackroom.question import means, understood
 from stackroom.storage.disk.layout import absolute
-from stackroom.types import (
-    Collection,
-    Compaction,
-    Document,
-    Hit,
-    Mode,
-    Passage,
-    Report,
-    Source,
-    Stats,
-    Verification,
-)
+from stackroom.types import Document, Hit, Mode, Passage, Source
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from stackroom.reports import Collection, Compaction, Report, Stats, Verification
 
 
 Where = Filter | Mapping[str, Any] | str | Sequence[Any]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from stackroom.errors import BusyError, EmbedderMismatchError, ReadOnlyError, UsageError
 from stackroom.identity import require_same
-from stackroom.types import EmbedderIdentity, Report
+from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
     from stackroom.backend import Backend, View
     from stackroom.progress import CancelToken, Progress
     from stackroom.protocols import Embedder
+    from stackroom.reports import Report
 
 
 class NoModelError(UsageError):
@@ -85,7 +86,7 @@ class LibraryModel:
         return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
 
     def _find(self, identity: EmbedderIdentity | None) -> Embedder:
-        from stackroom.ingest.embedders import OnnxEmbedder
+        from stackroom.ingest.embedders.onnx import OnnxEmbedder
 
         if identity is None:
             return self._resolved(None)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stackroom.errors import NotFoundError
 from stackroom.ingest.readers import SUFFIXES
-from stackroom.types import Failure
+from stackroom.reports import Failure
 
 IGNORE_FILE = ".stackroomignore"
 

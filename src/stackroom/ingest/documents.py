@@ -15,7 +15,8 @@ from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder, Section
-from stackroom.types import Chunk, Document, EmbedderIdentity, Report
+from stackroom.reports import Report
+from stackroom.types import Chunk, Document, EmbedderIdentity
 
 _PART = 256
 

@@ -22,7 +22,7 @@ from stackroom.ingest.tally import Tally
 from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancelled
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder
-from stackroom.types import Failure, Report
+from stackroom.reports import Failure, Report
 
 PART = 512
 """Chunks of one document in one commit: a longer document is committed in parts, so that memory does not follow it."""

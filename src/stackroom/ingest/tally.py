@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from stackroom.progress import Progress, ProgressEvent
-from stackroom.types import Failure, Report
+from stackroom.reports import Failure, Report
 
 _EVERY_SECONDS = 0.1
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from stackroom.errors import StackroomError
 from stackroom.progress import CancelToken, Progress, silent
-from stackroom.types import Inventory, Metric, MigrationReport, Source
+from stackroom.reports import Inventory, MigrationReport
+from stackroom.types import Metric, Source
 
 if TYPE_CHECKING:
     from stackroom.protocols import Embedder

@@ -16,10 +16,11 @@ from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
 from stackroom.progress import CancelToken, Progress, silent
+from stackroom.reports import MigrationReport
 from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
-from stackroom.types import MigrationReport, Source
+from stackroom.types import Source
 
 
 def done_before(old: Path, target: Path, format: str | None, choices: Choices) -> MigrationReport | None:

@@ -15,11 +15,13 @@ import numpy as np
 
 from stackroom.backend import View
 from stackroom.errors import EmbedderMismatchError
-from stackroom.ingest.embedders import DEFAULT, OnnxEmbedder, checked, resolve
+from stackroom.ingest.embedders import DEFAULT, checked, resolve
+from stackroom.ingest.embedders.onnx import OnnxEmbedder
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore, usable
 from stackroom.nodes import reading as nodes
 from stackroom.protocols import Embedder
-from stackroom.types import EmbedderIdentity, ModelGuess
+from stackroom.reports import ModelGuess
+from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

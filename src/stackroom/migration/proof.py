@@ -16,8 +16,8 @@ from stackroom.migration.others import Others
 from stackroom.migration.reading import Comparison, Digests, Evidence
 from stackroom.migration.truth import Truth
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
+from stackroom.reports import Proof
 from stackroom.storage.disk import fsio
-from stackroom.types import Proof
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

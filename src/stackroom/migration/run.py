@@ -31,10 +31,11 @@ from stackroom.migration.stores.detection import open_old
 from stackroom.migration.survey import described, needed, require_index, require_space, size
 from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.protocols import Embedder
+from stackroom.reports import MigrationReport, ModelGuess, Proof
 from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
-from stackroom.types import EmbedderIdentity, MigrationReport, ModelGuess, Proof
+from stackroom.types import EmbedderIdentity
 
 
 def migrate(

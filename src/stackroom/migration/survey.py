@@ -21,7 +21,7 @@ from stackroom.migration.stores.detection import open_old
 from stackroom.nodes.reading import file_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.protocols import Embedder
-from stackroom.types import Anomaly, Inventory, ModelGuess
+from stackroom.reports import Anomaly, Inventory, ModelGuess
 
 _START = 0.5
 _A_PASSAGE = 220e-6

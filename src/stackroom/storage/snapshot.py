@@ -20,6 +20,7 @@ from stackroom.backend import (
     TextStatistics,
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
+from stackroom.reports import Collection, Stats
 from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, summary
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
@@ -28,7 +29,7 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.vector_file import VectorMap
 from stackroom.storage.words import bm25, fulltext, postings, tokenizer, word_files
-from stackroom.types import Chunk, Collection, EmbedderIdentity, Passage, Source, Stats
+from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,6 +22,7 @@ from stackroom.errors import (
     StorageError,
 )
 from stackroom.progress import CancelToken, Progress, silent
+from stackroom.reports import Compaction, Verification
 from stackroom.storage.catalogue import database, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
@@ -32,7 +33,7 @@ from stackroom.storage.upkeep import maintenance, sketching
 from stackroom.storage.vectors import sketches, spaces, vector_file
 from stackroom.storage.words import word_files
 from stackroom.storage.writer import LocalCommit
-from stackroom.types import Compaction, EmbedderIdentity, Verification
+from stackroom.types import EmbedderIdentity
 
 _RESTARTS = 20
 

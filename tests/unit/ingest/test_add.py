@@ -14,7 +14,7 @@ from stackroom.errors import BusyError, EmbedderMismatchError, NotFoundError, Re
 from stackroom.index import Index
 from stackroom.ingest import workers
 from stackroom.progress import CancelToken, ProgressEvent
-from stackroom.types import Report
+from stackroom.reports import Report
 from support import WordEmbedder, write_files
 
 

@@ -14,7 +14,6 @@ from stackroom.adapters import likeness
 from stackroom.backend import Scope, Scored, View
 from stackroom.errors import StackroomError, UsageError
 from stackroom.index import Index
-from stackroom.search import diversity, fusion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,6 +71,8 @@ def _words(query: VectorStoreQuery) -> str:
 
 def _hybrid(view: View, query: VectorStoreQuery, scope: Scope) -> Scored:
     """`alpha` 1 is vectors alone, 0 words alone, None reciprocal ranks."""
+    from stackroom.search import fusion
+
     k = query.hybrid_top_k or query.similarity_top_k
     words_deep = query.sparse_top_k or query.similarity_top_k
     alpha = query.alpha
@@ -91,6 +92,8 @@ def _diverse(
     view: View, query: VectorStoreQuery, vector: NDArray[np.float32], scope: Scope, options: Mapping[str, Any]
 ) -> Scored:
     """Maximal marginal relevance; the similarities are cosines all the same."""
+    from stackroom.search import diversity
+
     threshold = options.get("mmr_threshold", query.mmr_threshold)
     k = query.similarity_top_k
     if options.get("mmr_prefetch_k") is not None:

@@ -9,7 +9,7 @@ import click
 
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
-from stackroom.types import Report
+from stackroom.reports import Report
 
 _SHOWN = 10
 

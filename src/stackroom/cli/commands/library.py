@@ -11,7 +11,8 @@ import click
 
 from stackroom.cli.commands.search import place_json, where_text
 from stackroom.cli.session import Session, count, plain, safe
-from stackroom.types import Collection, Passage, Source, Stats
+from stackroom.reports import Collection, Stats
+from stackroom.types import Passage, Source
 
 
 @click.command("list", help="Show the sources: all, or those of a name, path or glob.")

@@ -14,7 +14,8 @@ from stackroom.cli.commands.library import size
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.errors import UsageError
-from stackroom.types import Anomaly, Inventory, MigrationReport, ModelGuess, Source
+from stackroom.reports import Anomaly, Inventory, MigrationReport, ModelGuess
+from stackroom.types import Source
 
 _SHOWN = 10
 

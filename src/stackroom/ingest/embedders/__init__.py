@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.errors import DimensionMismatchError, UsageError
-from stackroom.ingest.embedders.onnx import OnnxEmbedder, from_folder, shipped
 from stackroom.protocols import Embedder
 from stackroom.types import EmbedderIdentity
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "minilm"
 
-__all__ = ["DEFAULT", "OnnxEmbedder", "checked", "resolve"]
+__all__ = ["DEFAULT", "checked", "resolve"]
 
 
 def resolve(embedder: str | Embedder) -> Embedder:
@@ -39,6 +38,8 @@ def resolve(embedder: str | Embedder) -> Embedder:
                 actual=embedder.identity,
             )
         return embedder
+    from stackroom.ingest.embedders.onnx import from_folder, shipped
+
     if embedder in (DEFAULT, "default"):
         return shipped()
     kind, _, rest = embedder.partition(":")

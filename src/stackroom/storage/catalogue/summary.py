@@ -7,12 +7,12 @@ from pathlib import Path
 
 import apsw
 
+from stackroom.reports import Failure, Stats
 from stackroom.storage.catalogue.ids import unpack_text
 from stackroom.storage.catalogue.schema import ACTIVE_SET
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.vectors.spaces import Space
-from stackroom.types import Failure, Stats
 
 _SHOWN_FAILURES = 10
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.reports import Damage, Verification
 from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
 from stackroom.storage.vectors import extents, sketches, spaces, vector_file
 from stackroom.storage.words import postings
-from stackroom.types import Damage, Verification
 
 if TYPE_CHECKING:
     from stackroom.storage.snapshot import Snapshot

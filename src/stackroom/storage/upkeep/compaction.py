@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.reports import Compaction
 from stackroom.storage.catalogue import codec, database, metadata, originals, records, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
@@ -23,7 +24,6 @@ from stackroom.storage.upkeep import maintenance, sketching
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
 from stackroom.storage.words import fulltext
-from stackroom.types import Compaction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,209 @@
+"""What a run or a look at a library says: reports of adding, migrating, verifying and compacting, and the library in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stackroom.types import EmbedderIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that could not be read, and why."""
+
+    path: str
+    reason: str
+    kind: str = "ReadError"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. Counts of sources, but for `chunks`, `embedded` and `reused`, which count chunks.
+
+    `cancelled` means that the run was stopped: everything counted here is committed.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    removed: int = 0
+    failed: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    cancelled: bool = False
+    failures: tuple[Failure, ...] = ()
+    pages_without_text: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """files that no reader knows, by suffix"""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """What is not as it should be in an old store: what it is, how often, what is done about it, and the first cases."""
+
+    kind: str
+    count: int
+    rule: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGuess:
+    """A model, tried on sampled passages against their stored vectors.
+
+    `cosine` is the median of the likeness; `agrees` when it leaves no doubt. `text` says what was embedded: "text", or "text with
+    metadata" as LlamaIndex does it.
+    """
+
+    name: str
+    cosine: float
+    agrees: bool
+    text: str
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What an old store holds, and what migrating it takes; nothing was written.
+
+    `dimensions` counts vectors by "namespace:dimension"; `bytes` is the size of its files; `seconds` and `disk` (bytes) are estimates.
+    """
+
+    path: str
+    format: str
+    made_by: str
+    files: tuple[tuple[str, int], ...]
+    bytes: int
+    sources: int
+    documents: int
+    chunks: int
+    vectors: int
+    dimensions: Mapping[str, int]
+    anomalies: tuple[Anomaly, ...]
+    models: tuple[ModelGuess, ...]
+    indexes: tuple[str, ...]
+    seconds: float
+    disk: int
+    disk_free: int
+    target: str
+    target_writable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was compared after the migration; counts of what was found equal.
+
+    `vectors`: every stored vector, read back, against what was parsed; `collections`: those in collections, likewise; `parsed_again`: samples against another parser, bit for bit;
+    `queries`: stored vectors used as queries, whose top ten are those of a float64 search over the old file; `source_unchanged`: the old
+    files' hashes before and after.
+    """
+
+    chunks: int
+    texts: int
+    vectors: int
+    parsed_again: int
+    queries: int
+    queries_skipped: str | None
+    source_unchanged: bool
+    differences: tuple[str, ...] = ()
+    collections: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences and self.source_unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport(Report):
+    """A Report of a migration, with what was there and the proof that it arrived.
+
+    `already` means that this store had been migrated before and nothing was done; `left_out` says what did not come along. `seconds` and
+    `bytes_after` are of the library as it was put in its place, before sketches and postings files were made.
+    """
+
+    old: str = ""
+    library: str = ""
+    format: str = ""
+    made_by: str = ""
+    documents: int = 0
+    vectors: int = 0
+    model: str | None = None
+    models: tuple[ModelGuess, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    proof: Proof | None = None
+    bytes_before: int = 0
+    bytes_after: int = 0
+    left_out: tuple[str, ...] = ()
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of passages. `dim` is that of its vectors, None while it has none.
+
+    `own_vectors`: they are its own, of a model that may be another one than the library's.
+    """
+
+    name: str
+    chunks: int
+    dim: int | None = None
+    own_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
+
+    library: str
+    format_version: int
+    sources: int
+    documents: int
+    chunks: int
+    active_sources: int
+    embedder: EmbedderIdentity | None
+    bytes: Mapping[str, int]
+    failed: tuple[Failure, ...]
+    failed_count: int
+    missing: int
+    pages_without_text: int
+    sqlite: str
+    needs_embedding: int = 0
+    dead_rows: int = 0
+    collections: tuple[Collection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's."""
+
+    structure: str
+    message: str
+    document_id: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` checked and found; `ok` when nothing is damaged."""
+
+    chunks: int
+    rows: int
+    damage: tuple[Damage, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.damage
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What `compact` did: bytes on disk before and after, and rows that were dropped."""
+
+    bytes_before: int
+    bytes_after: int
+    rows_dropped: int
