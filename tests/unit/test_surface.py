@@ -99,9 +99,12 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_modes(tmp_path: Path) -> None:
-    with pytest.raises(errors.NotFoundError, match="stackroom add"):
+def test_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.NotFoundError, match=f"stackroom --library {tmp_path}/library add PATH"):
         stackroom.open(tmp_path / "library", mode="r")
+    monkeypatch.setenv("STACKROOM_LIBRARY", str(tmp_path / "library"))
+    with pytest.raises(errors.NotFoundError, match="stackroom add PATH"):
+        stackroom.open(mode="r")
     assert not (tmp_path / "library").exists()
     stackroom.open(tmp_path / "library", mode="x").close()
     assert (tmp_path / "library").stat().st_mode & 0o777 == 0o700
