@@ -248,6 +248,8 @@ class Index:
                 commit.remove_source(record.key)
         if purge:
             self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
+        from stackroom.reports import Report
+
         return Report(removed=len(records), chunks=chunks, cancelled=purge and cancel is not None and cancel.cancelled)
 
     def remove_documents(
@@ -280,6 +282,8 @@ class Index:
                     commit.remove_document(record.key)
         if purge:
             self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
+        from stackroom.reports import Report
+
         return Report(
             removed=len(wanted), chunks=len(keys), cancelled=purge and cancel is not None and cancel.cancelled
         )

@@ -83,6 +83,8 @@ class LibraryModel:
         if not cancel.cancelled:
             self._given, self._found = embedder, model
         seconds = round(time.monotonic() - begun, 3)
+        from stackroom.reports import Report
+
         return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
 
     def _find(self, identity: EmbedderIdentity | None) -> Embedder:
