@@ -141,7 +141,7 @@ def _anomalies(found: Sequence[Anomaly]) -> list[str]:
 def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     from stackroom import migration
 
-    if _is_old_index(session, Path(old).absolute()):
+    if _is_old_index(session, Path(old).absolute(), choices["format"]):
         session.say("Old index format detected. Converting: this happens once, and future loads are immediate.")
     with cancellable() as cancel, meter(session, "Converting") as progress:
         report = migration.migrate(
@@ -168,14 +168,14 @@ def _command(session: Session, old: str) -> str:
     return f"stackroom migrate {shlex.quote(old)}{elsewhere}"
 
 
-def _is_old_index(session: Session, old: Path) -> bool:
+def _is_old_index(session: Session, old: Path, format: str | None) -> bool:
     """Whether a folder will be converted, as far as its files' names and first bytes say. A file has to be read for that."""
     from stackroom.migration.stores.detection import detect
     from stackroom.migration.switch import target_of
 
     target = target_of(old, None if session.library is None else Path(session.library))
     free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-    return free and old.is_dir() and bool(detect(old))
+    return free and old.is_dir() and any(format in (None, found.format) for found in detect(old))
 
 
 def _tell_migration(session: Session, report: MigrationReport, old: str, choices: dict[str, Any]) -> None:
