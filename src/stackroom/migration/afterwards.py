@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from stackroom.backend import SourceRecord, View
 from stackroom.errors import DamagedError, NotFoundError, UsageError
 from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
@@ -90,14 +91,18 @@ def _same_path(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def added_since(library: Path) -> list[Source]:
-    """The sources of a migrated library that did not come from the old store as they are."""
+def added_since(library: Path, origin: Origin) -> list[Source]:
+    """The sources of a migrated library that did not come from the old store as they are, whoever wrote them."""
     backend = LocalStore(library, mode="r")
-    try:
-        with backend.view() as view:
-            return view.listing([record for record in view.each_source() if not record.recipe.startswith(IMPORTED)])
-    finally:
-        backend.close()
+
+    def is_new(view: View, record: SourceRecord) -> bool:
+        # Adapters call what they write imported too, so the recipe alone does not say.
+        return not record.recipe.startswith(IMPORTED) or any(
+            key > origin.last_key for document in view.documents(record.key) for key in view.keys_of(document.key)
+        )
+
+    with contextlib.closing(backend), backend.view() as view:
+        return view.listing([record for record in view.each_source() if is_new(view, record)])
 
 
 def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> bool:
@@ -105,7 +110,7 @@ def roll_back(old: Path, confirm: Callable[[Sequence[Source]], bool] | None) -> 
         return True
     library, origin = _require_migrated(old)
     _require_old_files(old, library, origin)
-    new = added_since(library)
+    new = added_since(library, origin)
     if new and confirm is None:
         raise UsageError(
             f"{len(new)} sources were added to {library} or changed since the migration, {new[0].path} first of them.",

@@ -53,10 +53,19 @@ class Origin:
     left_out: Sequence[str]
     """what did not come along, in words"""
     in_place: bool
+    last_key: int
+    """the highest key of a passage that was migrated: what is written later, whoever writes it, has higher ones"""
 
     @classmethod
     def of(
-        cls, old: Path, format: str, choices: Choices, hashes: Mapping[str, str], left_out: Sequence[str], target: Path
+        cls,
+        old: Path,
+        format: str,
+        choices: Choices,
+        hashes: Mapping[str, str],
+        left_out: Sequence[str],
+        target: Path,
+        last_key: int,
     ) -> Origin:
         """`hashes`: SHA-256 by path, of every file that was read. `target`: where the library will be."""
         files = []
@@ -64,7 +73,7 @@ class Origin:
             status = os.stat(name)
             files.append(OldFile(Path(name), status.st_size, status.st_mtime_ns, found))
         in_place = target == switch.target_of(old, None)
-        return cls(old, format, asdict(choices), files, left_out, in_place)
+        return cls(old, format, asdict(choices), files, left_out, in_place, last_key)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it. Names are relative to the old folder, which may be moved with the library in it."""
@@ -79,7 +88,8 @@ class Origin:
             for file in self.files
         ]
         told = {"old": str(self.old), "is_file": folder != self.old, "in_place": self.in_place, "format": self.format}
-        return {**told, "choices": dict(self.choices), "files": files, "left_out": list(self.left_out)}
+        told |= {"choices": dict(self.choices), "files": files, "left_out": list(self.left_out)}
+        return {**told, "last_key": self.last_key}
 
     @classmethod
     def from_plain(cls, told: Mapping[str, Any], library: Path) -> Origin:
@@ -90,7 +100,9 @@ class Origin:
             )
         folder = path.parent if told["is_file"] else path
         files = [OldFile(folder / name, size, mtime_ns, found) for name, size, mtime_ns, found in told["files"]]
-        return cls(path, told["format"], told["choices"], files, told["left_out"], told["in_place"])
+        # One that does not say (of before the first release) takes everything for new: then it is asked about.
+        last_key = int(told.get("last_key", 0))
+        return cls(path, told["format"], told["choices"], files, told["left_out"], told["in_place"], last_key)
 
     @property
     def missing(self) -> list[Path]:

@@ -166,8 +166,16 @@ class _Migration:
                 return MigrationReport(old=str(self._old), library=str(self._target), cancelled=True)
             report = self._report(backend, proof)
             self._require_proven(report, proof)
+            with backend.view() as view:
+                last_key = int(view.live_keys()[-1])
             origin = Origin.of(
-                self._old, self._head.format, self._choices, self._hashes.result(), report.left_out, self._target
+                self._old,
+                self._head.format,
+                self._choices,
+                self._hashes.result(),
+                report.left_out,
+                self._target,
+                last_key,
             )
             self._note_done(backend, origin)
             backend.close()
