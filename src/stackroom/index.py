@@ -239,6 +239,8 @@ class Index:
 
         A document is removed by its id with `remove_documents`. Raises NotFoundError.
         """
+        from stackroom.reports import Report
+
         sources = [sources] if isinstance(sources, str) else sources
         with self._backend.view() as view:
             records = self._records(view, sources)
@@ -248,8 +250,6 @@ class Index:
                 commit.remove_source(record.key)
         if purge:
             self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
-        from stackroom.reports import Report
-
         return Report(removed=len(records), chunks=chunks, cancelled=purge and cancel is not None and cancel.cancelled)
 
     def remove_documents(
@@ -264,6 +264,8 @@ class Index:
 
         `removed` of the report counts documents. With `purge`, until nothing of them is in any file. Raises NotFoundError.
         """
+        from stackroom.reports import Report
+
         wanted = list(dict.fromkeys([document_ids] if isinstance(document_ids, str) else document_ids))
         with self._backend.view() as view:
             records = [view.document(document_id) for document_id in wanted]
@@ -282,8 +284,6 @@ class Index:
                     commit.remove_document(record.key)
         if purge:
             self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
-        from stackroom.reports import Report
-
         return Report(
             removed=len(wanted), chunks=len(keys), cancelled=purge and cancel is not None and cancel.cancelled
         )

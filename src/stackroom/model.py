@@ -75,6 +75,7 @@ class LibraryModel:
     def change(self, embedder: str | Embedder, progress: Progress, cancel: CancelToken) -> Report:
         """Embed every passage with another model, and switch to it. Raises BusyError, UsageError."""
         from stackroom.ingest.embedders import resolve
+        from stackroom.reports import Report
 
         model = resolve(embedder)
         begun = time.monotonic()
@@ -83,8 +84,6 @@ class LibraryModel:
         if not cancel.cancelled:
             self._given, self._found = embedder, model
         seconds = round(time.monotonic() - begun, 3)
-        from stackroom.reports import Report
-
         return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
 
     def _find(self, identity: EmbedderIdentity | None) -> Embedder:

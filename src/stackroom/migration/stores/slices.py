@@ -318,13 +318,13 @@ class JsonFile:
                 if data[at - 1] == _CLOSING_BRACE:
                     return at
                 continue
-            if runs is not None:
-                runs.saw(0)
             key = _KEY.match(data, at)
             if key is None:
                 raise self.damaged(at, "It breaks off")
             value = key.end()
             end = self._value_end(value, level + 1)
+            if runs is not None:
+                runs.saw(data[value])
             spans.extend((key.start(1), key.end(1), value, end))
             mark = _AFTER.match(data, end)
             if mark is None:
