@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from stackroom.errors import BusyError, EmbedderMismatchError, ReadOnlyError, UsageError
+from stackroom.errors import EmbedderMismatchError, UsageError
 from stackroom.identity import require_same
 from stackroom.types import EmbedderIdentity
 
@@ -15,6 +14,10 @@ if TYPE_CHECKING:
     from stackroom.progress import CancelToken, Progress
     from stackroom.protocols import Embedder
     from stackroom.reports import Report
+
+
+ANEW = "Or embed all anew, with minilm or onnx:FOLDER: stackroom rebuild --embedder NAME"
+"""The way out of a library whose model is not at hand, as a hint ends."""
 
 
 class NoModelError(UsageError):
@@ -94,7 +97,7 @@ class LibraryModel:
         if not identity.name and self._given is None:
             raise EmbedderMismatchError(
                 f"The library does not say which model made its vectors ({identity.dim} dimensions).",
-                hint="Name it: --embedder NAME, or open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
+                hint=f"Name it: open(..., embedder=...), or stackroom add --embedder NAME. {ANEW}",
                 expected=identity,
             )
         found = self._resolved(identity)
@@ -102,7 +105,11 @@ class LibraryModel:
             # Vectors that were migrated may be this model's with other prefixes than its files name.
             found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
         require_same(identity, found.identity)
-        return found if identity.name else self._claimed(found)
+        if identity.name:
+            return found
+        from stackroom.migration.probe import claimed
+
+        return claimed(self._backend, found)
 
     def _resolved(self, identity: EmbedderIdentity | None) -> Embedder:
         from stackroom.ingest.embedders import DEFAULT, resolve
@@ -115,17 +122,6 @@ class LibraryModel:
         except UsageError as error:
             raise EmbedderMismatchError(
                 f"The library's model {stored!r} is an application's own, and can't be made from its name.",
-                hint="Open it with that model: open(..., embedder=...). Or embed anew: stackroom rebuild --embedder NAME",
+                hint=f"Open it with that model: open(..., embedder=...). {ANEW}",
                 expected=identity,
             ) from error
-
-    def _claimed(self, embedder: Embedder) -> Embedder:
-        """The model that the caller names for vectors of an unknown one, checked against them. Raises EmbedderMismatchError."""
-        from stackroom.migration.probe import proven
-
-        with self._backend.view() as view:
-            embedder = proven(view, embedder)
-        # Read-only, or somebody writes: it is noted by the next one who can.
-        with contextlib.suppress(ReadOnlyError, BusyError), self._backend.commit(wait=0.0) as commit:
-            commit.use_embedder(embedder.identity)
-        return embedder

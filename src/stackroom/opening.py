@@ -111,7 +111,7 @@ def _migrated(
         if report.chunks and not report.vectors:
             warnings.warn(
                 f"None of the {report.chunks:,} passages of {old} had a vector: they are found by their words alone. "
-                f"To embed them: stackroom --library {shlex.quote(report.library)} rebuild --embedder NAME",
+                f"To embed them: stackroom --library {shlex.quote(report.library)} rebuild --embedder minilm",
                 NoVectorsWarning,
                 stacklevel=3,
             )

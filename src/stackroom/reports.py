@@ -72,6 +72,7 @@ class Inventory:
     """What an old store holds, and what migrating it takes; nothing was written.
 
     `dimensions` counts vectors by "namespace:dimension"; `bytes` is the size of its files; `seconds` and `disk` (bytes) are estimates.
+    `already`: it was migrated before, and the counts are those of then. `cancelled`: this is what was counted so far.
     """
 
     path: str
@@ -92,6 +93,8 @@ class Inventory:
     disk_free: int
     target: str
     target_writable: bool = True
+    already: bool = False
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

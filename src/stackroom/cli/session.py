@@ -31,7 +31,8 @@ class Session:
     as_json: bool
     quiet: bool
 
-    def open(self, *, mode: Any = "a", embedder: str | None = None) -> Index:
+    def open(self, *, mode: Any = "a", embedder: str | None = None, quiet: bool = False) -> Index:
+        """`quiet`: what opening warns of is told by the caller."""
         import stackroom
 
         with warnings.catch_warnings(record=True) as caught:
@@ -39,7 +40,8 @@ class Session:
             index = stackroom.open(self.library, mode=mode, embedder=embedder)
         for warning in caught:
             if issubclass(warning.category, OldFilesChangedWarning):
-                self.say(safe(f"Beware: {warning.message}"))
+                if not quiet:
+                    self.say(safe(f"Beware: {warning.message}"))
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         return index

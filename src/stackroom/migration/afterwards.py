@@ -12,11 +12,15 @@ from pathlib import Path
 
 from stackroom.backend import SourceRecord, View
 from stackroom.errors import DamagedError, NotFoundError, UsageError
+from stackroom.identity import require_same
+from stackroom.ingest.embedders import resolve
 from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
+from stackroom.migration.probe import claimed
 from stackroom.progress import CancelToken, Progress, silent
+from stackroom.protocols import Embedder
 from stackroom.reports import MigrationReport
 from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
@@ -24,10 +28,13 @@ from stackroom.storage.store import LocalStore
 from stackroom.types import Source
 
 
-def done_before(old: Path, target: Path, format: str | None, choices: Choices) -> MigrationReport | None:
+def done_before(
+    old: Path, target: Path, format: str | None, choices: Choices, embedder: str | Embedder | None
+) -> MigrationReport | None:
     """The report of an earlier migration of the same index to the same place.
 
-    Raises UsageError where the place holds the migration of something else, or the old files changed.
+    An `embedder` that is named only now is checked against the library's vectors, and remembered.
+    Raises UsageError where the place holds the migration of something else, or the old files changed; EmbedderMismatchError.
     """
     origin = origin_of(target)
     if origin is None:
@@ -36,13 +43,17 @@ def done_before(old: Path, target: Path, format: str | None, choices: Choices) -
     if not origin.missing and origin.changed(by_content=True):
         raise UsageError(
             f"{old} was migrated to {target}, and has changed since.",
-            hint=anew(old, target, in_place=origin.in_place),
+            hint=anew(old),
             path=old,
         )
+    if embedder is not None:
+        _confirm(target, resolve(embedder))
     try:
         told = json.loads((target / switch.REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         told = {}
+    with contextlib.closing(LocalStore(target, mode="r")) as backend, backend.view() as view:
+        model = view.identity
     return MigrationReport(
         old=str(old),
         library=str(target),
@@ -52,8 +63,22 @@ def done_before(old: Path, target: Path, format: str | None, choices: Choices) -
         vectors=int(told.get("vectors", 0)),
         unchanged=int(told.get("added", 0)),
         left_out=tuple(origin.left_out),
+        model=model.name or None if model is not None else None,
         already=True,
     )
+
+
+def _confirm(library: Path, embedder: Embedder) -> None:
+    """Raises EmbedderMismatchError where this model did not make the library's vectors; else it is known from now on."""
+    with contextlib.closing(LocalStore(library, mode="w")) as backend:
+        with backend.view() as view:
+            identity = view.identity
+        # One of this name was found to agree, perhaps with other prefixes than its files name.
+        if identity is None or identity.name == embedder.identity.name:
+            return
+        require_same(identity, embedder.identity)
+        if not identity.name:
+            claimed(backend, embedder)
 
 
 def make_quick(library: Path, progress: Progress, cancel: CancelToken) -> None:
@@ -188,7 +213,7 @@ def _discardable(old: Path, even_what_was_left_out: bool) -> tuple[Path, Origin,
     if not files:
         raise NotFoundError(f"The old files of {old} are gone already.", hint="There is nothing to do.", path=old)
     if origin.changed(by_content=True):
-        raise UsageError(f"{old} has changed since it was migrated.", hint=anew(old, library, in_place=True), path=old)
+        raise UsageError(f"{old} has changed since it was migrated.", hint=anew(old), path=old)
     if origin.left_out and not even_what_was_left_out:
         raise UsageError(
             f"The old files hold what was not migrated: {'; '.join(origin.left_out)}.",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NOTE = "migration.json"
 """The attachment in which a library says what it was made from."""
 
+_QUICK_TO_READ = 4 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class OldFile:
@@ -32,14 +34,15 @@ class OldFile:
     sha256: str
 
     def is_as_it_was(self, *, by_content: bool) -> bool:
-        """By size and time; one that was only written anew is read where `by_content`."""
+        """By size and time; one that was only written anew is read where `by_content`, and where that is quick."""
         try:
             status = self.path.stat()
         except OSError:
             return False
         if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns):
             return True
-        return by_content and status.st_size == self.size and _sha256(self.path) == self.sha256
+        read = by_content or self.size <= _QUICK_TO_READ
+        return read and status.st_size == self.size and _sha256(self.path) == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +144,16 @@ def written_since(library: Path) -> str | None:
         return None
     if not changed:
         return None
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{changed[0]}{more} was written after it was migrated, and the library has it as it was. {anew(origin.old)}"
+
+
+def anew(old: Path) -> str:
+    """How to take over what was written to the old store after it was migrated, without losing what was added to the library."""
     return (
-        f"{changed[0]} was written after it was migrated. What changed there is not in the library {library}. "
-        f"{anew(origin.old, library, in_place=origin.in_place)}"
+        f"To have it as it is now, in a library of its own: stackroom migrate {shlex.quote(str(old))} --library NEW "
+        "(library=...)"
     )
-
-
-def anew(old: Path, library: Path, *, in_place: bool) -> str:
-    """How to take over what was written to the old store after it was migrated."""
-    hint = (
-        f"To migrate it anew: export what was added to the library, delete the folder {shlex.quote(str(library))}, and "
-        f"run stackroom migrate {shlex.quote(str(old))}"
-    )
-    return hint if in_place else f"{hint} --library NEW; or choose another folder with --library (library=...)."
 
 
 def _sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ as LlamaIndex does it, with metadata above it; prefixes are tried as the model's
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stackroom.backend import View
-from stackroom.errors import EmbedderMismatchError
+from stackroom.backend import Backend, View
+from stackroom.errors import BusyError, EmbedderMismatchError, ReadOnlyError
 from stackroom.ingest.embedders import DEFAULT, checked, resolve
 from stackroom.ingest.embedders.onnx import OnnxEmbedder
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore, usable
@@ -86,6 +87,16 @@ def proven(view: View, embedder: Embedder) -> Embedder:
             actual=guesses[0].cosine,
         )
     return model
+
+
+def claimed(backend: Backend, embedder: Embedder) -> Embedder:
+    """As `proven`, for a library that does not say which model made its vectors: from now on it does. Raises EmbedderMismatchError."""
+    with backend.view() as view:
+        embedder = proven(view, embedder)
+    # Read-only, or somebody writes: it is noted by the next one who can.
+    with contextlib.suppress(ReadOnlyError, BusyError), backend.commit(wait=0.0) as commit:
+        commit.use_embedder(embedder.identity)
+    return embedder
 
 
 def _stored(view: View) -> Iterator[Sample]:

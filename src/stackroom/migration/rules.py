@@ -8,6 +8,7 @@ from stackroom.migration.judging import Choices
 
 RULES = {
     "no vector": "Kept as text, found by its words.",
+    "a vector store that is missing": "Its passages are found by their words alone. Where the file is to be had, --roll-back, put it in its place and migrate again.",
     "a vector without text": "Left out; --keep-orphans (keep_orphans=True) keeps its id, metadata and vector.",
     "a vector whose text is gone": "Left out.",
     "in no index": "Kept and searched; the old program did not return it.",
@@ -27,6 +28,7 @@ RULES = {
 }
 
 _LEFT_OUT = (
+    "a vector store that is missing",
     "a vector without text",
     "a vector whose text is gone",
     "a node without an id",

@@ -24,11 +24,10 @@ from stackroom.migration.probe import probe
 from stackroom.migration.proof import Hashes, prove
 from stackroom.migration.reader_process import WORTH_IT, RemoteReading
 from stackroom.migration.reading import Batch, Head, LocalReading, Reading
-from stackroom.migration.records import Anomalies
 from stackroom.migration.rules import left_out
 from stackroom.migration.stopping import PAUSE, stoppable
 from stackroom.migration.stores.detection import open_old
-from stackroom.migration.survey import described, needed, require_index, require_space, size
+from stackroom.migration.survey import described, needed, require_index, require_passages, require_space, size
 from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.protocols import Embedder
 from stackroom.reports import MigrationReport, ModelGuess, Proof
@@ -55,7 +54,7 @@ def migrate(
     """
     target = switch.target_of(old, library)
     choices = choices or Choices()
-    before = done_before(old, target, format, choices)
+    before = done_before(old, target, format, choices, embedder)
     if before is not None:
         return before
     switch.require_free(target)
@@ -164,10 +163,10 @@ class _Migration:
             proof = self._prove(backend) if self._convert(backend) else None
             if proof is None or self._cancel.cancelled:
                 return MigrationReport(old=str(self._old), library=str(self._target), cancelled=True)
-            report = self._report(backend, proof)
-            self._require_proven(report, proof)
+            require_passages(proof.chunks, self._reading.anomalies, self._old)
+            self._require_proven(proof, report := self._report(backend, proof))
             with backend.view() as view:
-                last_key = int(view.live_keys()[-1])
+                last_key = int(max(view.live_keys(), default=0))
             origin = Origin.of(
                 self._old,
                 self._head.format,
@@ -237,14 +236,8 @@ class _Migration:
             left_out=left_out(self._reading.anomalies.counts, self._choices, indexes),
         )
 
-    def _require_proven(self, report: MigrationReport, proof: Proof) -> None:
-        """Raises UnknownStoreError where there is nothing, MigrationError where something differs."""
-        if not report.chunks:
-            raise UnknownStoreError(
-                f"{self._old} holds no passages{_what(self._reading.anomalies)}.",
-                hint="There is nothing to migrate.",
-                path=self._old,
-            )
+    def _require_proven(self, proof: Proof, report: MigrationReport) -> None:
+        """Raises MigrationError where something differs."""
         if not proof.ok:
             first = proof.differences[0] if proof.differences else "the old files changed meanwhile."
             raise MigrationError(
@@ -267,7 +260,8 @@ def _model(
     # Models are compared by cosine: where the old scores are to be kept, none is claimed.
     asked = choices.metric in (None, "cosine")
     guesses, model = probe(head.samples, head.main, embedder) if asked else ([], None)
-    if embedder is not None and model is None:
+    # Where there is no vector, nothing is claimed of any.
+    if embedder is not None and model is None and head.dimensions:
         raise _unproven(embedder, guesses)
     return guesses, model.identity if model else None
 
@@ -306,10 +300,6 @@ def _continues(staging: Path, state: str) -> bool:
         return False
     finally:
         backend.close()
-
-
-def _what(notes: Anomalies) -> str:
-    return "".join(f"; {count} x {kind}" for kind, count in notes.counts.most_common(3))
 
 
 def _unproven(embedder: str | Embedder, guesses: list[Any]) -> UsageError:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stackroom.errors import DiskFullError, UsageError
+from stackroom.errors import DiskFullError, UnknownStoreError, UsageError
 from stackroom.migration import switch
+from stackroom.migration.afterwards import done_before
 from stackroom.migration.judging import Choices, Judge, Listed
 from stackroom.migration.probe import probe, samples_of
 from stackroom.migration.records import Anomalies, MainSpace, OldIndex, OldStore
@@ -21,7 +22,7 @@ from stackroom.migration.stores.detection import open_old
 from stackroom.nodes.reading import file_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.protocols import Embedder
-from stackroom.reports import Anomaly, Inventory, ModelGuess
+from stackroom.reports import Anomaly, Inventory, MigrationReport, ModelGuess
 
 _START = 0.5
 _A_PASSAGE = 220e-6
@@ -44,7 +45,11 @@ def inventory(
     Cancelled, it returns what was counted so far.
     """
     target = switch.target_of(old, library)
-    survey = _Survey(old, target, format, embedder, choices or Choices(), progress, cancel)
+    choices = choices or Choices()
+    before = done_before(old, target, format, choices, None)
+    survey = _Survey(old, target, format, embedder, choices, progress, cancel)
+    if before is not None:
+        return survey.done(before)
     try:
         return stoppable(survey.run, cancel)
     except Stopped:
@@ -82,6 +87,8 @@ class _Survey:
             require_index(indexes, self._choices.index_id)
             main = MainSpace.of(store.dimensions())
             self._count(store, main, Listed(indexes, self._choices.index_id))
+            if not self._cancel.cancelled:
+                require_passages(self._chunks, self._notes, self._old)
             guesses: list[ModelGuess] = []
             if self._choices.metric in (None, "cosine") and not self._cancel.cancelled:
                 guesses, _ = probe(samples_of(store, main), main, self._embedder)
@@ -119,6 +126,19 @@ class _Survey:
             disk_free=free(self._target),
             target=str(self._target),
             target_writable=os.access(_existing(self._target), os.W_OK),
+            cancelled=self._cancel.cancelled,
+        )
+
+    def done(self, before: MigrationReport) -> Inventory:
+        """What an earlier migration found."""
+        return replace(
+            self.so_far(),
+            format=before.format,
+            sources=before.unchanged,
+            documents=before.documents,
+            chunks=before.chunks,
+            vectors=before.vectors,
+            already=True,
         )
 
     def _count(self, store: OldStore, main: MainSpace, listed: Listed) -> None:
@@ -143,6 +163,14 @@ class _Survey:
             self._sources.add(hash(file_of(chunk.metadata) or document_id))
             if self._chunks % 1000 == 0:
                 self._progress(ProgressEvent("scan", done=self._chunks, chunks=self._chunks))
+
+
+def require_passages(chunks: int, notes: Anomalies, old: Path) -> None:
+    """Raises UnknownStoreError where all that an old index holds was left out. One that was always empty becomes an empty library."""
+    if chunks or not notes.counts:
+        return
+    what = "".join(f"; {count} x {kind}" for kind, count in notes.counts.most_common(3))
+    raise UnknownStoreError(f"{old} holds no passages{what}.", hint="There is nothing to migrate.", path=old)
 
 
 def require_index(indexes: Sequence[OldIndex], wanted: str | None) -> None:

@@ -207,7 +207,7 @@ class LocalCommit:
         if row.shape != (space.dim,):
             raise DimensionMismatchError(
                 f"An embedding has {len(row)} dimensions, the library's have {space.dim}.",
-                hint="Use the model that the library was made with, or: stackroom rebuild --embedder NAME",
+                hint="Use the model that the library was made with. For another one, make a library of its own.",
                 expected=space.dim,
                 actual=len(row),
             )

@@ -132,6 +132,13 @@ def test_what_the_old_program_wrote_since_is_told(old: Path, tmp_path: Path, els
     told = run("--library", library, "list").stderr
     assert ("Beware" in told) is not elsewhere
     assert "Warning" not in told
+    assert run("--library", library, "status").output.count("was written after") == 1
+
+
+def test_a_file_that_was_only_touched_has_not_changed(old: Path) -> None:
+    run("migrate", old)
+    (old / "docstore.json").touch()
+    assert "was written after" not in run("--library", old, "status").output
 
 
 def test_a_dry_run_that_is_interrupted_tells_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +167,46 @@ def test_what_is_no_old_index_is_not_said_to_be_one(old: Path, tmp_path: Path) -
         (old, "--library", tmp_path / "library"),
         (old, "--library", old),
     ):
-        assert "detected" not in run("migrate", *arguments).stderr
+        assert "Converting" not in run("migrate", *arguments).stderr
+
+
+def test_a_conversion_is_announced_when_nothing_is_in_its_way(old: Path) -> None:
+    assert "Converting" not in run("migrate", old, "--embedder", "nosuch").stderr
+    assert "Converting" not in run("migrate", old, "--index-id", "nosuch").stderr
+    assert "Converting" in run("migrate", old).stderr
+
+
+def test_what_is_not_there_has_the_exit_code_of_other_verbs(tmp_path: Path) -> None:
+    assert error_of(run("migrate", tmp_path / "nope")).exit_code == 3
+
+
+def test_a_dry_run_says_what_the_next_run_would_do(old: Path) -> None:
+    run("migrate", old)
+    told = run("migrate", old, "--dry-run")
+    assert (told.return_value, told.stdout) == (
+        0,
+        f"Already migrated: 6 passages in {old / 'stackroom'}. There is nothing to do.\n",
+    )
+    run("migrate", old, "--discard-old", "--yes")
+    assert run("migrate", old, "--dry-run").stdout == told.stdout
+    assert error_of(run("migrate", old, "--dry-run", "--metric", "l2")).exit_code == 2
+
+
+def test_an_index_that_is_all_there_is_is_no_line_of_the_status(old: Path, tmp_path: Path) -> None:
+    run("migrate", old)
+    assert "collection" not in run("--library", old, "status").stdout
+    made = OldIndex()
+    made.listed["the-index"] = {"node-1": "node-1"}
+    run("migrate", made.write(tmp_path / "other"))
+    assert "the-index: 1 passage," in run("--library", tmp_path / "other", "status").stdout
+
+
+def test_a_missing_vector_store_is_named(old: Path) -> None:
+    (old / "default__vector_store.json").unlink()
+    told = run("migrate", old).stderr
+    assert "default__vector_store.json" in told
+    assert "Model: none, as there are no vectors." in told
+    assert "vector store that is missing" in error_of(run("migrate", old, "--discard-old", "--yes")).message
 
 
 def test_suggested_commands_can_be_pasted(tmp_path: Path) -> None:

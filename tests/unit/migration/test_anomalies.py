@@ -279,12 +279,9 @@ def test_a_truncated_file_is_named_and_nothing_is_left(tmp_path: Path, name: str
     folder = OldIndex().write(tmp_path / "old")
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: int(len(whole) * part)])
-    if part == 0.0 and name != "index_store.json":
-        # Without its first byte it is no JSON store at all, and what is left may still be one.
-        return
     with pytest.raises(DamagedError, match=name) as caught:
         migration.migrate(folder)
-    assert "byte" in caught.value.message
+    assert ("byte" if part else "it is empty") in caught.value.message
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["default__vector_store.json", "docstore.json", "index_store.json", "graph_store.json"]
     )

@@ -142,9 +142,45 @@ def test_opening_what_the_old_program_wrote_to_since_warns(old: Path, recwarn: p
 def test_a_library_elsewhere_is_not_told_to_roll_back(old: Path, tmp_path: Path) -> None:
     migration.migrate(old, library=tmp_path / "new")
     (old / "graph_store.json").write_text('{"graph_dict": {"a": []}}')
-    with pytest.raises(UsageError, match=r"changed since.*another folder with --library") as caught:
+    with pytest.raises(UsageError, match=r"changed since.*--library NEW") as caught:
         migration.migrate(old, library=tmp_path / "new")
     assert "roll-back" not in str(caught.value)
+
+
+def test_an_index_that_was_always_empty_becomes_an_empty_library(tmp_path: Path) -> None:
+    old = OldIndex(chunks=0).write(tmp_path / "old")
+    with pytest.raises(MigrationNeeded) as caught:
+        stackroom.open(old)
+    assert caught.value.inventory is not None
+    assert caught.value.inventory.chunks == 0
+    with stackroom.open(old, migrate="auto", embedder=WordEmbedder()) as index:
+        assert index.stats().chunks == 0
+        index.add_documents([stackroom.Document("new", text="Rotate the logs every week.")])
+        assert index.search("rotate logs")[0].text.startswith("Rotate")
+    assert migration.migrate(old).already
+
+
+def test_an_index_of_which_all_is_left_out_is_refused_either_way(tmp_path: Path) -> None:
+    made = OldIndex()
+    made.nodes.clear()
+    old = made.write(tmp_path / "old")
+    for attempt in (migration.inventory, migration.migrate):
+        with pytest.raises(UnknownStoreError, match="6 x a vector without text"):
+            attempt(old)
+    assert not (old / "stackroom").exists()
+
+
+def test_an_empty_file_is_called_empty(old: Path) -> None:
+    (old / "docstore.json").write_text("")
+    with pytest.raises(DamagedError, match=r"docstore\.json is not whole: it is empty\."):
+        migration.migrate(old)
+
+
+def test_an_inventory_that_was_stopped_says_so(old: Path) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+    assert migration.inventory(old, cancel=cancel).cancelled
+    assert not migration.inventory(old).cancelled
 
 
 def test_the_report_lies_in_the_library(old: Path) -> None:

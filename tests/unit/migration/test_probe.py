@@ -9,7 +9,7 @@ import pytest
 import stackroom
 from old_index import OldIndex
 from stackroom import migration
-from stackroom.errors import UsageError
+from stackroom.errors import EmbedderMismatchError, UsageError
 from stackroom.ingest.embedders import resolve
 from stackroom.migration.probe import with_metadata
 from support import WordEmbedder
@@ -44,6 +44,21 @@ def test_the_shipped_model_is_recognised(tmp_path: Path) -> None:
         identity = index.stats().embedder
         assert identity is not None
         assert identity.name == "minilm"
+
+
+def test_the_model_can_be_named_by_a_second_run(tmp_path: Path) -> None:
+    old = OldIndex()
+    model = WordEmbedder(dim=4)
+    for node in old.ids:
+        text = old.nodes[node]["__data__"]["text"]
+        old.embeddings[node] = [float(value) for value in model.embed_passages([text])[0]]
+    folder = old.write(tmp_path / "old")
+    assert migration.migrate(folder).model is None
+    with pytest.raises(EmbedderMismatchError):
+        migration.migrate(folder, embedder="minilm")
+    assert migration.migrate(folder, embedder=model).model == model.identity.name
+    with pytest.raises(EmbedderMismatchError):
+        migration.migrate(folder, embedder="minilm")
 
 
 def test_so_is_llamaindex_embedding_metadata_above_the_text(tmp_path: Path) -> None:

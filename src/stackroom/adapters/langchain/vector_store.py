@@ -123,7 +123,13 @@ class StackroomVectorStore(VectorStore):
             return None
 
     def _model(self) -> Embeddings:
-        return self._embedding if self._embedding is not None else StackroomEmbeddings(self._index.embedder())
+        if self._embedding is not None:
+            return self._embedding
+        try:
+            return StackroomEmbeddings(self._index.embedder())
+        except EmbedderMismatchError as error:
+            error.hint = "Give the model that made its vectors: StackroomVectorStore(..., embedding=...)"
+            raise
 
     def _tried_model(self) -> Embeddings:
         """The model, tried where the library names one and the application does not. Raises EmbedderMismatchError."""

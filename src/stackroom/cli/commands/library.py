@@ -100,7 +100,7 @@ def active_command(session: Session, switch: str, sources: tuple[str, ...]) -> i
 def status_command(session: Session) -> int:
     from stackroom.migration.origin import written_since
 
-    with session.open(mode="r") as index:
+    with session.open(mode="r", quiet=True) as index:
         stats = index.stats()
     since = written_since(Path(stats.library))
     if session.as_json:
@@ -115,8 +115,7 @@ def status_command(session: Session) -> int:
         ("on disk", ", ".join(f"{name} {size(count)}" for name, count in stats.bytes.items() if count)),
         ("format", f"{stats.format_version}, SQLite {stats.sqlite}"),
     ]
-    if len(stats.collections) > 1:
-        rows += [("collection", _collection(item)) for item in stats.collections]
+    rows += [("collection", _collection(item)) for item in stats.collections if not _is_all(item, stats)]
     if stats.needs_embedding:
         rows.append(("to embed", f"{stats.needs_embedding:,} passages have no vector"))
     if stats.pages_without_text:
@@ -138,6 +137,11 @@ def status_command(session: Session) -> int:
             f"{click.style('    failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: {session.command('list', '--failed')}"
         )
     return 0
+
+
+def _is_all(item: Collection, stats: Stats) -> bool:
+    """Whether a collection is the library itself, as the one index of an old store is."""
+    return item.chunks == stats.chunks and not item.own_vectors
 
 
 def _collection(item: Collection) -> str:

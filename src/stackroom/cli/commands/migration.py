@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stackroom.cli.commands.library import size
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.errors import UsageError
+from stackroom.progress import Progress, ProgressEvent
 from stackroom.reports import Anomaly, Inventory, MigrationReport, ModelGuess
 from stackroom.types import Source
 
@@ -34,7 +36,7 @@ _FORMATS = (
     In place by default: the library is made within OLD, and OLD can be opened like any library. With --library it is made there.
     Formats: LlamaIndex (JSON of every release, FAISS), LangChain FAISS, nano-vectordb, documents.json with embeddings.npy.""",
 )
-@click.argument("old", type=click.Path(exists=True))
+@click.argument("old", type=click.Path())
 @click.option("--dry-run", is_flag=True, help="Only say what is in there, and what it takes.")
 @click.option("--from", "format", metavar="FORMAT", help=f"Which index is meant, where OLD holds several: {_FORMATS}.")
 @click.option("--embedder", metavar="NAME", help="The model that made the vectors; the claim is checked.")
@@ -96,7 +98,14 @@ def _dry_run(session: Session, old: str, choices: dict[str, Any]) -> int:
     return 0
 
 
+def _already(chunks: int, library: str) -> str:
+    return f"Already migrated: {count(chunks, 'passage')} in {safe(library)}."
+
+
 def _tell_inventory(found: Inventory, metric: str | None) -> None:
+    if found.already:
+        click.echo(f"{_already(found.chunks, found.target)} There is nothing to do.")
+        return
     lines = [
         f"{safe(found.path)}",
         f"  format      {found.format}, written by {found.made_by}",
@@ -108,7 +117,7 @@ def _tell_inventory(found: Inventory, metric: str | None) -> None:
         namespace, _, dim = name.rpartition(":")
         lines.append(f"  vectors     {number:,} of {dim} dimensions ({safe(namespace)})")
     lines += [f"  index       {safe(name)}" for name in found.indexes] if len(found.indexes) > 1 else []
-    lines += [f"  model       {line}" for line in _models(found.models, metric)]
+    lines += [f"  model       {line}" for line in _models(found.models, found.vectors, metric)]
     lines += [f"  note        {line}" for line in _anomalies(found.anomalies)]
     lines += [
         f"  takes       about {duration(found.seconds)} and {size(found.disk)} of disk ({size(found.disk_free)} free)",
@@ -119,16 +128,20 @@ def _tell_inventory(found: Inventory, metric: str | None) -> None:
     click.echo("\n".join(lines))
 
 
-def _models(guesses: Sequence[ModelGuess], metric: str | None) -> list[str]:
+def _models(guesses: Sequence[ModelGuess], vectors: int, metric: str | None) -> list[str]:
+    if not vectors:
+        return ["none, as there are no vectors"]
     if metric not in (None, "cosine"):
         return [f"none is claimed with --metric {metric}; a query then needs words or a vector"]
     if not guesses:
-        return ["none at hand has this dimension; a query then needs words, a vector, or --embedder NAME"]
+        return ["none at hand has this dimension; a query needs words or a vector, until the model is named"]
     best = guesses[0]
     embedded = f"{best.text}{f', prefixed {best.passage_prefix!r}' if best.passage_prefix else ''}"
     if best.agrees:
         return [f"{best.name} agrees: likeness {best.cosine:.3f} ({embedded})"]
-    return [f"{best.name} did not make them: likeness {best.cosine:.2f}; name the right one with --embedder"]
+    return [
+        f"{best.name} did not make them: likeness {best.cosine:.2f}; a query needs words or a vector, until the model is named"
+    ]
 
 
 def _anomalies(found: Sequence[Anomaly]) -> list[str]:
@@ -141,16 +154,15 @@ def _anomalies(found: Sequence[Anomaly]) -> list[str]:
 def _migrate(session: Session, old: str, choices: dict[str, Any]) -> int:
     from stackroom import migration
 
-    if _is_old_index(session, Path(old).absolute(), choices["format"]):
-        session.say("Old index format detected. Converting: this happens once, and future loads are immediate.")
-    with cancellable() as cancel, meter(session, "Converting") as progress:
+    with cancellable() as cancel, _conversion(session) as progress:
         report = migration.migrate(
             old, library=session.library, sketch=False, progress=progress, cancel=cancel, **choices
         )
     if session.as_json:
         session.print_json(report)
     elif report.already:
-        session.say(f"Already migrated: {count(report.chunks, 'passage')} in {safe(report.library)}. Nothing was done.")
+        named = f" Its model is {report.model}." if choices["embedder"] and report.model else ""
+        session.say(f"{_already(report.chunks, report.library)}{named} Nothing was done.")
     elif not report.cancelled:
         _tell_migration(session, report, old, choices)
     if report.cancelled:
@@ -168,14 +180,23 @@ def _command(session: Session, old: str) -> str:
     return f"stackroom migrate {shlex.quote(old)}{elsewhere}"
 
 
-def _is_old_index(session: Session, old: Path, format: str | None) -> bool:
-    """Whether a folder will be converted, as far as its files' names and first bytes say. A file has to be read for that."""
-    from stackroom.migration.stores.detection import detect
-    from stackroom.migration.switch import target_of
+@contextlib.contextmanager
+def _conversion(session: Session) -> Iterator[Progress]:
+    """Looks until the first passages arrive: then nothing is in the way of a conversion, and it is announced."""
+    with contextlib.ExitStack() as shown:
+        show: Progress = shown.enter_context(meter(session, "Looking"))
+        begun = False
 
-    target = target_of(old, None if session.library is None else Path(session.library))
-    free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-    return free and old.is_dir() and any(format in (None, found.format) for found in detect(old))
+        def progress(event: ProgressEvent) -> None:
+            nonlocal show, begun
+            if not begun:
+                begun = True
+                shown.close()
+                session.say("Old index found. Converting: this happens once, and future loads are immediate.")
+                show = shown.enter_context(meter(session, "Converting"))
+            show(event)
+
+        yield progress
 
 
 def _tell_migration(session: Session, report: MigrationReport, old: str, choices: dict[str, Any]) -> None:
@@ -189,7 +210,7 @@ def _tell_migration(session: Session, report: MigrationReport, old: str, choices
         searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
         searched = searched or f"{proof.queries:,} searches gave the same ten answers"
         session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")
-    for line in _models(report.models, choices["metric"]):
+    for line in _models(report.models, report.vectors, choices["metric"]):
         session.say(f"Model: {line}.")
     for line in _anomalies(report.anomalies):
         session.say(f"Note: {line}")

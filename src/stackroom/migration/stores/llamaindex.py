@@ -271,6 +271,7 @@ class LlamaIndexStore:
         superseded = self._superseded(parts.nodes, anomalies)
         listed = self._listed()
         alone = self._only_documents()
+        with_vector = False
         unseen = {namespace: self._unseen(part, anomalies) for namespace, part in parts.vectors.items()}
         for row in range(0 if parts.nodes is None else len(parts.nodes)):
             assert parts.nodes is not None
@@ -284,6 +285,7 @@ class LlamaIndexStore:
             if not node_id:
                 anomalies.note("a node without an id", f"byte {value.start:,} of {value.file.path.name}")
                 continue
+            with_vector = with_vector or bool(vectors)
             if not vectors:
                 anomalies.note("no vector", node_id)
             elif listed is not None and not _holds(listed, node_id):
@@ -291,6 +293,8 @@ class LlamaIndexStore:
             yield self._chunk(node_id, kind, body, vectors)
         yield from self._orphans(unseen, anomalies)
         self._note_missing(anomalies)
+        if not with_vector and not parts.vectors and listed is not None:
+            anomalies.note("a vector store that is missing", f"{DEFAULT_NAMESPACE}__{VECTOR_STORE}")
 
     def _note_missing(self, anomalies: Anomalies) -> None:
         """Lists of nodes that are nowhere: they are dropped."""

@@ -270,9 +270,10 @@ class JsonFile:
         return Slice(self, start, end)
 
     def damaged(self, offset: int, what: str) -> DamagedError:
+        where = f"{what[:1].lower()}{what[1:]} at byte {offset:,} of {self.size:,}"
         return DamagedError(
-            f"{self.path} is not whole: {what[:1].lower()}{what[1:]} at byte {offset:,} of {self.size:,}.",
-            hint="Nothing was changed. Restore the file from a backup, or migrate what is whole.",
+            f"{self.path} is not whole: {where if self.size else 'it is empty'}.",
+            hint="Nothing was changed. Restore the file from a backup.",
             path=self.path,
             actual=offset,
         )
