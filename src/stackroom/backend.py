@@ -240,8 +240,6 @@ class View(Protocol):
         """What is kept under names that begin so, by name."""
         ...
 
-    def stats(self) -> Stats: ...
-
 
 class Commit(Protocol):
     """Changes that land together."""
@@ -332,6 +330,10 @@ class Commit(Protocol):
 
 class Backend(Protocol):
     """An engine. Usable from several threads at once."""
+
+    def stats(self) -> Stats:
+        """The newest commit in numbers."""
+        ...
 
     def view(self) -> AbstractContextManager[View]: ...
 

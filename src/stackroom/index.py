@@ -222,7 +222,7 @@ class Index:
         """Put sources into the active set or take them out; None means all. Returns how many. Raises NotFoundError."""
         with self._backend.view() as view:
             keys = None if sources is None else [record.key for record in self._records(view, sources)]
-            count = len(keys) if keys is not None else view.stats().sources
+            count = len(keys) if keys is not None else self._backend.stats().sources
         with self._backend.commit() as commit:
             commit.set_active(keys, active)
         return count
@@ -317,8 +317,7 @@ class Index:
 
     def stats(self) -> Stats:
         """The library in numbers."""
-        with self._backend.view() as view:
-            return view.stats()
+        return self._backend.stats()
 
     def verify(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Verification:
         """Check every stored byte that means something; the result names what is damaged."""

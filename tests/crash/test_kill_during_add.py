@@ -52,7 +52,7 @@ def committed(library: Path) -> dict[str, str]:
                         assert [item.position for item in stored] == list(range(len(stored)))
                         assert stored
                     held.update({item.chunk.chunk_id: item.chunk.text for item in stored})
-            assert view.stats().needs_embedding == 0
+            assert store.stats().needs_embedding == 0
             return held
     finally:
         store.close()

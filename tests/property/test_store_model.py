@@ -245,7 +245,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.store.view() as view:
             every = self.expected()
             assert sorted(source.path for source in view.listing()) == sorted(self.active)
-            stats = view.stats()
+            stats = self.store.stats()
             assert (stats.chunks, stats.documents, stats.sources) == (len(every), len(self.model), len(self.active))
             assert stats.needs_embedding == sum(item.embedding is None for _, item in every)
             for name, held in self.model.items():

@@ -53,6 +53,14 @@ def test_the_command_line_help_loads_no_index() -> None:
     assert not loaded & {*HEAVY, "numpy", "apsw", "zstandard", "stackroom.index", "stackroom.opening"}
 
 
+def test_the_status_needs_no_numpy(tmp_path: Path) -> None:
+    stackroom.open(tmp_path / "library").close()
+    code = "from stackroom.cli.main import main\ntry: main(['--library', 'library', 'status'])\nexcept SystemExit: pass"
+    loaded = modules_after(code, cwd=tmp_path)
+    assert "stackroom.storage.catalogue.summary" in loaded
+    assert not loaded & {*HEAVY, "numpy"}
+
+
 def every_error() -> list[type[errors.StackroomError]]:
     return [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.StackroomError)]
 

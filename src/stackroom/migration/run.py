@@ -213,8 +213,8 @@ class _Migration:
         )
 
     def _report(self, backend: LocalStore, proof: Proof) -> MigrationReport:
+        stats = backend.stats()
         with backend.view() as view:
-            stats = view.stats()
             indexes = [name.removeprefix("index/") for name, _ in view.attachments("index/")]
         vectors = self._reading.evidence.vectors
         return MigrationReport(

@@ -20,14 +20,13 @@ from stackroom.backend import (
     TextStatistics,
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.reports import Collection, Stats
-from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, summary
+from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
-from stackroom.storage.vectors.vector_file import VectorMap
+from stackroom.storage.vectors.vector_file import VectorMap, open_map
 from stackroom.storage.words import bm25, fulltext, postings, tokenizer, word_files
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
@@ -53,14 +52,29 @@ class Derived:
         return cast(T, self._values[name])
 
 
-class Cache:
-    """What snapshots of the newest version share, forgotten with the next commit."""
+class Shared:
+    """What the snapshots of one store share: maps and loaded files, and what was derived from the newest version."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Path) -> None:
+        self.library = library
+        self.sketches = sketches.Shelf()
+        self.word_files = word_files.Shelf()
+        self._mapped: dict[tuple[bytes, int, bool], VectorMap] = {}
         # One tuple, assigned at once: no thread sees a version beside the values of another.
         self._newest: tuple[int, Derived] = (-1, Derived())
 
-    def of(self, version: int) -> Derived:
+    def map(self, space: spaces.Space) -> VectorMap:
+        """The rows of a space. Raises FileNotFoundError."""
+        key = (space.file_uuid, space.rows, space.unit)
+        found = self._mapped.get(key)
+        if found is None:
+            path = space.path(self.library)
+            found = open_map(path, rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit)
+            self._mapped = {key: found}
+        return found
+
+    def derived_of(self, version: int) -> Derived:
+        """Forgotten with the next commit."""
         newest, derived = self._newest
         if version == newest:
             return derived
@@ -74,26 +88,18 @@ class Cache:
 class Snapshot:
     """A View of the local store, valid while its transaction is open. Made by LocalStore.view()."""
 
-    def __init__(
-        self,
-        library: Path,
-        connection: Connection,
-        blobs: Codec,
-        cache: Cache,
-        map_space: Callable[[spaces.Space], VectorMap],
-        shelf: sketches.Shelf,
-        words_shelf: word_files.Shelf,
-    ) -> None:
-        self._library = library
-        self._shelf = shelf
-        self._words_shelf = words_shelf
+    def __init__(self, connection: Connection, blobs: Codec, shared: Shared) -> None:
+        """`connection` is within a transaction. Raises FileNotFoundError where the vector file is none of this commit any more."""
+        self._library = shared.library
+        self._shelf = shared.sketches
+        self._words_shelf = shared.word_files
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
-        self.mapped = map_space
+        self.mapped = shared.map
         self.version: int = connection.value("SELECT value FROM settings WHERE name = 'commits'")
-        self._derived = cache.of(self.version)
+        self._derived = shared.derived_of(self.version)
         self._space = spaces.serving(connection)
-        self._vectors = None if self._space is None else map_space(self._space)
+        self._vectors = None if self._space is None else self.mapped(self._space)
         self._selector = Selector(connection, blobs, self._universe, self._members)
 
     @property
@@ -387,15 +393,7 @@ class Snapshot:
         return keys.keys()
 
     def collections(self) -> list[CollectionRecord]:
-        known = {space.key: space for space in spaces.every(self._connection)}
-        found = []
-        for key, name, own in collections.every(self._connection):
-            members = self._members(name)
-            count = self._universe().count if members is None else members.count
-            identity = known[own].identity if own is not None else None
-            listed = collections.listed(self._connection, key)
-            found.append(CollectionRecord(name, count, identity, listed=bool(listed.count)))
-        return found
+        return collections.summaries(self._connection, self._universe, self._homes)
 
     def has_collection(self, name: str) -> bool:
         return collections.exists(self._connection, name)
@@ -434,11 +432,3 @@ class Snapshot:
 
     def attachments(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         return originals.attachments(self._connection, self._codec, prefix)
-
-    def stats(self) -> Stats:
-        usual = None if self._space is None else self._space.dim
-        listed = tuple(
-            Collection(item.name, item.chunks, item.identity.dim if item.identity else usual, item.identity is not None)
-            for item in self.collections()
-        )
-        return replace(summary.stats(self._connection, self._library, self._space), collections=listed)

@@ -1,4 +1,7 @@
-"""The local store: a Backend over one folder. Opening it reads one page of the catalogue and maps nothing yet."""
+"""The local store: a Backend over one folder. Opening it reads one page of the catalogue and maps nothing yet.
+
+What reads and writes is imported at its first use: `status` needs no more than the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
@@ -22,18 +25,18 @@ from stackroom.errors import (
     StorageError,
 )
 from stackroom.progress import CancelToken, Progress, silent
-from stackroom.reports import Compaction, Verification
 from stackroom.storage.catalogue import database, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
-from stackroom.storage.snapshot import Cache, Snapshot
-from stackroom.storage.upkeep import maintenance, sketching
-from stackroom.storage.vectors import sketches, spaces, vector_file
-from stackroom.storage.words import word_files
-from stackroom.storage.writer import LocalCommit
 from stackroom.types import EmbedderIdentity
+
+if TYPE_CHECKING:
+    from stackroom.reports import Compaction, Stats, Verification
+    from stackroom.storage.snapshot import Shared, Snapshot
+    from stackroom.storage.upkeep.sketching import Maker
+    from stackroom.storage.writer import LocalCommit
 
 _RESTARTS = 20
 
@@ -70,11 +73,9 @@ class LocalStore:
         self._writer: _Reader | None = None
         self._failed: BaseException | None = None
         self._closed = False
-        self._mapped: dict[tuple[bytes, int, bool], vector_file.VectorMap] = {}
-        self._cache = Cache()
-        self._shelves = sketches.Shelf(), word_files.Shelf()
+        self._shared: Shared | None = None
+        self._maker: Maker | None = None
         self._leases = 0
-        self._maker = sketching.Maker(self)
         self._guard = threading.Lock()
 
     def _create(self, mode: str) -> None:
@@ -108,29 +109,44 @@ class LocalStore:
                 path=self.path,
             )
 
+    def stats(self) -> Stats:
+        """The newest commit in numbers. Raises ClosedError, DamagedError, StorageError."""
+        from stackroom.storage.catalogue import summary
+
+        with self._reading() as reader:
+            return summary.stats(reader.connection, self.path)
+
     @contextlib.contextmanager
     def view(self) -> Iterator[Snapshot]:
         """A Snapshot of the newest commit. Raises ClosedError, DamagedError, StorageError."""
+        from stackroom.storage.snapshot import Shared, Snapshot
+
+        with self._reading() as reader:
+            with self._guard:
+                shared = self._shared = self._shared or Shared(self.path)
+            for attempt in range(_RESTARTS):
+                try:
+                    snapshot = Snapshot(reader.connection, reader.codec, shared)
+                    break
+                except FileNotFoundError as error:
+                    # Replaced between the catalogue's word and the opening: begin again on the newest commit.
+                    reader.connection.execute("ROLLBACK")
+                    reader.connection.execute("BEGIN")
+                    if attempt == _RESTARTS - 1:
+                        raise DamagedError(
+                            f"The vector file {error.filename} is missing.",
+                            hint="Restore the library from a backup, or embed again: stackroom rebuild",
+                            path=self.path,
+                        ) from error
+            yield snapshot
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[_Reader]:
+        """A connection within a read transaction."""
         with self._reader() as reader, database.translated(layout.catalogue(self.path)):
             reader.connection.execute("BEGIN")
             try:
-                for attempt in range(_RESTARTS):
-                    try:
-                        snapshot = Snapshot(
-                            self.path, reader.connection, reader.codec, self._cache, self._map, *self._shelves
-                        )
-                        break
-                    except FileNotFoundError as error:
-                        # Replaced between the catalogue's word and the opening: begin again on the newest commit.
-                        reader.connection.execute("ROLLBACK")
-                        reader.connection.execute("BEGIN")
-                        if attempt == _RESTARTS - 1:
-                            raise DamagedError(
-                                f"The vector file {error.filename} is missing.",
-                                hint="Restore the library from a backup, or embed again: stackroom rebuild",
-                                path=self.path,
-                            ) from error
-                yield snapshot
+                yield reader
             finally:
                 reader.connection.execute("ROLLBACK")
 
@@ -152,19 +168,12 @@ class LocalStore:
             if not keep:
                 reader.connection.close()
 
-    def _map(self, space: spaces.Space) -> vector_file.VectorMap:
-        key = (space.file_uuid, space.rows, space.unit)
-        found = self._mapped.get(key)
-        if found is None:
-            found = vector_file.open_map(
-                space.path(self.path), rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit
-            )
-            self._mapped = {key: found}
-        return found
-
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[LocalCommit]:
         """One commit: durable and visible when the block ends, nothing when it raises. Raises BusyError, StorageError."""
+        from stackroom.storage.upkeep import maintenance
+        from stackroom.storage.writer import LocalCommit
+
         with self.exclusive(wait=wait) as writer, database.translated(layout.catalogue(self.path)):
             writer.connection.execute("BEGIN IMMEDIATE")
             commit = LocalCommit(self.path, writer.connection, writer.codec)
@@ -180,7 +189,7 @@ class LocalStore:
                 commit.release()
             maintenance.after_commit(writer.connection, writer.codec, self.path)
             if commit.has_chunks and not self._leases:
-                self._maker.start(writer.connection)
+                self._making().start(writer.connection)
 
     def _make_durable(self, commit: LocalCommit, connection: Connection) -> None:
         try:
@@ -228,13 +237,20 @@ class LocalStore:
 
     def sketch(self, *, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Make the sketches and postings files that are due, unless somebody else does. Searches are quicker then, and find the same."""
-        self._maker.run(progress=progress, cancel=cancel)
+        self._making().run(progress=progress, cancel=cancel)
 
     def sketch_beside(self) -> None:
         """The same in a thread, which ends when the store is closed."""
         if not self.read_only:
             with self.view() as view:
-                self._maker.start(view.connection)
+                self._making().start(view.connection)
+
+    def _making(self) -> Maker:
+        from stackroom.storage.upkeep.sketching import Maker
+
+        with self._guard:
+            self._maker = self._maker or Maker(self)
+            return self._maker
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -254,15 +270,15 @@ class LocalStore:
         from stackroom.storage.upkeep import compaction
 
         done = compaction.compact(self, progress=progress, cancel=cancel)
-        self._maker.run(thorough=True)
+        self._making().run(thorough=True)
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
-        from stackroom.storage.upkeep import compaction
+        from stackroom.storage.upkeep import compaction, sketching
 
         with sketching.nothing_made(self):
             compaction.purge(self, progress=progress, cancel=cancel)
-        self._maker.run()
+        self._making().run()
 
     def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
         from stackroom.storage.upkeep import backup
@@ -281,12 +297,15 @@ class LocalStore:
         with self._guard:
             self._closed = True
             idle, self._idle = self._idle, []
-        self._maker.end()
-        self._mapped = {}
+        if self._maker is not None:
+            self._maker.end()
+        self._shared = None
         for reader in idle:
             reader.connection.close()
         if self.read_only:
             return
+        from stackroom.storage.upkeep import maintenance
+
         # Busy, or a disk that refuses: the next one to close does it.
         with contextlib.suppress(Exception), self._writer_lock.hold(wait=0.05):
             writer = self._writer.connection if self._writer else database.open_writer(self.path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.storage.catalogue import collections
 from stackroom.storage.catalogue.keysets import KeySet
-from stackroom.storage.snapshot import Cache
+from stackroom.storage.snapshot import Shared
 from stackroom.storage.store import LocalStore
 from support import chunks
 
@@ -20,20 +22,20 @@ def put(store: LocalStore, name: str, texts: list[str], collection: str = "defau
 
 
 def test_snapshots_of_the_newest_version_share_what_they_derive() -> None:
-    cache = Cache()
-    assert cache.of(1).get("name", lambda: "made") == "made"
-    assert cache.of(1).get("name", lambda: "made again") == "made"
-    assert cache.of(2).get("name", lambda: "of the next") == "of the next"
+    shared = Shared(Path("library"))
+    assert shared.derived_of(1).get("name", lambda: "made") == "made"
+    assert shared.derived_of(1).get("name", lambda: "made again") == "made"
+    assert shared.derived_of(2).get("name", lambda: "of the next") == "of the next"
 
 
 def test_a_late_reader_of_an_older_version_leaves_the_newer_alone() -> None:
-    cache = Cache()
-    held = cache.of(1)
-    cache.of(2)
+    shared = Shared(Path("library"))
+    held = shared.derived_of(1)
+    shared.derived_of(2)
     held.get("name", lambda: "old")
-    cache.of(1).get("name", lambda: "old")
-    assert cache.of(2).get("name", lambda: "new") == "new"
-    assert cache.of(2).get("name", lambda: "made again") == "new"
+    shared.derived_of(1).get("name", lambda: "old")
+    assert shared.derived_of(2).get("name", lambda: "new") == "new"
+    assert shared.derived_of(2).get("name", lambda: "made again") == "new"
 
 
 def test_an_open_view_keeps_its_collections_while_a_newer_one_reads(store: LocalStore) -> None:

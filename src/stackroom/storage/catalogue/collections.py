@@ -12,29 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stackroom.backend import CollectionRecord
 from stackroom.errors import NotFoundError
 from stackroom.storage.catalogue import runs
 from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.schema import DEFAULT_COLLECTION
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.vectors import extents, spaces
 from stackroom.types import EmbedderIdentity
-
-DEFAULT = 1
-"""The key of the collection that everything joins unless it is told otherwise."""
-
-SCHEMA = (
-    """CREATE TABLE collections(
-        collection_key INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        space_key INTEGER
-    ) STRICT""",
-    """CREATE TABLE collection_members(
-        collection_key INTEGER NOT NULL,
-        first_key INTEGER NOT NULL,
-        n INTEGER NOT NULL,
-        PRIMARY KEY(collection_key, first_key)
-    ) STRICT, WITHOUT ROWID""",
-)
 
 
 class Collection(NamedTuple):
@@ -117,7 +102,7 @@ def disband(connection: Connection, name: str) -> None:
     connection.execute(
         """DELETE FROM collections WHERE name = ?1 AND space_key IS NULL AND collection_key <> ?2
            AND NOT EXISTS(SELECT 1 FROM chunks c WHERE c.collection_key = collections.collection_key AND c.collection_key <> ?2)""",
-        (name, DEFAULT),
+        (name, DEFAULT_COLLECTION),
     )
 
 
@@ -150,7 +135,7 @@ def homes(connection: Connection) -> dict[int, KeySet]:
     rows = np.array(
         # The order is that of the index chunks_elsewhere: nothing is sorted.
         connection.rows(
-            f"""SELECT collection_key, key FROM chunks WHERE collection_key <> {DEFAULT}
+            f"""SELECT collection_key, key FROM chunks WHERE collection_key <> {DEFAULT_COLLECTION}
                 ORDER BY collection_key, key"""
         ),
         dtype=np.int64,
@@ -172,3 +157,17 @@ def members(
     if collection.space_key is not None:
         found = found.union(extents.keys(connection, collection.space_key))
     return found.intersection(universe())
+
+
+def summaries(
+    connection: Connection, universe: Callable[[], KeySet], homes: Callable[[], dict[int, KeySet]]
+) -> list[CollectionRecord]:
+    """Each collection with the number of its chunks."""
+    known = {space.key: space for space in spaces.every(connection)}
+    found = []
+    for key, name, own in every(connection):
+        chunks = members(connection, name, universe, homes)
+        count = universe().count if chunks is None else chunks.count
+        identity = known[own].identity if own is not None else None
+        found.append(CollectionRecord(name, count, identity, listed=bool(listed(connection, key).count)))
+    return found

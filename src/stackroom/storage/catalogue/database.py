@@ -10,7 +10,6 @@ from pathlib import Path
 import apsw
 
 from stackroom.errors import BusyError, DamagedError, DiskFullError, ReadOnlyError, StackroomError, StorageError
-from stackroom.storage.catalogue import schema
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 
@@ -56,6 +55,9 @@ def _translate(error: apsw.Error, path: Path) -> StackroomError:
 def create(library: Path) -> None:
     """Make the catalogue under another name and rename it, so that there is a whole one or none."""
     _require_safe_sqlite()
+    # Imported where a library is made, and nowhere else.
+    from stackroom.storage.catalogue import tables
+
     path = library / layout.CATALOGUE_NEW
     with fsio.translated(path), translated(path):
         for leftover in library.glob(f"{layout.CATALOGUE_NEW}*"):
@@ -63,7 +65,7 @@ def create(library: Path) -> None:
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
             connection.execute("PRAGMA synchronous = FULL")
-            schema.create(connection)
+            tables.create(connection)
             # The file says WAL from its first day, so that no later switch gets in a reader's way.
             connection.rows("PRAGMA journal_mode = WAL")
         finally:

@@ -30,25 +30,6 @@ if TYPE_CHECKING:
 DOCUMENT = 0
 CHUNK = 1
 
-SCHEMA = (
-    "CREATE TABLE fields(field_key INTEGER PRIMARY KEY, name ANY NOT NULL UNIQUE) STRICT",
-    """CREATE TABLE field_values(
-        value_key INTEGER PRIMARY KEY,
-        field_key INTEGER NOT NULL,
-        owner INTEGER NOT NULL,
-        number REAL,
-        value ANY NOT NULL,
-        UNIQUE(field_key, owner, value)
-    ) STRICT""",
-    "CREATE INDEX field_values_by_number ON field_values(field_key, owner, number) WHERE number IS NOT NULL",
-    """CREATE TABLE postings(
-        value_key INTEGER NOT NULL,
-        block INTEGER NOT NULL,
-        members BLOB NOT NULL,
-        PRIMARY KEY(value_key, block)
-    ) STRICT, WITHOUT ROWID""",
-)
-
 OF_DOCUMENTS = frozenset({"document_id"})
 """Fields that every document has, and that no chunk's own field of that name hides."""
 

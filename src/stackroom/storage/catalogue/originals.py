@@ -19,17 +19,6 @@ from stackroom.storage.catalogue.sql import Connection
 
 _OWNERS: dict[Owner, int] = {"document": 0, "chunk": 1}
 
-SCHEMA = (
-    """CREATE TABLE originals(
-        owner INTEGER NOT NULL,
-        key INTEGER NOT NULL,
-        checksum INTEGER NOT NULL,
-        data BLOB NOT NULL,
-        PRIMARY KEY(owner, key)
-    ) STRICT, WITHOUT ROWID""",
-    "CREATE TABLE attachments(name ANY PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL) STRICT",
-)
-
 
 def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
     frames = blobs.encode_many("original", [data for _, data in records])

@@ -1,4 +1,4 @@
-"""The library in numbers: what `status` shows. Needs neither numpy nor a vector file."""
+"""The library in numbers: what `status` shows. Needs no vector file, and numpy only where there are several collections."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from pathlib import Path
 
 import apsw
 
-from stackroom.reports import Failure, Stats
+from stackroom.reports import Collection, Failure, Stats
 from stackroom.storage.catalogue.ids import unpack_text
 from stackroom.storage.catalogue.schema import ACTIVE_SET
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
-from stackroom.storage.vectors.spaces import Space
+from stackroom.storage.vectors import spaces
 
 _SHOWN_FAILURES = 10
 
 
-def stats(connection: Connection, library: Path, space: Space | None) -> Stats:
+def stats(connection: Connection, library: Path) -> Stats:
+    """The caller holds a read transaction."""
+
     def number(query: str, *values: object) -> int:
         return int(connection.value(query, values) or 0)
 
+    space = spaces.serving(connection)
     chunks = number("SELECT count(*) FROM chunks")
     dead = number("SELECT sum(n) FROM dead_rows WHERE space_key = ?", space.key) if space else 0
     failed = connection.rows(
@@ -45,6 +48,19 @@ def stats(connection: Connection, library: Path, space: Space | None) -> Stats:
         sqlite=apsw.sqlite_lib_version(),
         needs_embedding=chunks - (space.rows - dead if space else 0),
         dead_rows=dead,
+        collections=_collections(connection, chunks, None if space is None else space.dim),
+    )
+
+
+def _collections(connection: Connection, chunks: int, dim: int | None) -> tuple[Collection, ...]:
+    if connection.value("SELECT count(*) FROM collections") == 1:
+        return (Collection("default", chunks, dim),)
+    from stackroom.storage.catalogue import collections, runs
+
+    everything, homes = runs.everything(connection), collections.homes(connection)
+    return tuple(
+        Collection(item.name, item.chunks, item.identity.dim if item.identity else dim, item.identity is not None)
+        for item in collections.summaries(connection, lambda: everything, lambda: homes)
     )
 
 

@@ -41,16 +41,6 @@ if TYPE_CHECKING:
 
     Ranges = NDArray[np.int64]
 
-SCHEMA = (
-    """CREATE TABLE sketches(
-        space_key INTEGER NOT NULL,
-        first_row INTEGER NOT NULL,
-        n INTEGER NOT NULL,
-        file TEXT NOT NULL,
-        PRIMARY KEY(space_key, first_row)
-    ) STRICT, WITHOUT ROWID""",
-)
-
 WORTH_BYTES = 16 * 1024 * 1024
 """Rows without a sketch of this size get one: below, scanning them takes less than a search of a sketch, or little more."""
 

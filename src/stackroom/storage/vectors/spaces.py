@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
-from stackroom.storage.vectors import vector_file
 from stackroom.types import EmbedderIdentity, Metric
 
 SERVING = "serving"
@@ -62,6 +61,8 @@ def every(connection: Connection) -> list[Space]:
 
 def create(connection: Connection, library: Path, identity: EmbedderIdentity, state: str) -> Space:
     """A new, empty space with its file."""
+    from stackroom.storage.vectors import vector_file
+
     key = connection.value("SELECT coalesce(max(space_key), 0) + 1 FROM spaces")
     file = new_file_name(connection, library, key)
     file_uuid = vector_file.create(layout.vectors(library) / file, identity.dim)

@@ -15,15 +15,6 @@ from stackroom.storage.disk import layout
 from stackroom.storage.words import postings
 from stackroom.storage.words.postings import Postings
 
-SCHEMA = (
-    """CREATE TABLE word_files(
-        first_key INTEGER PRIMARY KEY,
-        end_key INTEGER NOT NULL,
-        n INTEGER NOT NULL,
-        file TEXT NOT NULL
-    ) STRICT""",
-)
-
 LEAST = 4096
 """Passages that a library has when it gets its first file: below, FTS5 answers in a millisecond or two."""
 
