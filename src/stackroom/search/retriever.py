@@ -58,7 +58,7 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
     if excluded:
         # The meaning leg knows no words: what the query excludes is taken out of the scope of both.
         request = replace(request, scope=replace(request.scope, without=excluded))
-    depth = max(_DEPTH, 2 * request.k)
+    depth = _depth(request)
     while True:
         ranking = _rank(view, request, embedder, depth)
         chosen, passages = _choose(view, request, ranking)
@@ -92,6 +92,12 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
             )
         )
     return hits
+
+
+def _depth(request: Request) -> int:
+    """How many hits each leg is asked for: more than are wanted where legs are fused, or hits of one document are limited."""
+    one_leg = request.mode == "text" or request.vector is None or request.mode == "vector" or request.text is None
+    return request.k if one_leg and request.per_document is None else max(_DEPTH, 2 * request.k)
 
 
 def _choose(view: View, request: Request, ranking: _Ranking) -> tuple[list[int], list[Passage]]:
@@ -143,7 +149,7 @@ def _hybrid(
     keys = fusion.candidates(vector, text)
     fused = fusion.fuse(
         keys,
-        view.scores(query, keys.tolist()),
+        _vector_scores(view, query, keys, vector),
         text,
         statistics,
         background=view.background(query),
@@ -162,6 +168,18 @@ def _hybrid(
         )
 
     return _Ranking(fused.keys, fused.scores, explain, complete=len(vector.keys) < depth and len(text.keys) < depth)
+
+
+def _vector_scores(
+    view: View, query: NDArray[np.float32], keys: NDArray[np.int64], vector: Scored
+) -> NDArray[np.float64]:
+    """The vector score of each of these keys: what its leg found is known, the others are asked for."""
+    known = dict(zip(vector.keys.tolist(), vector.scores.tolist(), strict=True))
+    scores = np.array([known.get(key, np.nan) for key in keys.tolist()], dtype=np.float64)
+    others = np.array([key not in known for key in keys.tolist()], dtype=np.bool_)
+    if others.any():
+        scores[others] = view.scores(query, keys[others].tolist())
+    return scores
 
 
 def _familiarity(view: View, vector: Scored, words: str, embedder: Embedder | None) -> float:

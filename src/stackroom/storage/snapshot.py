@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
+from stackroom.storage.vectors.row_map import RowMap
 from stackroom.storage.vectors.vector_file import VectorMap, open_map
 from stackroom.storage.words import bm25, fulltext, postings, tokenizer, word_files
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
@@ -136,10 +138,15 @@ class Snapshot:
 
     def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
         found = {}
+        sources: dict[int, SourceRecord | None] = {}
         for document_id in document_ids:
             document = records.document_by_id(self._connection, document_id)
-            source = None if document is None else records.source_by_key(self._connection, document.source_key)
-            if document is not None and source is not None:
+            if document is None:
+                continue
+            if document.source_key not in sources:
+                sources[document.source_key] = records.source_by_key(self._connection, document.source_key)
+            source = sources[document.source_key]
+            if source is not None:
                 found[document_id] = (document, source)
         return found
 
@@ -159,14 +166,11 @@ class Snapshot:
         return [key for (key,) in rows]
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
-        # Neighbouring keys are read together: a proof or an export asks for thousands of them.
-        rows = {
-            row[0]: row
-            for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist()
-            for row in self._connection.execute(
-                f"SELECT {_PASSAGE} FROM chunks WHERE key >= ? AND key < ?", (first, end)
-            )
-        }
+        # One question for all: a search asks for ten, a proof or an export for thousands.
+        asked = self._connection.execute(
+            f"SELECT {_PASSAGE} FROM chunks WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
+        )
+        rows = {row[0]: row for row in asked}
         found = []
         documents: dict[int, str] = {}
         for key in keys:
@@ -278,10 +282,10 @@ class Snapshot:
                 actual=query.shape,
             )
         allowed = self._selector.select(scope)
-        ranges = self._live_rows() if allowed is None else self._rows_of(space, allowed)
+        ranges = self._live_rows() if allowed is None else self._row_map(space).rows_of(self._connection, allowed)
         known = [] if exact else self._sketches(space, ranges)
         rows, scores = nearest.nearest_rows(mapped, known, query, k, metric=space.metric, ranges=ranges)
-        keys = extents.keys_of_rows(self._connection, space.key, rows)
+        keys = self._row_map(space).keys_of_rows(self._connection, rows)
         order = np.lexsort((keys, -scores))[:k]
         return Scored(keys[order], scores[order])
 
@@ -303,27 +307,27 @@ class Snapshot:
         found = np.full(len(keys), np.nan)
         if self._space is None or self._vectors is None:
             return found
-        rows = [extents.row_of_key(self._connection, self._space.key, key) for key in keys]
-        with_row = np.array([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
-        numbers = np.array([row[0] for row in rows if row is not None], dtype=np.int64)
-        found[with_row] = scan.exact_scores(self._vectors, numbers, query, metric=self._space.metric)
+        rows = self._row_map(self._space).rows_of_keys(self._connection, np.array(keys, dtype=np.int64))
+        there = rows >= 0
+        found[there] = scan.exact_scores(self._vectors, rows[there], query, metric=self._space.metric)
         return found
 
     def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
         if self._space is None or self._vectors is None or query.shape != (self._space.dim,):
             return 0.0, 0.0
-        rows = self._derived.get("sample", self._sample)
-        if not len(rows):
+        vectors = self._vectors
+        sample = self._derived.get("sample", lambda: self._sample(vectors))
+        if not len(sample.rows):
             return 0.0, 0.0
-        scores = scan.exact_scores(self._vectors, rows, query, metric=self._space.metric)
-        return float(scores.mean()), float(scores.std())
+        scores = scan.scores(sample, query, metric=self._space.metric)
+        return float(scores.mean(dtype=np.float64)), float(scores.std(dtype=np.float64))
 
-    def _sample(self) -> NDArray[np.int64]:
-        """Rows spread evenly over the live ones: the same for every query of this version."""
+    def _sample(self, vectors: VectorMap) -> VectorMap:
+        """Rows spread evenly over the live ones, in memory: the same for every query of this version."""
         rows = scan.expand(self._live_rows())
-        if len(rows) <= _SAMPLE:
-            return rows
-        return rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
+        if len(rows) > _SAMPLE:
+            rows = rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
+        return replace(vectors, rows=vectors.rows[rows], norms=None if vectors.norms is None else vectors.norms[rows])
 
     def _live_rows(self) -> NDArray[np.int64]:
         space = self._space
@@ -331,18 +335,8 @@ class Snapshot:
             return np.empty((0, 2), dtype=np.int64)
         return self._derived.get("live", lambda: extents.live_ranges(self._connection, space.key, space.rows))
 
-    _FEW_RANGES = 512
-
-    def _rows_of(self, space: spaces.Space, allowed: KeySet) -> NDArray[np.int64]:
-        if len(allowed.ranges) > self._FEW_RANGES:
-            table = self._derived.get(f"extents {space.key}", lambda: extents.load_table(self._connection, space.key))
-            return table.rows_of(allowed.ranges)
-        found = [
-            (part.first_row, part.first_row + part.n)
-            for first, end in allowed.ranges.tolist()
-            for part in extents.overlapping(self._connection, space.key, first, end)
-        ]
-        return np.array(sorted(found), dtype=np.int64).reshape(len(found), 2)
+    def _row_map(self, space: spaces.Space) -> RowMap:
+        return self._derived.get(f"rows {space.key}", lambda: RowMap(space.key))
 
     def _universe(self) -> KeySet:
         return self._derived.get("universe", lambda: runs.everything(self._connection))

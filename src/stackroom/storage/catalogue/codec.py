@@ -171,11 +171,11 @@ def row_checksum(key: int, row: memoryview | bytes) -> int:
 
 def record_checksum(*fields: str | int | bytes | None) -> int:
     """CRC-32 over the fields of a source or document, each with its kind and length in front."""
-    total = 0
+    parts: list[bytes] = []
     for field in fields:
         kind, data = _tagged(field)
-        total = zlib.crc32(kind + len(data).to_bytes(4, "little") + data, total)
-    return total
+        parts += kind, len(data).to_bytes(4, "little"), data
+    return zlib.crc32(b"".join(parts))
 
 
 def _tagged(field: str | int | bytes | None) -> tuple[bytes, bytes]:

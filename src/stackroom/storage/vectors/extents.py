@@ -40,38 +40,7 @@ class Extent(NamedTuple):
         )
 
 
-class ExtentTable(NamedTuple):
-    """A space's extents as arrays (int64, shape (m,)), ordered by key."""
-
-    first_key: NDArray[np.int64]
-    n: NDArray[np.int64]
-    first_row: NDArray[np.int64]
-
-    def rows_of(self, keys: Ranges) -> Ranges:
-        """The row ranges of these key ranges (int64, (m, 2), sorted, disjoint), ordered by row."""
-        end_key = self.first_key + self.n
-        start = np.searchsorted(end_key, keys[:, 0], side="right")
-        stop = np.searchsorted(self.first_key, keys[:, 1], side="left")
-        counts = np.maximum(stop - start, 0)
-        wanted = np.repeat(np.arange(len(keys)), counts)
-        offsets = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        which = start[wanted] + offsets
-        first = np.maximum(keys[wanted, 0], self.first_key[which])
-        last = np.minimum(keys[wanted, 1], end_key[which])
-        shift = self.first_row[which] - self.first_key[which]
-        rows = np.stack([first + shift, last + shift], axis=1)
-        return rows[np.argsort(rows[:, 0], kind="stable")]
-
-
 _COLUMNS = "first_row, n, first_key, document_key, checksums"
-
-
-def load_table(connection: Connection, space_key: int) -> ExtentTable:
-    rows = connection.rows(
-        "SELECT first_key, n, first_row FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
-    )
-    table = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
-    return ExtentTable(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
 
 
 def keys(connection: Connection, space_key: int) -> KeySet:
@@ -116,8 +85,12 @@ def _holding(connection: Connection, space_key: int, row: int) -> Extent:
         (space_key, row),
     )
     if found is None or row >= found[0] + found[1]:
-        raise DamagedError(f"Row {row} belongs to no passage.", hint="See what is hit: stackroom verify")
+        raise nobodys(row)
     return Extent(*found)
+
+
+def nobodys(row: int) -> DamagedError:
+    return DamagedError(f"Row {row} belongs to no passage.", hint="See what is hit: stackroom verify")
 
 
 def row_of_key(connection: Connection, space_key: int, key: int) -> tuple[int, int] | None:

@@ -54,6 +54,11 @@ def nearest_rows(
     return rows[order], exact[order]
 
 
+def scores(vectors: VectorMap, query: NDArray[np.float32], *, metric: Metric) -> NDArray[np.floating]:
+    """The score of every row, in float32 where its range is enough: shape (n,)."""
+    return _finite_scores(vectors, slice(None), query, float(np.linalg.norm(query.astype(np.float64))), metric)[0]
+
+
 def exact_scores(
     vectors: VectorMap, rows: NDArray[np.int64], query: NDArray[np.float32], *, metric: Metric
 ) -> NDArray[np.float64]:
@@ -92,11 +97,7 @@ def _candidates(
     kept_scores: NDArray[np.floating] = np.empty(0, dtype=np.float32)
     query_length = float(np.linalg.norm(query.astype(np.float64)))
     for rows in blocks:
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores, slack = _score(vectors, rows, query, query_length, metric)
-        if not np.isfinite(scores).all():
-            # Products beyond float32: vectors that no model makes, but a file may hold.
-            scores = _score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
+        scores, slack = _finite_scores(vectors, rows, query, query_length, metric)
         numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
         kept_rows = np.concatenate([kept_rows, numbers])
         kept_scores = np.concatenate([kept_scores, scores])
@@ -105,6 +106,21 @@ def _candidates(
             keep = kept_scores >= threshold - slack
             kept_rows, kept_scores = kept_rows[keep], kept_scores[keep]
     return kept_rows
+
+
+def _finite_scores(
+    vectors: VectorMap,
+    rows: slice | NDArray[np.int64],
+    query: NDArray[np.float32],
+    query_length: float,
+    metric: Metric,
+) -> tuple[NDArray[np.floating], float]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores, slack = _score(vectors, rows, query, query_length, metric)
+    if not np.isfinite(scores).all():
+        # Products beyond float32: vectors that no model makes, but a file may hold.
+        scores = _score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
+    return scores, slack
 
 
 def _score(

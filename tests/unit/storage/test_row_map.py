@@ -1,0 +1,74 @@
+"""Rows and keys find each other, whether the catalogue is asked or a table in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.errors import DamagedError
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.store import LocalStore
+from stackroom.storage.vectors import row_map, spaces
+from stackroom.storage.vectors.row_map import RowMap
+from support import chunks
+
+
+@pytest.fixture
+def scattered(store: LocalStore) -> LocalStore:
+    """Twelve documents of eight passages, of which some lost passages, and two are gone."""
+    keys: list[list[int]] = []
+    for number in range(12):
+        with store.commit() as commit:
+            source = commit.put_source(SourceRecord(name=f"source {number}"))
+            document = commit.put_document(DocumentRecord(f"document {number}", source))
+            keys.append(list(commit.add_chunks(document, chunks([f"text {number}"] * 8, seed=number))))
+    with store.commit() as commit:
+        commit.discard([*keys[3], keys[5][0], keys[5][4], keys[7][7], *keys[11]])
+    return store
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_both_ways_agree_with_the_vectors(scattered: LocalStore, monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
+    monkeypatch.setattr(row_map, "_LOADED_IN_A_LOOKUP", 1_000_000 if loaded else 0)
+    with scattered.view() as view:
+        space = spaces.serving(view.connection)
+        assert space is not None
+        asked = RowMap(space.key)
+        keys = np.random.default_rng(1).permutation(view.live_keys())
+        rows = asked.rows_of_keys(view.connection, keys)
+        assert (asked._table is not None) is loaded
+        assert view.mapped(space).rows[rows].tobytes() == view.vectors(keys.tolist()).tobytes()
+        assert asked.keys_of_rows(view.connection, rows).tolist() == keys.tolist()
+        gone = np.array([0, int(keys.max()) + 1, 10**9], dtype=np.int64)
+        assert asked.rows_of_keys(view.connection, gone).tolist() == [-1, -1, -1]
+        some = KeySet.from_keys(keys[:20])
+        ranges = asked.rows_of(view.connection, some)
+        held = [row for first, end in ranges.tolist() for row in range(first, end)]
+        assert held == sorted(asked.rows_of_keys(view.connection, some.keys()).tolist())
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("row", [24, 10**6])
+def test_a_row_of_nobody_is_damage(
+    scattered: LocalStore, monkeypatch: pytest.MonkeyPatch, loaded: bool, row: int
+) -> None:
+    monkeypatch.setattr(row_map, "_LOADED_IN_A_LOOKUP", 1_000_000 if loaded else 0)
+    with scattered.view() as view, pytest.raises(DamagedError, match=f"Row {row} belongs to no passage"):
+        RowMap(1).keys_of_rows(view.connection, np.array([1, row], dtype=np.int64))
+
+
+def test_a_version_that_is_asked_little_loads_nothing(scattered: LocalStore) -> None:
+    asked = RowMap(1)
+    with scattered.view() as view:
+        asked.keys_of_rows(view.connection, np.array([1], dtype=np.int64))
+        assert asked._table is None
+        asked.keys_of_rows(view.connection, np.array([1], dtype=np.int64))
+        assert asked._table is not None
+
+
+def test_an_empty_space_has_no_rows(store: LocalStore) -> None:
+    with store.view() as view:
+        assert RowMap(1).rows_of_keys(view.connection, np.array([1, 2], dtype=np.int64)).tolist() == [-1, -1]
+        with pytest.raises(DamagedError):
+            RowMap(1).keys_of_rows(view.connection, np.array([0], dtype=np.int64))
