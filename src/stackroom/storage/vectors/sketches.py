@@ -23,7 +23,6 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -251,6 +250,8 @@ def _faiss() -> Any:
 @functools.cache
 def _version() -> str:
     """FAISS's, without importing it where its package says it."""
+    from importlib import metadata  # a tenth of a start, and needed only where there is a sketch
+
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version("faiss-cpu")
     return str(_faiss().__version__)

@@ -1,0 +1,52 @@
+"""What a store must do to be measured, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from passages import Part
+
+Found = list[tuple[str, str]]
+"""Id and text of each hit, best first. Metadata is fetched as well, as an application would."""
+
+
+class Store:
+    """One store in one folder. Methods that a store has no way to do raise NotImplementedError."""
+
+    name: ClassVar[str]
+    remarks: ClassVar[str]
+    """what it gives up, in a few words; "" where it gives up nothing that Stackroom promises"""
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder = folder
+        self.dim = dim
+
+    def build(self, parts: Iterable[Part]) -> None:
+        """Everything into an empty folder, then closed."""
+        raise NotImplementedError
+
+    def open(self) -> None:
+        raise NotImplementedError
+
+    def nearest(self, query: NDArray[np.float32], k: int) -> Found:
+        raise NotImplementedError
+
+    def nearest_in(self, query: NDArray[np.float32], k: int, documents: Sequence[str]) -> Found:
+        raise NotImplementedError
+
+    def matching(self, words: str, k: int) -> Found:
+        raise NotImplementedError
+
+    def add(self, part: Part) -> None:
+        """Durably, as far as the store's own documentation says how."""
+        raise NotImplementedError
+
+    def remove(self, document: str) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
