@@ -188,8 +188,15 @@ class View(Protocol):
         """A copy, float32 of shape `(len(keys), dim)`, bit for bit what was stored. Raises NotFoundError."""
         ...
 
-    def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
-        """The vector leg. `query` is float32 of shape `(dim,)`."""
+    def nearest(
+        self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False, candidates: int | None = None
+    ) -> Scored:
+        """The vector leg. `query` is float32 of shape `(dim,)`; `candidates` is another setting than the library's."""
+        ...
+
+    @property
+    def candidates(self) -> int | None:
+        """How many rows are scored exactly after a quick look at all; None where that goes by the library's size."""
         ...
 
     def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
@@ -243,6 +250,10 @@ class View(Protocol):
 
 class Commit(Protocol):
     """Changes that land together."""
+
+    def set_candidates(self, candidates: int | None) -> None:
+        """How many rows a vector search scores exactly after a quick look at all; None: by the library's size."""
+        ...
 
     def put_source(self, record: SourceRecord) -> int:
         """Insert, or replace by `key` (or by `name` where `key` is 0); returns the key.

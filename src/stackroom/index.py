@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import NotFoundError, UsageError
+from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
 from stackroom.filters import Filter, as_filter
 from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stackroom.reports import Collection, Compaction, Report, Stats, Verification
+    from stackroom.reports import Collection, Compaction, Measurement, Report, Stats, Verification
 
+
+LEAST_CANDIDATES = 100
 
 Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
@@ -318,6 +320,58 @@ class Index:
     def stats(self) -> Stats:
         """The library in numbers."""
         return self._backend.stats()
+
+    def measure(
+        self,
+        *,
+        questions: int = 100,
+        settings: Sequence[int] = (100, 200, 500, 1000, 2000),
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Measurement:
+        """How fast and how exact searches of this library are, and what other settings would give: `questions` of its own are asked.
+
+        `settings` are numbers of candidates, as `set_candidates` takes them. Raises UsageError where no passage has a vector.
+        """
+        from stackroom.search.measuring import measure
+
+        _check_number("questions", questions, least=1)
+        with self._backend.view() as view:
+            try:
+                embedder = self._model.for_texts(view, "default")
+            except (EmbedderMismatchError, UnavailableError, UsageError):
+                embedder = None
+        return measure(
+            self._backend, embedder, questions, settings, progress=progress or silent, cancel=cancel or CancelToken()
+        )
+
+    def set_candidates(
+        self,
+        candidates: int | None,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """How many rows a vector search scores exactly after a quick look at all (100 or more); None: by the library's size, as at first.
+
+        Measured before: raises UsageError where its recall is below what is promised, unless `force` says that it is wanted so.
+        """
+        if candidates is not None:
+            _check_number("candidates", candidates, least=LEAST_CANDIDATES)
+            if not force:
+                found = self.measure(settings=[candidates], progress=progress, cancel=cancel)
+                if found.cancelled:
+                    return
+                if found.settings[0].recall < found.promised:
+                    raise UsageError(
+                        f"With {candidates:,} candidates recall@10 is {found.settings[0].recall:.4f}, and {found.promised} is promised.",
+                        hint="Choose more, or say that it is wanted so: --force (force=True).",
+                        expected=found.promised,
+                        actual=found.settings[0].recall,
+                    )
+        with self._backend.commit() as commit:
+            commit.set_candidates(candidates)
 
     def verify(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Verification:
         """Check every stored byte that means something; the result names what is damaged."""

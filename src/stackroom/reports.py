@@ -181,6 +181,41 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How long something takes, in milliseconds: in the middle, and at the 99th percentile."""
+
+    median: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a search would be with so many candidates: rows that are scored exactly after the sketches were asked."""
+
+    candidates: int
+    recall: float
+    vector: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How a library answers. `searches` has "vector", "exact", "text" and "hybrid"; `recall` is that of "vector": the share of the exact ten best.
+
+    `candidates` is the library's setting, None for the rule that goes by its size. `promised` is the recall that a setting must have.
+    """
+
+    chunks: int
+    questions: int
+    asked: str
+    candidates: int | None
+    recall: float
+    promised: float
+    searches: Mapping[str, Timing]
+    settings: tuple[Setting, ...]
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's."""
 

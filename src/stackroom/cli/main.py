@@ -25,6 +25,7 @@ VERBS = {
     "export": ("migration", "Write the library in another program's format."),
     "verify": ("upkeep", "Check every stored byte."),
     "compact": ("upkeep", "Give disk space back."),
+    "measure": ("measure", "How fast and how exact searches of this library are."),
 }
 
 _NOTES = """\

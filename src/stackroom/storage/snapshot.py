@@ -98,7 +98,11 @@ class Snapshot:
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
         self.mapped = shared.map
-        self.version: int = connection.value("SELECT value FROM settings WHERE name = 'commits'")
+        settings: dict[str, int] = dict(
+            connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'candidates')")
+        )
+        self.version: int = settings["commits"]
+        self.candidates: int | None = settings.get("candidates")
         self._derived = shared.derived_of(self.version)
         self._space = spaces.serving(connection)
         self._vectors = None if self._space is None else self.mapped(self._space)
@@ -270,7 +274,9 @@ class Snapshot:
             raise self._damaged(ids.unpack_id(chunk_id), document_key)
         return row
 
-    def nearest(self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False) -> Scored:
+    def nearest(
+        self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False, candidates: int | None = None
+    ) -> Scored:
         space, mapped = self._searched(scope.collection)
         if space is None or mapped is None or k <= 0:
             return Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
@@ -284,7 +290,9 @@ class Snapshot:
         allowed = self._selector.select(scope)
         ranges = self._live_rows() if allowed is None else self._row_map(space).rows_of(self._connection, allowed)
         known = [] if exact else self._sketches(space, ranges)
-        rows, scores = nearest.nearest_rows(mapped, known, query, k, metric=space.metric, ranges=ranges)
+        rows, scores = nearest.nearest_rows(
+            mapped, known, query, k, metric=space.metric, ranges=ranges, candidates=candidates or self.candidates
+        )
         keys = self._row_map(space).keys_of_rows(self._connection, rows)
         order = np.lexsort((keys, -scores))[:k]
         return Scored(keys[order], scores[order])

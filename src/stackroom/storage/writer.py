@@ -395,6 +395,12 @@ class LocalCommit:
         """Whether passages or vectors were written."""
         return bool(self._appenders) or self._next_key is not None
 
+    def set_candidates(self, candidates: int | None) -> None:
+        if candidates is None:
+            self._connection.execute("DELETE FROM settings WHERE name = 'candidates'")
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO settings VALUES('candidates', ?)", (candidates,))
+
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
         for owner, described in self._described.items():

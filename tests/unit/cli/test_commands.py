@@ -245,3 +245,16 @@ def test_ctrl_c_keeps_what_was_committed(tmp_path: Path) -> None:
     assert "What was committed stays" in told
     assert 0 < answer(library, "status")["sources"] < 400
     assert answer(library, "verify")["ok"]
+
+
+def test_measuring(filled: Path) -> None:
+    told = stackroom(filled, "measure", "--questions", "3").stdout
+    for part in ("by meaning", "by words", "by both", "recall 1.0000", "0.999 is promised"):
+        assert part in told
+    assert answer(filled, "measure", "--questions", "3")["recall"] == 1.0
+    assert answer(filled, "measure", "--candidates", "200") == {"candidates": 200}
+    assert answer(filled, "measure", "--questions", "1")["candidates"] == 200
+    assert answer(filled, "measure", "--candidates", "auto") == {"candidates": None}
+    assert answer(filled, "measure", "--questions", "1")["candidates"] is None
+    assert error(filled, "measure", "--candidates", "many")[0] == 2
+    assert "belongs to" in error(filled, "measure", "--force")[1]["message"]

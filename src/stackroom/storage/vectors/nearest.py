@@ -38,13 +38,15 @@ def nearest_rows(
     *,
     metric: Metric,
     ranges: Ranges,
+    candidates: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """As `scan.nearest_rows`; exact but for rows that no sketch proposed."""
+    """As `scan.nearest_rows`; exact but for rows that no sketch proposed. `candidates`: how many are to be proposed, at least."""
     asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
     if asked is None:
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
     left = KeySet.from_ranges(ranges)
-    wanted = max(min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST), CANDIDATES_A_HIT * k)
+    usual = min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST)
+    wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
     rows: list[NDArray[np.int64]] = []
     estimates: list[NDArray[np.float32]] = []
     sketched: list[tuple[int, int]] = []
