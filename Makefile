@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-search fuzz clean
+.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -85,6 +85,14 @@ bench-migration: $(VENV)/.development
 bench-dropin: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check llama-index-vector-stores-faiss
 	$(BIN)/python bench/dropin.py --report docs/benchmarks/dropin.md
+
+# Stackroom beside other stores, which have an environment of their own; LlamaIndex's Simple stores take most of the half hour.
+PEERS ?= .peers
+SIZES ?= 25000
+bench-peers:
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r bench/peers/requirements.txt
+	$(PEERS)/bin/python bench/peers/run.py --work $(WORK)/peers --sizes $(SIZES) $(if $(STORES),--stores $(STORES)) --report docs/benchmarks/peers.md
 
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
 bench-search: $(VENV)/.installed
