@@ -10,8 +10,8 @@ from stackroom.types import EmbedderIdentity
 
 
 def interchangeable(stored: EmbedderIdentity, given: EmbedderIdentity) -> bool:
-    """Whether they make the same vectors. Where the weights are pinned, what they are called is no matter."""
-    if stored.revision:
+    """Whether they make the same vectors. Where model and revision pin the weights, what they are called is no matter."""
+    if stored.model and stored.revision:
         given = replace(given, name=stored.name, max_tokens=stored.max_tokens)
     return stored == given
 
@@ -20,10 +20,13 @@ def require_same(stored: EmbedderIdentity, given: EmbedderIdentity) -> None:
     """Raises EmbedderMismatchError, which names the ways out. An unnamed model is judged by its dimension alone."""
     if interchangeable(stored, given) if stored.name else stored.dim == given.dim:
         return
+    change = f"stackroom rebuild --embedder {shlex.quote(given.name)}"
+    made = f"with the model {stored.name!r}" if stored.name else "with a model that it does not name"
     raise EmbedderMismatchError(
-        f"The library was made with the model {stored.name or '(unnamed)'!r} ({stored.dim} dimensions), "
-        f"not with {given.name!r} ({given.dim} dimensions).",
-        hint=f"Leave the model out to use the library's own, or change it: stackroom rebuild --embedder {shlex.quote(given.name)}",
+        f"The library was made {made} ({stored.dim} dimensions), not with {given.name!r} ({given.dim} dimensions).",
+        hint=f"Leave the model out to use the library's own, or change it: {change}"
+        if stored.name
+        else f"Give the model that made its vectors, or embed all anew: {change}",
         expected=stored,
         actual=given,
     )

@@ -97,7 +97,7 @@ class LibraryModel:
         if not identity.name and self._given is None:
             raise EmbedderMismatchError(
                 f"The library does not say which model made its vectors ({identity.dim} dimensions).",
-                hint=f"Name it: open(..., embedder=...), or stackroom add --embedder NAME. {ANEW}",
+                hint=f"Give it where the library is opened: open(..., embedder=...). {ANEW}",
                 expected=identity,
             )
         found = self._resolved(identity)

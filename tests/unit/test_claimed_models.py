@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,21 @@ def test_the_right_model_is_believed_and_remembered(unnamed: Path) -> None:
     assert name_of(unnamed) == "words"
     with pytest.raises(EmbedderMismatchError):
         stackroom.open(unnamed, embedder=WordEmbedder("other"))
+
+
+def test_a_revision_alone_says_not_which_model_it_is_of(library: Path) -> None:
+    class Mine(WordEmbedder):
+        def __init__(self, name: str, model: str = "") -> None:
+            super().__init__(name)
+            self.identity = replace(self.identity, model=model, revision="1")
+
+    with stackroom.open(library, embedder=Mine("mine")) as index:
+        index.add_documents([Document("d", text="words")])
+    with pytest.raises(EmbedderMismatchError, match="'mine'"):
+        stackroom.open(library, embedder=Mine("other"))
+    with stackroom.open(library.with_name("pinned"), embedder=Mine("mine", "weights")) as index:
+        index.add_documents([Document("d", text="words")])
+    stackroom.open(library.with_name("pinned"), embedder=Mine("what it is called here", "weights")).close()
 
 
 def test_a_reader_may_use_it_and_changes_nothing(unnamed: Path) -> None:

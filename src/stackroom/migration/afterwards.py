@@ -18,7 +18,7 @@ from stackroom.ingest.file_facts import IMPORTED
 from stackroom.migration import switch
 from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
-from stackroom.migration.probe import claimed
+from stackroom.migration.probe import claimed, proven
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import Embedder
 from stackroom.reports import MigrationReport
@@ -40,7 +40,7 @@ def done_before(
     if origin is None:
         return None
     _require_same(origin, old, target, format, choices)
-    if not origin.missing and origin.changed(by_content=True):
+    if not origin.missing and (origin.appeared() or origin.changed(by_content=True)):
         raise UsageError(
             f"{old} was migrated to {target}, and has changed since.",
             hint=anew(old),
@@ -58,6 +58,9 @@ def done_before(
         old=str(old),
         library=str(target),
         format=origin.format,
+        made_by=str(told.get("made_by", "")),
+        bytes_before=int(told.get("bytes_before", 0)),
+        bytes_after=int(told.get("bytes_after", 0)),
         chunks=int(told.get("chunks", 0)),
         documents=int(told.get("documents", 0)),
         vectors=int(told.get("vectors", 0)),
@@ -73,12 +76,16 @@ def _confirm(library: Path, embedder: Embedder) -> None:
     with contextlib.closing(LocalStore(library, mode="w")) as backend:
         with backend.view() as view:
             identity = view.identity
-        # One of this name was found to agree, perhaps with other prefixes than its files name.
-        if identity is None or identity.name == embedder.identity.name:
+        if identity is None:
             return
-        require_same(identity, embedder.identity)
+        # One of this name was found to agree, perhaps with other prefixes than its files name.
+        if identity.name != embedder.identity.name:
+            require_same(identity, embedder.identity)
         if not identity.name:
             claimed(backend, embedder)
+        else:
+            with backend.view() as view:
+                proven(view, embedder)
 
 
 def make_quick(library: Path, progress: Progress, cancel: CancelToken) -> None:
@@ -175,9 +182,9 @@ def _require_old_files(old: Path, library: Path, origin: Origin) -> None:
     changed = missing or origin.changed(by_content=True)
     if not changed:
         return
-    what = "is gone" if missing else "is not as it was when it was migrated"
+    what = "is gone" if missing else "was written anew since"
     raise UsageError(
-        f"{changed[0]} {what}: without {library} nothing may be left of what the old index held.",
+        f"{changed[0]} {what}. The library {library} may be all that is left of the old index.",
         hint=f"Nothing was removed. To go back: stackroom --library {shlex.quote(str(library))} export FOLDER, look at "
         "what is there, then delete the library's folder yourself.",
         path=old,
@@ -212,7 +219,7 @@ def _discardable(old: Path, even_what_was_left_out: bool) -> tuple[Path, Origin,
     files = [file.path for file in origin.files if file.path not in missing]
     if not files:
         raise NotFoundError(f"The old files of {old} are gone already.", hint="There is nothing to do.", path=old)
-    if origin.changed(by_content=True):
+    if origin.appeared() or origin.changed(by_content=True):
         raise UsageError(f"{old} has changed since it was migrated.", hint=anew(old), path=old)
     if origin.left_out and not even_what_was_left_out:
         raise UsageError(

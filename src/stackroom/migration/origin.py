@@ -111,6 +111,17 @@ class Origin:
     def missing(self) -> list[Path]:
         return [file.path for file in self.files if not file.path.exists()]
 
+    def appeared(self) -> list[Path]:
+        """Vector stores that lie in the old folder now, and did not when it was migrated."""
+        from stackroom.migration.stores.llamaindex import namespace_of
+
+        if not self.format.startswith("llamaindex") or not self.old.is_dir():
+            return []
+        known = {file.path.name for file in self.files}
+        return sorted(
+            path for path in self.old.iterdir() if namespace_of(path.name) is not None and path.name not in known
+        )
+
     def changed(self, *, by_content: bool) -> list[Path]:
         """The files that are there and not as they were. Raises StorageError where one has to be read and can't be."""
         there = [file for file in self.files if file.path.exists()]
@@ -139,13 +150,13 @@ def written_since(library: Path) -> str | None:
     try:
         told = json.loads((library / switch.REPORT).read_text(encoding="utf-8"))
         origin = Origin.from_plain(told["origin"], library)
-        changed = origin.changed(by_content=False)
+        changed = origin.appeared() + origin.changed(by_content=False)
     except (OSError, ValueError, LookupError, TypeError):
         return None
     if not changed:
         return None
-    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    return f"{changed[0]}{more} was written after it was migrated, and the library has it as it was. {anew(origin.old)}"
+    more = f" and {len(changed) - 1} more were" if len(changed) > 1 else " was"
+    return f"{changed[0]}{more} written after it was migrated, and the library has it as it was. {anew(origin.old)}"
 
 
 def anew(old: Path) -> str:

@@ -44,6 +44,8 @@ def rule_of(kind: str, choices: Choices) -> str:
         return "Kept: its id, metadata and vector."
     if kind == "another dimension" and choices.split_dims:
         return "The text is kept, and the vector in a collection."
+    if kind == "no vector" and choices.index_id is not None:
+        return f"Kept as text where index {choices.index_id} lists it."
     if kind == "in no index" and choices.index_id is not None:
         return f"Left out: only index {choices.index_id} is taken."
     return RULES.get(kind, "")

@@ -25,8 +25,8 @@ from stackroom.protocols import Embedder
 from stackroom.reports import Anomaly, Inventory, MigrationReport, ModelGuess
 
 _START = 0.5
-_A_PASSAGE = 220e-6
-_A_BYTE = 4e-9
+_A_PASSAGE = 330e-6
+_A_BYTE = 6e-9
 """Seconds on two cores: to write and index a passage, and to read a byte of the old files."""
 
 
@@ -134,6 +134,8 @@ class _Survey:
         return replace(
             self.so_far(),
             format=before.format,
+            made_by=before.made_by,
+            bytes=before.bytes_before,
             sources=before.unchanged,
             documents=before.documents,
             chunks=before.chunks,
@@ -178,8 +180,10 @@ def require_index(indexes: Sequence[OldIndex], wanted: str | None) -> None:
     if wanted is None:
         return
     names = [index.name for index in indexes if index.members is not None]
+    others = [index.name for index in indexes if index.members is None]
     if wanted not in names:
-        there = f"there are {', '.join(names)}" if names else "there are none that list their passages"
+        there = f"there are {', '.join(names)}" if names else "there are none that list passages with vectors"
+        there += f" ({', '.join(others)}: of another kind, taken along with all)" if others else ""
         raise UsageError(
             f"There is no index {wanted!r}: {there}.",
             hint="Name one of them with --index-id (index_id=...), or none to take all.",

@@ -40,6 +40,26 @@ def test_an_insert_costs_by_what_is_inserted(
     assert made[0].vector_store.client.verify().ok
 
 
+def test_an_index_over_everything_stays_when_it_was_written_to(library: Path, embed_model: WordEmbedding) -> None:
+    storage_context(library).vector_store.add([node("a", "words", "A")])
+    whole = load_index_from_storage(storage_context(library), embed_model=embed_model)
+    whole.insert_nodes([node("b", "words", "B")])
+    own = VectorStoreIndex([node("c", "words", "C")], storage_context=storage_context(library), embed_model=embed_model)
+    with pytest.raises(ValueError, match="specify index_id"):
+        load_index_from_storage(storage_context(library), embed_model=embed_model)
+    found = {
+        name: sorted(
+            ids(
+                load_index_from_storage(storage_context(library), index_id=name, embed_model=embed_model)
+                .as_retriever(similarity_top_k=9)
+                .retrieve("words")
+            )
+        )
+        for name in (whole.index_id, own.index_id)
+    }
+    assert found == {whole.index_id: ["a", "b"], own.index_id: ["c"]}
+
+
 def test_two_indexes_are_loaded_by_their_ids(library: Path, embed_model: WordEmbedding) -> None:
     context = storage_context(library)
     for name in "ab":

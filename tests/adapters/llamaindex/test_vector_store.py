@@ -336,6 +336,14 @@ def test_vectors_of_another_model_do_not_enter_a_library_that_names_one(library:
     assert len(unnamed.get_nodes(limit=9)) == 2
 
 
+def test_the_first_vectors_of_a_new_library_are_the_named_models(library: Path) -> None:
+    store = StackroomVectorStore(library, embed_model=StackroomEmbedding())
+    row = np.random.default_rng(5).standard_normal(384).tolist()
+    with pytest.raises(EmbedderMismatchError, match="likeness"):
+        store.add([TextNode(id_="a", text="cats hunt mice", embedding=row)])
+    assert store.client.stats().chunks == 0
+
+
 def test_a_model_that_is_not_the_librarys_is_refused_at_once(library: Path) -> None:
     StackroomVectorStore(library, stores_text=True).add([node("a", "text")])
     with pytest.raises(EmbedderMismatchError):

@@ -187,6 +187,9 @@ def test_a_dry_run_says_what_the_next_run_would_do(old: Path) -> None:
         0,
         f"Already migrated: 6 passages in {old / 'stackroom'}. There is nothing to do.\n",
     )
+    found = json.loads(run("--json", "migrate", old, "--dry-run").stdout)
+    assert (found["already"], found["chunks"], found["made_by"]) == (True, 6, "LlamaIndex, 0.8 or newer")
+    assert found["bytes"] > 1000
     run("migrate", old, "--discard-old", "--yes")
     assert run("migrate", old, "--dry-run").stdout == told.stdout
     assert error_of(run("migrate", old, "--dry-run", "--metric", "l2")).exit_code == 2
@@ -201,12 +204,34 @@ def test_an_index_that_is_all_there_is_is_no_line_of_the_status(old: Path, tmp_p
     assert "the-index: 1 passage," in run("--library", tmp_path / "other", "status").stdout
 
 
-def test_a_missing_vector_store_is_named(old: Path) -> None:
-    (old / "default__vector_store.json").unlink()
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_missing_vector_store_is_named(old: Path, beside: bool) -> None:
+    store = old / "default__vector_store.json"
+    whole = store.read_text()
+    store.unlink()
+    if beside:
+        (old / "image__vector_store.json").write_text(
+            '{"embedding_dict": {}, "text_id_to_ref_doc_id": {}, "metadata_dict": {}}'
+        )
     told = run("migrate", old).stderr
     assert "default__vector_store.json" in told
     assert "Model: none, as there are no vectors." in told
     assert "vector store that is missing" in error_of(run("migrate", old, "--discard-old", "--yes")).message
+    store.write_text(whole)
+    assert "has changed since" in error_of(run("migrate", old)).message
+    assert "default__vector_store.json was written after" in run("--library", old, "status").stdout
+    run("migrate", old, "--roll-back")
+    assert "6 vectors" in run("migrate", old).stderr
+
+
+def test_an_index_of_another_kind_is_no_choice(tmp_path: Path) -> None:
+    made = OldIndex()
+    old = made.write(tmp_path / "index")
+    store = json.loads((old / "index_store.json").read_text())
+    body = json.dumps({"index_id": "sum", "summary": None, "nodes": ["node-1"]})
+    store["index_store/data"]["sum"] = {"__type__": "list", "__data__": body}
+    (old / "index_store.json").write_text(json.dumps(store))
+    assert "there are the-index (sum: of another kind" in error_of(run("migrate", old, "--index-id", "sum")).message
 
 
 def test_suggested_commands_can_be_pasted(tmp_path: Path) -> None:

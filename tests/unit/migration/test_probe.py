@@ -57,6 +57,14 @@ def test_the_model_can_be_named_by_a_second_run(tmp_path: Path) -> None:
     with pytest.raises(EmbedderMismatchError):
         migration.migrate(folder, embedder="minilm")
     assert migration.migrate(folder, embedder=model).model == model.identity.name
+    assert migration.migrate(folder, embedder=model).already
+
+    class Impostor(WordEmbedder):
+        def embed_query(self, text: str):  # type: ignore[no-untyped-def]
+            return super().embed_query(text)[::-1].copy()
+
+    with pytest.raises(EmbedderMismatchError, match="likeness"):
+        migration.migrate(folder, embedder=Impostor(dim=4))
     with pytest.raises(EmbedderMismatchError):
         migration.migrate(folder, embedder="minilm")
 

@@ -90,5 +90,7 @@ def require_like(index: Index, embeddings: Embeddings) -> None:
         np.array(made),
         library=identity,
         others=f"{type(embeddings).__name__} makes other vectors",
-        hint="Leave embedding out to use the library's own model, or change that: stackroom rebuild --embedder NAME",
+        hint="Leave embedding out to use the library's own model, or change that: stackroom rebuild --embedder NAME"
+        if identity.name
+        else "Give the one that made them: StackroomVectorStore(..., embedding=...)",
     )

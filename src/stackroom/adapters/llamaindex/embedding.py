@@ -31,6 +31,10 @@ class StackroomEmbedding(BaseEmbedding):
         return "StackroomEmbedding"
 
     @property
+    def embedder(self) -> Embedder:
+        return self._embedder
+
+    @property
     def stackroom_identity(self) -> EmbedderIdentity:
         return self._embedder.identity
 

@@ -67,8 +67,12 @@ class StackroomIndexStore(BaseIndexStore):
         changes = nodes_.changes
         with self._shared.index.backend.view() as view:
             own = view.has_collection(nodes_.index_id)
+            made_up = nodes_.index_id == _WHOLE and not _stored(view)
             added = [node_id for node_id, there in changes.items() if there]
             keys = [key for key in view.chunk_keys(added) if key is not None]
+        if made_up:
+            # What is written to is there from now on: the next index that is made stands beside it.
+            self._attach_if_new(_WHOLE, _over_everything())
         if own and keys:
             with self._shared.index.backend.commit() as commit:
                 commit.enlist(nodes_.index_id, keys)
@@ -182,10 +186,12 @@ def _stored(view: View) -> dict[str, dict[str, Any]]:
 def _structs(view: View) -> dict[str, dict[str, Any]]:
     """What is kept of each index, by its id; one over everything where there is none."""
     found = _stored(view)
-    if not found and len(view.live_keys()):
-        body: dict[str, Any] = {"summary": None, "doc_id_dict": {}, "embeddings_dict": {}}
-        return {_WHOLE: {"type": "vector_store", "struct": body, "listed": True}}
-    return found
+    return {_WHOLE: _over_everything()} if not found and len(view.live_keys()) else found
+
+
+def _over_everything() -> dict[str, Any]:
+    body: dict[str, Any] = {"summary": None, "doc_id_dict": {}, "embeddings_dict": {}}
+    return {"type": "vector_store", "struct": body, "listed": True}
 
 
 def _without_nodes(struct: IndexDict) -> str:

@@ -18,6 +18,8 @@ from stackroom.index import Index
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stackroom.adapters.llamaindex.embedding import StackroomEmbedding
+
 _WORDS = (Mode.TEXT_SEARCH, Mode.SPARSE)
 _HYBRID = (Mode.HYBRID, Mode.SEMANTIC_HYBRID)
 _LEARNERS = (Mode.SVM, Mode.LOGISTIC_REGRESSION, Mode.LINEAR_REGRESSION)
@@ -115,13 +117,13 @@ def reranked(
     return [item.node for item in found], [float(item.score or 0.0) for item in found]
 
 
-def require_like(index: Index, nodes: Sequence[BaseNode]) -> None:
-    """Where the library names a model that is at hand, and the application none: whether that model made these vectors.
+def require_like(index: Index, nodes: Sequence[BaseNode], named: StackroomEmbedding | None) -> None:
+    """Whether the model that the application names made these vectors, or else the one that the library does, where it is at hand.
 
     Raises EmbedderMismatchError where it did not.
     """
     with index.backend.view() as view:
-        identity = view.identity
+        identity = view.identity if named is None else named.stackroom_identity
     if identity is None or not identity.name:
         return
     chosen = [node for node in nodes if node.embedding is not None and node.get_content().strip()][: likeness.SAMPLES]
@@ -129,7 +131,7 @@ def require_like(index: Index, nodes: Sequence[BaseNode]) -> None:
     if not rows or any(row.shape != (identity.dim,) for row in rows):
         return
     try:
-        model = index.embedder()
+        model = index.embedder() if named is None else named.embedder
     except StackroomError:
         return
     likeness.require_like(

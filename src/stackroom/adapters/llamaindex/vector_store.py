@@ -153,8 +153,9 @@ class StackroomVectorStore(BasePydanticVectorStore):
         if not nodes:
             return []
         entries = [self._entry(node) for node in nodes]
-        if self._identity is None and not self._tried and self.collection == "default":
-            queries.require_like(self._shared.index, nodes)
+        named = self._embedder if isinstance(self._embedder, StackroomEmbedding) else None
+        if (self._identity is None or named is not None) and not self._tried and self.collection == "default":
+            queries.require_like(self._shared.index, nodes, named)
             self._tried = True
         ids = [entry.chunk.chunk_id or "" for entry in entries]
         backend = self._shared.index.backend

@@ -110,14 +110,14 @@ def status_command(session: Session) -> int:
     rows = [
         ("library", stats.library),
         ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
-        ("passages", f"{stats.chunks:,} in {stats.documents:,} documents"),
+        ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
         ("model", f"{model.name or '(unnamed)'}, {model.dim} dimensions" if model else "none yet"),
         ("on disk", ", ".join(f"{name} {size(count)}" for name, count in stats.bytes.items() if count)),
         ("format", f"{stats.format_version}, SQLite {stats.sqlite}"),
     ]
     rows += [("collection", _collection(item)) for item in stats.collections if not _is_all(item, stats)]
     if stats.needs_embedding:
-        rows.append(("to embed", f"{stats.needs_embedding:,} passages have no vector"))
+        rows.append(("to embed", f"{count(stats.needs_embedding, 'passage')} without a vector"))
     if stats.pages_without_text:
         rows.append(("no text", f"{stats.pages_without_text:,} pages"))
     if stats.missing:

@@ -208,7 +208,9 @@ def _tell_migration(session: Session, report: MigrationReport, old: str, choices
     if proof is not None:
         compared = f"{count(proof.texts, 'text')} and {count(proof.vectors + proof.collections, 'vector')} read back and equal bit for bit"
         searched = proof.queries_skipped and f"searches were not compared ({proof.queries_skipped})"
-        searched = searched or f"{proof.queries:,} searches gave the same ten answers"
+        searched = (
+            searched or f"{proof.queries:,} {'search' if proof.queries == 1 else 'searches'} gave the same ten answers"
+        )
         session.say(f"Proven: {compared}; {searched}; the old files are unchanged.")
     for line in _models(report.models, report.vectors, choices["metric"]):
         session.say(f"Model: {line}.")

@@ -293,7 +293,7 @@ class LlamaIndexStore:
             yield self._chunk(node_id, kind, body, vectors)
         yield from self._orphans(unseen, anomalies)
         self._note_missing(anomalies)
-        if not with_vector and not parts.vectors and listed is not None:
+        if not with_vector and DEFAULT_NAMESPACE not in parts.vectors and listed is not None:
             anomalies.note("a vector store that is missing", f"{DEFAULT_NAMESPACE}__{VECTOR_STORE}")
 
     def _note_missing(self, anomalies: Anomalies) -> None:
