@@ -359,7 +359,7 @@ def test_ties_go_to_the_older_chunk(backend: Backend) -> None:
 
 
 def test_the_model_is_remembered_and_defended(backend: Backend, opener) -> None:
-    identity = EmbedderIdentity("one", DIM, revision="abc", query_prefix="query: ", max_tokens=100)
+    identity = EmbedderIdentity("one", DIM, "cosine", "weights", "abc", query_prefix="query: ", max_tokens=100)
     with backend.commit() as commit:
         commit.use_embedder(identity)
         source = commit.put_source(SourceRecord(name="s"))
@@ -373,7 +373,7 @@ def test_the_model_is_remembered_and_defended(backend: Backend, opener) -> None:
     assert caught.value.exit_code == 6
     with again.commit() as commit:
         commit.use_embedder(
-            EmbedderIdentity("another name", DIM, revision="abc", query_prefix="query: ", max_tokens=99)
+            EmbedderIdentity("another name", DIM, "cosine", "weights", "abc", query_prefix="query: ", max_tokens=99)
         )
     again.close()
 

@@ -24,7 +24,7 @@ from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.protocols import Embedder
 from stackroom.reports import Anomaly, Inventory, MigrationReport, ModelGuess
 
-_START = 0.5
+_START = 1.2
 _A_PASSAGE = 330e-6
 _A_BYTE = 6e-9
 """Seconds on two cores: to write and index a passage, and to read a byte of the old files."""
