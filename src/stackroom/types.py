@@ -70,7 +70,7 @@ class EmbedderIdentity:
     """What makes two embedders interchangeable: vectors of equal identity may be compared.
 
     `max_tokens` is what one passage may hold, special tokens excluded; None means unlimited.
-    `name` is how `--embedder` and `rebuild` call it; `revision` pins the weights.
+    `name` is how `--embedder` and `rebuild` call it; `model` and `revision` together pin the weights, and then the name may be another one.
     """
 
     name: str
