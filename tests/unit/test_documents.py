@@ -10,8 +10,11 @@ import pytest
 import stackroom
 from stackroom import Chunk, Document, Index
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
+from stackroom.ingest import documents
+from stackroom.storage.upkeep.sketching import Maker
+from stackroom.storage.words import word_files
 from stackroom.types import Place
-from support import DIM, WordEmbedder, unit_rows
+from support import DIM, WordEmbedder, chunks, unit_rows
 
 
 def test_vectors_of_any_model_are_taken_without_one(library: Path) -> None:
@@ -136,3 +139,14 @@ def test_documents_are_removed_by_their_ids(index: Index) -> None:
 def test_one_source_needs_no_list(index: Index) -> None:
     index.add_documents([Document("note", text="a note")])
     assert index.remove("note").removed == 1
+
+
+def test_whoever_adds_many_and_closes_leaves_quick_searches(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_MANY", 20)
+    monkeypatch.setattr(word_files, "LEAST", 10)
+    monkeypatch.setattr(word_files, "WORTH", 10)
+    monkeypatch.setattr(Maker, "start", lambda *arguments: None)
+    for n, made in ((19, False), (20, True)):
+        with stackroom.open(library / str(n)) as index:
+            index.add_documents([Document("d", chunks=chunks([f"text {i}" for i in range(n)]))])
+        assert (library / str(n) / "sketches").is_dir() is made

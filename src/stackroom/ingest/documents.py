@@ -20,6 +20,9 @@ from stackroom.types import Chunk, Document, EmbedderIdentity
 
 _PART = 256
 
+_MANY = 2_000
+"""Passages after which a call waits for what makes searches quick."""
+
 
 def add_documents(
     backend: Backend,
@@ -49,7 +52,11 @@ def add_documents(
             batch.add(pending)
     batch.flush()
     tally.tell(last=True)
-    return tally.report(cancelled=cancel.cancelled)
+    report = tally.report(cancelled=cancel.cancelled)
+    if report.chunks >= _MANY:
+        # Otherwise a thread does it, which ends when the library is closed: as a program does that has just filled one.
+        backend.sketch(cancel=cancel)
+    return report
 
 
 def _require_text_keys(document: Document) -> None:
