@@ -88,6 +88,12 @@ def page(path: Path, machine: str, figures: Figures, about: Mapping[str, tuple[s
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _recall(values: Mapping[str, Any], name: str) -> str:
+    """Beside a store that finds less than the exact search does: how much."""
+    recall = values.get(name.replace("median", "recall"), 1.0)
+    return f" (finds {recall:.0%})" if recall < 0.99 else ""
+
+
 def _plot(path: Path, figures: Mapping[str, Mapping[str, Any]]) -> bool:
     """Bars, shortest first, on a logarithmic scale. False where matplotlib is missing."""
     try:
@@ -97,13 +103,17 @@ def _plot(path: Path, figures: Mapping[str, Mapping[str, Any]]) -> bool:
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "peers", "font.size": 8, "svg.fonttype": "none"})
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     grid, fields = pyplot.subplots(2, 3, figsize=(11, 6.2))
     for field, (name, label, scale) in zip(fields.flat, PLOTS, strict=True):
-        found = sorted((values[name] * scale, store) for store, values in figures.items() if name in values)
+        found = sorted(
+            (values[name] * scale, store + _recall(values, name)) for store, values in figures.items() if name in values
+        )
         colours = ["#c2410c" if store == "Stackroom" else "#94a3b8" for _, store in found]
         field.barh([store for _, store in found], [value for value, _ in found], color=colours)
         field.set_xscale("log")
+        field.xaxis.set_minor_formatter(NullFormatter())
         field.invert_yaxis()
         field.set_title(label, loc="left", fontsize=9)
         for edge in ("top", "right"):
