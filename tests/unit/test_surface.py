@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import stackroom
-from stackroom import errors, filters
+from old_index import OldIndex
+from stackroom import errors, filters, migration
 from stackroom.errors import InvalidFilterError, UsageError
 
 HEAVY = ("faiss", "onnxruntime", "tokenizers", "torch", "rich", "pypdfium2", "lxml", "docx", "selectolax")
@@ -58,6 +59,13 @@ def test_the_status_needs_no_numpy(tmp_path: Path) -> None:
     code = "from stackroom.cli.main import main\ntry: main(['--library', 'library', 'status'])\nexcept SystemExit: pass"
     loaded = modules_after(code, cwd=tmp_path)
     assert "stackroom.storage.catalogue.summary" in loaded
+    assert not loaded & {*HEAVY, "numpy"}
+    old = OldIndex()
+    old.listed = {}  # several collections are counted with numpy
+    old.write(tmp_path / "library2")
+    migration.migrate(tmp_path / "library2")
+    loaded = modules_after(code.replace("'library'", "'library2'"), cwd=tmp_path)
+    assert "stackroom.migration.origin" in loaded
     assert not loaded & {*HEAVY, "numpy"}
 
 

@@ -53,7 +53,7 @@ def done_before(
     except (OSError, ValueError):
         told = {}
     with contextlib.closing(LocalStore(target, mode="r")) as backend, backend.view() as view:
-        model = view.identity
+        model = view.identity.name or None if view.identity is not None else None
     return MigrationReport(
         old=str(old),
         library=str(target),
@@ -66,7 +66,7 @@ def done_before(
         vectors=int(told.get("vectors", 0)),
         unchanged=int(told.get("added", 0)),
         left_out=tuple(origin.left_out),
-        model=model.name or None if model is not None else None,
+        model=model,
         already=True,
     )
 

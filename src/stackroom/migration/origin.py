@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackroom.migration import switch
+from stackroom.migration.stores.names import namespace_of
 from stackroom.storage.disk import fsio, layout
 
 if TYPE_CHECKING:
@@ -113,8 +114,6 @@ class Origin:
 
     def appeared(self) -> list[Path]:
         """Vector stores that lie in the old folder now, and did not when it was migrated."""
-        from stackroom.migration.stores.llamaindex import namespace_of
-
         if not self.format.startswith("llamaindex") or not self.old.is_dir():
             return []
         known = {file.path.name for file in self.files}

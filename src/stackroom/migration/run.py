@@ -164,9 +164,11 @@ class _Migration:
             if proof is None or self._cancel.cancelled:
                 return MigrationReport(old=str(self._old), library=str(self._target), cancelled=True)
             require_passages(proof.chunks, self._reading.anomalies, self._old)
-            self._require_proven(proof, report := self._report(backend, proof))
+            report = self._report(backend, proof)
+            self._require_proven(proof, report)
             with backend.view() as view:
-                last_key = int(max(view.live_keys(), default=0))
+                keys = view.live_keys()
+                last_key = int(keys[-1]) if len(keys) else 0
             origin = Origin.of(
                 self._old,
                 self._head.format,

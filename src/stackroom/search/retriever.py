@@ -96,8 +96,8 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
 
 def _depth(request: Request) -> int:
     """How many hits each leg is asked for: more than are wanted where legs are fused, or hits of one document are limited."""
-    one_leg = request.mode == "text" or request.vector is None or request.mode == "vector" or request.text is None
-    return request.k if one_leg and request.per_document is None else max(_DEPTH, 2 * request.k)
+    fused = request.mode == "hybrid" and request.text is not None
+    return max(_DEPTH, 2 * request.k) if fused or request.per_document is not None else request.k
 
 
 def _choose(view: View, request: Request, ranking: _Ranking) -> tuple[list[int], list[Passage]]:

@@ -102,7 +102,9 @@ class Snapshot:
             connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'candidates')")
         )
         self.version: int = settings["commits"]
-        self.candidates: int | None = settings.get("candidates")
+        candidates = settings.get("candidates")
+        # A library may come from a stranger.
+        self.candidates = candidates if isinstance(candidates, int) and candidates > 0 else None
         self._derived = shared.derived_of(self.version)
         self._space = spaces.serving(connection)
         self._vectors = None if self._space is None else self.mapped(self._space)

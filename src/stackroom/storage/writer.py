@@ -399,7 +399,9 @@ class LocalCommit:
         if candidates is None:
             self._connection.execute("DELETE FROM settings WHERE name = 'candidates'")
         else:
-            self._connection.execute("INSERT OR REPLACE INTO settings VALUES('candidates', ?)", (candidates,))
+            # More than any library has means all of it.
+            values = (min(int(candidates), _ALL),)
+            self._connection.execute("INSERT OR REPLACE INTO settings VALUES('candidates', ?)", values)
 
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
@@ -414,6 +416,9 @@ class LocalCommit:
     def release(self) -> None:
         for _, appender in self._appenders.values():
             appender.close()
+
+
+_ALL = 2**31
 
 
 def _require_finite(rows: NDArray[np.float32]) -> None:

@@ -82,6 +82,18 @@ def test_a_setting_that_makes_no_sense(index: stackroom.Index, candidates: int) 
         index.set_candidates(candidates)
 
 
+def test_more_than_there_are_means_all(sketched: stackroom.Index) -> None:
+    sketched.set_candidates(10**30)
+    assert sketched.measure(questions=5, settings=()).recall == 1.0
+
+
+@pytest.mark.parametrize("value", ["many", -5, 0, 1.5])
+def test_a_setting_from_a_stranger_does_no_harm(sketched: stackroom.Index, value: object) -> None:
+    with sketched.backend.exclusive() as writer:  # type: ignore[attr-defined]
+        writer.connection.execute("INSERT OR REPLACE INTO settings VALUES('candidates', ?)", (value,))
+    assert sketched.measure(questions=3, settings=()).candidates is None
+
+
 def test_nothing_to_measure(tmp_path: Path) -> None:
     with (
         stackroom.open(tmp_path / "empty") as index,

@@ -67,10 +67,9 @@ class StackroomIndexStore(BaseIndexStore):
         changes = nodes_.changes
         with self._shared.index.backend.view() as view:
             own = view.has_collection(nodes_.index_id)
-            made_up = nodes_.index_id == _WHOLE and not _stored(view)
             added = [node_id for node_id, there in changes.items() if there]
             keys = [key for key in view.chunk_keys(added) if key is not None]
-        if made_up:
+        if nodes_.index_id == _WHOLE:
             # What is written to is there from now on: the next index that is made stands beside it.
             self._attach_if_new(_WHOLE, _over_everything())
         if own and keys:

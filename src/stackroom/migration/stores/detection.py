@@ -19,6 +19,7 @@ from stackroom.migration.stores import (
     matrices,
     registry,
 )
+from stackroom.migration.stores.names import namespace_of
 from stackroom.migration.stores.slices import JsonFile, Slice
 from stackroom.storage.disk import fsio
 
@@ -64,7 +65,7 @@ def _other_half(file: Path) -> str | None:
     if faiss_file.is_faiss(file):
         if file.suffix == ".faiss":
             return f"{file.stem}.pkl"
-        return "docstore.json" if llamaindex.namespace_of(file.name) is not None else None
+        return "docstore.json" if namespace_of(file.name) is not None else None
     return f"{file.stem}.faiss" if langchain.is_pickle(file) else None
 
 
@@ -127,9 +128,9 @@ def _in_folder(folder: Path) -> list[Found]:
     # A FAISS file means something only beside the texts that belong to it.
     texts = "docstore.json" in names or any(name.endswith(".pkl") for name in names)
     binary = [name for name in names if texts and faiss_file.is_faiss(folder / name)]
-    stores = [name for name in names if llamaindex.namespace_of(name) is not None and name not in binary]
+    stores = [name for name in names if namespace_of(name) is not None and name not in binary]
     # Where FAISS has the place of a vector store, JSON stores beside it are other namespaces of the same index.
-    companions = any(llamaindex.namespace_of(name) is not None for name in binary)
+    companions = any(namespace_of(name) is not None for name in binary)
     found: list[Found] = []
     if not companions and (_has_vectors(folder, stores) or ("docstore.json" in names and not binary)):
         found.append(Found("llamaindex", lambda: llamaindex.from_folder(folder)))

@@ -29,11 +29,11 @@ from stackroom.migration.records import (
     usable,
 )
 from stackroom.migration.stores.faiss_file import is_faiss
+from stackroom.migration.stores.names import VECTOR_STORE, namespace_of
 from stackroom.migration.stores.slices import JsonFile, Members, Slice
 from stackroom.nodes import reading as nodes
 from stackroom.nodes.kept import fold
 
-VECTOR_STORE = "vector_store.json"
 _SEARCHABLE = {"vector_store", "multimodal", "dict", "simple_dict", ""}
 _NO_DOCUMENT = "None"
 
@@ -146,16 +146,6 @@ def from_file(path: Path) -> LlamaIndexStore:
         elif name == "index_struct":
             parts.indexes.append((str(index_struct(value).fields.get("index_id") or "index"), value))
     return LlamaIndexStore(parts, "llamaindex-file")
-
-
-def namespace_of(name: str) -> str | None:
-    """The namespace in a vector store's file name: "" for the one without, None for another file.
-
-    Split at the last `__`, unlike LlamaIndex, which loses a namespace that holds one.
-    """
-    if name == VECTOR_STORE:
-        return ""
-    return name.removesuffix("__" + VECTOR_STORE) if name.endswith("__" + VECTOR_STORE) else None
 
 
 def is_json(path: Path) -> bool:
