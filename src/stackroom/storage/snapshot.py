@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 _SAMPLE = 1024
 
-_PASSAGE = "key, chunk_id, document_key, checksum, details, text"
+_PASSAGE = "key, chunk_id, document_key, chunks.checksum, details, text"
 
 
 class Derived:
@@ -106,7 +106,7 @@ class Snapshot:
         # A library may come from a stranger.
         self.candidates = candidates if isinstance(candidates, int) and candidates > 0 else None
         self._derived = shared.derived_of(self.version)
-        self._space = spaces.serving(connection)
+        self._space = self._derived.get("space", lambda: spaces.serving(connection))
         self._vectors = None if self._space is None else self.mapped(self._space)
         self._selector = Selector(connection, blobs, self._universe, self._members)
 
@@ -143,18 +143,7 @@ class Snapshot:
         return replace(document, chunks=runs.of_documents(self._connection, [document.key]).count)
 
     def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
-        found = {}
-        sources: dict[int, SourceRecord | None] = {}
-        for document_id in document_ids:
-            document = records.document_by_id(self._connection, document_id)
-            if document is None:
-                continue
-            if document.source_key not in sources:
-                sources[document.source_key] = records.source_by_key(self._connection, document.source_key)
-            source = sources[document.source_key]
-            if source is not None:
-                found[document_id] = (document, source)
-        return found
+        return records.with_sources(self._connection, document_ids)
 
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         rows = self._connection.execute(
@@ -174,11 +163,12 @@ class Snapshot:
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         # One question for all: a search asks for ten, a proof or an export for thousands.
         asked = self._connection.execute(
-            f"SELECT {_PASSAGE} FROM chunks WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
+            f"""SELECT {_PASSAGE}, document_id FROM chunks LEFT JOIN documents USING(document_key)
+                WHERE key IN (SELECT value FROM json_each(?))""",
+            (json.dumps(list(keys)),),
         )
         rows = {row[0]: row for row in asked}
         found = []
-        documents: dict[int, str] = {}
         for key in keys:
             row = rows.get(key)
             if row is None:
@@ -186,18 +176,16 @@ class Snapshot:
                     f"The index names the passage {key}, which the catalogue does not hold.",
                     hint="See what is hit: stackroom verify",
                 )
-            found.append(self._passage(row, documents))
+            found.append(self._passage(row))
         return found
 
-    def _passage(self, row: tuple[Any, ...], documents: dict[int, str]) -> Passage:
-        """`documents` remembers ids by key."""
-        _, chunk_id, text, place, metadata = self._decoded(row)
-        if row[2] not in documents:
-            found = self._connection.row("SELECT document_id FROM documents WHERE document_key = ?", (row[2],))
-            if found is None:
-                raise self._damaged(chunk_id, row[2])
-            documents[row[2]] = ids.unpack_id(found[0])
-        return Passage(chunk_id, documents[row[2]], text, place, metadata)
+    def _passage(self, row: tuple[Any, ...]) -> Passage:
+        """Of a row of `_PASSAGE` with the document's id behind it."""
+        *stored, document_id = row
+        _, chunk_id, text, place, metadata = self._decoded(tuple(stored))
+        if document_id is None:
+            raise self._damaged(chunk_id, stored[2])
+        return Passage(chunk_id, ids.unpack_id(document_id), text, place, metadata)
 
     def _decoded(self, row: tuple[Any, ...]) -> tuple[int, str, str, Any, dict[str, Any]]:
         """Key, id, text, place and metadata of a row of `_PASSAGE`, its checksum verified."""
@@ -228,20 +216,16 @@ class Snapshot:
         if found is None:
             return [], []
         document_key, position = found
+        beside = f"SELECT {_PASSAGE}, document_id FROM chunks LEFT JOIN documents USING(document_key)"
         before = self._connection.rows(
-            f"""SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position < ?
-                ORDER BY position DESC LIMIT ?""",
+            f"{beside} WHERE document_key = ? AND position < ? ORDER BY position DESC LIMIT ?",
             (document_key, position, context),
         )
         after = self._connection.rows(
-            f"SELECT {_PASSAGE} FROM chunks WHERE document_key = ? AND position > ? ORDER BY position LIMIT ?",
+            f"{beside} WHERE document_key = ? AND position > ? ORDER BY position LIMIT ?",
             (document_key, position, context),
         )
-        documents: dict[int, str] = {}
-        return (
-            [self._passage(row, documents) for row in reversed(before)],
-            [self._passage(row, documents) for row in after],
-        )
+        return [self._passage(row) for row in reversed(before)], [self._passage(row) for row in after]
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
         found = []

@@ -22,6 +22,14 @@ SOURCE_COLUMNS = (
 )
 DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, checksum"
 
+_DOCUMENT_WIDTH = DOCUMENT_COLUMNS.count(",") + 1
+_QUALIFIED = ", ".join(
+    f"{table}.{column.strip()}"
+    for table, columns in (("d", DOCUMENT_COLUMNS), ("s", SOURCE_COLUMNS))
+    for column in columns.split(",")
+)
+_AT_ONCE = 500
+
 
 def dump_metadata(metadata: Metadata) -> bytes | None:
     """Metadata as stored JSON. Raises UsageError when it is not JSON."""
@@ -220,6 +228,27 @@ def each_document(connection: Connection) -> Iterator[DocumentRecord]:
 def document_by_id(connection: Connection, document_id: str) -> DocumentRecord | None:
     row = connection.row(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE document_id = ?", (pack_id(document_id),))
     return None if row is None else to_document(row)
+
+
+def with_sources(
+    connection: Connection, document_ids: Sequence[str]
+) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
+    """Those of these documents that there are, each with its source."""
+    found = {}
+    sources: dict[int, SourceRecord] = {}
+    for first in range(0, len(document_ids), _AT_ONCE):
+        part = [pack_id(document_id) for document_id in document_ids[first : first + _AT_ONCE]]
+        rows = connection.rows(
+            f"""SELECT {_QUALIFIED} FROM documents d JOIN sources s USING(source_key)
+                WHERE document_id IN (?{", ?" * (len(part) - 1)})""",
+            part,
+        )
+        for row in rows:
+            document = to_document(row[:_DOCUMENT_WIDTH])
+            if document.source_key not in sources:
+                sources[document.source_key] = to_source(row[_DOCUMENT_WIDTH:])
+            found[document.document_id] = document, sources[document.source_key]
+    return found
 
 
 def document_by_key(connection: Connection, key: int) -> DocumentRecord | None:

@@ -44,7 +44,7 @@ def nearest_rows(
     asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
     if asked is None:
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
-    left = KeySet.from_ranges(ranges)
+    left = KeySet(ranges) if len(ranges) == 1 else KeySet.from_ranges(ranges)
     usual = min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST)
     wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
     rows: list[NDArray[np.int64]] = []
@@ -63,7 +63,7 @@ def nearest_rows(
         sketched.append((sketch.first, sketch.end))
     if not rows:
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
-    rest = left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
+    rest = _without(left, sketched)
     return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
 
 
@@ -79,6 +79,12 @@ def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> ND
     if metric == "l2" and not unit:
         return query
     return (wide / length).astype(np.float32) if 0 < length < np.inf else None
+
+
+def _without(left: KeySet, sketched: list[tuple[int, int]]) -> KeySet:
+    if len(sketched) == 1 and sketched[0][0] <= left.ranges[0, 0] and left.ranges[-1, 1] <= sketched[0][1]:
+        return KeySet.empty()
+    return left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
 
 
 def _best(rows: list[NDArray[np.int64]], estimates: list[NDArray[np.float32]], n: int) -> NDArray[np.int64]:
