@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from stackroom.filters import Filter
-from stackroom.progress import CancelToken, Progress
 from stackroom.types import Chunk, EmbedderIdentity, Metadata, Passage, Place, Source
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from stackroom.filters import Filter
+    from stackroom.progress import CancelToken, Progress
     from stackroom.reports import Compaction, Stats, Verification
 
 SourceState = Literal["indexed", "partial", "failed"]

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stackroom.backend import Backend, Scope, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
-from stackroom.filters import Filter, as_filter
 from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
-from stackroom.protocols import Embedder
 from stackroom.question import means, understood
 from stackroom.storage.disk.layout import absolute
 from stackroom.types import Document, Hit, Mode, Passage, Source
@@ -22,12 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from stackroom.filters import Filter
+    from stackroom.protocols import Embedder
     from stackroom.reports import Collection, Compaction, Measurement, Report, Stats, Verification
+
+    Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
 
 LEAST_CANDIDATES = 100
-
-Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
 
 class Index:
@@ -155,7 +155,7 @@ class Index:
         from stackroom.search.retriever import Request, search
 
         scope = Scope(
-            where=None if where is None else as_filter(where),
+            where=None if where is None else _filter(where),
             sources=None if sources is None else tuple(sources),
             active=active,
             collection=collection,
@@ -449,3 +449,9 @@ def _check_number(name: str, value: object, *, least: int = 0) -> None:
         fits = False
     if not fits:
         raise UsageError(f"{name} must not be {value!r}.", hint=f"Give a whole number, {least} or more.")
+
+
+def _filter(where: Where) -> Filter:
+    from stackroom.filters import as_filter
+
+    return as_filter(where)

@@ -6,7 +6,7 @@ import os
 import shlex
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from stackroom.errors import (
     MigrationNeeded,
@@ -17,9 +17,11 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.index import Index
-from stackroom.progress import CancelToken, Progress
-from stackroom.protocols import Embedder
 from stackroom.storage.disk.layout import absolute, is_library
+
+if TYPE_CHECKING:
+    from stackroom.progress import CancelToken, Progress
+    from stackroom.protocols import Embedder
 
 
 def open(

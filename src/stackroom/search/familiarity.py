@@ -7,9 +7,12 @@ letters. English gives the shipped model 4.5 letters a token, German and Spanish
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from stackroom.protocols import Tokenizer
 from stackroom.storage.words.tokenizer import UNSPACED
+
+if TYPE_CHECKING:
+    from stackroom.protocols import Tokenizer
 
 _SAMPLE = 400
 

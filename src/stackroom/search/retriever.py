@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stackroom.backend import Scope, Scored, View
 from stackroom.errors import UsageError
-from stackroom.protocols import Embedder
-from stackroom.search import fusion
-from stackroom.search.familiarity import familiarity
-from stackroom.storage.words.tokenizer import parse_query
 from stackroom.types import Explanation, Hit, HitDocument, Leg, Mode, Passage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stackroom.protocols import Embedder
+
+# What knows words is imported where there are some: a process that asks with a vector starts sooner.
+
 _DEPTH = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One search. `text` None means that only a vector was given; `vector` None that only words count."""
 
     text: str | None
@@ -39,8 +38,7 @@ class Request:
     explain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranking:
+class _Ranking(NamedTuple):
     """Keys best first with their scores, and why each is where it is."""
 
     keys: NDArray[np.int64]
@@ -54,10 +52,10 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
     """The best `k` hits. Raises UsageError, NotFoundError, DimensionMismatchError, DamagedError."""
     if request.k <= 0:
         return []
-    excluded = () if request.text is None else parse_query(request.text).excluded
+    excluded = () if request.text is None else _excluded(request.text)
     if excluded:
         # The meaning leg knows no words: what the query excludes is taken out of the scope of both.
-        request = replace(request, scope=replace(request.scope, without=excluded))
+        request = request._replace(scope=replace(request.scope, without=excluded))
     depth = _depth(request)
     while True:
         ranking = _rank(view, request, embedder, depth)
@@ -92,6 +90,12 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
             )
         )
     return hits
+
+
+def _excluded(text: str) -> tuple[str, ...]:
+    from stackroom.storage.words.tokenizer import parse_query
+
+    return parse_query(text).excluded
 
 
 def _depth(request: Request) -> int:
@@ -145,6 +149,8 @@ def _hybrid(
     embedder: Embedder | None,
     depth: int,
 ) -> _Ranking:
+    from stackroom.search import fusion
+
     text, statistics = view.matching(words, depth, request.scope)
     keys = fusion.candidates(vector, text)
     fused = fusion.fuse(
@@ -184,6 +190,8 @@ def _vector_scores(
 
 def _familiarity(view: View, vector: Scored, words: str, embedder: Embedder | None) -> float:
     """How far the model's opinion counts: it must know the query's language, and that of what it found."""
+    from stackroom.search.familiarity import familiarity
+
     tokenizer = None if embedder is None else embedder.tokenizer
     if tokenizer is None:
         return 1.0

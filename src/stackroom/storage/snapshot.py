@@ -21,7 +21,7 @@ from stackroom.backend import (
     TextStatistics,
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs
+from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector
@@ -29,11 +29,15 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.row_map import RowMap
 from stackroom.storage.vectors.vector_file import VectorMap, open_map
-from stackroom.storage.words import bm25, fulltext, postings, tokenizer, word_files
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from stackroom.storage.words.postings import Postings
+    from stackroom.storage.words.word_files import Shelf
+
+# What knows words and filters is imported where it is needed: a process that asks with a vector starts sooner.
 
 T = TypeVar("T")
 
@@ -60,7 +64,7 @@ class Shared:
     def __init__(self, library: Path) -> None:
         self.library = library
         self.sketches = sketches.Shelf()
-        self.word_files = word_files.Shelf()
+        self._word_files: Shelf | None = None
         self._mapped: dict[tuple[bytes, int, bool], VectorMap] = {}
         # One tuple, assigned at once: no thread sees a version beside the values of another.
         self._newest: tuple[int, Derived] = (-1, Derived())
@@ -74,6 +78,14 @@ class Shared:
             found = open_map(path, rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit)
             self._mapped = {key: found}
         return found
+
+    @property
+    def word_files(self) -> Shelf:
+        if self._word_files is None:
+            from stackroom.storage.words.word_files import Shelf
+
+            self._word_files = Shelf()
+        return self._word_files
 
     def derived_of(self, version: int) -> Derived:
         """Forgotten with the next commit."""
@@ -94,7 +106,7 @@ class Snapshot:
         """`connection` is within a transaction. Raises FileNotFoundError where the vector file is none of this commit any more."""
         self._library = shared.library
         self._shelf = shared.sketches
-        self._words_shelf = shared.word_files
+        self._shared = shared
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
         self.mapped = shared.map
@@ -345,9 +357,11 @@ class Snapshot:
         return self._derived.get("homes", lambda: collections.homes(self._connection))
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
+        from stackroom.storage.words import bm25, fulltext, tokenizer, word_files
+
         parsed = tokenizer.parse_query(query)
         allowed = self._selector.select(scope)
-        found = self._words_shelf.take(self._library, word_files.every(self._connection))
+        found = self._shared.word_files.take(self._library, word_files.every(self._connection))
         if found:
             files = [bm25.File(file, self._alive(name, file)) for name, file in found.items()]
             wanted = allowed
@@ -358,10 +372,10 @@ class Snapshot:
                 return bm25.matching(self._connection, files, parsed, k, wanted, self._universe())
             except ValueError:
                 for name in found:
-                    self._words_shelf.forget(name)
+                    self._shared.word_files.forget(name)
         return fulltext.matching(self._connection, parsed, k, allowed, self._universe().count)
 
-    def _alive(self, name: str, file: postings.Postings) -> NDArray[np.bool_] | None:
+    def _alive(self, name: str, file: Postings) -> NDArray[np.bool_] | None:
         return self._derived.get(f"alive {name}", lambda: file.alive(self._universe()))
 
     def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
@@ -391,6 +405,8 @@ class Snapshot:
         return list(map(int, (self._universe() if found is None else found).keys()))
 
     def kinds(self, field: str) -> frozenset[str]:
+        from stackroom.storage.catalogue import metadata
+
         return self._derived.get(f"kinds {field}", lambda: metadata.kinds(self._connection, field))
 
     def select(self, scope: Scope) -> NDArray[np.int64]:

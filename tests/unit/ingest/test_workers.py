@@ -51,11 +51,12 @@ def test_results_come_in_order(files: list[Path]) -> None:
 
 def test_a_parser_that_hangs_is_replaced(files: list[Path], folder: Path) -> None:
     files.insert(2, blocking(folder / "stuck.txt"))
-    with ParserPool(SPLITTER, timeout=1.0) as pool:
+    # On a busy machine, a parser takes more than a second to start.
+    with ParserPool(SPLITTER, timeout=4.0) as pool:
         found = results(pool, files)
     error = found.pop("stuck.txt")
     assert isinstance(error, ReaderCrashedError)
-    assert "longer than 1 seconds" in error.message
+    assert "longer than 4 seconds" in error.message
     assert error.hint
     assert found == {f"{n}.txt": f"text {n}" for n in range(6)}
 

@@ -230,9 +230,7 @@ def document_by_id(connection: Connection, document_id: str) -> DocumentRecord |
     return None if row is None else to_document(row)
 
 
-def with_sources(
-    connection: Connection, document_ids: Sequence[str]
-) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
+def with_sources(connection: Connection, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
     """Those of these documents that there are, each with its source."""
     found = {}
     sources: dict[int, SourceRecord] = {}

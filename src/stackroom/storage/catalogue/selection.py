@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
-from stackroom import filters
 from stackroom.backend import Scope
 from stackroom.errors import NotFoundError
-from stackroom.storage.catalogue import codec, metadata, records, runs, schema
+from stackroom.storage.catalogue import codec, records, runs, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.words import fulltext
+
+if TYPE_CHECKING:
+    from stackroom.filters import Filter
 
 
 class Selector:
@@ -54,11 +56,10 @@ class Selector:
         if collection is not None:
             parts.append(collection)
         if scope.where is not None:
-            condition = filters.rename_keys(scope.where, records.RESERVED)
-            parts.append(
-                metadata.select(self._connection, condition, universe=self._universe(), load=self._load_metadata)
-            )
+            parts.append(self._matching(scope.where))
         if scope.without:
+            from stackroom.storage.words import fulltext
+
             parts.append(self._universe().difference(fulltext.holding(self._connection, scope.without)))
         return reduce(KeySet.intersection, parts) if parts else None
 
@@ -99,7 +100,16 @@ class Selector:
         )
         return runs.to_keys(rows)
 
+    def _matching(self, where: Filter) -> KeySet:
+        from stackroom import filters
+        from stackroom.storage.catalogue import metadata
+
+        condition = filters.rename_keys(where, records.RESERVED)
+        return metadata.select(self._connection, condition, universe=self._universe(), load=self._load_metadata)
+
     def _load_metadata(self, owner: int, key: int) -> dict[str, object]:
+        from stackroom.storage.catalogue import metadata
+
         if owner == metadata.DOCUMENT:
             document = records.document_by_key(self._connection, key)
             source = None if document is None else records.source_by_key(self._connection, document.source_key)

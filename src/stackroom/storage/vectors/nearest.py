@@ -44,15 +44,14 @@ def nearest_rows(
     asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
     if asked is None:
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
-    left = KeySet(ranges) if len(ranges) == 1 else KeySet.from_ranges(ranges)
+    left = KeySet(ranges)
     usual = min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST)
     wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
     rows: list[NDArray[np.int64]] = []
     estimates: list[NDArray[np.float32]] = []
     sketched: list[tuple[int, int]] = []
     for sketch in sketches:
-        own = KeySet(np.array([[sketch.first, sketch.end]], dtype=np.int64))
-        within = left.intersection(own)
+        within = _within(left, sketch.first, sketch.end)
         if within.count * SPARSE < sketch.n or within.count <= wanted:
             continue
         found, estimated = sketch.candidates(asked, wanted, within.ranges)
@@ -81,8 +80,19 @@ def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> ND
     return (wide / length).astype(np.float32) if 0 < length < np.inf else None
 
 
+def _within(rows: KeySet, first: int, end: int) -> KeySet:
+    # A filter leaves hundreds of thousands of ranges of a million rows, and mostly one sketch has all of them.
+    if _covers(first, end, rows):
+        return rows
+    return rows.intersection(KeySet(np.array([[first, end]], dtype=np.int64)))
+
+
+def _covers(first: int, end: int, rows: KeySet) -> bool:
+    return len(rows.ranges) > 0 and first <= int(rows.ranges[0, 0]) and int(rows.ranges[-1, 1]) <= end
+
+
 def _without(left: KeySet, sketched: list[tuple[int, int]]) -> KeySet:
-    if len(sketched) == 1 and sketched[0][0] <= left.ranges[0, 0] and left.ranges[-1, 1] <= sketched[0][1]:
+    if len(sketched) == 1 and _covers(*sketched[0], left):
         return KeySet.empty()
     return left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
 
