@@ -313,8 +313,8 @@ class Index:
                 )
             return self._model.change(embedder, progress, cancel)
         with self._backend.view() as view:
-            records = list(view.each_source()) if sources is None else self._records(view, sources)
-        files = [record for record in records if record.is_file]
+            records = view.each_source() if sources is None else self._records(view, sources)
+            files = [record.name for record in records if record.is_file]
         return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
 
     def stats(self) -> Stats:

@@ -41,7 +41,7 @@ class Discovery:
     unreadable: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     roots: list[Path] = field(default_factory=list)
-    _seen: set[object] = field(default_factory=set)
+    _seen: set[int | str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Raises NotFoundError for a path that is not there, or a glob that matches nothing."""
@@ -72,9 +72,9 @@ class Discovery:
                 continue
             try:
                 status = os.stat(folder)
-                if (status.st_dev, status.st_ino) in self._seen:
+                if _number(status) in self._seen:
                     continue
-                self._seen.add((status.st_dev, status.st_ino))
+                self._seen.add(_number(status))
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
@@ -106,11 +106,16 @@ class Discovery:
         if not stat.S_ISREG(status.st_mode):
             return
         # Hard links are files of their own; a symbolic link to a file that was given already is not.
-        known: object = (status.st_dev, status.st_ino) if status.st_nlink < 2 else os.path.realpath(path)
+        known = _number(status) if status.st_nlink < 2 else os.path.realpath(path)
         if known in self._seen:
             return
         self._seen.add(known)
         yield Found(Path(path), status.st_size, status.st_mtime_ns)
+
+
+def _number(status: os.stat_result) -> int:
+    """A file by its device and inode, in one number: there may be a million of them."""
+    return status.st_dev << 64 | status.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -73,10 +73,10 @@ def _parts(backend: Backend, embedder: Callable[[], Embedder], document: Documen
     """One document, in parts where it is long."""
     with backend.view() as view:
         known = view.document(document.document_id) if document.document_id else None
-        stored = list(view.chunks(known.key)) if known else []
-    named = {chunk.chunk_id for chunk in document.chunks if chunk.chunk_id}
-    # The caller's ids and vectors rule: only chunks that it left to us are matched with what is there.
-    old = OldChunks.of(item for item in stored if item.chunk.chunk_id not in named)
+        # The caller's ids and vectors rule: only chunks that it left to us are matched with what is there.
+        named = {chunk.chunk_id for chunk in document.chunks if chunk.chunk_id}
+        stored = view.chunks(known.key) if known else iter(())
+        old = OldChunks.of(item for item in stored if item.chunk.chunk_id not in named)
     name = document.source or document.document_id or ""
     source = SourceRecord(name=name, title=document.title or "", type="record")
     record = DocumentRecord(document.document_id or "", 0, document.title or "", document.metadata)

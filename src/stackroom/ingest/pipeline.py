@@ -74,25 +74,26 @@ def add_paths(
 def rebuild_sources(
     backend: Backend,
     embedder: Callable[[], Embedder],
-    records: Sequence[SourceRecord],
+    names: Sequence[str],
     *,
     progress: Progress,
     cancel: CancelToken,
 ) -> Report:
     """Read and embed these files again; each serves as it was until its own commit."""
     tally = Tally(progress, "rebuild")
-    tally.total = len(records)
-    with backend.lease("rebuild"):
-        run = _Run(backend, cache(embedder), tally, cancel, retry=True, force=True)
-        found: list[Found] = []
-        for record in records:
+    tally.total = len(names)
+
+    def found() -> Iterator[Found]:
+        for name in names:
             try:
-                status = os.stat(record.name)
+                status = os.stat(name)
             except OSError as error:
-                tally.failed(Failure(record.name, f"It can't be read: {error.strerror}. Its passages stay.", "OSError"))
-                continue
-            found.append(Found(Path(record.name), status.st_size, status.st_mtime_ns))
-        run.over(found)
+                tally.failed(Failure(name, f"It can't be read: {error.strerror}. Its passages stay.", "OSError"))
+            else:
+                yield Found(Path(name), status.st_size, status.st_mtime_ns)
+
+    with backend.lease("rebuild"):
+        _Run(backend, cache(embedder), tally, cancel, retry=True, force=True).over(found())
     tally.tell(last=True)
     return tally.report(cancelled=cancel.cancelled)
 

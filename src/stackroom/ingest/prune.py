@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from stackroom.backend import Backend, SourceRecord
+from stackroom.backend import Backend
 from stackroom.errors import UsageError
 from stackroom.ingest.discovery import Discovery
 
@@ -19,7 +19,7 @@ def prune(backend: Backend, discovery: Discovery, confirm: Callable[[int, int], 
     UsageError.
     """
     unreadable = tuple(failure.path.rstrip(os.sep) + os.sep for failure in discovery.unreadable)
-    gone: list[SourceRecord] = []
+    gone: list[int] = []
     total = 0
     with backend.view() as view:
         for root in discovery.roots:
@@ -29,7 +29,7 @@ def prune(backend: Backend, discovery: Discovery, confirm: Callable[[int, int], 
                 total += 1
                 missing = record.is_file and not os.path.lexists(record.name)
                 if missing and not record.name.startswith(unreadable):
-                    gone.append(record)
+                    gone.append(record.key)
     if len(gone) > total * _FREELY:
         if confirm is None:
             raise UsageError(
@@ -40,7 +40,7 @@ def prune(backend: Backend, discovery: Discovery, confirm: Callable[[int, int], 
             )
         if not confirm(len(gone), total):
             return 0
-    for record in gone:
+    for key in gone:
         with backend.commit() as commit:
-            commit.remove_source(record.key)
+            commit.remove_source(key)
     return len(gone)

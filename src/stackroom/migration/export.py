@@ -10,10 +10,13 @@ import json
 import os
 import shutil
 import uuid
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from stackroom.backend import Backend, DocumentRecord, SourceRecord, StoredChunk, View
 from stackroom.errors import UsageError
@@ -23,12 +26,19 @@ from stackroom.nodes import reading as nodes
 from stackroom.nodes import writing
 from stackroom.nodes.kept import unfold
 from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.disk import fsio
 from stackroom.types import Passage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TEXT_NODE, _DOCUMENT = "1", "4"
 _NEAR = ("2", "3")
 """The relationships of a node to the ones before and after it."""
+_IDS = 4096
+"""Ids of nodes that are held in memory."""
+
 _INDEX, _FILE = "index/", "file/"
 
 LATER = "stackroom"
@@ -105,10 +115,11 @@ class _Export:
         self._parts: dict[str, _Section] = {}
         self._vectors: dict[str, _VectorSections] = {}
         self._own = {
-            item.name: set(view.members(item.name)) for item in view.collections() if item.identity is not None
+            item.name: KeySet.from_keys(self._members(item.name))
+            for item in view.collections()
+            if item.identity is not None
         }
-        self._with_vector = set(view.live_keys(with_vector=True).tolist())
-        self._later: list[int] = []
+        self._later = array("q")
         """passages with a vector that no migration brought: an index must list them, or LlamaIndex never finds them"""
         self._written = 0
 
@@ -141,7 +152,7 @@ class _Export:
     def _document(self, document: _Document) -> None:
         """A document's chunks, then what the docstore says of it."""
         neighbours: list[StoredChunk] = []
-        for item in self._view.chunks(document.record.key):
+        for item in self._view.chunks(document.record.key, vectors=True):
             neighbours.append(item)
             if len(neighbours) == 3:
                 neighbours.pop(0)
@@ -172,7 +183,7 @@ class _Export:
 
     def _chunk(self, document: _Document, item: StoredChunk, before: StoredChunk | None) -> None:
         original = _loads(self._view.kept("chunk", [item.key]).get(item.key))
-        vectors = dict(self._vectors_of(item.key))
+        vectors = dict(self._vectors_of(item))
         chunk_id = item.chunk.chunk_id or ""
         owner: str | None = document.record.document_id
         if original:
@@ -190,16 +201,16 @@ class _Export:
         elif "docstore" in original:
             self._part("docstore/metadata").put(chunk_id, original["docstore"])
         self._put_vectors(chunk_id, owner, node or {}, original, vectors)
-        if node is not None and item.key in self._with_vector and not (original and document.imported):
+        if node is not None and item.chunk.embedding is not None and not (original and document.imported):
             self._later.append(item.key)
         self._written += 1
 
-    def _vectors_of(self, key: int) -> Iterator[tuple[str, Any]]:
-        if key in self._with_vector:
-            yield DEFAULT_NAMESPACE, self._view.vectors([key])[0].tolist()
+    def _vectors_of(self, item: StoredChunk) -> Iterator[tuple[str, Any]]:
+        if item.chunk.embedding is not None:
+            yield DEFAULT_NAMESPACE, item.chunk.embedding.tolist()
         for name, members in self._own.items():
-            if key in members:
-                yield name, self._view.vectors([key], collection=name)[0].tolist()
+            if members.contains(np.array([item.key]))[0]:
+                yield name, self._view.vectors([item.key], collection=name)[0].tolist()
 
     def _node(
         self,
@@ -257,8 +268,8 @@ class _Export:
 
     def _indexes(self) -> None:
         """The index structs; one over everything where no import brought any."""
-        entries: dict[str, Any] = {}
-        listed: dict[str, list[int]] = {}
+        kinds: dict[str, str] = {}
+        listed: dict[str, NDArray[np.int64]] = {}
         structs: dict[str, dict[str, Any]] = {}
         collections = {item.name for item in self._view.collections()}
         for name, data in self._view.attachments():
@@ -270,32 +281,60 @@ class _Export:
                 structs[index_id] = kept["struct"]
                 kind = kept["type"]
                 if kept.get("listed"):
-                    keys = self._view.members(index_id) if index_id in collections else self._view.live_keys().tolist()
-                    listed[index_id] = keys
+                    own = index_id in collections
+                    listed[index_id] = self._members(index_id) if own else self._view.live_keys()
                     kind = kind if kind == "multimodal" else "vector_store"
-                entries[index_id] = {"__type__": kind}
-        if not entries:
+                kinds[index_id] = kind
+        if not kinds:
             index_id = str(uuid.uuid4())
             structs[index_id] = _struct(index_id)
-            listed[index_id] = self._view.live_keys(with_vector=True).tolist()
-            entries[index_id] = {"__type__": "vector_store"}
-        later = sorted(set(self._later).difference(*listed.values()))
-        if later:
+            listed[index_id] = self._view.live_keys(with_vector=True)
+            kinds[index_id] = "vector_store"
+        later = np.array(self._later, dtype=np.int64)
+        for keys in listed.values():
+            later = np.setdiff1d(later, keys)
+        if len(later):
             index_id = next(iter(listed)) if len(listed) == 1 else LATER
             structs.setdefault(index_id, _struct(index_id))
-            listed[index_id] = listed.get(index_id, []) + later
-            entries.setdefault(index_id, {"__type__": "vector_store"})
-        for index_id, entry in entries.items():
-            nodes_ = {"nodes_dict": self._nodes_dict(listed[index_id])} if index_id in listed else {}
-            entry["__data__"] = json.dumps({**structs[index_id], **nodes_})
-        (self._folder / "index_store.json").write_text(json.dumps({"index_store/data": entries}), encoding="utf-8")
+            listed[index_id] = np.concatenate([listed.get(index_id, later[:0]), later])
+            kinds.setdefault(index_id, "vector_store")
+        with (self._folder / "index_store.json").open("w", encoding="utf-8") as file:
+            file.write('{"index_store/data": {')
+            for number, (index_id, kind) in enumerate(kinds.items()):
+                head = f'{json.dumps(index_id)}: {{"__type__": {json.dumps(kind)}, "__data__": "'
+                file.write(f"{', ' if number else ''}{head}")
+                for text in self._struct_with_nodes(structs[index_id], listed.get(index_id)):
+                    # It is JSON within a string of JSON.
+                    file.write(json.dumps(text)[1:-1])
+                file.write('"}')
+            file.write("}}")
         graph = self._folder / "graph_store.json"
         if not graph.exists():
             graph.write_text('{"graph_dict": {}}', encoding="utf-8")
 
-    def _nodes_dict(self, keys: list[int]) -> dict[str, str]:
-        ids = (passage.chunk_id for passage in self._view.passages(keys))
-        return {chunk_id: chunk_id for chunk_id in ids}
+    def _struct_with_nodes(self, struct: dict[str, Any], keys: NDArray[np.int64] | None) -> Iterator[str]:
+        """An index struct as JSON, in parts; it lists the nodes of these keys, or what it lists already."""
+        if keys is None:
+            yield json.dumps(struct)
+            return
+        yield "{"
+        for number, (name, value) in enumerate({**struct, "nodes_dict": None}.items()):
+            yield f"{', ' if number else ''}{json.dumps(name)}: "
+            if name == "nodes_dict":
+                yield from self._nodes_dict(keys)
+            else:
+                yield json.dumps(value)
+        yield "}"
+
+    def _members(self, collection: str) -> NDArray[np.int64]:
+        return np.array(self._view.members(collection), dtype=np.int64)
+
+    def _nodes_dict(self, keys: NDArray[np.int64]) -> Iterator[str]:
+        yield "{"
+        for first in range(0, len(keys), _IDS):
+            ids = map(json.dumps, self._view.chunk_ids(keys[first : first + _IDS].tolist()))
+            yield (", " if first else "") + ", ".join(f"{name}: {name}" for name in ids)
+        yield "}"
 
     def _part(self, name: str) -> _Section:
         if name not in self._parts:

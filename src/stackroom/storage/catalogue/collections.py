@@ -124,22 +124,20 @@ def listing(connection: Connection, keys: KeySet) -> list[str]:
 def listed(connection: Connection, collection: int) -> KeySet:
     """The keys that were listed; some may be gone since."""
     return runs.to_keys(
-        connection.rows(
-            "SELECT first_key, first_key + n FROM collection_members WHERE collection_key = ?", (collection,)
+        connection.numbers(
+            "SELECT first_key, first_key + n FROM collection_members WHERE collection_key = ?", (collection,), columns=2
         )
     )
 
 
 def homes(connection: Connection) -> dict[int, KeySet]:
     """The chunks that live in each collection but the default one, by its key. Reads a row for each of them."""
-    rows = np.array(
-        # The order is that of the index chunks_elsewhere: nothing is sorted.
-        connection.rows(
-            f"""SELECT collection_key, key FROM chunks WHERE collection_key <> {DEFAULT_COLLECTION}
-                ORDER BY collection_key, key"""
-        ),
-        dtype=np.int64,
-    ).reshape(-1, 2)
+    # The order is that of the index chunks_elsewhere: nothing is sorted.
+    rows = connection.numbers(
+        f"""SELECT collection_key, key FROM chunks WHERE collection_key <> {DEFAULT_COLLECTION}
+            ORDER BY collection_key, key""",
+        columns=2,
+    )
     keys, starts = np.unique(rows[:, 0], return_index=True)
     parts = np.split(rows[:, 1], starts[1:])
     return {key: KeySet.from_keys(part) for key, part in zip(keys.tolist(), parts, strict=False)}

@@ -175,10 +175,7 @@ class _Query:
         """The chunks of these documents."""
         if documents.count <= 256:
             return runs.of_documents(self._connection, documents.keys().tolist())
-        rows = np.array(
-            self._connection.rows("SELECT document_key, first_key, first_key + n FROM runs"),
-            dtype=np.int64,
-        ).reshape(-1, 3)
+        rows = self._connection.numbers("SELECT document_key, first_key, first_key + n FROM runs", columns=3)
         ranges = rows[documents.contains(rows[:, 0]), 1:]
         return KeySet.from_ranges(ranges[np.argsort(ranges[:, 0], kind="stable")])
 

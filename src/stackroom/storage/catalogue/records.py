@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -176,8 +176,9 @@ def find_sources(connection: Connection, wanted: str) -> list[SourceRecord]:
     return [record for record in records if record is not None]
 
 
-def listing(connection: Connection, records: Iterable[SourceRecord] | None) -> list[Source]:
+def listing(connection: Connection, records: Sequence[SourceRecord] | None) -> list[Source]:
     """Sources with their counts, as users see them."""
+    wanted = None if records is None else json.dumps([record.key for record in records])
     counts: dict[int, tuple[int, int, int]] = {
         key: (documents, chunks, active)
         for key, documents, chunks, active in connection.execute(
@@ -185,9 +186,9 @@ def listing(connection: Connection, records: Iterable[SourceRecord] | None) -> l
                    (SELECT count(*) FROM documents d WHERE d.source_key = s.source_key),
                    (SELECT coalesce(sum(r.n), 0) FROM documents d JOIN runs r USING(document_key)
                      WHERE d.source_key = s.source_key),
-                   EXISTS(SELECT 1 FROM set_members m WHERE m.set_key = ? AND m.source_key = s.source_key)
-               FROM sources s""",
-            (schema.ACTIVE_SET,),
+                   EXISTS(SELECT 1 FROM set_members m WHERE m.set_key = ?1 AND m.source_key = s.source_key)
+               FROM sources s WHERE ?2 IS NULL OR s.source_key IN (SELECT value FROM json_each(?2))""",
+            (schema.ACTIVE_SET, wanted),
         )
     }
     sources = []

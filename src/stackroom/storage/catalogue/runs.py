@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def add(connection: Connection, document_key: int, first_key: int, n: int) -> None:
@@ -34,27 +38,24 @@ def remove(connection: Connection, document_key: int, keys: KeySet) -> None:
 
 
 def of_documents(connection: Connection, document_keys: Iterable[int]) -> KeySet:
-    ranges: list[tuple[int, int]] = []
-    for key in document_keys:
-        ranges += connection.rows("SELECT first_key, first_key + n FROM runs WHERE document_key = ?", (key,))
-    return to_keys(ranges)
+    statement = "SELECT first_key, first_key + n FROM runs WHERE document_key = ?"
+    return _of_each(connection, statement, document_keys)
 
 
 def of_sources(connection: Connection, source_keys: Iterable[int]) -> KeySet:
-    ranges: list[tuple[int, int]] = []
-    for key in source_keys:
-        ranges += connection.rows(
-            """SELECT first_key, first_key + n FROM documents JOIN runs USING(document_key) WHERE source_key = ?""",
-            (key,),
-        )
-    return to_keys(ranges)
+    statement = "SELECT first_key, first_key + n FROM documents JOIN runs USING(document_key) WHERE source_key = ?"
+    return _of_each(connection, statement, source_keys)
+
+
+def _of_each(connection: Connection, statement: str, keys: Iterable[int]) -> KeySet:
+    numbers = (number for key in keys for row in connection.each(statement, (key,)) for number in row)
+    return to_keys(np.fromiter(numbers, dtype=np.int64).reshape(-1, 2))
 
 
 def everything(connection: Connection) -> KeySet:
-    return to_keys(connection.rows("SELECT first_key, first_key + n FROM runs"))
+    return to_keys(connection.numbers("SELECT first_key, first_key + n FROM runs", columns=2))
 
 
-def to_keys(ranges: list[tuple[int, int]]) -> KeySet:
-    """A KeySet of disjoint ranges in any order."""
-    array = np.array(ranges, dtype=np.int64).reshape(len(ranges), 2)
-    return KeySet.from_ranges(array[np.argsort(array[:, 0], kind="stable")])
+def to_keys(ranges: NDArray[np.int64]) -> KeySet:
+    """A KeySet of disjoint ranges (int64, shape (n, 2)) in any order."""
+    return KeySet.from_ranges(ranges[np.argsort(ranges[:, 0], kind="stable")])

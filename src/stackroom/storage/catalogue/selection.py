@@ -86,17 +86,19 @@ class Selector:
         if active == total:
             return None
         if active * 2 > total:
-            idle = connection.rows(
+            idle = connection.numbers(
                 """SELECT first_key, first_key + n FROM sources s JOIN documents USING(source_key)
                    JOIN runs USING(document_key) WHERE NOT EXISTS(
                        SELECT 1 FROM set_members m WHERE m.set_key = ? AND m.source_key = s.source_key)""",
                 members,
+                columns=2,
             )
             return self._universe().difference(runs.to_keys(idle))
-        rows = connection.rows(
+        rows = connection.numbers(
             """SELECT first_key, first_key + n FROM set_members JOIN documents USING(source_key)
                JOIN runs USING(document_key) WHERE set_key = ?""",
             members,
+            columns=2,
         )
         return runs.to_keys(rows)
 

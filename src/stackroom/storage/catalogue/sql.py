@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import apsw
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Row = tuple[Any, ...]
 Values = Sequence[Any] | Mapping[str, Any]
@@ -24,6 +29,13 @@ class Connection(apsw.Connection):
     def each(self, statement: str, values: Values = ()) -> Iterator[Row]:
         """Row by row, as they are read."""
         yield from self.execute(statement, values)
+
+    def numbers(self, statement: str, values: Values = (), *, columns: int) -> NDArray[np.int64]:
+        """Every row of a result of whole numbers: int64 of shape (n, columns), a tenth of what tuples take."""
+        import numpy as np
+
+        found = np.fromiter(chain.from_iterable(self.execute(statement, values)), dtype=np.int64)
+        return found.reshape(-1, columns)
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
         """The first row, if there is one."""

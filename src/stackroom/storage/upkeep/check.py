@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _EVERY = 1000
 _MOST_DAMAGE = 1000
 
+_EVERY_ROW = """
+    SELECT first_row, first_row + n FROM extents WHERE space_key = :space
+    UNION ALL SELECT first_row, first_row + n FROM dead_rows WHERE space_key = :space
+    ORDER BY 1, 2"""
+"""Merged from two tables that are in this order."""
+
 
 def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Verification:
     """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree."""
@@ -119,7 +125,6 @@ class _Check:
 
     def keys(self, connection: Connection) -> None:
         """Runs and chunks must tell of the same keys."""
-        stored: Counter[int] = Counter()
         for document, first, n in connection.execute("SELECT document_key, first_key, n FROM runs"):
             row = connection.row(
                 "SELECT count(*) FROM chunks WHERE key >= ? AND key < ? AND document_key = ?",
@@ -127,10 +132,12 @@ class _Check:
             )
             if row is None or row[0] != n:
                 self._found("runs", f"The keys from {first} on are not those of the chunks.", connection, document)
-            stored[document] += n
-        for document, n in connection.execute("SELECT document_key, count(*) FROM chunks GROUP BY document_key"):
-            if stored[document] != n:
-                self._found("runs", f"{n} chunks, but {stored[document]} keys.", connection, document)
+        for document, n, stored in connection.execute(
+            """SELECT document_key, count(*) AS n,
+                   (SELECT coalesce(sum(n), 0) FROM runs WHERE runs.document_key = chunks.document_key) AS stored
+               FROM chunks GROUP BY document_key HAVING n <> stored"""
+        ):
+            self._found("runs", f"{n} chunks, but {stored} keys.", connection, document)
 
     def every_space(self, view: Snapshot) -> None:
         for space in spaces.every(view.connection):
@@ -147,12 +154,10 @@ class _Check:
         except DamagedError as error:
             self._found("vectors", error.message)
             return
-        live: list[tuple[int, int]] = []
         universe = runs.everything(connection)
         for extent in extents.each(connection, space.key):
             if self._cancel.cancelled:
                 return
-            live.append((extent.first_row, extent.first_row + extent.n))
             known = universe.contains(np.arange(extent.first_key, extent.first_key + extent.n))
             inside = extent.first_row >= 0 and extent.first_row + extent.n <= space.rows
             if not known.all() or not inside or len(extent.checksums) != 4 * extent.n:
@@ -161,9 +166,8 @@ class _Check:
                 )
                 continue
             self._rows(connection, mapped, extent)
-        dead = connection.rows("SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ?", (space.key,))
         end = 0
-        for first, stop in sorted([*live, *((int(a), int(b)) for a, b in dead)]):
+        for first, stop in connection.execute(_EVERY_ROW, {"space": space.key}):
             if first != end:
                 self._found("extents", f"Rows {min(first, end)} to {max(first, end)} belong to nobody, or to two.")
             end = stop
@@ -212,7 +216,7 @@ class _Check:
         """What the filter index says of each live record, and what the record says itself."""
         live = {
             metadata.DOCUMENT: runs.to_keys(
-                [(key, key + 1) for (key,) in connection.execute("SELECT document_key FROM documents ORDER BY 1")]
+                connection.numbers("SELECT document_key, document_key + 1 FROM documents", columns=2)
             ),
             metadata.CHUNK: runs.everything(connection),
         }
@@ -220,20 +224,19 @@ class _Check:
             (metadata.DOCUMENT, self._documents(connection)),
             (metadata.CHUNK, self._described_chunks(connection, blobs)),
         ):
-            expected: Counter[tuple[str, str | bytes]] = Counter()
+            # A field's sum of its values' hashes, each as often as it occurs: the values themselves may be as many as records.
+            sums: Counter[str] = Counter()
             for found in described:
-                expected.update(metadata.expected_memberships(found))
-            actual = {
-                (name, value): keys.intersection(live[owner]).count
-                for name, value, keys in metadata.memberships(connection, owner)
-            }
-            wrong = {item for item in expected.keys() | actual.keys() if expected[item] != actual.get(item, 0)}
-            for name in sorted({name for name, _ in wrong}):
+                for name, value in metadata.expected_memberships(found):
+                    sums[name] += hash((name, value))
+            for name, value, keys in metadata.memberships(connection, owner):
+                sums[name] -= hash((name, value)) * keys.intersection(live[owner]).count
+            for name in sorted(name for name, left in sums.items() if left):
                 self._found("metadata", f"The filter index of {name!r} does not agree with the records.")
 
     def _documents(self, connection: Connection) -> Iterator[Mapping[str, Any]]:
         """Of every document whose record can be read; the others were named before."""
-        for (key,) in connection.rows("SELECT document_key FROM documents"):
+        for (key,) in connection.execute("SELECT document_key FROM documents"):
             try:
                 document = records.document_by_key(connection, key)
                 source = None if document is None else records.source_by_key(connection, document.source_key)

@@ -7,7 +7,9 @@ caught up with, and one commit switches to the new file. Chunks and their text a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
     from stackroom.storage.store import LocalStore
 
-_ROWS = 4096
+_ROWS = 1024
+_RECORDS = 4096
+"""Of which the metadata is held in memory."""
 _PAGES = 2_000
 _MERGE_PAGES = 1_000
 
@@ -75,8 +79,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
 def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, cancel: CancelToken) -> int:
     """Copy a space's live rows to a new file, in the order of their keys, and switch to it. Returns rows dropped."""
     with store.view() as view:
-        plan = list(extents.each(view.connection, space.key))
-        live = sum(extent.n for extent in plan)
+        live = view.connection.value("SELECT coalesce(sum(n), 0) FROM extents WHERE space_key = ?", (space.key,))
         if live == space.rows:
             return 0
         mapped = view.mapped(space)
@@ -86,18 +89,44 @@ def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress,
             file_uuid = vector_file.create(path, space.dim)
         appender = vector_file.Appender(path, rows=0, dim=space.dim, unit=True)
         try:
-            moved: dict[int, int] = {}
-            for extent in plan:
+            moved = _Moved()
+            for extent in extents.each(view.connection, space.key):
                 if cancel.cancelled:
                     return 0
-                moved[extent.first_row] = _copy(mapped.rows, extent.first_row, extent.n, appender)
+                moved.add(extent.first_row, extent.n, _copy(mapped.rows, extent.first_row, extent.n, appender))
                 progress(ProgressEvent("compact", done=appender.rows, total=live))
-            dropped = _switch(store, space, plan, moved, appender, (name, file_uuid))
+            dropped = _switch(store, space, moved, appender, (name, file_uuid))
         finally:
             appender.close()
             with store.exclusive() as writer:
                 sweep(store.path, writer.connection)
     return dropped
+
+
+class _Moved:
+    """Which rows were copied where: 24 bytes for each extent, as a library may have as many extents as passages."""
+
+    def __init__(self) -> None:
+        self._runs: array[int] = array("q")
+
+    def add(self, first: int, n: int, to: int) -> None:
+        """The `n` rows from `first` on are now those from `to` on."""
+        self._runs.extend((first, n, to))
+
+    def lookup(self) -> Callable[[int, int], int | None]:
+        """Where the `n` rows from `first` on are now; None where they were not copied together."""
+        runs = np.frombuffer(self._runs, dtype=np.int64).reshape(-1, 3)
+        by_row = np.argsort(runs[:, 0], kind="stable")
+        starts = runs[by_row, 0]
+
+        def find(first: int, n: int) -> int | None:
+            at = int(np.searchsorted(starts, first, side="right")) - 1
+            if at < 0:
+                return None
+            old, length, to = runs[by_row[at]].tolist()
+            return to + first - old if first + n <= old + length else None
+
+        return find
 
 
 def _copy(rows: NDArray[np.float32], first: int, n: int, appender: vector_file.Appender) -> int:
@@ -110,18 +139,17 @@ def _copy(rows: NDArray[np.float32], first: int, n: int, appender: vector_file.A
 def _switch(
     store: LocalStore,
     space: spaces.Space,
-    plan: list[Extent],
-    moved: dict[int, int],
+    moved: _Moved,
     appender: vector_file.Appender,
     target: tuple[str, bytes],
 ) -> int:
     """Catch up with what was committed during the copy, and make the new file the space's own."""
-    starts = np.array(sorted(moved), dtype=np.int64)
-    lengths = {extent.first_row: extent.n for extent in plan}
+    find = moved.lookup()
     dropped = 0
     with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
         connection = writer.connection
-        with connection:
+        # The newest state is read through a connection of its own: as long as nobody else writes, it is the one that is rewritten here.
+        with store.view() as before, connection:
             current = next((found for found in spaces.every(connection) if found.key == space.key), None)
             if current is None or current.file_uuid != space.file_uuid:
                 return 0
@@ -132,21 +160,20 @@ def _switch(
                 file_uuid=current.file_uuid,
                 unit=current.unit,
             )
-            rewritten: list[Extent] = []
-            for extent in list(extents.each(connection, space.key)):
-                at = int(np.searchsorted(starts, extent.first_row, side="right")) - 1
-                old = int(starts[at]) if at >= 0 else -1
-                if old >= 0 and extent.first_row + extent.n <= old + lengths[old]:
-                    first = moved[old] + extent.first_row - old
-                else:
-                    first = _copy(newest.rows, extent.first_row, extent.n, appender)
-                rewritten.append(extent._replace(first_row=first))
-            appender.sync()
+
+            def rewritten() -> Iterator[Extent]:
+                for extent in extents.each(before.connection, space.key):
+                    first = find(extent.first_row, extent.n)
+                    if first is None:
+                        first = _copy(newest.rows, extent.first_row, extent.n, appender)
+                    yield extent._replace(first_row=first)
+
             connection.execute("DELETE FROM extents WHERE space_key = ?", (space.key,))
             connection.execute("DELETE FROM dead_rows WHERE space_key = ?", (space.key,))
-            for extent in joined(rewritten):
+            for extent in joined(rewritten()):
                 extents.add(connection, space.key, extent)
-            _bury_gaps(connection, space.key, rewritten, appender.rows)
+            appender.sync()
+            _bury_gaps(connection, space.key, appender.rows)
             name, file_uuid = target
             spaces.set_file(connection, current, file=name, file_uuid=file_uuid, rows=appender.rows, unit=appender.unit)
             schema.count_commit(connection)
@@ -154,29 +181,33 @@ def _switch(
     return dropped
 
 
-def joined(found: list[Extent]) -> list[Extent]:
-    """Extents of a document that became neighbours in key and row are one."""
-    result: list[Extent] = []
-    for extent in sorted(found, key=lambda item: item.first_key):
-        last = result[-1] if result else None
-        if (
-            last is not None
-            and last.document_key == extent.document_key
-            and (last.first_key + last.n, last.first_row + last.n) == (extent.first_key, extent.first_row)
+def joined(found: Iterable[Extent]) -> Iterator[Extent]:
+    """Extents, given by key: those of a document that are neighbours in key and row are one."""
+    last: Extent | None = None
+    for extent in found:
+        if last is None:
+            last = extent
+        elif last.document_key == extent.document_key and (last.first_key + last.n, last.first_row + last.n) == (
+            extent.first_key,
+            extent.first_row,
         ):
-            result[-1] = last._replace(n=last.n + extent.n, checksums=last.checksums + extent.checksums)
+            last = last._replace(n=last.n + extent.n, checksums=last.checksums + extent.checksums)
         else:
-            result.append(extent)
-    return result
+            yield last
+            last = extent
+    if last is not None:
+        yield last
 
 
-def _bury_gaps(connection: Connection, space_key: int, live: list[Extent], rows: int) -> None:
+def _bury_gaps(connection: Connection, space_key: int, rows: int) -> None:
     """Rows that were copied and died before the switch."""
     end = 0
-    for extent in sorted(live, key=lambda item: item.first_row):
-        if extent.first_row > end:
-            connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, end, extent.first_row - end))
-        end = extent.first_row + extent.n
+    for first, n in connection.execute(
+        "SELECT first_row, n FROM extents WHERE space_key = ? ORDER BY first_row", (space_key,)
+    ):
+        if first > end:
+            connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, end, first - end))
+        end = first + n
     if rows > end:
         connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, end, rows - end))
 
@@ -185,20 +216,21 @@ def _rebuild_metadata(connection: Connection, blobs: Codec) -> None:
     """The index of metadata without the values of what is gone."""
 
     def batches() -> Iterator[tuple[int, list[tuple[int, Mapping[str, Any]]]]]:
-        held: list[tuple[int, Mapping[str, Any]]] = []
-        for source in list(records.each_source(connection)):
-            for document in records.documents_of(connection, source.key):
-                held.append((document.key, records.indexed_metadata(document, source)))
-        yield metadata.DOCUMENT, held
-        chunks: list[tuple[int, Mapping[str, Any]]] = []
+        for owner, described in ((metadata.DOCUMENT, documents()), (metadata.CHUNK, chunks())):
+            while batch := list(islice(described, _RECORDS)):
+                yield owner, batch
+
+    def documents() -> Iterator[tuple[int, Mapping[str, Any]]]:
+        for document in records.each_document(connection):
+            source = records.source_by_key(connection, document.source_key)
+            if source is not None:
+                yield document.key, records.indexed_metadata(document, source)
+
+    def chunks() -> Iterator[tuple[int, Mapping[str, Any]]]:
         for key, details in connection.execute("SELECT key, details FROM chunks WHERE details IS NOT NULL"):
             described = codec.load_details(blobs.decode(details))[1]
             if described:
-                chunks.append((key, described))
-            if len(chunks) >= 10_000:
-                yield metadata.CHUNK, chunks
-                chunks = []
-        yield metadata.CHUNK, chunks
+                yield key, described
 
     metadata.rebuild(connection, batches())
 

@@ -94,7 +94,8 @@ def _switch(store: LocalStore) -> bool:
     """Let the new space serve, unless passages were added since the last look."""
     with store.exclusive() as held, database.translated(layout.catalogue(store.path)):
         connection = held.connection
-        with connection:
+        # Read through a connection of its own what is rewritten here: nobody else writes meanwhile.
+        with store.view() as before, connection:
             building = spaces.with_state(connection, spaces.BUILDING)
             if building is None:
                 return True
@@ -102,9 +103,8 @@ def _switch(store: LocalStore) -> bool:
             want = connection.row("SELECT count(*) FROM chunks")
             if ((have and have[0]) or 0) != ((want and want[0]) or 0):
                 return False
-            joined = compaction.joined(list(extents.each(connection, building.key)))
             connection.execute("DELETE FROM extents WHERE space_key = ?", (building.key,))
-            for extent in joined:
+            for extent in compaction.joined(extents.each(before.connection, building.key)):
                 extents.add(connection, building.key, extent)
             spaces.switch(connection, building, spaces.serving(connection))
             schema.count_commit(connection)

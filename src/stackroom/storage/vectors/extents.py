@@ -45,10 +45,10 @@ _COLUMNS = "first_row, n, first_key, document_key, checksums"
 
 def keys(connection: Connection, space_key: int) -> KeySet:
     """The keys that have a row in this space."""
-    rows = connection.rows(
-        "SELECT first_key, first_key + n FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,)
+    ranges = connection.numbers(
+        "SELECT first_key, first_key + n FROM extents WHERE space_key = ? ORDER BY first_key", (space_key,), columns=2
     )
-    return KeySet.from_ranges(np.array(rows, dtype=np.int64).reshape(-1, 2))
+    return KeySet.from_ranges(ranges)
 
 
 def overlapping(connection: Connection, space_key: int, first: int, end: int) -> list[Extent]:
@@ -113,10 +113,10 @@ def rows_of_keys(connection: Connection, space_key: int, keys: Sequence[int]) ->
 
 def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
     """Every live row of a file of `rows` committed rows, as ranges."""
-    dead = connection.rows(
-        "SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ? ORDER BY first_row", (space_key,)
+    dead = connection.numbers(
+        "SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ? ORDER BY first_row", (space_key,), columns=2
     )
-    edges = np.array([0, *(edge for gap in dead for edge in gap), rows], dtype=np.int64).reshape(-1, 2)
+    edges = np.concatenate([[0], dead.reshape(-1), [rows]]).reshape(-1, 2)
     return edges[edges[:, 1] > edges[:, 0]]
 
 

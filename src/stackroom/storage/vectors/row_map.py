@@ -109,9 +109,7 @@ class RowMap:
             documents = connection.value("SELECT max(document_key) FROM documents") or 0
             if self._asked * _LOADED_IN_A_LOOKUP < documents:
                 return None
-            rows = connection.rows(
-                "SELECT first_key, n, first_row FROM extents WHERE space_key = ? ORDER BY first_key", (self._space_key,)
-            )
-            first_key, n, first_row = np.array(rows, dtype=np.int64).reshape(len(rows), 3).T.copy()
+            statement = "SELECT first_key, n, first_row FROM extents WHERE space_key = ? ORDER BY first_key"
+            first_key, n, first_row = connection.numbers(statement, (self._space_key,), columns=3).T.copy()
             self._table = _Table(first_key, n, first_row, np.argsort(first_row, kind="stable"))
         return self._table

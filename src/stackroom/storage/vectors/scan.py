@@ -26,6 +26,8 @@ _SLACK = 1e-5
 
 # Many ranges are gathered before they are scanned: a call for each would cost more than the copy.
 _FEW = 256
+_GATHERED = 1024
+"""Rows that are copied to be scanned."""
 
 
 def nearest_rows(
@@ -157,7 +159,7 @@ def _blocks(ranges: Ranges) -> list[slice | NDArray[np.int64]]:
             for start in range(first, end, _BLOCK)
         ]
     rows = expand(ranges)
-    return [rows[start : start + _BLOCK] for start in range(0, total, _BLOCK)]
+    return [rows[start : start + _GATHERED] for start in range(0, total, _GATHERED)]
 
 
 def expand(ranges: Ranges) -> NDArray[np.int64]:

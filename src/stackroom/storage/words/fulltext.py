@@ -5,8 +5,8 @@ What is indexed is the `indexed_form` of a text (tokenizer.py), so that language
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,31 +68,26 @@ def matching(
 
 def holding(connection: Connection, terms: Sequence[str]) -> KeySet:
     """The chunks in which any of these words and phrases occurs."""
-    rows = connection.rows("SELECT rowid FROM words WHERE words MATCH ?", (tokenizer.any_of(terms),))
-    return KeySet.from_keys(np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows)))
+    statement = "SELECT rowid FROM words WHERE words MATCH ?"
+    return KeySet.from_keys(connection.numbers(statement, (tokenizer.any_of(terms),), columns=1)[:, 0])
 
 
 _NOTHING = Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
 
 
-def _within(connection: Connection, expression: str, allowed: KeySet) -> list[tuple[int, float]]:
-    ranges = allowed.ranges.tolist()
-    if not ranges:
-        return []
+def _within(connection: Connection, expression: str, allowed: KeySet) -> Iterator[tuple[Any, ...]]:
+    ranges = allowed.ranges
     if len(ranges) > _FEW_RANGES:
-        ranges = [(ranges[0][0], ranges[-1][1])]
-    found: list[tuple[int, float]] = []
-    for first, end in ranges:
-        found += connection.rows(
+        ranges = np.array([[ranges[0, 0], ranges[-1, 1]]])
+    for first, end in ranges.tolist():
+        yield from connection.each(
             "SELECT rowid, rank FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?", (expression, first, end - 1)
         )
-    return found
 
 
-def _columns(rows: list[tuple[int, float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    keys = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-    scores = np.fromiter((row[1] for row in rows), dtype=np.float64, count=len(rows))
-    return keys, scores
+def _columns(rows: Iterable[tuple[Any, ...]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    found = np.fromiter(rows, dtype=[("key", np.int64), ("score", np.float64)])
+    return found["key"].copy(), found["score"].copy()
 
 
 def _bindable(text: str) -> str:

@@ -182,12 +182,9 @@ def is_damaged(path: Path) -> bool:
         return False
     try:
         with fsio.open_regular(path) as file:
-            data = file.read()
-    except OSError:
-        return True
-    try:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         magic, _, _, n, _, lexicon, frame, postings = _HEADER.unpack(data[: _HEADER.size])
-    except struct.error:
+    except (OSError, ValueError, struct.error):
         return True
     start = _HEADER.size + 12 * n
     whole = zlib.crc32(data[lexicon:], zlib.crc32(data[_HEADER.size : start])) == frame
