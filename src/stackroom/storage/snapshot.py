@@ -365,7 +365,7 @@ class Snapshot:
         allowed = self._selector.select(scope)
         found = self._words_shelf.take(self._library, word_files.every(self._connection))
         if found:
-            files = [bm25.File(file, self._alive(name, file)) for name, file in found.items()]
+            files = [self._words(name, file) for name, file in found.items()]
             wanted = allowed
             if parsed.excluded:
                 excluded = fulltext.holding(self._connection, parsed.excluded)
@@ -377,8 +377,8 @@ class Snapshot:
                     self._words_shelf.forget(name)
         return fulltext.matching(self._connection, parsed, k, allowed, self._universe().count)
 
-    def _alive(self, name: str, file: postings.Postings) -> NDArray[np.bool_] | None:
-        return self._derived.get(f"alive {name}", lambda: file.alive(self._universe()))
+    def _words(self, name: str, file: postings.Postings) -> bm25.File:
+        return self._derived.get(f"words {name}", lambda: bm25.File(file, file.alive(self._universe())))
 
     def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
         """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""

@@ -14,7 +14,7 @@ from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import sketching
-from stackroom.storage.words import postings, word_files
+from stackroom.storage.words import postings, postings_writer, word_files
 from stackroom.types import Chunk
 
 EVERYTHING = Scope()
@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_files, "WORTH", 20)
     monkeypatch.setattr(sketching, "_AT_ONCE", 64)
     monkeypatch.setattr(sketching, "_TEXTS", 16)
-    monkeypatch.setattr(postings, "_AT_ONCE", 100)
+    monkeypatch.setattr(postings_writer, "_AT_ONCE", 100)
 
 
 def texts(n: int, seed: int) -> list[str]:
