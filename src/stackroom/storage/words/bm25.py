@@ -5,7 +5,6 @@ The scores are FTS5's own, to the last digits: both use the whole library's stat
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,17 +29,18 @@ _FEWEST = 16
 _REMEMBERED = 10_000
 """Words whose number of living passages a file remembers."""
 
-_COUNTS = "stackroom_counts"
+_COUNT = "stackroom_count"
 
 
 @dataclass(slots=True)
 class File:
-    """A postings file, and which of its passages are still there; None where all are."""
+    """A postings file as one version of the library sees it: which of its passages are still there; None where all are."""
 
     postings: Postings
     alive: Mask | None
     _dead: NDArray[np.int64] = field(init=False, repr=False)
     _frequencies: dict[str, int] = field(default_factory=dict, repr=False)
+    _behind: tuple[NDArray[np.int64], NDArray[np.int64]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._dead = np.empty(0, dtype=np.int64) if self.alive is None else np.flatnonzero(~self.alive)
@@ -54,6 +54,14 @@ class File:
                 self._frequencies.clear()
             self._frequencies[token] = word.n - word.among(self._dead)
         return self._frequencies[token]
+
+    def behind(self, connection: Connection) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Keys, ascending, and lengths of the passages behind it, as FTS5 keeps them."""
+        if self._behind is None:
+            rows = connection.rows("SELECT id, sz FROM words_docsize WHERE id >= ? ORDER BY id", (self.postings.end,))
+            keys = np.array([key for key, _ in rows], dtype=np.int64)
+            self._behind = keys, np.array([_varints(size)[0] for _, size in rows], dtype=np.int64)
+        return self._behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +105,12 @@ def matching(
     """
     chunks = live.count
     rows, total = _totals(connection)
-    if not query.terms or k <= 0 or not rows:
+    if not query.terms or k <= 0 or not rows or not total:
         return _NOTHING, tokenizer.statistics(connection, query, chunks)
     terms = [_Term(text, token) for text, token in zip(query.terms, _tokens(connection, query.terms), strict=True)]
     plain = [term for term in terms if term.token is not None]
     average = total / rows
-    tail = _tail(connection, plain, files[-1].postings.end, live)
+    tail = _tail(connection, plain, files[-1], live)
     extra = _looked_up(connection, [term for term in terms if term.token is None])
     found = [[file.postings.word(term.token or "") for term in plain] for file in files]
     frequencies = [
@@ -162,7 +170,10 @@ def _best_of_file(
     given = _given(postings, extra, wanted)
     if given is not None:
         terms.append(given)
-    best = maxscore.best(terms, postings.blocks, k, wanted)
+    try:
+        best = maxscore.best(terms, postings.blocks, norms.shape[1], k, wanted)
+    except IndexError as error:
+        raise ValueError("damaged postings") from error
     keys = postings.keys[best]
     exact = extra.of(keys)
     damping = okapi.norms(postings.lengths[best].astype(np.float64), average)
@@ -205,27 +216,50 @@ def _of_tail(
     return Scored(keys[keep], scores[keep])
 
 
-def _tail(connection: Connection, terms: Sequence[_Term], first: int, live: KeySet) -> _Tail:
+def _tail(connection: Connection, terms: Sequence[_Term], last: File, live: KeySet) -> _Tail:
+    first = last.postings.end
     # Also where FTS5 would find nothing: it walks over all that is before.
     if not terms or not len(live.ranges) or int(live.ranges[-1, 1]) <= first:
         none = np.empty(0, dtype=np.int64)
         return _Tail(none, none, np.empty((0, len(terms)), dtype=np.int64))
     if not connection.counts_words:
-        connection.register_fts5_function(_COUNTS, _counts)
+        connection.register_fts5_function(_COUNT, _count)
         connection.counts_words = True
-    rows = connection.rows(
-        f"SELECT rowid, {_COUNTS}(words) FROM words WHERE words MATCH ? AND rowid >= ?",
-        (tokenizer.any_of(term.text for term in terms), first),
-    )
-    told = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.uintc).reshape(len(rows), len(terms) + 1)
-    keys = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-    return _Tail(keys, told[:, 0].astype(np.int64), told[:, 1:].astype(np.int64))
+    # Term by term, since a function that tells the terms of a passage apart takes four times as long.
+    each = [
+        connection.rows(
+            f"SELECT rowid, {_COUNT}(words) FROM words WHERE words MATCH ? AND rowid >= ?",
+            (tokenizer.any_of([term.text]), first),
+        )
+        for term in terms
+    ]
+    keys = np.unique(np.fromiter((key for rows in each for key, _ in rows), dtype=np.int64))
+    counts = np.zeros((len(keys), len(terms)), dtype=np.int64)
+    for number, rows in enumerate(each):
+        if rows:
+            told = np.array(rows, dtype=np.int64)
+            counts[np.searchsorted(keys, told[:, 0]), number] = told[:, 1]
+    every, lengths = last.behind(connection)
+    at = np.searchsorted(every, keys)
+    if len(keys) and at[-1] >= len(every):
+        raise ValueError("a passage without a length")
+    return _Tail(keys, lengths[at], counts)
 
 
-def _counts(api: Any, *_: Any) -> bytes:
-    """For FTS5: a passage's length, and how often each term of the query occurs in it, as C's unsigned integers."""
-    found = [api.column_size(0), *(len(api.phrase_locations(number)[0]) for number in range(api.phrase_count))]
-    return array("I", found).tobytes()
+def _count(api: Any, *_: Any) -> int:
+    """For FTS5: how often the only term of the query occurs in a passage."""
+    return int(api.inst_count)
+
+
+def _varints(data: bytes) -> list[int]:
+    """FTS5's integers of variable length, the highest bits first."""
+    values, value = [], 0
+    for byte in data:
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            values.append(value)
+            value = 0
+    return values
 
 
 def _looked_up(connection: Connection, terms: Sequence[_Term]) -> _Extra:
@@ -242,12 +276,6 @@ def _looked_up(connection: Connection, terms: Sequence[_Term]) -> _Extra:
 
 
 def _totals(connection: Connection) -> tuple[int, int]:
-    """Passages and words in the index, as FTS5 keeps them: row 1 of its data, variable-length integers, the highest bits first."""
-    data = connection.value("SELECT block FROM words_data WHERE id = 1") or b""
-    values, value = [], 0
-    for byte in data:
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            values.append(value)
-            value = 0
+    """Passages and words in the index, as FTS5 keeps them in row 1 of its data."""
+    values = _varints(connection.value("SELECT block FROM words_data WHERE id = 1") or b"")
     return (values[0], values[1]) if len(values) > 1 else (0, 0)

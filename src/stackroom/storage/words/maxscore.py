@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from stackroom.storage.words import okapi
-from stackroom.storage.words.postings import BITS, BLOCK, Word, each_block
+from stackroom.storage.words.postings import BITS, BLOCK, GROUP, Word, each_block
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 SLACK = 1e-4
 """More than float32 loses on the way to a score, relative to it."""
-
-_GROUPS = 1024
-"""Parts of a block whose best scores are looked at for a bound: the k-th of them is no better than the k-th of all."""
 
 _LOOKUP = 8
 """Looking a passage up in a term takes as long as adding so many of the term's passages."""
@@ -45,7 +42,7 @@ class Term(Protocol):
         """How many passages it has there."""
 
     def add(self, block: int, scores: Scores) -> None:
-        """Add to the scores of all passages of a block, of shape (BLOCK,)."""
+        """Add to the scores of all passages of a block."""
 
     def of(self, block: int, numbers: Low) -> Scores:
         """What it adds to these passages of a block, ascending."""
@@ -148,32 +145,34 @@ class _Best:
 
 
 def best(
-    terms: Sequence[Term], blocks: int, k: int, wanted: NDArray[np.bool_] | NDArray[np.int64] | None
+    terms: Sequence[Term], blocks: int, size: int, k: int, wanted: NDArray[np.bool_] | NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
     """The `k` best passages and those that may equal the last of them, ascending by number; none that has no term.
 
-    `wanted` says which passages there are: a flag for each of the file's, or their numbers, ascending; None: all.
+    A file has so many `blocks`, with room for `size` passages in each. `wanted` says which passages there are: a flag for each of the file's,
+    or their numbers (int64, ascending); None: all.
     """
     order = sorted((term for term in terms if term.bound > 0), key=lambda term: -term.bound)
     # What the terms from each one on can add.
     rest = [*accumulate((term.bound for term in reversed(order)), initial=0.0)][::-1]
     found = _Best(k)
     if wanted is not None and wanted.dtype != np.bool_:
-        for block, low in each_block(wanted):
+        for block, low in each_block(wanted.astype(np.int64, copy=False)):
             _look_up(order, rest, 0, block, low, np.zeros(len(low), dtype=np.float32), found)
     else:
+        flags = None if wanted is None else wanted.view(np.bool_)
         for block in range(blocks):
-            _search(order, rest, block, None if wanted is None else wanted[block << BITS : (block + 1) << BITS], found)
+            _search(order, rest, block, size, None if flags is None else flags[block << BITS :][:BLOCK], found)
     return np.sort(found.numbers())
 
 
 def _search(
-    order: Sequence[Term], rest: Sequence[float], block: int, wanted: NDArray[np.bool_] | None, found: _Best
+    order: Sequence[Term], rest: Sequence[float], block: int, size: int, wanted: NDArray[np.bool_] | None, found: _Best
 ) -> None:
     """One block: terms are added up until what is left of them brings no new passage."""
     if rest[0] < found.needed:
         return
-    scores = np.zeros(BLOCK, dtype=np.float32)
+    scores = np.zeros(size, dtype=np.float32)
     empty, at = True, 0
     for at, term in enumerate(order):
         if rest[at] < found.needed:
@@ -182,9 +181,9 @@ def _search(
             term.add(block, scores)
             empty = False
             if not block:
-                # Later blocks find a bound that is good enough.
+                # The best of a thousand parts of the block: the k-th of them is a bound, and close. Later blocks find one that is good.
                 _keep(scores, wanted)
-                found.raise_to(scores.reshape(-1, _GROUPS).max(axis=0))
+                found.raise_to(scores.reshape(-1, GROUP).max(axis=0))
     else:
         at = len(order)
     if empty:

@@ -23,9 +23,11 @@ def weight(rows: int, frequency: int) -> float:
 
 def norms(lengths: NDArray[Any], average: float) -> NDArray[Any]:
     """How much passages of so many words damp their counts; the kind of `lengths` stays."""
-    return lengths * (K1 * B / average) + K1 * (1 - B)
+    found: NDArray[Any] = lengths * (K1 * B / average) + K1 * (1 - B)
+    return found
 
 
 def saturated(counts: NDArray[Any], damping: NDArray[Any]) -> NDArray[Any]:
     """What counts come to, before the word's weight; `damping` is from `norms`."""
-    return counts * MOST / (counts + damping)
+    found: NDArray[Any] = counts * MOST / (counts + damping)
+    return found

@@ -36,6 +36,8 @@ BITS = 16
 BLOCK = 1 << BITS
 """Passages of a block."""
 
+GROUP = 1024
+
 LISTED, BLOCKED, EVERY = 1, 2, 3
 """How a word's passages are written: four bytes each; two bytes each, block after block; not at all, since each passage has a count."""
 
@@ -114,7 +116,7 @@ class Word:
     def _counts_at(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.width > 4:
             return self.counts[at].astype(np.float32)
-        both = self.counts[at >> 1] >> ((at & 1) << 2).astype(np.uint8)
+        both: NDArray[np.uint8] = self.counts[at >> 1] >> ((at & 1) << 2).astype(np.uint8)
         return (both & 15).astype(np.float32)
 
     def among(self, wanted: NDArray[np.int64]) -> int:
@@ -206,15 +208,18 @@ class Postings:
         return found if len(found) == 1 and found[0, 0] < found[0, 1] else found[found[:, 0] < found[:, 1]]
 
     def norms(self, average: float) -> NDArray[np.float32]:
-        """What its passages' lengths do to their scores, of shape (blocks, BLOCK); infinity where no passage is.
+        """What its passages' lengths do to their scores: a row a block, infinity where no passage is.
+
+        Of one block there are as many as needed, rounded up to whole groups of `GROUP`.
 
         The last ones are kept: the average is the same until the next commit.
         """
         known = self._norms
         if known is None or known[0] != average:
-            found = np.full(self.blocks * BLOCK, np.inf, dtype=np.float32)
-            found[: len(self.lengths)] = okapi.norms(self.lengths.astype(np.float32), average)
-            known = self._norms = average, found.reshape(-1, BLOCK)
+            width = BLOCK if self.blocks > 1 else -(-len(self.keys) // GROUP) * GROUP
+            found = np.full((self.blocks, width), np.inf, dtype=np.float32)
+            found.reshape(-1)[: len(self.lengths)] = okapi.norms(self.lengths.astype(np.float32), average)
+            known = self._norms = average, found
         return known[1]
 
     def frequency(self, token: str) -> int:
