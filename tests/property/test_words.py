@@ -27,7 +27,7 @@ KS = (1, 3, 10, 100, 1000)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 64 passages, so that some hundred fill many."""
-    for module in (postings, postings_writer, maxscore):
+    for module in (postings, postings_writer, maxscore, bm25):
         monkeypatch.setattr(module, "BITS", 6)
         monkeypatch.setattr(module, "BLOCK", 64)
     for module in (postings, maxscore):
@@ -106,7 +106,8 @@ def unpruned(terms: Sequence[maxscore.Term], blocks: int, size: int, k: int, wan
     found = np.flatnonzero(scores.reshape(-1) > 0)
     if wanted is None:
         return found
-    return found[wanted[found]] if wanted.dtype == np.bool_ else np.intersect1d(found, wanted)
+    few = wanted.numbers()
+    return found[wanted.has(found)] if few is None else np.intersect1d(found, few)
 
 
 @given(

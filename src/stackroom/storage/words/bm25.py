@@ -16,7 +16,7 @@ from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.words import maxscore, okapi, tokenizer
 from stackroom.storage.words.maxscore import GivenTerm, WordTerm
-from stackroom.storage.words.postings import Postings, Word, each_block
+from stackroom.storage.words.postings import BITS, BLOCK, Postings, Word
 from stackroom.storage.words.tokenizer import TextQuery
 
 if TYPE_CHECKING:
@@ -70,6 +70,39 @@ class _Term:
 
     text: str
     token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Alive:
+    """Passages that are still there."""
+
+    alive: Mask
+
+    def numbers(self) -> None:
+        return None
+
+    def flags(self, block: int) -> Mask:
+        return self.alive[block << BITS :][:BLOCK]
+
+    def has(self, numbers: NDArray[np.int64]) -> Mask:
+        return self.alive[numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """Passages that a scope leaves; flags are made for the blocks that are asked for, since a million take longer than the search."""
+
+    postings: Postings
+    allowed: KeySet
+
+    def numbers(self) -> NDArray[np.int64] | None:
+        return self.postings.few_among(self.allowed, len(self.postings.keys) // _FEWEST)
+
+    def flags(self, block: int) -> Mask:
+        return self.postings.among_block(self.allowed, block)
+
+    def has(self, numbers: NDArray[np.int64]) -> Mask:
+        return self.allowed.contains(self.postings.keys[numbers])
 
 
 class _Tail(NamedTuple):
@@ -154,11 +187,11 @@ def _best_of_file(
 ) -> Scored:
     """The best `k` of a file and those that equal the last one: found in float32, scored in float64."""
     postings = file.postings
-    wanted: Mask | NDArray[np.int64] | None = file.alive
+    wanted: maxscore.Wanted | None = None
     if allowed is not None:
-        wanted = postings.few_among(allowed, len(postings.keys) // _FEWEST)
-        if wanted is None:
-            wanted = postings.among(allowed)
+        wanted = _Allowed(postings, allowed)
+    elif file.alive is not None:
+        wanted = _Alive(file.alive)
     norms = postings.norms(average)
     # Bounds were taken at the file's own average: a passage is damped less where the library's is greater.
     looser = max(average / postings.average, 1.0)
@@ -179,23 +212,18 @@ def _best_of_file(
     damping = okapi.norms(postings.lengths[best].astype(np.float64), average)
     for word, weight in zip(found, weights, strict=True):
         if word is not None:
-            exact += weight * okapi.saturated(_counts_of(word, best), damping)
+            exact += weight * okapi.saturated(word.counts_of_all(best).astype(np.float64), damping)
     return Scored(keys, exact)
 
 
-def _counts_of(word: Word, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    parts = [word.counts_of(block, low) for block, low in each_block(numbers)]
-    return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
-
-
-def _given(postings: Postings, extra: _Extra, wanted: Mask | NDArray[np.int64] | None) -> GivenTerm | None:
+def _given(postings: Postings, extra: _Extra, wanted: maxscore.Wanted | None) -> GivenTerm | None:
     """What FTS5 has looked up, as far as it is in this file and wanted."""
     if not len(extra.keys) or not len(postings.keys):
         return None
     at = np.minimum(np.searchsorted(postings.keys, extra.keys), len(postings.keys) - 1)
     here = postings.keys[at] == extra.keys
-    if wanted is not None and wanted.dtype == np.bool_:
-        here &= wanted[at]
+    if wanted is not None:
+        here &= wanted.has(at)
     at, scores = at[here], extra.scores[here]
     return GivenTerm(at, scores, float(scores.max())) if len(at) else None
 

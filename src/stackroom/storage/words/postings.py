@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import struct
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,9 @@ class Word:
 
     def counts_in(self, block: int) -> NDArray[np.float32]:
         """The counts that belong to `numbers`."""
-        start, end = self.starts[block], self.starts[block + 1]
+        return self._counts_between(self.starts[block], self.starts[block + 1])
+
+    def _counts_between(self, start: int, end: int) -> NDArray[np.float32]:
         if self.width > 4:
             return self.counts[start:end].astype(np.float32)
         pairs = _PAIRS.take(self.counts[start >> 1 : (end + 1) >> 1]).view(np.float32)
@@ -113,6 +116,45 @@ class Word:
         found[numbers[at] != wanted] = 0
         return found
 
+    def all_from(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Numbers in the file, ascending, and counts of all its postings from a block on; not for one that has every passage."""
+        passages = self.passages
+        if passages is None:
+            raise ValueError("a count for every passage")
+        start, end = self.starts[block], self.starts[-1]
+        numbers = passages[start:end].astype(np.int64)
+        if passages.itemsize == 2:
+            sizes = np.diff(self.starts[block:])
+            numbers += np.repeat(np.arange(block, block + len(sizes), dtype=np.int64) << BITS, sizes)
+        return numbers, self._counts_between(start, end)
+
+    def counts_of_all(self, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How often it occurs in these passages of the file, ascending."""
+        if self.passages is None:
+            return self._counts_at(wanted)
+        if not self.n or not len(wanted):
+            return np.zeros(len(wanted), dtype=np.float32)
+        if self.passages.itemsize == 4:
+            at = np.minimum(self.passages.searchsorted(wanted.astype(np.uint32)), self.n - 1)
+            found = self._counts_at(at)
+            found[self.passages[at] != wanted] = 0
+            return found
+        at = np.empty(len(wanted), dtype=np.int64)
+        low, missing, done = np.empty(len(wanted), dtype=np.uint16), np.empty(len(wanted), dtype=np.bool_), 0
+        for block, numbers in each_block(wanted):
+            start, end = self.starts[block], self.starts[block + 1]
+            places = at[done : done + len(numbers)]
+            places[:] = self.passages[start:end].searchsorted(numbers)
+            # Behind the last one of the block comes another block's, which may have the same lower bytes.
+            low[done : done + len(numbers)] = numbers
+            missing[done : done + len(numbers)] = places == end - start
+            places += start
+            done += len(numbers)
+        np.minimum(at, self.n - 1, out=at)
+        found = self._counts_at(at)
+        found[missing | (self.passages[at] != low)] = 0
+        return found
+
     def _counts_at(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.width > 4:
             return self.counts[at].astype(np.float32)
@@ -121,11 +163,7 @@ class Word:
 
     def among(self, wanted: NDArray[np.int64]) -> int:
         """How many of these passages have it: their numbers in the file, ascending."""
-        found = 0
-        for block, numbers in each_block(wanted):
-            if block + 1 < len(self.starts):
-                found += int(np.count_nonzero(self.counts_of(block, numbers)))
-        return found
+        return int(np.count_nonzero(self.counts_of_all(wanted)))
 
 
 def each_block(numbers: NDArray[np.int64]) -> list[tuple[int, NDArray[np.uint16]]]:
@@ -175,16 +213,7 @@ class Postings:
 
     def among(self, chosen: KeySet) -> NDArray[np.bool_]:
         """Which of its passages are chosen. Quicker than asking for each, since keys come in ranges."""
-        ranges = self._numbered(chosen)
-        if len(ranges) <= _FEW:
-            found = np.zeros(len(self.keys), dtype=np.bool_)
-            for start, end in ranges.tolist():
-                found[start:end] = True
-            return found
-        steps = np.zeros(len(self.keys) + 1, dtype=np.int8)
-        steps[ranges[:, 0]] = 1
-        steps[ranges[:, 1]] -= 1
-        return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
+        return self._flags(self._numbered(chosen), len(self.keys))
 
     def few_among(self, chosen: KeySet, most: int) -> NDArray[np.int64] | None:
         """The numbers of its passages that are chosen, ascending; None where they are more than `most`, or would take long to list."""
@@ -194,6 +223,25 @@ class Postings:
         if int((ranges[:, 1] - ranges[:, 0]).sum()) > most:
             return None
         return KeySet(ranges).keys()
+
+    def among_block(self, chosen: KeySet, block: int) -> NDArray[np.bool_]:
+        """Which of the passages of a block are chosen, without a look at those of others."""
+        start, end = block * BLOCK, min((block + 1) * BLOCK, len(self.keys))
+        first = bisect_right(chosen.ranges[:, 1], self.keys[start])
+        last = bisect_right(chosen.ranges[:, 0], self.keys[end - 1])
+        ranges = np.clip(self._numbered(KeySet(chosen.ranges[first:last])) - start, 0, end - start)
+        return self._flags(ranges, end - start)
+
+    def _flags(self, ranges: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+        if len(ranges) <= _FEW:
+            found = np.zeros(n, dtype=np.bool_)
+            for start, end in ranges.tolist():
+                found[start:end] = True
+            return found
+        steps = np.zeros(n + 1, dtype=np.int8)
+        steps[ranges[:, 0]] = 1
+        steps[ranges[:, 1]] -= 1
+        return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
 
     def _numbered(self, chosen: KeySet) -> NDArray[np.int64]:
         """Ranges of keys as ranges of passages, without empty ones."""
