@@ -52,7 +52,7 @@ class File:
         if token not in self._frequencies:
             if len(self._frequencies) >= _REMEMBERED:
                 self._frequencies.clear()
-            self._frequencies[token] = word.n - word.among(self._dead)
+            self._frequencies[token] = word.n - int(np.count_nonzero(word.counts_of(self._dead)))
         return self._frequencies[token]
 
     def behind(self, connection: Connection) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -212,7 +212,7 @@ def _best_of_file(
     damping = okapi.norms(postings.lengths[best].astype(np.float64), average)
     for word, weight in zip(found, weights, strict=True):
         if word is not None:
-            exact += weight * okapi.saturated(word.counts_of_all(best).astype(np.float64), damping)
+            exact += weight * okapi.saturated(word.counts_of(best).astype(np.float64), damping)
     return Scored(keys, exact)
 
 

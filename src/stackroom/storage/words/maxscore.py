@@ -30,7 +30,7 @@ SLACK = 1e-4
 _LOOKUP = 8
 """Looking a passage up in a term takes as long as adding so many of the term's passages."""
 
-_TOGETHER = 16_384
+_TOGETHER = 2048
 """Postings of a block, on average, up to which all blocks are searched together."""
 
 
@@ -94,7 +94,7 @@ class WordTerm:
         return numbers, self._weighed(counts, self.norms.reshape(-1).take(numbers))
 
     def of_all(self, numbers: Numbers) -> Scores:
-        return self._weighed(self.word.counts_of_all(numbers), self.norms.reshape(-1).take(numbers))
+        return self._weighed(self.word.counts_of(numbers), self.norms.reshape(-1).take(numbers))
 
     def _weighed(self, counts: Scores, norms: Scores) -> Scores:
         found: Scores = counts + norms

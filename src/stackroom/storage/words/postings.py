@@ -103,19 +103,6 @@ class Word:
         pairs = _PAIRS.take(self.counts[start >> 1 : (end + 1) >> 1]).view(np.float32)
         return pairs[start & 1 : (start & 1) + end - start]
 
-    def counts_of(self, block: int, wanted: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """How often it occurs in these passages of a block, ascending."""
-        start, end = self.starts[block], self.starts[block + 1]
-        if start == end:
-            return np.zeros(len(wanted), dtype=np.float32)
-        numbers = self.numbers(block)
-        if numbers is None:
-            return self._counts_at(start + wanted.astype(np.int64))
-        at = np.minimum(numbers.searchsorted(wanted), end - start - 1)
-        found = self._counts_at(start + at)
-        found[numbers[at] != wanted] = 0
-        return found
-
     def all_from(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Numbers in the file, ascending, and counts of all its postings from a block on; not for one that has every passage."""
         passages = self.passages
@@ -128,7 +115,7 @@ class Word:
             numbers += np.repeat(np.arange(block, block + len(sizes), dtype=np.int64) << BITS, sizes)
         return numbers, self._counts_between(start, end)
 
-    def counts_of_all(self, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    def counts_of(self, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
         """How often it occurs in these passages of the file, ascending."""
         if self.passages is None:
             return self._counts_at(wanted)
@@ -160,10 +147,6 @@ class Word:
             return self.counts[at].astype(np.float32)
         both: NDArray[np.uint8] = self.counts[at >> 1] >> ((at & 1) << 2).astype(np.uint8)
         return (both & 15).astype(np.float32)
-
-    def among(self, wanted: NDArray[np.int64]) -> int:
-        """How many of these passages have it: their numbers in the file, ascending."""
-        return int(np.count_nonzero(self.counts_of_all(wanted)))
 
 
 def each_block(numbers: NDArray[np.int64]) -> list[tuple[int, NDArray[np.uint16]]]:
@@ -269,11 +252,6 @@ class Postings:
             found.reshape(-1)[: len(self.lengths)] = okapi.norms(self.lengths.astype(np.float32), average)
             known = self._norms = average, found
         return known[1]
-
-    def frequency(self, token: str) -> int:
-        """In how many passages a word occurs, removed ones included."""
-        row = self._row(token)
-        return 0 if row is None else int(self.frequencies[row])
 
     def word(self, token: str) -> Word | None:
         """None where no passage has it. Raises ValueError where the file is not what was written."""
