@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,14 @@ T = TypeVar("T")
 _SAMPLE = 1024
 
 _PASSAGE = "key, chunk_id, document_key, checksum, details, text"
+
+
+def _alive(method: weakref.WeakMethod[Callable[..., T]]) -> Callable[..., T]:
+    """For what is asked by its own snapshot alone, which is there as long as it asks."""
+    found = method()
+    if found is None:
+        raise ReferenceError("a selector outlived its snapshot")
+    return found
 
 
 class Derived:
@@ -108,7 +117,9 @@ class Snapshot:
         self._derived = shared.derived_of(self.version)
         self._space = spaces.serving(connection)
         self._vectors = None if self._space is None else self.mapped(self._space)
-        self._selector = Selector(connection, blobs, self._universe, self._members)
+        # Weak, so that a view's key sets (megabytes, in a large library) go with it and don't wait for the garbage collector.
+        universe, members = weakref.WeakMethod(self._universe), weakref.WeakMethod(self._members)
+        self._selector = Selector(connection, blobs, lambda: _alive(universe)(), lambda name: _alive(members)(name))
 
     @property
     def identity(self) -> EmbedderIdentity | None:
