@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
 from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
-from stackroom.storage.catalogue.selection import Selector
+from stackroom.storage.catalogue.selection import Selector, Sets
 from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.derived import Derived
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.row_map import RowMap
 from stackroom.storage.vectors.vector_file import VectorMap, open_map
@@ -34,6 +35,7 @@ from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stackroom.storage.words.bm25 import File
     from stackroom.storage.words.postings import Postings
     from stackroom.storage.words.word_files import Shelf
 
@@ -44,18 +46,6 @@ T = TypeVar("T")
 _SAMPLE = 1024
 
 _PASSAGE = "key, chunk_id, document_key, chunks.checksum, details, text"
-
-
-class Derived:
-    """Values derived from one version of the library, each made when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
-
-    def get(self, name: str, make: Callable[[], T]) -> T:
-        if name not in self._values:
-            self._values[name] = make()
-        return cast(T, self._values[name])
 
 
 class Shared:
@@ -120,7 +110,8 @@ class Snapshot:
         self._derived = shared.derived_of(self.version)
         self._space = self._derived.get("space", lambda: spaces.serving(connection))
         self._vectors = None if self._space is None else self.mapped(self._space)
-        self._selector = Selector(connection, blobs, self._universe, self._members)
+        self._sets = Sets(connection, self._derived)
+        self._selector = Selector(connection, blobs, self._sets)
 
     @property
     def identity(self) -> EmbedderIdentity | None:
@@ -344,18 +335,6 @@ class Snapshot:
     def _row_map(self, space: spaces.Space) -> RowMap:
         return self._derived.get(f"rows {space.key}", lambda: RowMap(space.key))
 
-    def _universe(self) -> KeySet:
-        return self._derived.get("universe", lambda: runs.everything(self._connection))
-
-    def _members(self, collection: str) -> KeySet | None:
-        return self._derived.get(
-            f"members {collection}",
-            lambda: collections.members(self._connection, collection, self._universe, self._homes),
-        )
-
-    def _homes(self) -> dict[int, KeySet]:
-        return self._derived.get("homes", lambda: collections.homes(self._connection))
-
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         from stackroom.storage.words import bm25, fulltext, tokenizer, word_files
 
@@ -363,46 +342,48 @@ class Snapshot:
         allowed = self._selector.select(scope)
         found = self._shared.word_files.take(self._library, word_files.every(self._connection))
         if found:
-            files = [bm25.File(file, self._alive(name, file)) for name, file in found.items()]
+            files = [self._words(name, file) for name, file in found.items()]
             wanted = allowed
             if parsed.excluded:
                 excluded = fulltext.holding(self._connection, parsed.excluded)
-                wanted = (self._universe() if allowed is None else allowed).difference(excluded)
+                wanted = (self._sets.everything() if allowed is None else allowed).difference(excluded)
             try:
-                return bm25.matching(self._connection, files, parsed, k, wanted, self._universe())
+                return bm25.matching(self._connection, files, parsed, k, wanted, self._sets.everything())
             except ValueError:
                 for name in found:
                     self._shared.word_files.forget(name)
-        return fulltext.matching(self._connection, parsed, k, allowed, self._universe().count)
+        return fulltext.matching(self._connection, parsed, k, allowed, self._sets.everything().count)
 
-    def _alive(self, name: str, file: Postings) -> NDArray[np.bool_] | None:
-        return self._derived.get(f"alive {name}", lambda: file.alive(self._universe()))
+    def _words(self, name: str, file: Postings) -> File:
+        from stackroom.storage.words.bm25 import File
+
+        return self._derived.get(f"words {name}", lambda: File(file, file.alive(self._sets.everything())))
 
     def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
         """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""
         found = []
-        for key in self._universe().difference(extents.keys(self._connection, space_key)).first(limit):
+        for key in self._sets.everything().difference(extents.keys(self._connection, space_key)).first(limit):
             row = self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,))
             if row is not None:
                 found.append((key, int(row[2]), self._decoded(row)[2]))
         return found
 
     def live_keys(self, *, with_vector: bool = False) -> NDArray[np.int64]:
-        keys = self._universe()
+        keys = self._sets.everything()
         if with_vector:
             space_key = -1 if self._space is None else self._space.key
             keys = keys.intersection(extents.keys(self._connection, space_key))
         return keys.keys()
 
     def collections(self) -> list[CollectionRecord]:
-        return collections.summaries(self._connection, self._universe, self._homes)
+        return collections.summaries(self._connection, self._sets.everything, self._sets.homes)
 
     def has_collection(self, name: str) -> bool:
         return collections.exists(self._connection, name)
 
     def members(self, collection: str) -> list[int]:
-        found = self._members(collection)
-        return list(map(int, (self._universe() if found is None else found).keys()))
+        found = self._sets.of(collection)
+        return list(map(int, (self._sets.everything() if found is None else found).keys()))
 
     def kinds(self, field: str) -> frozenset[str]:
         from stackroom.storage.catalogue import metadata
@@ -411,10 +392,12 @@ class Snapshot:
 
     def select(self, scope: Scope) -> NDArray[np.int64]:
         allowed = self._selector.select(scope)
-        return (self._universe() if allowed is None else allowed).keys()
+        return (self._sets.everything() if allowed is None else allowed).keys()
 
     def chunk_ids(self, keys: Sequence[int] | None = None) -> list[str]:
-        ranges = self._universe().ranges if keys is None else KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges
+        ranges = (
+            self._sets.everything().ranges if keys is None else KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges
+        )
         found: dict[int, str] = {}
         for first, end in ranges.tolist():
             for key, packed in self._connection.rows(

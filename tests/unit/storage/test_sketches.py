@@ -21,6 +21,7 @@ from stackroom.storage.disk import layout
 from stackroom.storage.snapshot import Snapshot
 from stackroom.storage.store import LocalStore
 from stackroom.storage.vectors import nearest, sketches, spaces
+from stackroom.storage.words import word_files
 from stackroom.types import Chunk, EmbedderIdentity, Metric
 
 DIM = 64
@@ -34,6 +35,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketches, "WORTH_BYTES", 200 * _BYTES)
     monkeypatch.setattr(sketches, "LOADING_BYTES", 0)
     monkeypatch.setattr(nearest, "LEAST", 100)
+    # Postings files are test_word_files.py's.
+    monkeypatch.setattr(word_files, "LEAST", 1_000_000)
 
 
 def unit_rows(n: int, dim: int = DIM, seed: int = 0) -> NDArray[np.float32]:
@@ -410,6 +413,7 @@ from pathlib import Path
 import numpy as np
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.storage.vectors import sketches
+from stackroom.storage.words import word_files
 from stackroom.storage.store import LocalStore
 from stackroom.types import Chunk, EmbedderIdentity
 sketches.WORTH_BYTES = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import sketching
-from stackroom.storage.words import postings, word_files
+from stackroom.storage.words import maxscore, postings, postings_writer, word_files
 from stackroom.types import Chunk
 
 EVERYTHING = Scope()
@@ -31,7 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_files, "WORTH", 20)
     monkeypatch.setattr(sketching, "_AT_ONCE", 64)
     monkeypatch.setattr(sketching, "_TEXTS", 16)
-    monkeypatch.setattr(postings, "_AT_ONCE", 100)
+    monkeypatch.setattr(postings_writer, "_AT_ONCE", 100)
 
 
 def texts(n: int, seed: int) -> list[str]:
@@ -210,6 +211,25 @@ def test_a_file_that_can_not_be_trusted_is_passed_over_and_made_again(
     again.close()
 
 
+def test_a_file_of_an_older_version_is_made_anew(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    store.close()
+    (path,) = files(library)
+    path.write_bytes(b"STRMPST\x01" + path.read_bytes()[8:])
+    again = LocalStore(library)
+    agree(again, monkeypatch)
+    assert again.verify(progress=silent, cancel=CancelToken()).ok
+    with again.lease("add"):
+        pass
+    (made,) = files(library)
+    assert made != path
+    assert made.read_bytes().startswith(b"STRMPST\x02")
+    agree(again, monkeypatch)
+    again.close()
+
+
 def test_bits_that_changed_do_no_worse_than_hide_words(store: LocalStore, library: Path) -> None:
     fill(store)
     store.close()
@@ -222,6 +242,31 @@ def test_bits_that_changed_do_no_worse_than_hide_words(store: LocalStore, librar
         assert set(found.keys.tolist()) <= live
     assert [item.structure for item in again.verify(progress=silent, cancel=CancelToken()).damage] == ["sketches"]
     again.close()
+
+
+def test_passages_that_are_all_empty_are_no_trouble(store: LocalStore) -> None:
+    with store.lease("add"), store.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        commit.add_chunks(document, [Chunk("")] * 50)
+    for found, told in search(store):
+        assert not len(found.keys)
+        assert not any(told.document_frequency)
+
+
+def test_most_passages_are_passed_over(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, 400)
+    added = []
+    add = maxscore.WordTerm.add
+
+    def counted(self: maxscore.WordTerm, block: int, scores: Any) -> None:
+        added.append(self.word.n)
+        add(self, block, scores)
+
+    monkeypatch.setattr(maxscore.WordTerm, "add", counted)
+    with store.view() as view:
+        found, told = view.matching("rare3 common", 1, EVERYTHING)
+    assert len(found.keys) == 1
+    assert added == [min(told.document_frequency)]
 
 
 def test_counts_beyond_a_byte_are_kept(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:

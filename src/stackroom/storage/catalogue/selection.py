@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from stackroom.backend import Scope
 from stackroom.errors import NotFoundError
-from stackroom.storage.catalogue import codec, records, runs, schema
+from stackroom.storage.catalogue import codec, collections, records, runs, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.derived import Derived
 
 if TYPE_CHECKING:
     from stackroom.filters import Filter
 
 
+class Sets:
+    """The sets of chunks that one version is made of, each read once. It does not know the view that asks, which goes as soon as it is left."""
+
+    def __init__(self, connection: Connection, derived: Derived) -> None:
+        self._connection = connection
+        self._derived = derived
+
+    def everything(self) -> KeySet:
+        return self._derived.get("everything", lambda: runs.everything(self._connection))
+
+    def of(self, collection: str) -> KeySet | None:
+        """The chunks of a collection; None where those are all."""
+        return self._derived.get(
+            f"members {collection}",
+            lambda: collections.members(self._connection, collection, self.everything, self.homes),
+        )
+
+    def homes(self) -> dict[int, KeySet]:
+        return self._derived.get("homes", lambda: collections.homes(self._connection))
+
+
 class Selector:
     """Resolves scopes against one snapshot."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        blobs: Codec,
-        universe: Callable[[], KeySet],
-        members: Callable[[str], KeySet | None],
-    ) -> None:
-        """`members` gives the chunks of a collection, None where those are all."""
+    def __init__(self, connection: Connection, blobs: Codec, sets: Sets) -> None:
         self._connection = connection
         self._codec = blobs
-        self._universe = universe
-        self._members = members
+        self._sets = sets
         self._last: tuple[Scope, KeySet | None] | None = None
 
     def select(self, scope: Scope) -> KeySet | None:
@@ -47,12 +61,12 @@ class Selector:
         if scope.documents is not None:
             parts.append(self._of_documents(scope.documents))
         if scope.keys is not None:
-            parts.append(KeySet.from_keys(scope.keys).intersection(self._universe()))
+            parts.append(KeySet.from_keys(scope.keys).intersection(self._sets.everything()))
         if scope.active:
             active = self._active()
             if active is not None:
                 parts.append(active)
-        collection = self._members(scope.collection)
+        collection = self._sets.of(scope.collection)
         if collection is not None:
             parts.append(collection)
         if scope.where is not None:
@@ -60,7 +74,7 @@ class Selector:
         if scope.without:
             from stackroom.storage.words import fulltext
 
-            parts.append(self._universe().difference(fulltext.holding(self._connection, scope.without)))
+            parts.append(self._sets.everything().difference(fulltext.holding(self._connection, scope.without)))
         return reduce(KeySet.intersection, parts) if parts else None
 
     def _source_keys(self, wanted: Sequence[str]) -> set[int]:
@@ -93,7 +107,7 @@ class Selector:
                 members,
                 columns=2,
             )
-            return self._universe().difference(runs.to_keys(idle))
+            return self._sets.everything().difference(runs.to_keys(idle))
         rows = connection.numbers(
             """SELECT first_key, first_key + n FROM set_members JOIN documents USING(source_key)
                JOIN runs USING(document_key) WHERE set_key = ?""",
@@ -107,7 +121,7 @@ class Selector:
         from stackroom.storage.catalogue import metadata
 
         condition = filters.rename_keys(where, records.RESERVED)
-        return metadata.select(self._connection, condition, universe=self._universe(), load=self._load_metadata)
+        return metadata.select(self._connection, condition, universe=self._sets.everything(), load=self._load_metadata)
 
     def _load_metadata(self, owner: int, key: int) -> dict[str, object]:
         from stackroom.storage.catalogue import metadata

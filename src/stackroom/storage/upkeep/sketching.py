@@ -21,7 +21,7 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.vectors import sketches, spaces
-from stackroom.storage.words import postings, tokenizer, word_files
+from stackroom.storage.words import postings, postings_writer, tokenizer, word_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def _quietly(store: LocalStore, work: _Work) -> None:
 def is_due(connection: Connection, library: Path) -> bool:
     """Whether much has no sketch or postings file. As quick in a large library as in a small one."""
     folder = layout.sketches(library)
-    files = [entry for entry in word_files.every(connection) if (folder / entry.file).is_file()]
+    files = [entry for entry in word_files.every(connection) if postings.is_current(folder / entry.file)]
     if word_files.is_due(connection, files):
         return True
     for space in spaces.every(connection):
@@ -272,7 +272,7 @@ def _index_words(store: LocalStore, work: _Work, *, thorough: bool) -> None:
             first = plan.first if at == 0 else parts[-1].end
             end = plan.end if at + _AT_ONCE >= len(new) else int(keys[-1]) + 1
             path = begun.enter_context(_begun(folder, "words"))
-            postings.write(path, first, end, _passages(store, keys, work), check=work.check)
+            postings_writer.write(path, first, end, _passages(store, keys, work), check=work.check)
             made = postings.load(path, first, end)
             if made is None:
                 return
@@ -281,7 +281,7 @@ def _index_words(store: LocalStore, work: _Work, *, thorough: bool) -> None:
         kept = [part.alive(live) for part in parts]
         first, end = parts[0].first, parts[-1].end
         path = begun.enter_context(_begun(folder, f"words.{first}-{end}"))
-        n = postings.join(path, parts, kept, check=work.check)
+        n = postings_writer.join(path, parts, kept, check=work.check)
 
         def register(connection: Connection, name: str) -> bool:
             word_files.register(connection, word_files.Entry(first, end, n, name))

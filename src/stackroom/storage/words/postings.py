@@ -1,10 +1,10 @@
 """Which words occur in which passages, and how often, as arrays in a file: what full-text ranking needs, at the speed of memory.
 
-FTS5 ranks a microsecond for each passage that holds a word of the query. Here a word's passages are one array, decoded and scored at once.
+FTS5 ranks a microsecond for each passage that holds a word of the query. Here a word's passages are one array, used as it lies in the file.
 A file is derived: FTS5 knows the same and more (where in a passage a word stands), and answers where there is no file.
 
-Postings of a word are the numbers of its passages, as gaps, then its counts. Gaps are bytes: 255 means that another one follows, to be
-added; or four bytes each, where that is shorter.
+A passage is named by its number in the file. Numbers go in blocks of 65,536, within which two bytes are enough: a search does block after
+block, whose scores stay in the processor's cache, and finds any passage of a word without reading those before it.
 """
 
 from __future__ import annotations
@@ -12,40 +12,44 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mmap
-import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.disk import fsio
+from stackroom.storage.words import okapi
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MAGIC = b"STRMPST\x01"
-_HEADER = struct.Struct("<8sqqQQQII")
-"""Magic, first and last key + 1, passages, words, offset of the words, checksums of the frame and of the postings."""
+_FAMILY = b"STRMPST"
+MAGIC = _FAMILY + b"\x02"
+HEADER = struct.Struct("<8sqqQQQQII")
+"""Magic, first and last key + 1, passages, words in them, distinct words, offset of those, checksums of the frame and of the postings."""
 
-_ESCAPE = 255
-_SHORT, _WIDE = 1, 4
-"""Bytes of a gap."""
-_AT_ONCE = 250_000
-"""Postings that are held in memory while files are joined."""
-_COUNTED_AT_ONCE = 500_000
-"""Words of passages that are counted together."""
+BITS = 16
+BLOCK = 1 << BITS
+"""Passages of a block."""
 
+GROUP = 1024
 
-class Word(NamedTuple):
-    """The postings of one word: int64 and float32, both of shape (n,). `passages` are numbers within the file, ascending."""
+LISTED, BLOCKED, EVERY = 1, 2, 3
+"""How a word's passages are written: four bytes each; two bytes each, block after block; not at all, since each passage has a count."""
 
-    passages: NDArray[np.int64]
-    counts: NDArray[np.float32]
+BOUNDS = 255
+"""Steps in which the most that a word adds to a score is kept."""
+
+_FEW = 64
+"""Ranges that are quicker marked one by one."""
+
+# Both counts of a byte, as two float32 next to each other.
+_PAIRS = np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1).astype("<f4").view("<u8").reshape(-1)
 
 
 def hash_of(token: str) -> int:
@@ -53,23 +57,137 @@ def hash_of(token: str) -> int:
     return int.from_bytes(hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+def blocks_of(passages: int) -> int:
+    return -(-passages // BLOCK)
+
+
+def directory_bytes(blocks: int) -> int:
+    """Of a word that is BLOCKED: where each block's passages begin among its own, and their end. One block needs none."""
+    return 4 * (blocks + 1) if blocks > 1 else 0
+
+
+@dataclass(slots=True)
+class Word:
+    """The postings of one word, as they lie in the file."""
+
+    n: int
+    """passages that have it"""
+    bound: float
+    """the most that a count of it comes to, before its weight, where passages have the file's own average length"""
+    passages: NDArray[Any] | None
+    """the lower two bytes of their numbers, or whole numbers, ascending; None: every passage has a count, which may be 0"""
+    starts: list[int]
+    """where each block begins in `passages`, and the end"""
+    counts: NDArray[Any]
+    width: int
+    """bits of a count: 4, two of them in a byte, the first one in its lower half; 8; or 16"""
+
+    def size(self, block: int) -> int:
+        """How many postings a block has."""
+        return self.starts[block + 1] - self.starts[block]
+
+    def numbers(self, block: int) -> NDArray[Any] | None:
+        """The passages of a block, by their number in it; None: all of them."""
+        if self.passages is None:
+            return None
+        found = self.passages[self.starts[block] : self.starts[block + 1]]
+        return found if found.itemsize == 2 else (found & (BLOCK - 1)).astype(np.uint16)
+
+    def counts_in(self, block: int) -> NDArray[np.float32]:
+        """The counts that belong to `numbers`."""
+        return self._counts_between(self.starts[block], self.starts[block + 1])
+
+    def _counts_between(self, start: int, end: int) -> NDArray[np.float32]:
+        if self.width > 4:
+            return self.counts[start:end].astype(np.float32)
+        pairs = _PAIRS.take(self.counts[start >> 1 : (end + 1) >> 1]).view(np.float32)
+        return pairs[start & 1 : (start & 1) + end - start]
+
+    def all_from(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Numbers in the file, ascending, and counts of all its postings from a block on; not for one that has every passage."""
+        passages = self.passages
+        if passages is None:
+            raise ValueError("a count for every passage")
+        start, end = self.starts[block], self.starts[-1]
+        numbers = passages[start:end].astype(np.int64)
+        if passages.itemsize == 2:
+            sizes = np.diff(self.starts[block:])
+            numbers += np.repeat(np.arange(block, block + len(sizes), dtype=np.int64) << BITS, sizes)
+        return numbers, self._counts_between(start, end)
+
+    def counts_of(self, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How often it occurs in these passages of the file, ascending."""
+        if self.passages is None:
+            return self._counts_at(wanted)
+        if not self.n or not len(wanted):
+            return np.zeros(len(wanted), dtype=np.float32)
+        if self.passages.itemsize == 4:
+            at = np.minimum(self.passages.searchsorted(wanted.astype(np.uint32)), self.n - 1)
+            found = self._counts_at(at)
+            found[self.passages[at] != wanted] = 0
+            return found
+        at = np.empty(len(wanted), dtype=np.int64)
+        low, missing, done = np.empty(len(wanted), dtype=np.uint16), np.empty(len(wanted), dtype=np.bool_), 0
+        for block, numbers in each_block(wanted):
+            start, end = self.starts[block], self.starts[block + 1]
+            places = at[done : done + len(numbers)]
+            places[:] = self.passages[start:end].searchsorted(numbers)
+            # Behind the last one of the block comes another block's, which may have the same lower bytes.
+            low[done : done + len(numbers)] = numbers
+            missing[done : done + len(numbers)] = places == end - start
+            places += start
+            done += len(numbers)
+        np.minimum(at, self.n - 1, out=at)
+        found = self._counts_at(at)
+        found[missing | (self.passages[at] != low)] = 0
+        return found
+
+    def _counts_at(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
+        if self.width > 4:
+            return self.counts[at].astype(np.float32)
+        both: NDArray[np.uint8] = self.counts[at >> 1] >> ((at & 1) << 2).astype(np.uint8)
+        return (both & 15).astype(np.float32)
+
+
+def each_block(numbers: NDArray[np.int64]) -> list[tuple[int, NDArray[np.uint16]]]:
+    """Ascending numbers by block, as numbers in it; blocks without any are left out."""
+    if not len(numbers):
+        return []
+    first, last = int(numbers[0]) >> BITS, int(numbers[-1]) >> BITS
+    if first == last:
+        return [(first, (numbers & (BLOCK - 1)).astype(np.uint16))]
+    edges = np.searchsorted(numbers, np.arange(first, last + 2) << BITS).tolist()
+    low = (numbers & (BLOCK - 1)).astype(np.uint16)
+    return [
+        (block, low[start:end])
+        for block, start, end in zip(range(first, last + 1), edges[:-1], edges[1:], strict=True)
+        if end > start
+    ]
+
+
 @dataclass(slots=True)
 class Postings:
     """A file, mapped: of the passages that had keys in [first, end) when it was made.
 
-    `keys` are theirs (int64, ascending), `lengths` how many words they have (uint32); both of shape (n,).
+    `keys` are theirs (int64, ascending), `lengths` how many words they have (uint32); both of shape (n,). `average` is that of the lengths.
     """
 
     first: int
     end: int
+    average: float
     keys: NDArray[np.int64]
     lengths: NDArray[np.uint32]
     hashes: NDArray[np.uint64]
     offsets: NDArray[np.uint64]
-    gap_bytes: NDArray[np.uint32]
     frequencies: NDArray[np.uint32]
+    bounds: NDArray[np.uint8]
     kinds: NDArray[np.uint8]
     data: NDArray[np.uint8]
+    _norms: tuple[float, NDArray[np.float32]] | None = field(default=None, repr=False)
+
+    @property
+    def blocks(self) -> int:
+        return blocks_of(len(self.keys))
 
     def alive(self, live: KeySet) -> NDArray[np.bool_] | None:
         """Which of its passages are still there; None where all are."""
@@ -78,71 +196,112 @@ class Postings:
 
     def among(self, chosen: KeySet) -> NDArray[np.bool_]:
         """Which of its passages are chosen. Quicker than asking for each, since keys come in ranges."""
-        starts = np.searchsorted(self.keys, chosen.ranges[:, 0])
-        ends = np.searchsorted(self.keys, chosen.ranges[:, 1])
-        n = len(self.keys) + 1
-        depth = np.cumsum(np.bincount(starts, minlength=n) - np.bincount(ends, minlength=n))
-        found: NDArray[np.bool_] = depth[:-1] > 0
-        return found
+        return self._flags(self._numbered(chosen), len(self.keys))
 
-    def frequency(self, token: str) -> int:
-        """In how many passages a word occurs, removed ones included."""
-        row = self._row(token)
-        return 0 if row is None else int(self.frequencies[row])
+    def few_among(self, chosen: KeySet, most: int) -> NDArray[np.int64] | None:
+        """The numbers of its passages that are chosen, ascending; None where they are more than `most`, or would take long to list."""
+        if len(chosen.ranges) > most:
+            return None
+        ranges = self._numbered(chosen)
+        if int((ranges[:, 1] - ranges[:, 0]).sum()) > most:
+            return None
+        return KeySet(ranges).keys()
+
+    def among_block(self, chosen: KeySet, block: int) -> NDArray[np.bool_]:
+        """Which of the passages of a block are chosen, without a look at those of others."""
+        start, end = block * BLOCK, min((block + 1) * BLOCK, len(self.keys))
+        first = bisect_right(chosen.ranges[:, 1], self.keys[start])
+        last = bisect_right(chosen.ranges[:, 0], self.keys[end - 1])
+        ranges = np.clip(self._numbered(KeySet(chosen.ranges[first:last])) - start, 0, end - start)
+        return self._flags(ranges, end - start)
+
+    def _flags(self, ranges: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+        if len(ranges) <= _FEW:
+            found = np.zeros(n, dtype=np.bool_)
+            for start, end in ranges.tolist():
+                found[start:end] = True
+            return found
+        steps = np.zeros(n + 1, dtype=np.int8)
+        steps[ranges[:, 0]] = 1
+        steps[ranges[:, 1]] -= 1
+        return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
+
+    def _numbered(self, chosen: KeySet) -> NDArray[np.int64]:
+        """Ranges of keys as ranges of passages, without empty ones."""
+        ranges = chosen.ranges
+        if not len(ranges) or not len(self.keys):
+            return np.empty((0, 2), dtype=np.int64)
+        first, last = int(self.keys[0]), int(self.keys[-1])
+        if last - first + 1 == len(self.keys):
+            found = np.clip(ranges, first, last + 1) - first
+        else:
+            found = np.searchsorted(self.keys, ranges)
+        return found if len(found) == 1 and found[0, 0] < found[0, 1] else found[found[:, 0] < found[:, 1]]
+
+    def norms(self, average: float) -> NDArray[np.float32]:
+        """What its passages' lengths do to their scores: a row a block, infinity where no passage is.
+
+        Of one block there are as many as needed, rounded up to whole groups of `GROUP`.
+
+        The last ones are kept: the average is the same until the next commit.
+        """
+        known = self._norms
+        if known is None or known[0] != average:
+            width = BLOCK if self.blocks > 1 else -(-len(self.keys) // GROUP) * GROUP
+            found = np.full((self.blocks, width), np.inf, dtype=np.float32)
+            found.reshape(-1)[: len(self.lengths)] = okapi.norms(self.lengths.astype(np.float32), average)
+            known = self._norms = average, found
+        return known[1]
 
     def word(self, token: str) -> Word | None:
         """None where no passage has it. Raises ValueError where the file is not what was written."""
         row = self._row(token)
-        if row is None:
-            return None
-        n, offset, gaps = int(self.frequencies[row]), int(self.offsets[row]), int(self.gap_bytes[row])
-        raw = self.data[offset : offset + gaps]
-        if self.kinds[row] & 0x0F == _WIDE:
-            passages = np.cumsum(np.frombuffer(raw.tobytes(), dtype="<u4"), dtype=np.int64)
-        else:
-            passages = np.cumsum(raw, dtype=np.int64)[raw != _ESCAPE]
-        width = int(self.kinds[row]) >> 4
-        counts = np.frombuffer(self.data[offset + gaps : offset + gaps + n * width].tobytes(), dtype=f"<u{width}")
-        if len(passages) != n or len(counts) != n or (n and passages[-1] >= len(self.keys)):
+        return None if row is None else self.word_at(row)
+
+    def word_at(self, row: int) -> Word:
+        """The word with this place among the file's words. Raises ValueError where the file is not what was written."""
+        n, offset, kind = int(self.frequencies[row]), int(self.offsets[row]), int(self.kinds[row])
+        how, width, passages, blocks = kind & 15, 4 * (kind >> 4), len(self.keys), self.blocks
+        bound = int(self.bounds[row]) * okapi.MOST / BOUNDS
+        if how == EVERY:
+            starts = [min(block * BLOCK, passages) for block in range(blocks + 1)]
+            return Word(n, bound, None, starts, self._counts(offset, passages, width), width)
+        if how == LISTED:
+            numbers = self._section("<u4", n, offset)
+            starts = np.searchsorted(numbers, np.arange(blocks + 1) << BITS).tolist()
+            starts[-1] = n
+            _check(starts, n)
+            return Word(n, bound, numbers, starts, self._counts(offset + 4 * n, n, width), width)
+        directory = directory_bytes(blocks)
+        starts = self._section("<u4", blocks + 1, offset).tolist() if directory else [0, n]
+        if how != BLOCKED:
             raise ValueError("damaged postings")
-        return Word(passages, counts.astype(np.float32))
+        _check(starts, n)
+        numbers = self._section("<u2", n, offset + directory)
+        return Word(n, bound, numbers, starts, self._counts(offset + directory + 2 * n, n, width), width)
+
+    def _counts(self, offset: int, n: int, width: int) -> NDArray[Any]:
+        if width == 4:
+            return self._section("<u1", (n + 1) >> 1, offset)
+        if width not in (8, 16):
+            raise ValueError("damaged postings")
+        return self._section("<u1" if width == 8 else "<u2", n, offset)
+
+    def _section(self, kind: str, n: int, offset: int) -> NDArray[Any]:
+        if offset > len(self.data):
+            raise ValueError("damaged postings")
+        # This one too where it would reach beyond the postings.
+        return np.frombuffer(self.data, dtype=kind, count=n, offset=offset) if n else np.empty(0, dtype=kind)
 
     def _row(self, token: str) -> int | None:
         wanted = np.uint64(hash_of(token))
         row = int(self.hashes.searchsorted(wanted))
         return row if row < len(self.hashes) and self.hashes[row] == wanted else None
 
-    def part(self, first: int, end: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-        """Hash, passage and count of every posting of the words [first, end), in their order."""
-        n = self.frequencies[first:end].astype(np.int64)
-        gaps = self.gap_bytes[first:end].astype(np.int64)
-        widths = (self.kinds[first:end] >> 4).astype(np.int64)
-        wide = self.kinds[first:end] & 0x0F == _WIDE
-        start = int(self.offsets[first])
-        sizes = np.stack([gaps, n * widths], axis=1).reshape(-1)
-        raw = self.data[start : start + int(sizes.sum())]
-        is_gap = np.repeat(np.tile([True, False], len(n)), sizes)
-        passages = np.empty(int(n.sum()), dtype=np.int64)
-        of_wide, gap_data = np.repeat(wide, n), raw[is_gap]
-        byte_of_wide = np.repeat(wide, gaps)
-        short = gap_data[~byte_of_wide]
-        passages[~of_wide] = _since_start(np.cumsum(short, dtype=np.int64)[short != _ESCAPE], n[~wide])
-        four = np.frombuffer(gap_data[byte_of_wide].tobytes(), dtype="<u4")
-        passages[of_wide] = _since_start(np.cumsum(four, dtype=np.int64), n[wide])
-        counts = np.empty_like(passages)
-        of_two, count_data = np.repeat(widths == 2, n), raw[~is_gap]
-        byte_of_two = np.repeat(widths == 2, n * widths)
-        counts[~of_two] = count_data[~byte_of_two]
-        counts[of_two] = np.frombuffer(count_data[byte_of_two].tobytes(), dtype="<u2")
-        return np.repeat(self.hashes[first:end], n), passages, counts
 
-
-def _since_start(sums: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Running sums over several words as those of each word."""
-    ends = np.cumsum(n)
-    before = np.concatenate([[0], sums[ends - 1]])[:-1] if len(sums) else np.zeros(len(n), dtype=np.int64)
-    since: NDArray[np.int64] = sums - np.repeat(before, n)
-    return since
+def _check(starts: list[int], n: int) -> None:
+    if starts[0] or starts[-1] != n or any(map(int.__gt__, starts[:-1], starts[1:])):
+        raise ValueError("damaged postings")
 
 
 def load(path: Path, first: int, end: int) -> Postings | None:
@@ -152,10 +311,10 @@ def load(path: Path, first: int, end: int) -> Postings | None:
     """
     with contextlib.suppress(OSError, ValueError, OverflowError, struct.error), fsio.open_regular(path) as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, *covered, n, words, lexicon, _, _ = _HEADER.unpack(mapped[: _HEADER.size])
-        at, postings = _HEADER.size, _HEADER.size + 12 * n
-        size = lexicon + 25 * words
-        if magic != _MAGIC or covered != [first, end] or not postings <= lexicon <= size == len(mapped):
+        magic, *covered, n, total, words, lexicon, _, _ = HEADER.unpack(mapped[: HEADER.size])
+        at, postings = HEADER.size, HEADER.size + 12 * n
+        size = lexicon + 22 * words
+        if magic != MAGIC or covered != [first, end] or not postings <= lexicon <= size == len(mapped):
             return None
 
         def section(kind: str, count: int, offset: int) -> NDArray[np.generic]:
@@ -164,232 +323,44 @@ def load(path: Path, first: int, end: int) -> Postings | None:
         return Postings(
             first,
             end,
+            max(total / n, 1.0) if n else 1.0,
             section("<i8", n, at),  # type: ignore[arg-type]
             section("<u4", n, at + 8 * n),  # type: ignore[arg-type]
             section("<u8", words, lexicon),  # type: ignore[arg-type]
             section("<u8", words, lexicon + 8 * words),  # type: ignore[arg-type]
             section("<u4", words, lexicon + 16 * words),  # type: ignore[arg-type]
-            section("<u4", words, lexicon + 20 * words),  # type: ignore[arg-type]
-            section("<u1", words, lexicon + 24 * words),  # type: ignore[arg-type]
+            section("<u1", words, lexicon + 20 * words),  # type: ignore[arg-type]
+            section("<u1", words, lexicon + 21 * words),  # type: ignore[arg-type]
             section("<u1", lexicon - postings, postings),  # type: ignore[arg-type]
         )
     return None
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a file is there and not what was written. Reads all of it."""
+    """Whether a file is there and not what was written. Reads all of it. One of another version is whole as far as can be known."""
     if not path.exists():
         return False
     try:
         with fsio.open_regular(path) as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        magic, _, _, n, _, lexicon, frame, postings = _HEADER.unpack(data[: _HEADER.size])
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError):  # an empty file can't be mapped
         return True
-    start = _HEADER.size + 12 * n
-    whole = zlib.crc32(data[lexicon:], zlib.crc32(data[_HEADER.size : start])) == frame
-    return not (magic == _MAGIC and whole and zlib.crc32(data[start:lexicon]) == postings)
+    start_of_file = bytes(data[: len(MAGIC)])
+    if start_of_file.startswith(_FAMILY) and start_of_file != MAGIC:
+        return False
+    try:
+        magic, _, _, n, _, _, lexicon, frame, postings = HEADER.unpack(data[: HEADER.size])
+    except struct.error:
+        return True
+    start = HEADER.size + 12 * n
+    whole = zlib.crc32(data[lexicon:], zlib.crc32(data[HEADER.size : start])) == frame
+    return not (magic == MAGIC and whole and zlib.crc32(data[start:lexicon]) == postings)
 
 
-class _Writer:
-    """Writes a file word by word, in the order of their hashes."""
-
-    def __init__(
-        self, file: IO[bytes], first: int, end: int, keys: NDArray[np.int64], lengths: NDArray[np.uint32]
-    ) -> None:
-        self._file = file
-        self._range = first, end
-        self._n = len(keys)
-        self._checksum = 0
-        self._size = 0
-        self._words: list[tuple[NDArray[np.generic], ...]] = []
-        head = keys.astype("<i8").tobytes() + lengths.astype("<u4").tobytes()
-        self._frame = zlib.crc32(head)
-        file.write(b"\x00" * _HEADER.size + head)
-
-    def add(self, hashes: NDArray[np.uint64], passages: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        """Postings of some words, ordered by hash, then by passage."""
-        if not len(hashes):
-            return
-        starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
-        n = np.diff(np.concatenate([starts, [len(hashes)]]))
-        gaps = np.diff(passages, prepend=0)
-        gaps[starts] = passages[starts]
-        short = np.add.reduceat(gaps // _ESCAPE + 1, starts)
-        wide = short > _WIDE * n
-        two = np.maximum.reduceat(counts, starts) > 255
-        gap_bytes = np.where(wide, _WIDE * n, short)
-        widths = np.where(two, 2, 1)
-        sizes = gap_bytes + n * widths
-        base = np.cumsum(sizes) - sizes
-        of_wide = np.repeat(wide, n)
-        each = np.where(of_wide, _WIDE, gaps // _ESCAPE + 1)
-        last = np.repeat(base, n) + _since_start(np.cumsum(each), n) - 1
-        data = np.full(int(sizes.sum()), _ESCAPE, dtype=np.uint8)
-        data[last[~of_wide]] = gaps[~of_wide] % _ESCAPE
-        for byte in range(_WIDE):
-            data[last[of_wide] - (_WIDE - 1 - byte)] = gaps[of_wide] >> (8 * byte) & 0xFF
-        number = np.arange(len(hashes)) - np.repeat(starts, n)
-        at = np.repeat(base + gap_bytes, n) + number * np.repeat(widths, n)
-        clipped = np.minimum(counts, 0xFFFF)
-        data[at] = clipped & 0xFF
-        of_two = np.repeat(two, n)
-        data[at[of_two] + 1] = clipped[of_two] >> 8
-        self._words.append(
-            (hashes[starts], base + self._size, gap_bytes, n, np.where(wide, _WIDE, _SHORT) | widths << 4)
-        )
-        self._checksum = zlib.crc32(data.data, self._checksum)
-        self._size += len(data)
-        self._file.write(data.data)
-
-    def finish(self) -> None:
-        kinds = ("<u8", "<u8", "<u4", "<u4", "<u1")
-        columns = zip(*self._words, strict=True) if self._words else ((),) * len(kinds)
-        words = 0
-        for kind, column in zip(kinds, columns, strict=True):
-            found = np.concatenate([part.astype(kind) for part in column]) if column else np.empty(0, dtype=kind)
-            words = len(found)
-            self._frame = zlib.crc32(found.tobytes(), self._frame)
-            self._file.write(found.tobytes())
-        lexicon = _HEADER.size + 12 * self._n + self._size
-        self._file.seek(0)
-        header = _HEADER.pack(_MAGIC, *self._range, self._n, words, lexicon, self._frame, self._checksum)
-        self._file.write(header)
-
-
-@contextlib.contextmanager
-def _created(path: Path) -> Iterator[IO[bytes]]:
-    with fsio.translated(path), path.open("xb") as file:
-        os.chmod(path, 0o600)
-        yield file
-
-
-def write(
-    path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequence[str]]], *, check: Callable[[], None]
-) -> None:
-    """Make a file of `(key, words)`, by ascending key. Memory: some 30 bytes a posting.
-
-    Raises StorageError, and what `check` raises, which is called between portions.
-    """
-    found = _Counted()
-    keys: list[int] = []
-    lengths: list[int] = []
-    for key, tokens in passages:
-        found.add(tokens)
-        keys.append(key)
-        lengths.append(len(tokens))
-    words, owners, counts = found.done()
-    hashes = np.fromiter(map(hash_of, found.numbers), dtype=np.uint64, count=len(found.numbers))
-    found.numbers.clear()
-    order = np.argsort(hashes)
-    hashes = hashes[order]
-    rank = np.empty(len(hashes), dtype=np.uint32)
-    rank[order] = np.arange(len(hashes), dtype=np.uint32)
-    ranked = rank[words]
-    by_word = np.argsort(ranked, kind="stable")
-    with _created(path) as file:
-        writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), np.array(lengths, dtype=np.uint32))
-        edges = np.concatenate([[0], np.cumsum(np.bincount(ranked, minlength=len(hashes)))])
-        for start, stop in _slices(edges):
-            check()
-            chosen = by_word[edges[start] : edges[stop]]
-            writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), counts[chosen].astype(np.int64))
-        writer.finish()
-
-
-class _Numbers(dict[str, int]):
-    """A number for each word, in the order in which they are met."""
-
-    def __missing__(self, token: str) -> int:
-        number = self[token] = len(self)
-        return number
-
-
-class _Counted:
-    """How often each word occurs in each passage. Words become numbers first, since numbers are counted by sorting many at once."""
-
-    def __init__(self) -> None:
-        self.numbers = _Numbers()
-        self._passages = 0
-        self._waiting: list[NDArray[np.uint64]] = []
-        self._occurrences = 0
-        self._words: list[NDArray[np.uint32]] = []
-        self._owners: list[NDArray[np.uint32]] = []
-        self._counts: list[NDArray[np.uint16]] = []
-
-    def add(self, tokens: Sequence[str]) -> None:
-        """The words of the next passage."""
-        numbers = np.fromiter(map(self.numbers.__getitem__, tokens), dtype=np.uint64, count=len(tokens))
-        self._waiting.append(numbers | np.uint64(self._passages << 32))
-        self._passages += 1
-        self._occurrences += len(tokens)
-        if self._occurrences >= _COUNTED_AT_ONCE:
-            self._count()
-
-    def _count(self) -> None:
-        if not self._waiting:
-            return
-        pairs, n = np.unique(np.concatenate(self._waiting), return_counts=True)
-        self._words.append(pairs.astype(np.uint32))
-        self._owners.append((pairs >> np.uint64(32)).astype(np.uint32))
-        self._counts.append(np.minimum(n, 0xFFFF).astype(np.uint16))
-        self._waiting.clear()
-        self._occurrences = 0
-
-    def done(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint16]]:
-        """Word, passage and count of every posting, by passage."""
-        self._count()
-        if not self._words:
-            return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint16)
-        return np.concatenate(self._words), np.concatenate(self._owners), np.concatenate(self._counts)
-
-
-def _slices(edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of words with a bounded number of postings; `edges` says where each word's begin."""
-    start, words = 0, len(edges) - 1
-    while start < words:
-        stop = max(int(np.searchsorted(edges, edges[start] + _AT_ONCE, side="right")) - 1, start + 1)
-        yield start, stop
-        start = stop
-
-
-def join(
-    path: Path, parts: Sequence[Postings], alive: Sequence[NDArray[np.bool_] | None], *, check: Callable[[], None]
-) -> int:
-    """Make one file of several neighbours, in the order of their keys, of the passages that are alive; returns how many.
-
-    Raises ValueError where one of them is not what was written, StorageError, and what `check` raises, which is called between portions.
-    """
-    kept = [
-        np.ones(len(part.keys), dtype=np.bool_) if mask is None else mask
-        for part, mask in zip(parts, alive, strict=True)
-    ]
-    keys = np.concatenate([part.keys[keep] for part, keep in zip(parts, kept, strict=True)])
-    lengths = np.concatenate([part.lengths[keep] for part, keep in zip(parts, kept, strict=True)])
-    numbers, before = [], 0
-    for keep in kept:
-        numbers.append(np.cumsum(keep) - 1 + before)
-        before += int(np.count_nonzero(keep))
-    every = np.unique(np.concatenate([part.hashes for part in parts]))
-    total = np.zeros(len(every) + 1, dtype=np.int64)
-    for part in parts:
-        total[np.searchsorted(every, part.hashes) + 1] += part.frequencies
-    edges = np.cumsum(total)
-    with _created(path) as file:
-        writer = _Writer(file, parts[0].first, parts[-1].end, keys, lengths)
-        for start, stop in _slices(edges):
-            check()
-            found = []
-            for part, keep, number in zip(parts, kept, numbers, strict=True):
-                first = int(np.searchsorted(part.hashes, every[start]))
-                end = int(np.searchsorted(part.hashes, every[stop - 1], side="right"))
-                if end > first:
-                    hashes, passages, counts = part.part(first, end)
-                    left = keep[passages]
-                    found.append((hashes[left], number[passages[left]], counts[left]))
-            if found:
-                hashes, passages, counts = (np.concatenate(column) for column in zip(*found, strict=True))
-                order = np.argsort(hashes, kind="stable")
-                writer.add(hashes[order], passages[order], counts[order])
-        writer.finish()
-    return len(keys)
+def is_current(path: Path) -> bool:
+    """Whether there is a file that this version reads, as far as its first bytes say."""
+    try:
+        with fsio.open_regular(path) as file:
+            return bool(file.read(len(MAGIC)) == MAGIC)
+    except OSError:
+        return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -180,31 +180,45 @@ def statistics(
     connection: Connection, query: TextQuery, chunks: int, known: Mapping[str, int] | None = None
 ) -> TextStatistics:
     """In how many chunks each term of the query occurs, as far as it is not `known`. A phrase counts as its rarest word."""
-    connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, words, row)")
+    known = known or {}
+    unknown = [term for term in query.terms if term not in known]
+    if unknown:
+        connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, words, row)")
+    by_term = dict(zip(unknown, stems(connection, [term.removesuffix("*") for term in unknown]), strict=True))
     frequencies = []
     for term in query.terms:
-        if known is not None and term in known:
+        if term in known:
             frequencies.append(known[term])
             continue
-        stems = stem(connection, term.removesuffix("*"))
         counts = [
             row[0]
-            for word in stems
+            for word in by_term[term]
             for row in connection.execute("SELECT doc FROM temp.vocabulary WHERE term = ?", (word,))
         ]
-        frequencies.append(min(counts) if counts and len(counts) == len(stems) else 0)
+        frequencies.append(min(counts) if counts and len(counts) == len(by_term[term]) else 0)
     return TextStatistics(query.terms, tuple(frequencies), chunks)
+
+
+def stems(connection: Connection, texts: Sequence[str]) -> list[list[str]]:
+    """The tokens that the index makes of each text."""
+    if not texts:
+        return []
+    tokenizer = connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
+    return [_tokens(tokenizer, text) for text in texts]
 
 
 def stem(connection: Connection, text: str) -> list[str]:
     """The tokens that the index makes of this text."""
-    return [token for _, _, token in tokens(connection, text)]
+    return stems(connection, [text])[0]
 
 
 def indexed(connection: Connection, text: str) -> list[str]:
     """The tokens of a passage, in order, as the index has them."""
-    tokenizer = connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
-    data = indexed_form(text).encode("utf-8", "replace")
+    return stem(connection, indexed_form(text))
+
+
+def _tokens(tokenizer: apsw.FTS5Tokenizer, text: str) -> list[str]:
+    data = text.encode("utf-8", "replace")
     found = tokenizer(data, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_offsets=False, include_colocated=False)
     return cast(list[str], found)
 
