@@ -20,12 +20,17 @@ class Section:
 
     The document's extracted text is the concatenation of its sections' texts, separators included, so that a
     chunk's `start` and `end` are offsets into it. A page without text is a Section with an empty `text`.
+
+    A text made of lines, rows, records or cues says so by `unit` (as in Place) and `marks`: `(offset, first, last)`, one
+    for each of them, in order, the first at 0. A chunk keeps them whole, as far as they fit into one.
     """
 
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
     page_label: str | None = None
+    unit: str | None = None
+    marks: Sequence[tuple[int, float, float]] = ()
 
 
 @dataclass(slots=True)

@@ -356,21 +356,25 @@ def from_chunk(chunk: Chunk) -> list[Any]:
         place.page_end,
         place.page_label,
         list(place.section),
+        place.unit,
+        place.first,
+        place.last,
     ]
 
 
 def _to_chunk(item: list[Any]) -> Chunk:
-    text, start, end, page, page_end, label, section = item
-    return Chunk(str(text), place=Place(start, end, page, page_end, label, tuple(section)))
+    text, start, end, page, page_end, label, section, unit, first, last = item
+    return Chunk(str(text), place=Place(start, end, page, page_end, label, tuple(section), unit, first, last))
 
 
 def from_section(section: Section) -> list[Any]:
-    return [section.text, list(section.headings), section.page, section.page_label]
+    marks = [list(mark) for mark in section.marks]
+    return [section.text, list(section.headings), section.page, section.page_label, section.unit, marks]
 
 
 def _to_section(item: list[Any]) -> Section:
-    text, headings, page, label = item
-    return Section(str(text), tuple(headings), page, label)
+    text, headings, page, label, unit, marks = item
+    return Section(str(text), tuple(headings), page, label, unit, [(int(at), first, last) for at, first, last in marks])
 
 
 def _to_error(told: Message, path: Path) -> ReadError:
