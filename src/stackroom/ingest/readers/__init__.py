@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
+from stackroom.ingest.readers.csv import CsvReader
 from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
 from stackroom.ingest.readers.html import HtmlReader
@@ -22,6 +23,7 @@ READERS: tuple[Reader, ...] = (
     DocxReader(),
     HtmlReader(),
     MarkdownReader(),
+    CsvReader(),
     PlainTextReader(),
 )
 

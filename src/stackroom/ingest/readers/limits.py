@@ -11,6 +11,14 @@ from stackroom.errors import ReadError
 MEMBER_BYTES = 256 * 1024 * 1024
 ARCHIVE_BYTES = 1024 * 1024 * 1024
 RATIO = 200
+CELLS = 20_000_000
+"""Filled cells of one table file; Excel's largest sheet has a thousand times as many."""
+COLUMNS = 16_384
+"""As many as a spreadsheet can have; a row of a CSV may have no more."""
+NESTING = 200
+"""How deep elements, objects, messages or braces may lie within each other."""
+EXPANSION = 50
+"""Characters of text for each byte of a file (unpacked, where it is packed)."""
 _FORGIVEN = 1024 * 1024
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
@@ -69,3 +77,21 @@ class SafeArchive:
             ) from error
         self._spent += len(data)
         return data
+
+
+class Expansion:
+    """Counts the text that a file gives: formats whose parts are named many times can make terabytes of a megabyte."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._left = _FORGIVEN + EXPANSION * size
+
+    def took(self, characters: int) -> None:
+        """Raises ReadError once there was more than is honest."""
+        self._left -= characters
+        if self._left < 0:
+            raise ReadError(
+                f"{self._path} gives far more text than it holds.",
+                hint="If you trust it, save it as plain text, and add that.",
+                path=self._path,
+            )
