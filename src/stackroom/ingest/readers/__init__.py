@@ -12,6 +12,7 @@ from stackroom.ingest.readers.html import HtmlReader
 from stackroom.ingest.readers.markdown import MarkdownReader
 from stackroom.ingest.readers.pdf import PdfReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
+from stackroom.ingest.readers.xlsx import XlsxReader
 from stackroom.protocols import Reader
 
 HEAD_BYTES = 4096
@@ -21,6 +22,7 @@ READERS: tuple[Reader, ...] = (
     PdfReader(),
     EpubReader(),
     DocxReader(),
+    XlsxReader(),
     HtmlReader(),
     MarkdownReader(),
     CsvReader(),

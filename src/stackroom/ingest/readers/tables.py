@@ -66,7 +66,7 @@ def _lines(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
 def _folded(rows: Iterable[Row]) -> Iterator[tuple[int, list[str]]]:
     """Cells on one line each, without the empty ones at a row's end."""
     for number, cells in rows:
-        row = [" ".join(clean(cell).split()) for cell in cells]
+        row = [" ".join(clean(cell).split()) if cell else "" for cell in cells]
         while row and not row[-1]:
             row.pop()
         yield number, row
