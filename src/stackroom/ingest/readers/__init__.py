@@ -12,6 +12,7 @@ from stackroom.ingest.readers.html import HtmlReader
 from stackroom.ingest.readers.markdown import MarkdownReader
 from stackroom.ingest.readers.pdf import PdfReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
+from stackroom.ingest.readers.pptx import PptxReader
 from stackroom.ingest.readers.xlsx import XlsxReader
 from stackroom.protocols import Reader
 
@@ -23,6 +24,7 @@ READERS: tuple[Reader, ...] = (
     EpubReader(),
     DocxReader(),
     XlsxReader(),
+    PptxReader(),
     HtmlReader(),
     MarkdownReader(),
     CsvReader(),
