@@ -10,6 +10,7 @@ from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
 from stackroom.ingest.readers.html import HtmlReader
 from stackroom.ingest.readers.markdown import MarkdownReader
+from stackroom.ingest.readers.odf import OdfReader
 from stackroom.ingest.readers.pdf import PdfReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
 from stackroom.ingest.readers.pptx import PptxReader
@@ -25,6 +26,7 @@ READERS: tuple[Reader, ...] = (
     DocxReader(),
     XlsxReader(),
     PptxReader(),
+    OdfReader(),
     HtmlReader(),
     MarkdownReader(),
     CsvReader(),
