@@ -35,12 +35,18 @@ class Section:
 
 @dataclass(slots=True)
 class Reading:
-    """What a reader makes of one file; `sections` is consumed once and may be produced as the file is read."""
+    """What a reader makes of one file; `sections` is consumed once and may be produced as the file is read.
+
+    A file that holds several documents (a mailbox) gives them by `documents`, each consumed before the next, and has no
+    sections of its own. Each has a `part`: its name within the file, by which the next reading knows it again.
+    """
 
     type: str
-    sections: Iterable[Section]
+    sections: Iterable[Section] = ()
     title: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    documents: Iterable[Reading] | None = None
+    part: str = ""
 
 
 @runtime_checkable

@@ -56,8 +56,6 @@ def _error(kind: str, message: str, hint: str | None) -> Message:
 
 
 def _read(path: Path, splitter: object) -> Iterator[Message]:
-    from stackroom.ingest.splitter import TokenSplitter
-
     reader = reader_for(path)
     reading = reader.read(path)
     title = reading.title
@@ -67,10 +65,26 @@ def _read(path: Path, splitter: object) -> Iterator[Message]:
             "type": reading.type,
             "title": title,
             "metadata": reading.metadata,
+            "several": reading.documents is not None,
         }
     }
     count = _Count()
-    sections = count.through(reading.sections)
+    if reading.documents is None:
+        yield from _pieces(count.through(reading.sections), splitter)
+    else:
+        for document in reading.documents:
+            yield {"document": {"part": document.part, "title": document.title, "metadata": document.metadata}}
+            yield from _pieces(count.through(document.sections), splitter)
+        count.pages = count.blank = None
+    if not count.characters:
+        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+    yield {"done": {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}}
+
+
+def _pieces(sections: Iterator[Section], splitter: object) -> Iterator[Message]:
+    """One document's chunks, or its sections where they are split elsewhere."""
+    from stackroom.ingest.splitter import TokenSplitter
+
     if isinstance(splitter, TokenSplitter):
         chunks = splitter.split(sections)
         while batch := list(itertools.islice(chunks, _BATCH)):
@@ -84,9 +98,6 @@ def _read(path: Path, splitter: object) -> Iterator[Message]:
                 held = []
         if held:
             yield {"sections": [from_section(part) for part in held]}
-    if not count.characters:
-        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
-    yield {"done": {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}}
 
 
 class _Count:

@@ -56,9 +56,21 @@ class RunCancelled(Exception):
     """Raised inside `chunks()` when the run was cancelled; the pipeline catches it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the documents of a file that holds several."""
+
+    name: str
+    title: str | None
+    metadata: dict[str, Any]
+
+
 @dataclass(slots=True)
 class ParsedDocument:
-    """One file's result as it arrives. Iterate `chunks()` to the end (or to its ReadError) before the next one."""
+    """One file's result as it arrives. Iterate `chunks()` to the end (or to its ReadError) before the next one.
+
+    Of a file with `several` documents, iterate `parts()`, and `chunks()` for each of them.
+    """
 
     job: Job
     _messages: Iterator[Message]
@@ -71,7 +83,9 @@ class ParsedDocument:
     pages: int | None = None
     pages_without_text: int | None = None
     characters: int = 0
+    several: bool = False
     _finished: bool = False
+    _part: Part | None = None
 
     def open(self) -> None:
         """Wait for what the file is. Raises ReadError, RunCancelled."""
@@ -81,6 +95,17 @@ class ParsedDocument:
             told = message["open"]
             self.reader, self.type = str(told["reader"]), str(told["type"])
             self.title, self.metadata = told["title"], dict(told["metadata"])
+            self.several = bool(told.get("several"))
+
+    def parts(self) -> Iterator[Part]:
+        """The documents of a file with several. Raises ReadError, RunCancelled."""
+        while not self._finished:
+            if self._part is None:
+                for _ in self.chunks():
+                    pass  # what nobody asked for of the one before
+            part, self._part = self._part, None
+            if part is not None:
+                yield part
 
     def chunks(self) -> Iterator[list[Chunk]]:
         """The document's chunks in bounded batches. Raises ReadError, RunCancelled."""
@@ -101,6 +126,11 @@ class ParsedDocument:
                     done = message["done"]
                     self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
                     self.characters = done["characters"]
+                    return
+                if "document" in message:
+                    told = message["document"]
+                    title = told["title"]
+                    self._part = Part(str(told["part"]), title and str(title), dict(told["metadata"]))
                     return
                 batch = [convert(item) for item in message[kind]]
             yield batch

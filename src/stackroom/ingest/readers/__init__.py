@@ -9,6 +9,7 @@ from stackroom.ingest.readers.csv import CsvReader
 from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
 from stackroom.ingest.readers.html import HtmlReader
+from stackroom.ingest.readers.mail import EmlReader, MboxReader
 from stackroom.ingest.readers.markdown import MarkdownReader
 from stackroom.ingest.readers.odf import OdfReader
 from stackroom.ingest.readers.pdf import PdfReader
@@ -27,6 +28,8 @@ READERS: tuple[Reader, ...] = (
     XlsxReader(),
     PptxReader(),
     OdfReader(),
+    MboxReader(),
+    EmlReader(),
     HtmlReader(),
     MarkdownReader(),
     CsvReader(),
