@@ -54,7 +54,7 @@ class Reader(Protocol):
     """Turns one kind of file into text with places.
 
     `version` is raised when the same file would give other text, so that a failure recorded by an older
-    version is tried again.
+    version is tried again. One that has `asked_only`, and it is true, is left out of folder walks until it is asked for.
     """
 
     name: str

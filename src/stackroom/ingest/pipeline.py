@@ -42,6 +42,7 @@ def add_paths(
     *,
     ignore: Sequence[str] = (),
     exclude: Collection[Path] = (),
+    also: Sequence[str] = (),
     prune: bool = False,
     retry: bool = False,
     force: bool = False,
@@ -56,13 +57,13 @@ def add_paths(
     tally = Tally(progress)
     with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
         count = 0
-        for count, _ in enumerate(Discovery(paths, ignore, exclude), start=1):
+        for count, _ in enumerate(Discovery(paths, ignore, exclude, also), start=1):
             if count % 1000 == 0:
                 tally.scanned(count)
             if cancel.cancelled:
                 return tally.report(cancelled=True)
         tally.total = count
-        discovery = Discovery(paths, ignore, exclude)
+        discovery = Discovery(paths, ignore, exclude, also)
         tally.skipped = discovery.skipped
         _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force).over(discovery)
         for failure in discovery.unreadable:

@@ -10,7 +10,8 @@ import pytest
 from reader_support import FILES, chunk_with, fails, given, read, survives, text_of
 from stackroom.errors import EncryptedError, NoTextError
 from stackroom.index import Index
-from stackroom.ingest.readers import mail, reader_for
+from stackroom.ingest.readers import messages as held_messages
+from stackroom.ingest.readers import reader_for
 from stackroom.protocols import Reading, Section
 from support import WordEmbedder
 
@@ -203,7 +204,7 @@ def test_messages_within_messages_without_end(tmp_path: Path) -> None:
 
 
 def test_a_mailbox_that_begins_with_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail, "_PARTS", 10)
+    monkeypatch.setattr(held_messages, "_PARTS", 10)
     made = message("many", "body")
     for n in range(50):
         made.add_attachment(f"attached {n}", filename=f"{n}.txt")

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
+from stackroom.ingest.readers.code import CodeReader
 from stackroom.ingest.readers.csv import CsvReader
 from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
 from stackroom.ingest.readers.html import HtmlReader
+from stackroom.ingest.readers.json_records import JsonReader
 from stackroom.ingest.readers.mail import EmlReader, MboxReader
 from stackroom.ingest.readers.markdown import MarkdownReader
+from stackroom.ingest.readers.notebook import NotebookReader
 from stackroom.ingest.readers.odf import OdfReader
 from stackroom.ingest.readers.pdf import PdfReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
 from stackroom.ingest.readers.pptx import PptxReader
 from stackroom.ingest.readers.xlsx import XlsxReader
+from stackroom.ingest.readers.xml import XmlReader
 from stackroom.protocols import Reader
 
 HEAD_BYTES = 4096
@@ -30,13 +34,25 @@ READERS: tuple[Reader, ...] = (
     OdfReader(),
     MboxReader(),
     EmlReader(),
+    NotebookReader(),
+    CodeReader(),
+    JsonReader(),
+    XmlReader(),
     HtmlReader(),
     MarkdownReader(),
     CsvReader(),
     PlainTextReader(),
 )
 
-SUFFIXES: frozenset[str] = frozenset(suffix for reader in READERS for suffix in reader.suffixes)
+ON_REQUEST: dict[str, frozenset[str]] = {
+    reader.name: frozenset(reader.suffixes) for reader in READERS if getattr(reader, "asked_only", False)
+}
+"""Kinds that a folder walk picks up only where they are asked for, with their suffixes: a folder of programs, or of what programs
+write for themselves, holds thousands of files that nobody wants to find among documents."""
+
+SUFFIXES: frozenset[str] = frozenset(
+    suffix for reader in READERS if reader.name not in ON_REQUEST for suffix in reader.suffixes
+)
 """Suffixes (lower case, with the dot) that a folder walk picks up."""
 
 

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.marked import LONG, Marked
 from stackroom.protocols import Section
 
-_SECTION_CHARACTERS = 32_000
 _AHEAD = 12
 _LONGEST_NAME = 120
 _NUMBER = re.compile(r"[-+(]?[\s$€£¥]*\d[\d\s.,'’/:%-]*(?:e[-+]?\d+)?[\s%€$)]*", re.IGNORECASE)
@@ -24,18 +24,13 @@ Row = tuple[int, Sequence[str]]
 
 def sections(rows: Iterable[Row], headings: tuple[str, ...] = (), page: int | None = None) -> Iterator[Section]:
     """Rows as marked sections. `rows` may be of any length; empty ones are left out."""
-    parts: list[str] = []
-    marks: list[tuple[int, float, float]] = []
-    size = 0
-    for number, text in _lines(rows):
-        marks.append((size, number, number))
-        parts.append(text)
-        size += len(text)
-        if size > _SECTION_CHARACTERS:
-            yield Section("".join(parts), headings, page, unit="row", marks=marks)
-            parts, marks, size = [], [], 0
-    if parts:
-        yield Section("".join(parts), headings, page, unit="row", marks=marks)
+    held = Marked("row")
+    for number, line in _lines(rows):
+        held.add(line, number)
+        if held.size > LONG:
+            yield held.take(headings, page)
+    if held.size:
+        yield held.take(headings, page)
 
 
 def text(rows: Iterable[Sequence[str]]) -> str:
