@@ -11,13 +11,18 @@ from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
 from stackroom.ingest.readers.html import HtmlReader
 from stackroom.ingest.readers.json_records import JsonReader
+from stackroom.ingest.readers.latex import LatexReader
 from stackroom.ingest.readers.mail import EmlReader, MboxReader
 from stackroom.ingest.readers.markdown import MarkdownReader
 from stackroom.ingest.readers.notebook import NotebookReader
 from stackroom.ingest.readers.odf import OdfReader
+from stackroom.ingest.readers.org import OrgReader
 from stackroom.ingest.readers.pdf import PdfReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
 from stackroom.ingest.readers.pptx import PptxReader
+from stackroom.ingest.readers.rst import RstReader
+from stackroom.ingest.readers.rtf import RtfReader
+from stackroom.ingest.readers.subtitles import SubtitleReader
 from stackroom.ingest.readers.xlsx import XlsxReader
 from stackroom.ingest.readers.xml import XmlReader
 from stackroom.protocols import Reader
@@ -32,14 +37,19 @@ READERS: tuple[Reader, ...] = (
     XlsxReader(),
     PptxReader(),
     OdfReader(),
+    RtfReader(),
     MboxReader(),
     EmlReader(),
     NotebookReader(),
     CodeReader(),
     JsonReader(),
     XmlReader(),
+    SubtitleReader(),
     HtmlReader(),
     MarkdownReader(),
+    RstReader(),
+    OrgReader(),
+    LatexReader(),
     CsvReader(),
     PlainTextReader(),
 )

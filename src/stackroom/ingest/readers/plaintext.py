@@ -151,3 +151,17 @@ def sections(path: Path, encoding: str) -> Iterator[Section]:
         yield Section(clean(pending))
     if not characters:
         raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+
+
+def lines(path: Path, longest: int = 1_000_000) -> Iterator[str]:
+    """The lines of a text file in any encoding, with their ends; longer ones come in pieces. Raises as `sections` does."""
+    pending = ""
+    for section in sections(path, encoding_of(path)):
+        *whole, pending = (pending + section.text).split("\n")
+        for line in whole:
+            yield line + "\n"
+        while len(pending) > longest:
+            yield pending[:longest]
+            pending = pending[longest:]
+    if pending:
+        yield pending
