@@ -62,7 +62,9 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
 @click.option("--prune", is_flag=True, help="Remove sources under these folders that are gone from disk.")
 @click.option("--retry", is_flag=True, help="Read again what failed before.")
 @click.option("--ignore", multiple=True, metavar="PATTERN", help="Skip files or folders like this (repeatable).")
-@click.option("--also", multiple=True, metavar="KIND", help="Of folders take these too: code, json, xml (repeatable).")
+@click.option(
+    "--also", multiple=True, metavar="KIND", help="Of folders take these too: code, json, xml, zim (repeatable)."
+)
 @click.option("--embedder", metavar="NAME", help="The model of a new library: minilm (shipped), or onnx:PATH.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj

@@ -25,6 +25,7 @@ from stackroom.ingest.readers.rtf import RtfReader
 from stackroom.ingest.readers.subtitles import SubtitleReader
 from stackroom.ingest.readers.xlsx import XlsxReader
 from stackroom.ingest.readers.xml import XmlReader
+from stackroom.ingest.readers.zim import ZimReader
 from stackroom.protocols import Reader
 
 HEAD_BYTES = 4096
@@ -37,6 +38,7 @@ READERS: tuple[Reader, ...] = (
     XlsxReader(),
     PptxReader(),
     OdfReader(),
+    ZimReader(),
     RtfReader(),
     MboxReader(),
     EmlReader(),

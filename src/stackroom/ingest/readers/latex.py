@@ -94,18 +94,19 @@ class LatexReader:
 
 def _argument(text: str, command: str) -> str:
     at = re.search(rf"\\{command}[ \t]*(?:\[[^\[\]]*\])?\{{", text)
-    return " ".join(_plain(_braced(text, at.end())).split())[:500] if at else ""
+    raw = _braced(text, at.end()) if at else None
+    return " ".join(_plain(raw).split()) if raw else ""
 
 
-def _braced(text: str, start: int) -> str:
-    """What stands up to the brace that closes the one before `start`."""
+def _braced(text: str, start: int) -> str | None:
+    """What stands up to the brace that closes the one before `start`; None where none does soon."""
     depth = 1
     held = text[start : start + _LONGEST_TITLE]
     for brace in _BRACE.finditer(held):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if not depth:
             return held[: brace.start()]
-    return held[:200].partition("\n")[0]
+    return None
 
 
 def _sections(body: str) -> Iterator[Section]:
@@ -113,9 +114,11 @@ def _sections(body: str) -> Iterator[Section]:
     start = 0
     title = ""
     for found in _HEADING.finditer(body):
+        raw = _braced(body, found.end())
+        if raw is None:
+            continue
         if text := _section_text(title, body[start : found.start()]):
             yield Section(text, path.path)
-        raw = _braced(body, found.end())
         title = " ".join(_plain(raw).split())
         path.enter(_LEVELS[found[1]], title)
         start = found.end() + len(raw) + 1
