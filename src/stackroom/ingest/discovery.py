@@ -32,13 +32,14 @@ class Found:
 
 @dataclass(slots=True)
 class Discovery:
-    """One walk. `also` names kinds that a walk picks up only on request. After it, `unreadable` lists the folders that could not be entered, and `skipped` counts files by suffix
+    """One walk. `also` names kinds that a walk picks up only on request, `more` suffixes of other readers. After it, `unreadable` lists the folders that could not be entered, and `skipped` counts files by suffix
     that no reader knows."""
 
     paths: Sequence[str | os.PathLike[str]]
     ignore: Sequence[str] = ()
     exclude: Collection[Path] = ()
     also: Sequence[str] = ()
+    more: Collection[str] = ()
     unreadable: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     roots: list[Path] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Discovery:
 
     def __post_init__(self) -> None:
         """Raises NotFoundError for a path that is not there, or a glob that matches nothing; UsageError for an unknown kind."""
+        self._suffixes |= frozenset(self.more)
         for kind in self.also:
             if kind not in ON_REQUEST:
                 raise UsageError(f"There is no kind {kind!r}.", hint=f"There are: {', '.join(sorted(ON_REQUEST))}.")

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from stackroom.errors import NoTextError, ReadError, StackroomError
+from stackroom.ingest.readers import plugged as plugs
 from stackroom.ingest.readers import reader_for
 from stackroom.ingest.workers import Message, from_chunk, from_section, read_message, splitter_from, write_message
-from stackroom.protocols import Section
+from stackroom.protocols import Reader, Section
 
 _BATCH = 64
 _SECTION_BATCH_CHARACTERS = 200_000
@@ -33,15 +34,16 @@ def main() -> None:
     _limit_memory(int(greeting["memory"]))
     die_with_parent()
     splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
+    plugged = plugs.load(greeting.get("readers", ()))
     for number, path in _jobs():
-        for message in _attempt(path, splitter):
+        for message in _attempt(path, splitter, plugged):
             write_message(output, {"job": number, **message})
 
 
-def _attempt(path: Path, splitter: object) -> Iterator[Message]:
+def _attempt(path: Path, splitter: object, plugged: tuple[Reader, ...] = ()) -> Iterator[Message]:
     """What a file holds, or why it can't be read."""
     try:
-        yield from _read(path, splitter)
+        yield from _read(path, splitter, plugged)
     except StackroomError as error:
         yield _error(type(error).__name__, error.message if isinstance(error, ReadError) else str(error), error.hint)
     except MemoryError:
@@ -55,8 +57,8 @@ def _error(kind: str, message: str, hint: str | None) -> Message:
     return {"error": {"kind": kind, "message": message, "hint": hint}}
 
 
-def _read(path: Path, splitter: object) -> Iterator[Message]:
-    reader = reader_for(path)
+def _read(path: Path, splitter: object, plugged: tuple[Reader, ...]) -> Iterator[Message]:
+    reader = reader_for(path, plugged)
     reading = reader.read(path)
     title = reading.title
     yield {

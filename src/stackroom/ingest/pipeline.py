@@ -17,12 +17,13 @@ from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.readers import READERS, recipe_of
+from stackroom.ingest.readers import plugged as plugs
 from stackroom.ingest.reconcile import Decision, Reconciler
 from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally
 from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancelled
 from stackroom.progress import CancelToken, Progress
-from stackroom.protocols import Embedder
+from stackroom.protocols import Embedder, Reader
 from stackroom.reports import Failure, Report
 
 PART = 512
@@ -43,6 +44,7 @@ def add_paths(
     ignore: Sequence[str] = (),
     exclude: Collection[Path] = (),
     also: Sequence[str] = (),
+    readers: Sequence[str] = (),
     prune: bool = False,
     retry: bool = False,
     force: bool = False,
@@ -55,17 +57,20 @@ def add_paths(
     Raises NotFoundError for a path that is not there, BusyError when another ingest runs, EmbedderMismatchError.
     """
     tally = Tally(progress)
+    plugged = plugs.load(readers)
+    more = frozenset(suffix for reader in plugged for suffix in reader.suffixes)
     with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
         count = 0
-        for count, _ in enumerate(Discovery(paths, ignore, exclude, also), start=1):
+        for count, _ in enumerate(Discovery(paths, ignore, exclude, also, more), start=1):
             if count % 1000 == 0:
                 tally.scanned(count)
             if cancel.cancelled:
                 return tally.report(cancelled=True)
         tally.total = count
-        discovery = Discovery(paths, ignore, exclude, also)
+        discovery = Discovery(paths, ignore, exclude, also, more)
         tally.skipped = discovery.skipped
-        _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force).over(discovery)
+        run = _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
+        run.over(discovery)
         for failure in discovery.unreadable:
             tally.failed(failure)
         if prune and not cancel.cancelled:
@@ -114,15 +119,19 @@ class _Run:
         *,
         retry: bool,
         force: bool,
+        readers: Sequence[str] = (),
+        plugged: tuple[Reader, ...] = (),
     ) -> None:
         self._backend = backend
         self._tally = tally
         self._cancel = cancel
         self._force = force
         self._splitter = splitter_for(embedder())
-        self._everything = f"{recipe_of()} {self._splitter.recipe}"
-        readers = frozenset(f"{reader.name}:{reader.version}" for reader in READERS)
-        self._reconciler = Reconciler(backend, self._everything, readers, retry, force, cancel)
+        known = (*plugged, *READERS)
+        self._plugged = readers
+        self._everything = f"{recipe_of(known)} {self._splitter.recipe}"
+        names = frozenset(f"{reader.name}:{reader.version}" for reader in known)
+        self._reconciler = Reconciler(backend, self._everything, names, retry, force, cancel)
         self._batch = Batch(backend, embedder, tally, cancel)
         # A second file of the same content waits until the first is committed, then copies from it.
         self._in_hand: set[bytes] = set()
@@ -131,7 +140,7 @@ class _Run:
         self._begun: set[int] | None = None
 
     def over(self, found: Iterable[Found]) -> None:
-        with ParserPool(self._splitter) as pool:
+        with ParserPool(self._splitter, readers=self._plugged) as pool:
             for document in pool.stream(self._jobs(found), self._cancel):
                 self._index(document)
             if self._cancel.cancelled:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -164,10 +164,16 @@ class ParserPool:
     """Parser processes, and the files that go through them in order."""
 
     def __init__(
-        self, splitter: Splitter, *, processes: int = 1, timeout: float = 60.0, memory_bytes: int = MEMORY_BYTES
+        self,
+        splitter: Splitter,
+        *,
+        processes: int = 1,
+        timeout: float = 60.0,
+        memory_bytes: int = MEMORY_BYTES,
+        readers: Sequence[str] = (),
     ) -> None:
         self._splitter = splitter
-        self._greeting = {"splitter": splitter_spec(splitter), "memory": memory_bytes}
+        self._greeting = {"splitter": splitter_spec(splitter), "memory": memory_bytes, "readers": list(readers)}
         self._timeout = timeout
         self._workers = [_Worker(self._greeting) for _ in range(processes)]
 

@@ -68,8 +68,8 @@ SUFFIXES: frozenset[str] = frozenset(
 """Suffixes (lower case, with the dot) that a folder walk picks up."""
 
 
-def reader_for(path: Path) -> Reader:
-    """The reader of this file. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
+def reader_for(path: Path, plugged: tuple[Reader, ...] = ()) -> Reader:
+    """The reader of this file; those that an application brings are asked first. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -77,7 +77,7 @@ def reader_for(path: Path) -> Reader:
         raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
     if not head:
         raise NoTextError(f"{path} is empty.", hint="Nothing to do.", path=path)
-    for reader in READERS:
+    for reader in (*plugged, *READERS):
         if reader.accepts(path, head):
             return reader
     raise UnsupportedFormatError(
