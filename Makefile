@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search fuzz clean
+.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -97,6 +97,10 @@ bench-peers:
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
 bench-search: $(VENV)/.installed
 	$(BIN)/python bench/search.py --work $(WORK) $(if $(REAL),--real $(REAL)) --report docs/benchmarks/search.md
+
+# Every format on real files; fetches some of Debian's documentation packages.
+bench-formats: $(VENV)/.development
+	$(BIN)/python bench/formats.py --report docs/benchmarks/formats.md
 
 # Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300
