@@ -12,6 +12,7 @@ from stackroom.errors import EncryptedError, NoTextError
 from stackroom.index import Index
 from stackroom.ingest.readers import messages as held_messages
 from stackroom.ingest.readers import reader_for
+from stackroom.progress import CancelToken, ProgressEvent
 from stackroom.protocols import Reading, Section
 from support import WordEmbedder
 
@@ -135,6 +136,29 @@ def test_a_mailbox_grows_and_shrinks(index: Index, tmp_path: Path, embedder: Wor
     assert index.search("word1", k=1)[0].document.id == known
     assert index.search("word0", k=5, mode="text") == []
     assert index.search("word2", k=1)[0].document.title == "title2"
+    assert index.verify().ok
+
+
+def test_an_interrupted_mailbox_goes_on_without_embedding_anything_twice(
+    index: Index, tmp_path: Path, embedder: WordEmbedder
+) -> None:
+    path = given(tmp_path, "a.mbox", mailbox(*(message(f"title{n}", f"word{n} text", f"<{n}>") for n in range(400))))
+    cancel = CancelToken()
+
+    def stop(event: ProgressEvent) -> None:
+        if (event.chunks or 0) >= 150:
+            cancel.cancel()
+
+    assert index.add(path, progress=stop, cancel=cancel).cancelled
+    (source,) = index.sources()
+    assert source.state == "partial"
+    assert 0 < source.documents < 400
+    kept = source.chunks
+    begun = len(embedder.embedded)
+    report = index.add(path)
+    assert (report.reused, len(embedder.embedded) - begun) == (kept, 400 - kept)
+    (source,) = index.sources()
+    assert (source.state, source.documents, source.chunks) == ("indexed", 400, 400)
     assert index.verify().ok
 
 
