@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-words fuzz clean
+.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -102,6 +102,10 @@ bench-search: $(VENV)/.installed
 bench-words: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check tantivy
 	$(BIN)/python bench/words.py --data $(DATA) --work $(WORK) --report docs/benchmarks/words.md
+
+# Every format on real files; fetches some of Debian's documentation packages.
+bench-formats: $(VENV)/.development
+	$(BIN)/python bench/formats.py --report docs/benchmarks/formats.md
 
 # Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300

@@ -75,6 +75,8 @@ class Index:
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         ignore: Sequence[str] = (),
+        also: Sequence[str] = (),
+        readers: Sequence[str] = (),
         prune: bool = False,
         retry: bool = False,
         confirm: Callable[[int, int], bool] | None = None,
@@ -84,7 +86,8 @@ class Index:
         """Index files, folders and globs: what is new or changed. Never removes, unless `prune` is set.
 
         `retry` reads again what failed before. `prune` removes the sources under the given folders that are gone from disk;
-        above a fifth of them `confirm(gone, total)` is asked. A file that can't be read is in the report, not an error.
+        above a fifth of them `confirm(gone, total)` is asked. `also` names kinds that a folder is left with otherwise: "code",
+        "json", "xml", "zim". `readers` are readers of your own, each as `module:object`; name them with each call. A file that can't be read is in the report, not an error.
 
         Raises NotFoundError, BusyError, EmbedderMismatchError, UsageError, StorageError.
         """
@@ -96,6 +99,8 @@ class Index:
             self._model,
             wanted,
             ignore=ignore,
+            also=(also,) if isinstance(also, str) else also,
+            readers=(readers,) if isinstance(readers, str) else readers,
             exclude=() if self._folder is None else (self._folder,),
             prune=prune,
             retry=retry,

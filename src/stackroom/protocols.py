@@ -20,22 +20,33 @@ class Section:
 
     The document's extracted text is the concatenation of its sections' texts, separators included, so that a
     chunk's `start` and `end` are offsets into it. A page without text is a Section with an empty `text`.
+
+    A text made of lines, rows, records or cues says so by `unit` (as in Place) and `marks`: `(offset, first, last)`, one
+    for each of them, in order, the first at 0. A chunk keeps them whole, as far as they fit into one.
     """
 
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
     page_label: str | None = None
+    unit: str | None = None
+    marks: Sequence[tuple[int, float, float]] = ()
 
 
 @dataclass(slots=True)
 class Reading:
-    """What a reader makes of one file; `sections` is consumed once and may be produced as the file is read."""
+    """What a reader makes of one file; `sections` is consumed once and may be produced as the file is read.
+
+    A file that holds several documents (a mailbox) gives them by `documents`, each consumed before the next, and has no
+    sections of its own. Each has a `part`: its name within the file, by which the next reading knows it again.
+    """
 
     type: str
-    sections: Iterable[Section]
+    sections: Iterable[Section] = ()
     title: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    documents: Iterable[Reading] | None = None
+    part: str = ""
 
 
 @runtime_checkable
@@ -43,7 +54,7 @@ class Reader(Protocol):
     """Turns one kind of file into text with places.
 
     `version` is raised when the same file would give other text, so that a failure recorded by an older
-    version is tried again.
+    version is tried again. One that has `asked_only`, and it is true, is left out of folder walks until it is asked for.
     """
 
     name: str

@@ -23,7 +23,9 @@ class Place:
     """Where a chunk stands in its document. What does not exist is None (or an empty section).
 
     `start` and `end` are code points in the document's extracted text; pages count from 1;
-    `page_label` is the page's number as printed; `section` lists the headings above, outermost first.
+    `page_label` is the page's number as printed; `section` lists the headings above, outermost first. Where a document
+    has something smaller than pages, `unit` says what `first` and `last` count: "line", "row", "cell" or "record", from
+    1, both included; or "second", from the beginning of a recording, with fractions.
     """
 
     start: int | None = None
@@ -32,6 +34,9 @@ class Place:
     page_end: int | None = None
     page_label: str | None = None
     section: tuple[str, ...] = ()
+    unit: str | None = None
+    first: float | None = None
+    last: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,20 @@ def test_every_table_and_column_is_specified(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_every_format_is_in_the_matrix_with_its_test() -> None:
+    from stackroom.ingest.readers import ON_REQUEST, READERS
+
+    page = (ROOT / "docs" / "formats.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "test_" in line]
+    assert len(rows) == len(READERS)
+    for reader in READERS:
+        shown = reader.suffixes if reader.name != "code" else (".py", ".js", ".java")
+        (row,) = [row for row in rows if all(f"`{suffix}`" in row for suffix in shown)]
+        assert ("on request" in row) == (reader.name in ON_REQUEST)
+        for test in re.findall(r"`(test_\w+\.py)`", row):
+            assert (ROOT / "tests/unit/ingest" / test).exists(), test
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):

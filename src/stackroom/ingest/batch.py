@@ -37,6 +37,8 @@ class Pending:
     """whether the document is whole with this part"""
     fresh: bool = False
     """whether whatever the document held before is to be replaced"""
+    gone: list[int] = field(default_factory=list)
+    """documents that the source no longer has"""
 
 
 class Batch:
@@ -76,6 +78,10 @@ class Batch:
         self._others.append((change, done))
         if len(self._others) >= 256 or time.monotonic() - self._since > 2.0:
             self.flush()
+
+    def drop(self, name: str) -> None:
+        """Forget what waits of this source: its reading has failed."""
+        self._pending = [item for item in self._pending if item.source.name != name]
 
     def flush(self) -> None:
         """Embed what needs it and commit everything; what a cancelled run could not embed is left out."""
@@ -145,6 +151,10 @@ def _write(commit: Commit, item: Pending) -> bool:
     # What a source says anew belongs to the indexes that it was in.
     lists = commit.listings(source_key) if item.new else []
     commit.remove_chunks(item.vanished)
+    for key in item.gone:
+        # Somebody else may have removed it meanwhile.
+        with contextlib.suppress(NotFoundError):
+            commit.remove_document(key)
     commit.move_chunks(item.moves)
     runs: list[tuple[int, list[Chunk]]] = []
     for position, chunk in item.new:

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stackroom.errors import NotFoundError
-from stackroom.ingest.readers import SUFFIXES
+from stackroom.errors import NotFoundError, UsageError
+from stackroom.ingest.readers import ON_REQUEST, SUFFIXES
 from stackroom.reports import Failure
 
 IGNORE_FILE = ".stackroomignore"
@@ -32,19 +32,27 @@ class Found:
 
 @dataclass(slots=True)
 class Discovery:
-    """One walk. After it, `unreadable` lists the folders that could not be entered, and `skipped` counts files by suffix
+    """One walk. `also` names kinds that a walk picks up only on request, `more` suffixes of other readers. After it, `unreadable` lists the folders that could not be entered, and `skipped` counts files by suffix
     that no reader knows."""
 
     paths: Sequence[str | os.PathLike[str]]
     ignore: Sequence[str] = ()
     exclude: Collection[Path] = ()
+    also: Sequence[str] = ()
+    more: Collection[str] = ()
     unreadable: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     roots: list[Path] = field(default_factory=list)
     _seen: set[int | str] = field(default_factory=set)
+    _suffixes: frozenset[str] = SUFFIXES
 
     def __post_init__(self) -> None:
-        """Raises NotFoundError for a path that is not there, or a glob that matches nothing."""
+        """Raises NotFoundError for a path that is not there, or a glob that matches nothing; UsageError for an unknown kind."""
+        self._suffixes |= frozenset(self.more)
+        for kind in self.also:
+            if kind not in ON_REQUEST:
+                raise UsageError(f"There is no kind {kind!r}.", hint=f"There are: {', '.join(sorted(ON_REQUEST))}.")
+            self._suffixes |= ON_REQUEST[kind]
         for given in self.paths:
             text = os.path.expanduser(os.fspath(given))
             if os.path.lexists(text):
@@ -95,7 +103,7 @@ class Discovery:
 
     def _file(self, path: str, *, named: bool) -> Iterator[Found]:
         suffix = os.path.splitext(path)[1].lower()
-        if not named and suffix not in SUFFIXES:
+        if not named and suffix not in self._suffixes:
             self.skipped[suffix] += 1
             return
         try:

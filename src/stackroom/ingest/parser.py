@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from stackroom.errors import NoTextError, ReadError, StackroomError
+from stackroom.ingest.readers import plugged as plugs
 from stackroom.ingest.readers import reader_for
 from stackroom.ingest.workers import Message, from_chunk, from_section, read_message, splitter_from, write_message
-from stackroom.protocols import Section
+from stackroom.protocols import Reader, Section
 
 _BATCH = 64
 _SECTION_BATCH_CHARACTERS = 200_000
@@ -33,15 +34,16 @@ def main() -> None:
     _limit_memory(int(greeting["memory"]))
     die_with_parent()
     splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
+    plugged = plugs.load(greeting.get("readers", ()))
     for number, path in _jobs():
-        for message in _attempt(path, splitter):
+        for message in _attempt(path, splitter, plugged):
             write_message(output, {"job": number, **message})
 
 
-def _attempt(path: Path, splitter: object) -> Iterator[Message]:
+def _attempt(path: Path, splitter: object, plugged: tuple[Reader, ...] = ()) -> Iterator[Message]:
     """What a file holds, or why it can't be read."""
     try:
-        yield from _read(path, splitter)
+        yield from _read(path, splitter, plugged)
     except StackroomError as error:
         yield _error(type(error).__name__, error.message if isinstance(error, ReadError) else str(error), error.hint)
     except MemoryError:
@@ -55,10 +57,8 @@ def _error(kind: str, message: str, hint: str | None) -> Message:
     return {"error": {"kind": kind, "message": message, "hint": hint}}
 
 
-def _read(path: Path, splitter: object) -> Iterator[Message]:
-    from stackroom.ingest.splitter import TokenSplitter
-
-    reader = reader_for(path)
+def _read(path: Path, splitter: object, plugged: tuple[Reader, ...]) -> Iterator[Message]:
+    reader = reader_for(path, plugged)
     reading = reader.read(path)
     title = reading.title
     yield {
@@ -67,10 +67,26 @@ def _read(path: Path, splitter: object) -> Iterator[Message]:
             "type": reading.type,
             "title": title,
             "metadata": reading.metadata,
+            "several": reading.documents is not None,
         }
     }
     count = _Count()
-    sections = count.through(reading.sections)
+    if reading.documents is None:
+        yield from _pieces(count.through(reading.sections), splitter)
+    else:
+        for document in reading.documents:
+            yield {"document": {"part": document.part, "title": document.title, "metadata": document.metadata}}
+            yield from _pieces(count.through(document.sections), splitter)
+        count.pages = count.blank = None
+    if not count.characters:
+        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+    yield {"done": {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}}
+
+
+def _pieces(sections: Iterator[Section], splitter: object) -> Iterator[Message]:
+    """One document's chunks, or its sections where they are split elsewhere."""
+    from stackroom.ingest.splitter import TokenSplitter
+
     if isinstance(splitter, TokenSplitter):
         chunks = splitter.split(sections)
         while batch := list(itertools.islice(chunks, _BATCH)):
@@ -84,9 +100,6 @@ def _read(path: Path, splitter: object) -> Iterator[Message]:
                 held = []
         if held:
             yield {"sections": [from_section(part) for part in held]}
-    if not count.characters:
-        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
-    yield {"done": {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}}
 
 
 class _Count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,16 +17,20 @@ from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.readers import READERS, recipe_of
+from stackroom.ingest.readers import plugged as plugs
 from stackroom.ingest.reconcile import Decision, Reconciler
 from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally
 from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancelled
 from stackroom.progress import CancelToken, Progress
-from stackroom.protocols import Embedder
+from stackroom.protocols import Embedder, Reader
 from stackroom.reports import Failure, Report
 
 PART = 512
 """Chunks of one document in one commit: a longer document is committed in parts, so that memory does not follow it."""
+
+PART_NAME = "part"
+"""The key of a document's metadata that names it within a file of several."""
 
 Confirm = Callable[[int, int], bool]
 """(sources to remove, sources there are) -> go on?"""
@@ -38,6 +43,8 @@ def add_paths(
     *,
     ignore: Sequence[str] = (),
     exclude: Collection[Path] = (),
+    also: Sequence[str] = (),
+    readers: Sequence[str] = (),
     prune: bool = False,
     retry: bool = False,
     force: bool = False,
@@ -50,17 +57,20 @@ def add_paths(
     Raises NotFoundError for a path that is not there, BusyError when another ingest runs, EmbedderMismatchError.
     """
     tally = Tally(progress)
+    plugged = plugs.load(readers)
+    more = frozenset(suffix for reader in plugged for suffix in reader.suffixes)
     with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
         count = 0
-        for count, _ in enumerate(Discovery(paths, ignore, exclude), start=1):
+        for count, _ in enumerate(Discovery(paths, ignore, exclude, also, more), start=1):
             if count % 1000 == 0:
                 tally.scanned(count)
             if cancel.cancelled:
                 return tally.report(cancelled=True)
         tally.total = count
-        discovery = Discovery(paths, ignore, exclude)
+        discovery = Discovery(paths, ignore, exclude, also, more)
         tally.skipped = discovery.skipped
-        _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force).over(discovery)
+        run = _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
+        run.over(discovery)
         for failure in discovery.unreadable:
             tally.failed(failure)
         if prune and not cancel.cancelled:
@@ -110,15 +120,19 @@ class _Run:
         *,
         retry: bool,
         force: bool,
+        readers: Sequence[str] = (),
+        plugged: tuple[Reader, ...] = (),
     ) -> None:
         self._backend = backend
         self._tally = tally
         self._cancel = cancel
         self._force = force
         self._splitter = splitter_for(embedder())
-        self._everything = f"{recipe_of()} {self._splitter.recipe}"
-        readers = frozenset(f"{reader.name}:{reader.version}" for reader in READERS)
-        self._reconciler = Reconciler(backend, self._everything, readers, retry, force, cancel)
+        known = (*plugged, *READERS)
+        self._plugged = readers
+        self._everything = f"{recipe_of(known)} {self._splitter.recipe}"
+        names = frozenset(f"{reader.name}:{reader.version}" for reader in known)
+        self._reconciler = Reconciler(backend, self._everything, names, retry, force, cancel)
         self._batch = Batch(backend, embedder, tally, cancel)
         # A second file of the same content waits until the first is committed, then copies from it.
         self._in_hand: set[bytes] = set()
@@ -127,7 +141,7 @@ class _Run:
         self._begun: set[int] | None = None
 
     def over(self, found: Iterable[Found]) -> None:
-        with ParserPool(self._splitter) as pool:
+        with ParserPool(self._splitter, readers=self._plugged) as pool:
             for document in pool.stream(self._jobs(found), self._cancel):
                 self._index(document)
             if self._cancel.cancelled:
@@ -212,11 +226,6 @@ class _Run:
     def _copy(self, decision: Decision, other: SourceRecord) -> None:
         """A duplicate: the other's passages and vectors under ids of its own; nothing is embedded."""
         found = decision.found
-        with self._backend.view() as view:
-            documents = view.documents(other.key)
-            chunks = [item.chunk for document in documents for item in view.chunks(document.key, vectors=True)]
-            mine = view.documents(decision.record.key) if decision.record else []
-            vanished = [key for document in mine for key in view.keys_of(document.key)]
         source = replace(
             other,
             key=decision.record.key if decision.record else 0,
@@ -225,16 +234,32 @@ class _Run:
             size=found.size,
             mtime_ns=found.mtime_ns,
         )
-        metadata = {**(documents[0].metadata if documents else {}), **_file_facts(found)}
-        self._batch.add(
-            Pending(
-                source,
-                document_for(mine, title=documents[0].title if documents else "", metadata=metadata),
-                kind="updated" if decision.record else "added",
-                new=[(at, replace(chunk, chunk_id=None)) for at, chunk in enumerate(chunks)],
-                vanished=vanished,
+        kind = "updated" if decision.record else "added"
+        with self._backend.view() as view:
+            documents = view.documents(other.key)
+            mine = view.documents(decision.record.key) if decision.record else []
+            vanished = [key for document in mine for key in view.keys_of(document.key)]
+        several = len(documents) > 1 and all(PART_NAME in document.metadata for document in documents)
+        # What another program kept as several documents (the pages of a PDF) becomes one, as a reading of our own would.
+        for group in [[document] for document in documents] if several else [documents]:
+            with self._backend.view() as view:
+                chunks = [item.chunk for document in group for item in view.chunks(document.key, vectors=True)]
+            metadata = {**(group[0].metadata if group else {}), **_file_facts(found)}
+            title = group[0].title if group else ""
+            last = not several or group[0] is documents[-1]
+            self._batch.add(
+                Pending(
+                    source,
+                    DocumentRecord(str(uuid.uuid4()), 0, title, metadata)
+                    if several
+                    else document_for(mine, title=title, metadata=metadata),
+                    kind=kind,
+                    new=[(at, replace(chunk, chunk_id=None)) for at, chunk in enumerate(chunks)],
+                    vanished=vanished if last else [],
+                    gone=[document.key for document in mine] if several and last else [],
+                    last=last,
+                )
             )
-        )
 
     def _index(self, document: ParsedDocument) -> None:
         decision = document.job.tag
@@ -253,6 +278,9 @@ class _Run:
     def _take(self, document: ParsedDocument, decision: Decision) -> None:
         self._begun = None
         document.open()
+        if document.several:
+            self._take_several(document, decision)
+            return
         record = decision.record
         with self._backend.view() as view:
             existing = view.documents(record.key) if record else []
@@ -283,21 +311,69 @@ class _Run:
         pending.last = True
         self._batch.add(pending)
 
+    def _take_several(self, document: ParsedDocument, decision: Decision) -> None:
+        """A file of several documents: each is known again by its name within the file.
+
+        What vanishes does so with the last of them, so that a reading that fails leaves the one before as it was.
+        """
+        record = decision.record
+        with self._backend.view() as view:
+            existing = view.documents(record.key) if record else []
+            self._begun = {key for kept in existing for key in view.keys_of(kept.key)}
+        known = {str(kept.metadata.get(PART_NAME)): kept for kept in existing if PART_NAME in kept.metadata}
+        left = {kept.key for kept in existing}
+        source = self._source(document, decision)
+        kind = "updated" if record is not None and record.indexed_at is not None else "added"
+        vanished: list[int] = []
+        pending: Pending | None = None
+        for part in document.parts():
+            before = known.pop(part.name, None)
+            with self._backend.view() as view:
+                stored = list(view.chunks(before.key)) if before else []
+            old = OldChunks() if self._force else OldChunks.of(stored)
+            described = DocumentRecord(
+                before.document_id if before else str(uuid.uuid4()),
+                0,
+                part.title or "",
+                {**part.metadata, **_file_facts(decision.found), PART_NAME: part.name},
+            )
+            position = 0
+            for chunks in document.chunks():
+                if pending is None or position == 0 or len(pending.new) + len(pending.moves) >= PART:
+                    if pending is not None:
+                        self._batch.add(pending)
+                    pending = Pending(source, described, kind, last=False)
+                for chunk in chunks:
+                    fill(pending, chunk, position, old)
+                    position += 1
+            vanished += [item.key for item in stored] if self._force else old.left()
+            if before is not None and position:
+                left.discard(before.key)
+        if pending is not None:
+            pending.vanished, pending.gone, pending.last = vanished, sorted(left), True
+            self._batch.add(pending)
+
     def _take_back(self, decision: Decision) -> None:
         """Remove what a long file's reading has committed before it failed: an earlier reading goes on serving, whole."""
         begun, self._begun = self._begun, None
         if begun is None:
             return
         name = str(decision.found.path)
+        self._batch.drop(name)
         with self._backend.view() as view:
             source = view.source(name)
             documents = view.documents(source.key) if source else []
-            added = [key for document in documents for key in view.keys_of(document.key) if key not in begun]
+            keys = {document.key: view.keys_of(document.key) for document in documents}
+            added = [key for held in keys.values() for key in held if key not in begun]
+            new = [key for key, held in keys.items() if held and begun.isdisjoint(held)]
         with self._backend.commit() as commit:
             if source is not None and decision.record is None:
                 commit.remove_source(source.key)
             else:
                 commit.remove_chunks(added)
+                if len(new) < len(documents):
+                    for key in new:
+                        commit.remove_document(key)
 
     def _part(self, pending: Pending) -> tuple[SourceRecord, DocumentRecord]:
         """Commit a part of a long document; the records of what follows know its keys and ids."""

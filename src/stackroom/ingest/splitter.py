@@ -2,7 +2,8 @@
 
 The text goes by as a stream: only what the chunk in hand needs is held. Sentences are found by their marks (Latin, CJK,
 Arabic, Devanagari); a line's end is a weaker place to cut, a token's end the last resort. A new heading begins a new
-chunk, unless what stands before it is so short that it reads better together; pages are no boundaries.
+chunk, unless what stands before it is so short that it reads better together; pages are no boundaries. Rows, lines, records
+and cues that a section marks are kept whole where they fit into a chunk.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from stackroom.protocols import Embedder, Section, Tokenizer
@@ -37,6 +39,10 @@ _ABBREVIATION = re.compile(
     r"|vol|al)\.$",
     re.IGNORECASE,
 )
+
+# A mark ends strongly where a paragraph does; what is said in a recording, where a sentence does.
+_BLANK_LINE = re.compile(r"\n[ \t]*\n\s*$")
+_SENTENCE_END = re.compile(r"""[.!?…。！？｡؟۔।॥]["'”’»)\]」』）]*\s*$""")
 
 _LONGEST_BLANK = 2_000
 """Characters of white space within a chunk."""
@@ -104,11 +110,13 @@ class _Packing:
         self._text = ""
         self._base = 0
         self._sections: dict[int, Section] = {}
+        self._starts: dict[int, int] = {}
 
     def run(self, sections: Iterable[Section]) -> Iterator[Chunk]:
         before: Section | None = None
         for number, section in enumerate(sections):
             self._sections[number] = section
+            self._starts[number] = self._base + len(self._text)
             if before is not None and section.headings != before.headings and not self._joins(before, section):
                 yield from self._flush()
             if section.text:
@@ -196,6 +204,7 @@ class _Packing:
         if not inside:
             return None
         first, last = self._sections[inside[0].section], self._sections[inside[-1].section]
+        unit, counted = self._counted(inside[0], start), self._counted(inside[-1], start + len(text) - 1)
         place = Place(
             start=start,
             end=start + len(text),
@@ -203,8 +212,19 @@ class _Packing:
             page_end=last.page if last.page is not None else first.page,
             page_label=first.page_label,
             section=self._sections[_mostly(inside)].headings,
+            unit=first.unit,
+            first=None if unit is None else unit[0],
+            last=counted[1] if counted is not None and last.unit == first.unit else unit and unit[1],
         )
         return Chunk(text, place=place)
+
+    def _counted(self, unit: _Unit, at: int) -> tuple[float, float] | None:
+        """What the mark at this offset of the document counts, or None in a section without marks."""
+        marks = self._sections[unit.section].marks
+        if not marks:
+            return None
+        found = bisect.bisect_right(marks, at - self._starts[unit.section], key=lambda mark: mark[0])
+        return marks[max(found - 1, 0)][1:]
 
     def _forget(self) -> None:
         """Let go of text and sections that no chunk can need any more."""
@@ -213,12 +233,12 @@ class _Packing:
         self._base = keep
         oldest = self._units[0].section if self._units else max(self._sections)
         for number in [number for number in self._sections if number < oldest]:
-            del self._sections[number]
+            del self._sections[number], self._starts[number]
 
     def _cut(self, text: str, offset: int, section: int) -> Iterator[_Unit]:
         """The units of a window; those longer than a chunk are cut between tokens, at a space where there is one."""
         starts = self._splitter.token_starts(text)
-        for first, end, strong in _pieces(text):
+        for first, end, strong in self._pieces(text, offset, section, starts):
             low, high = bisect.bisect_left(starts, first), bisect.bisect_left(starts, end)
             while high - low > self._limit:
                 # What begins inside a word may be more tokens by itself than it was within it.
@@ -227,6 +247,21 @@ class _Packing:
                 yield _Unit(offset + first, offset + starts[cut], cut - low, False, section)
                 first, low = starts[cut], cut
             yield _Unit(offset + first, offset + end, high - low, strong, section)
+
+    def _pieces(self, text: str, offset: int, section: int, starts: list[int]) -> Iterator[tuple[int, int, bool]]:
+        """The pieces of a window: what its section marks, where that fits into a chunk, else sentences and lines."""
+        marked = self._sections[section]
+        if not marked.marks:
+            yield from _pieces(text)
+            return
+        shift = self._starts[section] - offset
+        bounds = [shift + mark[0] for mark in marked.marks if 0 < shift + mark[0] < len(text)]
+        ending = _SENTENCE_END if marked.unit == "second" else _BLANK_LINE
+        for first, end in pairwise([0, *bounds, len(text)]):
+            if bisect.bisect_left(starts, end) - bisect.bisect_left(starts, first) <= self._limit:
+                yield first, end, ending.search(text, max(first, end - 20), end) is not None
+            else:
+                yield from ((first + low, first + high, strong) for low, high, strong in _pieces(text[first:end]))
 
 
 def _mostly(units: Sequence[_Unit]) -> int:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -56,9 +56,21 @@ class RunCancelled(Exception):
     """Raised inside `chunks()` when the run was cancelled; the pipeline catches it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the documents of a file that holds several."""
+
+    name: str
+    title: str | None
+    metadata: dict[str, Any]
+
+
 @dataclass(slots=True)
 class ParsedDocument:
-    """One file's result as it arrives. Iterate `chunks()` to the end (or to its ReadError) before the next one."""
+    """One file's result as it arrives. Iterate `chunks()` to the end (or to its ReadError) before the next one.
+
+    Of a file with `several` documents, iterate `parts()`, and `chunks()` for each of them.
+    """
 
     job: Job
     _messages: Iterator[Message]
@@ -71,7 +83,9 @@ class ParsedDocument:
     pages: int | None = None
     pages_without_text: int | None = None
     characters: int = 0
+    several: bool = False
     _finished: bool = False
+    _part: Part | None = None
 
     def open(self) -> None:
         """Wait for what the file is. Raises ReadError, RunCancelled."""
@@ -81,6 +95,17 @@ class ParsedDocument:
             told = message["open"]
             self.reader, self.type = str(told["reader"]), str(told["type"])
             self.title, self.metadata = told["title"], dict(told["metadata"])
+            self.several = bool(told.get("several"))
+
+    def parts(self) -> Iterator[Part]:
+        """The documents of a file with several. Raises ReadError, RunCancelled."""
+        while not self._finished:
+            if self._part is None:
+                for _ in self.chunks():
+                    pass  # what nobody asked for of the one before
+            part, self._part = self._part, None
+            if part is not None:
+                yield part
 
     def chunks(self) -> Iterator[list[Chunk]]:
         """The document's chunks in bounded batches. Raises ReadError, RunCancelled."""
@@ -101,6 +126,11 @@ class ParsedDocument:
                     done = message["done"]
                     self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
                     self.characters = done["characters"]
+                    return
+                if "document" in message:
+                    told = message["document"]
+                    title = told["title"]
+                    self._part = Part(str(told["part"]), title and str(title), dict(told["metadata"]))
                     return
                 batch = [convert(item) for item in message[kind]]
             yield batch
@@ -134,10 +164,16 @@ class ParserPool:
     """Parser processes, and the files that go through them in order."""
 
     def __init__(
-        self, splitter: Splitter, *, processes: int = 1, timeout: float = 60.0, memory_bytes: int = MEMORY_BYTES
+        self,
+        splitter: Splitter,
+        *,
+        processes: int = 1,
+        timeout: float = 60.0,
+        memory_bytes: int = MEMORY_BYTES,
+        readers: Sequence[str] = (),
     ) -> None:
         self._splitter = splitter
-        self._greeting = {"splitter": splitter_spec(splitter), "memory": memory_bytes}
+        self._greeting = {"splitter": splitter_spec(splitter), "memory": memory_bytes, "readers": list(readers)}
         self._timeout = timeout
         self._workers = [_Worker(self._greeting) for _ in range(processes)]
 
@@ -356,21 +392,25 @@ def from_chunk(chunk: Chunk) -> list[Any]:
         place.page_end,
         place.page_label,
         list(place.section),
+        place.unit,
+        place.first,
+        place.last,
     ]
 
 
 def _to_chunk(item: list[Any]) -> Chunk:
-    text, start, end, page, page_end, label, section = item
-    return Chunk(str(text), place=Place(start, end, page, page_end, label, tuple(section)))
+    text, start, end, page, page_end, label, section, unit, first, last = item
+    return Chunk(str(text), place=Place(start, end, page, page_end, label, tuple(section), unit, first, last))
 
 
 def from_section(section: Section) -> list[Any]:
-    return [section.text, list(section.headings), section.page, section.page_label]
+    marks = [list(mark) for mark in section.marks]
+    return [section.text, list(section.headings), section.page, section.page_label, section.unit, marks]
 
 
 def _to_section(item: list[Any]) -> Section:
-    text, headings, page, label = item
-    return Section(str(text), tuple(headings), page, label)
+    text, headings, page, label, unit, marks = item
+    return Section(str(text), tuple(headings), page, label, unit, [(int(at), first, last) for at, first, last in marks])
 
 
 def _to_error(told: Message, path: Path) -> ReadError:

@@ -62,10 +62,11 @@ def node_hash(text: str, metadata: Any) -> str:
 
 
 def chunk_metadata(place: Place, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A passage's metadata with the page that it is on."""
+    """A passage's metadata with the page that it is on, or the row, line, record or second that it begins with."""
     label = place.page_label or (None if place.page is None else str(place.page))
     known = label is None or "page" in metadata
-    return {**({} if known else {"page_label": label}), **metadata}
+    counted = {} if place.unit is None else {place.unit: place.first}
+    return {**({} if known else {"page_label": label}), **counted, **metadata}
 
 
 def document_metadata(document: DocumentRecord, source: SourceRecord) -> dict[str, Any]:

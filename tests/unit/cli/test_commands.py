@@ -75,7 +75,9 @@ def test_search_json_is_the_surface(filled: Path) -> None:
     hit = found["hits"][0]
     assert set(hit) == {"rank", "score", "chunk_id", "text", "metadata", "document", "place", "explain"}
     assert set(hit["document"]) == {"id", "title", "path", "metadata"}
-    assert set(hit["place"]) == {"page", "page_end", "page_label", "section", "start", "end"}
+    assert set(hit["place"]) == {
+        "page", "page_end", "page_label", "section", "start", "end", "unit", "first", "last",
+    }  # fmt: skip
     assert hit["rank"] == 1
     assert 0 < hit["score"] <= 1
     assert hit["text"].startswith("A cat")

@@ -91,3 +91,47 @@ def test_one_line_of_a_megabyte_is_cut() -> None:
     chunks = list(TokenSplitter(None, 100, 10).split([Section("abcd" * 250_000)]))
     assert sum(len(chunk.text) for chunk in chunks) == 1_000_000
     assert max(len(chunk.text) for chunk in chunks) <= 400
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text("ab .?\n-", max_size=60), min_size=1, max_size=30), st.integers(5, 40), st.integers(0, 8))
+def test_marked_chunks_tell_what_they_hold(lines: list[str], limit: int, overlap: int) -> None:
+    lines = [line.replace("\n", " ") + "\n" for line in lines]
+    starts = [sum(map(len, lines[:n])) for n in range(len(lines) + 1)]
+    half = len(lines) // 2
+    sections = [
+        Section("".join(part), (), unit="row", marks=[(starts[first + n] - starts[first], first + n + 1, first + n + 1) for n in range(len(part))])
+        for first, part in ((0, lines[:half]), (half, lines[half:]))
+    ]  # fmt: skip
+    splitter = TokenSplitter(None, limit, overlap)
+    text = "".join(lines)
+    for chunk in splitter.split(sections):
+        place = chunk.place
+        assert place.start is not None
+        assert place.end is not None
+        assert place.first is not None
+        assert place.last is not None
+        assert text[place.start : place.end] == chunk.text
+        assert tokens(splitter, chunk.text) <= limit
+        assert place.unit == "row"
+        first, last = int(place.first), int(place.last)
+        assert starts[first - 1] <= place.start < starts[first]
+        assert starts[last - 1] < place.end <= starts[last]
+        if all(tokens(splitter, line) <= limit for line in lines):
+            # Rows are whole, but for the white space around them.
+            assert not text[starts[first - 1] : place.start].strip()
+            assert not text[place.end : starts[last]].strip()
+
+
+def test_a_sentence_within_a_row_is_no_border_unless_the_row_is_too_long() -> None:
+    rows = ["Name: A. Smith. Works: Yes.\n"] * 4
+    section = Section("".join(rows), unit="row", marks=[(n * len(rows[0]), n + 2, n + 2) for n in range(4)])
+    chunks = list(TokenSplitter(None, 30, 8).split([section]))
+    assert [(chunk.place.first, chunk.place.last) for chunk in chunks] == [(2, 3), (4, 5)]
+    long = Section("One is here. " * 20, unit="row", marks=[(0, 7, 7)])
+    assert {(chunk.place.first, chunk.place.last) for chunk in TokenSplitter(None, 30, 8).split([long])} == {(7, 7)}
+
+
+def test_pages_without_marks_count_nothing() -> None:
+    (chunk,) = TokenSplitter(None, 30, 8).split([Section("words")])
+    assert (chunk.place.unit, chunk.place.first, chunk.place.last) == (None, None, None)

@@ -60,7 +60,7 @@ def of_keys(view: View, keys: Sequence[int]) -> list[Document]:
 
 
 def effective(own: Metadata, about: Metadata, place: Place, source: str | None) -> dict[str, Any]:
-    """What LangChain sees of a passage: its document's metadata under its own, with `source`, and its page where it is known.
+    """What LangChain sees of a passage: its document's metadata under its own, with `source`, and its page (or row, line, record, second) where it is known.
 
     `source` is None for a passage that is its own document: nobody said where it is from. To a passage that LangChain wrote
     nothing is added: its place comes from its metadata, and so does its source. Its null hides what its document says.
@@ -76,4 +76,6 @@ def effective(own: Metadata, about: Metadata, place: Place, source: str | None) 
         metadata.setdefault("page", place.page - 1)
     if place.page_label is not None:
         metadata.setdefault("page_label", place.page_label)
+    if place.unit is not None:
+        metadata.setdefault(place.unit, place.first)
     return metadata

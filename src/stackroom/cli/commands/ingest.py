@@ -62,6 +62,9 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
 @click.option("--prune", is_flag=True, help="Remove sources under these folders that are gone from disk.")
 @click.option("--retry", is_flag=True, help="Read again what failed before.")
 @click.option("--ignore", multiple=True, metavar="PATTERN", help="Skip files or folders like this (repeatable).")
+@click.option(
+    "--also", multiple=True, metavar="KIND", help="Of folders take these too: code, json, xml, zim (repeatable)."
+)
 @click.option("--embedder", metavar="NAME", help="The model of a new library: minilm (shipped), or onnx:PATH.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -71,6 +74,7 @@ def add_command(
     prune: bool,
     retry: bool,
     ignore: tuple[str, ...],
+    also: tuple[str, ...],
     embedder: str | None,
     yes: bool,
 ) -> int:
@@ -81,7 +85,7 @@ def add_command(
     asks = confirm if yes or sys.stdin.isatty() else None
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(
-            paths, prune=prune, retry=retry, ignore=ignore, confirm=asks, progress=progress, cancel=cancel
+            paths, prune=prune, retry=retry, ignore=ignore, also=also, confirm=asks, progress=progress, cancel=cancel
         )
     code = _finish(session, report, session.command("add", *paths))
     if report.added and not report.cancelled:

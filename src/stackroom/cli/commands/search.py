@@ -145,10 +145,25 @@ def where_text(place: Place, title: str = "") -> str:
         parts.append(label)
     elif place.page_label:
         parts.append(f"p. {place.page_label}")
+    if place.unit is not None and place.first is not None:
+        parts.append(_counted(place.unit, place.first, place.last))
     section = [heading for heading in place.section if heading != title]
     if section:
         parts.append(" > ".join(section[-2:]))
     return ", ".join(parts)
+
+
+def _counted(unit: str, first: float, last: float | None) -> str:
+    """ "rows 2-9", or "0:01:12-0:01:40" in a recording."""
+    if unit == "second":
+        begin, end = _clock(first), None if last is None else _clock(last)
+        return begin if end in (None, begin) else f"{begin}-{end}"
+    return f"{unit} {int(first)}" if last is None or last == first else f"{unit}s {int(first)}-{int(last)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
 def _print_passage(text: str, query: str, width: int, *, full: bool) -> None:

@@ -5,12 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
+from stackroom.ingest.readers.code import CodeReader
+from stackroom.ingest.readers.csv import CsvReader
 from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
 from stackroom.ingest.readers.html import HtmlReader
+from stackroom.ingest.readers.json_records import JsonReader
+from stackroom.ingest.readers.latex import LatexReader
+from stackroom.ingest.readers.mail import EmlReader, MboxReader
 from stackroom.ingest.readers.markdown import MarkdownReader
+from stackroom.ingest.readers.notebook import NotebookReader
+from stackroom.ingest.readers.odf import OdfReader
+from stackroom.ingest.readers.org import OrgReader
 from stackroom.ingest.readers.pdf import PdfReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
+from stackroom.ingest.readers.pptx import PptxReader
+from stackroom.ingest.readers.rst import RstReader
+from stackroom.ingest.readers.rtf import RtfReader
+from stackroom.ingest.readers.subtitles import SubtitleReader
+from stackroom.ingest.readers.xlsx import XlsxReader
+from stackroom.ingest.readers.xml import XmlReader
+from stackroom.ingest.readers.zim import ZimReader
 from stackroom.protocols import Reader
 
 HEAD_BYTES = 4096
@@ -20,17 +35,41 @@ READERS: tuple[Reader, ...] = (
     PdfReader(),
     EpubReader(),
     DocxReader(),
+    XlsxReader(),
+    PptxReader(),
+    OdfReader(),
+    ZimReader(),
+    RtfReader(),
+    MboxReader(),
+    EmlReader(),
+    NotebookReader(),
+    CodeReader(),
+    JsonReader(),
+    XmlReader(),
+    SubtitleReader(),
     HtmlReader(),
     MarkdownReader(),
+    RstReader(),
+    OrgReader(),
+    LatexReader(),
+    CsvReader(),
     PlainTextReader(),
 )
 
-SUFFIXES: frozenset[str] = frozenset(suffix for reader in READERS for suffix in reader.suffixes)
+ON_REQUEST: dict[str, frozenset[str]] = {
+    reader.name: frozenset(reader.suffixes) for reader in READERS if getattr(reader, "asked_only", False)
+}
+"""Kinds that a folder walk picks up only where they are asked for, with their suffixes: a folder of programs, or of what programs
+write for themselves, holds thousands of files that nobody wants to find among documents."""
+
+SUFFIXES: frozenset[str] = frozenset(
+    suffix for reader in READERS if reader.name not in ON_REQUEST for suffix in reader.suffixes
+)
 """Suffixes (lower case, with the dot) that a folder walk picks up."""
 
 
-def reader_for(path: Path) -> Reader:
-    """The reader of this file. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
+def reader_for(path: Path, plugged: tuple[Reader, ...] = ()) -> Reader:
+    """The reader of this file; those that an application brings are asked first. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -38,7 +77,7 @@ def reader_for(path: Path) -> Reader:
         raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
     if not head:
         raise NoTextError(f"{path} is empty.", hint="Nothing to do.", path=path)
-    for reader in READERS:
+    for reader in (*plugged, *READERS):
         if reader.accepts(path, head):
             return reader
     raise UnsupportedFormatError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
+from stackroom.ingest.readers import running_heads
 from stackroom.ingest.readers.limits import clean
 from stackroom.protocols import Reading, Section
 
@@ -20,7 +21,7 @@ _BROKEN_WORD = "\ufffe"  # pypdfium2's mark for a word that a line's end breaks
 
 class PdfReader:
     name = "pdf"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -58,8 +59,8 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     """One section a page, read as it is asked for; a page that can't be read is a page without text."""
     headings = _outline(document)
     characters = 0
-    for index in range(pages):
-        text = _page_text(document, index)
+    texts = running_heads.without(_page_text(document, index) for index in range(pages))
+    for index, text in enumerate(texts):
         characters += len(text.strip())
         try:
             label = document.get_page_label(index) or None

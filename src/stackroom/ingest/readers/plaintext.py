@@ -10,7 +10,7 @@ from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
 from stackroom.ingest.readers.limits import clean
 from stackroom.protocols import Reading, Section
 
-_FALLBACK = "stackroom-cp1252"
+FALLBACK = "stackroom-cp1252"
 """The error handler for bytes that are no UTF-8 in a text that otherwise is: most likely they are Windows-1252."""
 
 _BLOCK = 64 * 1024
@@ -60,6 +60,11 @@ def _wide(head: bytes) -> str | None:
     return None
 
 
+def decoded_head(head: bytes) -> str:
+    """The first bytes of a file as text, for a look at what kind of text it is."""
+    return head.decode(guess_encoding(head, whole=False), "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def encoding_of(path: Path) -> str:
     """The encoding of a text file, judged by a sample. Raises ReadError, UnsupportedFormatError."""
     try:
@@ -104,7 +109,7 @@ def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
 
 
-codecs.register_error(_FALLBACK, _as_cp1252)
+codecs.register_error(FALLBACK, _as_cp1252)
 
 
 def _nearly_utf8(sample: bytes) -> bool:
@@ -128,7 +133,7 @@ def sections(path: Path, encoding: str) -> Iterator[Section]:
     characters = 0
     try:
         # newline=None: every kind of line end becomes \n.
-        errors = _FALLBACK if encoding.startswith("utf-8") else "replace"
+        errors = FALLBACK if encoding.startswith("utf-8") else "replace"
         with path.open(encoding=encoding, errors=errors, newline=None) as file:
             while block := file.read(_BLOCK):
                 pending += block
@@ -146,3 +151,17 @@ def sections(path: Path, encoding: str) -> Iterator[Section]:
         yield Section(clean(pending))
     if not characters:
         raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+
+
+def lines(path: Path, longest: int = 1_000_000) -> Iterator[str]:
+    """The lines of a text file in any encoding, with their ends; longer ones come in pieces. Raises as `sections` does."""
+    pending = ""
+    for section in sections(path, encoding_of(path)):
+        *whole, pending = (pending + section.text).split("\n")
+        for line in whole:
+            yield line + "\n"
+        while len(pending) > longest:
+            yield pending[:longest]
+            pending = pending[longest:]
+    if pending:
+        yield pending

@@ -137,6 +137,9 @@ def dump_details(place: Place, metadata: Metadata) -> bytes | None:
         place.page_label,
         list(place.section) or None,
         dict(metadata) or None,
+        place.unit,
+        place.first,
+        place.last,
     ]
     while fields and fields[-1] is None:
         fields.pop()
@@ -145,9 +148,9 @@ def dump_details(place: Place, metadata: Metadata) -> bytes | None:
 
 def load_details(data: bytes | None) -> tuple[Place, dict[str, Any]]:
     fields = json.loads(data.decode()) if data else []
-    fields += [None] * (7 - len(fields))
-    start, end, page, page_end, label, section, metadata = fields
-    return Place(start, end, page, page_end, label, tuple(section or ())), metadata or {}
+    fields += [None] * (10 - len(fields))
+    start, end, page, page_end, label, section, metadata, unit, first, last = fields[:10]
+    return Place(start, end, page, page_end, label, tuple(section or ()), unit, first, last), metadata or {}
 
 
 def dump_json(value: object) -> bytes:

@@ -1,0 +1,70 @@
+"""RTF, by striprtf: its text, with tables as rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from stackroom._optional import require
+from stackroom.errors import NoTextError, ReadError
+from stackroom.ingest.readers import tables
+from stackroom.ingest.readers.limits import clean
+from stackroom.protocols import Reading, Section
+
+_LARGEST = 128 * 1024 * 1024
+_BLANK = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_FACT = re.compile(r"\{\\(title|author|subject|keywords)\s([^{}]*)\}")
+_CODE_PAGE = re.compile(r"\\ansicpg\d+")
+# Pictures and embedded objects: nothing but hexadecimal digits, most of many a file.
+_HEX = re.compile(r"[0-9a-fA-F\s]{2000,}")
+
+
+class RtfReader:
+    name = "rtf"
+    version = 1
+    suffixes: tuple[str, ...] = (".rtf",)
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        del path
+        return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{\\rtf")
+
+    def read(self, path: Path) -> Reading:
+        """Raises NoTextError, ReadError."""
+        striprtf = require("striprtf.striprtf", extra="documents")
+        if path.stat().st_size > _LARGEST:
+            raise ReadError(f"{path} is too large for one document.", hint="Save it without its pictures.", path=path)
+        raw = _HEX.sub("", path.read_bytes().decode("latin-1"))
+        text = _read(striprtf, raw, path)
+        facts: dict[str, Any] = {}
+        pages = _CODE_PAGE.search(raw[:1000])
+        for name, value in _FACT.findall(raw[:20_000]):
+            if value := _read(
+                striprtf, "{\\rtf1\\ansi" + (pages[0] if pages else "") + " " + value + "}", path
+            ).strip():
+                facts[name] = value
+        title = facts.pop("title", None)
+        body = "".join(_blocks(text))
+        if not body.strip():
+            raise NoTextError(f"{path} holds no text.", hint="Is it a picture?", path=path)
+        return Reading("rtf", [Section(body)], title, facts)
+
+
+def _read(striprtf: Any, raw: str, path: Path) -> str:
+    try:
+        text: str = striprtf.rtf_to_text(raw, errors="replace")
+    except Exception as error:  # LookupError for an unknown code page, and what a broken escape trips over
+        raise ReadError(f"{path} is broken RTF: {error}.", hint="Get a fresh copy.", path=path) from error
+    # Characters beyond the basic plane are written as two halves.
+    return clean(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).replace("\xad", "")
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Lines as they are; those that striprtf ends with a bar are rows of a table."""
+    for is_table, lines in groupby(text.split("\n"), lambda line: line.endswith("|")):
+        if is_table:
+            yield tables.text([line[:-1].split("|") for line in lines]) + "\n"
+        else:
+            yield _BLANK.sub("\n\n", "\n".join(line.rstrip() for line in lines)) + "\n"

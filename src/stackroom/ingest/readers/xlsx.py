@@ -1,0 +1,127 @@
+"""XLSX: sheet by sheet, a row a line of `Header: value` pairs. Read as a stream, whatever size a sheet says it has.
+
+openpyxl and not calamine, which is ten times as fast and makes room for every cell between the first and the last: one
+that stands in the last row and column ends its process.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from stackroom._optional import require
+from stackroom.errors import EncryptedError, NoTextError, ReadError, UnsupportedFormatError
+from stackroom.ingest.readers import limits, tables
+from stackroom.ingest.readers.limits import Expansion, SafeArchive, clean, names_in
+from stackroom.protocols import Reading, Section
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_STRICT = b"http://purl.oclc.org/ooxml/"
+_LAST_ROW = 1_048_576
+
+
+class XlsxReader:
+    name = "xlsx"
+    version = 1
+    suffixes: tuple[str, ...] = (".xlsx", ".xlsm", ".xltx", ".xltm")
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        named = path.suffix.lower() in self.suffixes
+        if named and head.startswith((b"PK", _OLE)):
+            return True
+        return any(name.lower() == "xl/workbook.xml" for name in names_in(path, head))
+
+    def read(self, path: Path) -> Reading:
+        """Raises EncryptedError, NoTextError, ReadError."""
+        openpyxl = require("openpyxl", extra="documents")
+        with path.open("rb") as file:
+            if file.read(8) == _OLE:
+                raise EncryptedError(
+                    f"{path} needs a password (or is an old .xls).", hint="Save it as .xlsx without one.", path=path
+                )
+        with SafeArchive(path) as archive:
+            size = archive.check_markup()
+            book = next((name for name in archive.names if name.lower() == "xl/workbook.xml"), None)
+            if book is not None and _STRICT in archive.read(book):
+                raise UnsupportedFormatError(
+                    f"{path} is in the strict form of Open XML, which openpyxl does not read.",
+                    hint="Save it as an ordinary Excel workbook.",
+                    path=path,
+                )
+        # As an open file: of a name, openpyxl would want one of its suffixes.
+        file = path.open("rb")
+        try:
+            workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            properties = workbook.properties
+            names = [sheet.title for sheet in workbook.worksheets]
+        except Exception as error:  # openpyxl raises KeyError, ValueError, TypeError, expat's errors and more
+            file.close()
+            raise _broken(path, error) from error
+        title = clean(properties.title or "").strip() or None
+        return Reading("xlsx", _sections(workbook, file, path, size), title, {**_facts(properties), "sheets": names})
+
+
+def _broken(path: Path, error: Exception) -> ReadError:
+    return ReadError(f"{path} is a broken workbook: {error}.", hint="Get a fresh copy.", path=path)
+
+
+def _facts(properties: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for ours, theirs in (("author", "creator"), ("subject", "subject"), ("keywords", "keywords")):
+        value = clean(getattr(properties, theirs, None) or "").strip()
+        if value and value != "openpyxl":
+            facts[ours] = value
+    if properties.created is not None and "author" in facts:
+        facts["created"] = properties.created.date().isoformat()
+    return facts
+
+
+def _sections(book: Any, file: IO[bytes], path: Path, size: int) -> Iterator[Section]:
+    expansion = Expansion(path, size)
+    characters = 0
+    cells = [0]
+    with file:
+        for sheet in book.worksheets:
+            # What the sheet says of its own size is not believed.
+            sheet.reset_dimensions()
+            for section in tables.sections(_rows(sheet, path, cells), (clean(sheet.title),)):
+                expansion.took(len(section.text))
+                characters += len(section.text)
+                yield section
+    if not characters:
+        raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+
+
+def _rows(sheet: Any, path: Path, cells: list[int]) -> Iterator[tables.Row]:
+    try:
+        for number, row in enumerate(sheet.iter_rows(), start=1):
+            # Empty cells count a tenth: a row may say that it is as wide as a sheet can be.
+            cells[0] += 1 + len(row) // 10
+            found = [""] * len(row)
+            for at, cell in enumerate(row):
+                if cell.value is not None:
+                    cells[0] += 1
+                    found[at] = _text(cell.value, cell)
+            if cells[0] > limits.CELLS or number > _LAST_ROW:
+                raise ReadError(
+                    f"{path} has too many cells ({clean(sheet.title)}, row {number}).", hint="Split it.", path=path
+                )
+            yield number, found
+    except ReadError:
+        raise
+    except Exception as error:  # as above, while the sheet is read
+        raise _broken(path, error) from error
+
+
+def _text(value: Any, cell: Any) -> str:
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        if "%" in (cell.number_format or ""):
+            return tables.number_text(round(value * 100, 10)) + "%"
+        return tables.number_text(value)
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ", "seconds")
+    return str(value)

@@ -1,0 +1,150 @@
+"""XML: records where it holds records (feeds, exports), else its text, under its titles."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stackroom.errors import NoTextError, ReadError
+from stackroom.ingest.readers import html, markup
+from stackroom.ingest.readers.headings import HeadingPath
+from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.marked import LONG, Marked
+from stackroom.ingest.readers.markup import local
+from stackroom.ingest.readers.plaintext import looks_like_text
+from stackroom.ingest.readers.records import record_text
+from stackroom.protocols import Reading, Section
+
+_LARGEST = 128 * 1024 * 1024
+_ROOT = re.compile(rb"<(?![?!])([^\s/>]+)([^>]*)")
+_TITLES = frozenset({"title", "head", "heading", "caption"})
+_MARKUP = re.compile(r"</?(?:p|div|br|a|b|i|em|strong|ul|ol|li|img|span|h[1-6]|table)\b[^>]*>", re.IGNORECASE)
+
+
+class XmlReader:
+    name = "xml"
+    version = 1
+    suffixes: tuple[str, ...] = (".xml", ".rss", ".atom")
+    asked_only = True
+
+    def accepts(self, path: Path, head: bytes) -> bool:
+        if not looks_like_text(head):
+            return False
+        start = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").replace(b"\x00", b"")
+        if not start.startswith(b"<?xml") and not (path.suffix.lower() in self.suffixes and start.startswith(b"<")):
+            return False
+        root = _ROOT.search(start)
+        if root is None:
+            return path.suffix.lower() in self.suffixes
+        name = root[1].rpartition(b":")[2].lower()
+        return name not in (b"html", b"svg") and b"www.w3.org/1999/xhtml" not in root[2]
+
+    def read(self, path: Path) -> Reading:
+        """Raises NoTextError, ReadError."""
+        if path.stat().st_size > _LARGEST:
+            raise ReadError(f"{path} is too large for one document of XML.", hint="Split it.", path=path)
+        root = markup.parse(path.read_bytes(), path)
+        around = _around_records(root)
+        found = list(_document(root) if around is None else _records(around, path))
+        if not any(section.text.strip() for section in found):
+            raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+        return Reading("xml", found, _title(root))
+
+
+def _title(root: Any) -> str | None:
+    """The first title that is not deep within: a feed's, a book's."""
+    for node in markup.named(root, "title"):
+        if sum(1 for _ in node.iterancestors()) <= 4:
+            return " ".join(clean("".join(node.itertext())).split())[:300] or None
+    return None
+
+
+def _elements(node: Any) -> list[Any]:
+    return [child for child in node if local(child)]
+
+
+def _is_mixed(node: Any) -> bool:
+    """Whether text stands beside elements, as in prose."""
+    children = _elements(node)
+    return bool(children) and bool((node.text or "").strip() or any((child.tail or "").strip() for child in children))
+
+
+def _around_records(root: Any) -> Any | None:
+    """The element whose children are records: one name again and again, none of them prose; down to the third level."""
+    level = [root]
+    for _ in range(3):
+        for node in level:
+            counts = Counter(local(child) for child in _elements(node))
+            name, times = next(iter(counts.most_common(1)), ("", 0))
+            if times < 2 or _is_mixed(node):
+                continue
+            records = [child for child in _elements(node) if local(child) == name][:20]
+            if all(_elements(child) or child.attrib for child in records) and not any(
+                _is_mixed(inner) for child in records for inner in child.iter()
+            ):
+                return node if name not in ("section", "chapter", "part", "para", "p", "div", "sect1") else None
+        level = [child for node in level for child in _elements(node)][:20]
+    return None
+
+
+def _records(around: Any, path: Path) -> Iterator[Section]:
+    children = _elements(around)
+    name = Counter(local(child) for child in children).most_common(1)[0][0]
+    about = [child for child in children if local(child) != name]
+    if text := record_text([_value(child) for child in about], path):
+        yield Section(text)
+    held = Marked("record")
+    for number, child in enumerate((child for child in children if local(child) == name), start=1):
+        held.add(record_text(_value(child)[name], path), number)
+        if held.size > LONG:
+            yield held.take()
+    if held.size:
+        yield held.take()
+
+
+def _value(node: Any) -> dict[str, Any]:
+    """An element as nested values; markup that stands in it as text is read as a page."""
+    inner: list[Any] = [{str(key).rpartition("}")[2]: str(value)} for key, value in node.attrib.items()]
+    inner += [_value(child) for child in _elements(node)]
+    text = (node.text or "").strip()
+    if _MARKUP.search(text):
+        tree = html.parse(text)
+        text = "".join(section.text for section in html.sections(tree.body or tree.root)).strip()
+    if not inner:
+        return {local(node): text}
+    return {local(node): [text, *inner] if text else inner}
+
+
+def _document(root: Any) -> Iterator[Section]:
+    """Paragraphs in order; an element with a title is a section."""
+    path = HeadingPath()
+    held: list[str] = []
+    size = 0
+    # (element, how deep)
+    pending = [(root, 1)]
+    while pending:
+        node, depth = pending.pop()
+        if not local(node):
+            continue
+        children = _elements(node)
+        if children and not _is_mixed(node):
+            pending.extend((child, depth + 1) for child in reversed(children))
+            continue
+        text = " ".join(clean("".join(node.itertext())).split())
+        if not text:
+            continue
+        if local(node) in _TITLES:
+            if held:
+                yield Section("".join(held), path.path)
+            held, size = [], 0
+            path.enter(depth, text)
+        held.append(text + "\n\n")
+        size += len(text)
+        if size > LONG:
+            yield Section("".join(held), path.path)
+            held, size = [], 0
+    if held:
+        yield Section("".join(held), path.path)
