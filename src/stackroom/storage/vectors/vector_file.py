@@ -73,12 +73,16 @@ def check_header(path: Path, head: bytes, *, dim: int, file_uuid: bytes) -> None
 
 def open_map(path: Path, *, rows: int, dim: int, file_uuid: bytes, unit: bool) -> VectorMap:
     """Map `rows` committed rows. Raises FileNotFoundError (replaced meanwhile: start again) and DamagedError."""
-    mapped = _map(path, layout.VECTOR_HEADER, rows * dim * 4)
+    # A file that is gone was replaced; whatever else the system says is about this file.
+    with fsio.translated(path, passing=FileNotFoundError):
+        mapped = _map(path, layout.VECTOR_HEADER, rows * dim * 4)
     check_header(path, mapped[: _HEADER.size], dim=dim, file_uuid=file_uuid)
     matrix = np.frombuffer(mapped, dtype="<f4", count=rows * dim, offset=layout.VECTOR_HEADER).reshape(rows, dim)
     norms = None
     if not unit:
-        norms = np.frombuffer(_map(layout.norms_of(path), 0, rows * 4), dtype="<f4", count=rows)
+        of_norms = layout.norms_of(path)
+        with fsio.translated(of_norms, passing=FileNotFoundError):
+            norms = np.frombuffer(_map(of_norms, 0, rows * 4), dtype="<f4", count=rows)
     return VectorMap(path, matrix, norms)
 
 
