@@ -25,12 +25,26 @@ def test_a_few_of_everything(harness: Asked, scenario: str) -> None:
 
 
 def test_power_cut_after_each_confirmation(harness: Asked) -> None:
-    """The moment after a commit has returned: nothing of it may be lost, however little else the disk has kept."""
-    for scenario in ("create", "first", "commit"):
+    """The moment after a call has returned: nothing of it may be lost, however little else the disk has kept."""
+    for scenario in ("create", "first", "commit", "sketch", "export", "roll-back"):
         end = harness.count(scenario, "cut")
         for seed in range(3):
             answer = harness.ask("cut", scenario, end, seed)
             assert answer["problems"] == [], (scenario, seed)
+
+
+def test_an_error_is_not_hidden_by_the_clean_up(harness: Asked) -> None:
+    """Where SQLite has undone a transaction already, undoing it once more fails as well, and says nothing of a full disk."""
+    for nth in range(8, 14):
+        answer = harness.ask("fault", "create", "quota", nth, Action.FAIL_HALFWAY, 1)
+        assert answer["problems"] == [], nth
+
+
+def test_too_many_open_files_make_no_blind_reader(harness: Asked) -> None:
+    """A reader that takes that for a read-only medium would never see a commit again."""
+    for nth in (2, 3):
+        answer = harness.ask("fault", "commit", "handles", nth, Action.FAIL, 1)
+        assert answer["problems"] == [], nth
 
 
 def test_two_writers_killed_beside_a_reader(harness: Asked) -> None:

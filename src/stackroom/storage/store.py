@@ -150,7 +150,9 @@ class LocalStore:
             try:
                 yield reader
             finally:
-                reader.connection.execute("ROLLBACK")
+                # After an error of the disk SQLite has ended it already.
+                if reader.connection.in_transaction:
+                    reader.connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[_Reader]:

@@ -29,7 +29,10 @@ def translated(path: Path, connection: Connection | None = None) -> Iterator[Non
     try:
         yield
     except apsw.Error as error:
-        raise _translate(error, path, connection) from error
+        # To undo what SQLite has undone already fails as well: what happened is what came before that.
+        before = error.__context__
+        first = before if isinstance(error, apsw.SQLError) and isinstance(before, apsw.Error) else error
+        raise _translate(first, path, connection) from error
 
 
 def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:

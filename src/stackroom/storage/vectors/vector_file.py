@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.errors import DamagedError
+from stackroom.errors import DamagedError, StorageError
 from stackroom.storage.disk import fsio, layout
 
 if TYPE_CHECKING:
@@ -129,7 +129,11 @@ class Appender:
             self._file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         self._norms: int | None = None
         if not unit:
-            self._norms = self._open_norms()
+            try:
+                self._norms = self._open_norms()
+            except StorageError:
+                os.close(self._file)
+                raise
 
     def append(self, rows: NDArray[np.float32]) -> int:
         """Write rows (float32, C-contiguous, shape `(n, dim)`); returns the row number of the first."""
@@ -158,7 +162,8 @@ class Appender:
 
     def _open_norms(self) -> int:
         path = layout.norms_of(self.path)
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        with fsio.translated(path):
+            return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
 
     def _begin_norms(self) -> None:
         """The first row that is not of unit length: from now on every row's norm is kept, also the older ones'."""
