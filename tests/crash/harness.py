@@ -31,7 +31,15 @@ from power import Disk, Entry, read_journal
 from scenarios import SCENARIOS, Run, Scenario
 from shim import CHANGING, Action, Call, Shim
 
-from stackroom.errors import BusyError, DamagedError, DiskFullError, ReadOnlyError, StackroomError, StorageError
+from stackroom.errors import (
+    BusyError,
+    DamagedError,
+    DiskFullError,
+    ReadOnlyError,
+    StackroomError,
+    StorageError,
+    UsageError,
+)
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
@@ -55,7 +63,8 @@ _EXPECTED: dict[str, tuple[type[StackroomError], ...]] = {
     "full": (DiskFullError,),
     "quota": (DiskFullError,),
     "broken": (StorageError,),
-    "unreadable": (StorageError, DamagedError),
+    # An old backup that can't be read is none, and is not replaced.
+    "unreadable": (StorageError, DamagedError, UsageError),
     "handles": (StorageError,),
     "read-only": (ReadOnlyError,),
     "memory": (StorageError,),

@@ -187,14 +187,16 @@ def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
         return False
     found, hint = _read(folder), "Choose another folder."
     if found is None or found[0].library != state.library:
-        raise UsageError(f"{folder} is not empty.", hint=hint, actual=str(folder))
+        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
     there, backup_of = found
     if backup_of is None:
-        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, actual=str(folder))
+        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, path=folder, actual=str(folder))
     if backup_of != (there.commit_id or b""):
-        raise UsageError(f"The backup {folder} was changed since it was made.", hint=hint, actual=str(folder))
+        raise UsageError(
+            f"The backup {folder} was changed since it was made.", hint=hint, path=folder, actual=str(folder)
+        )
     if there != state and not refresh:
-        raise UsageError(f"{folder} is not empty.", hint=hint, actual=str(folder))
+        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
     return there == state
 
 
