@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -39,6 +39,12 @@ test: lint
 
 test-slow: $(VENV)/.development
 	$(BIN)/python -m pytest -n auto -q -m slow
+
+# Kills, power cuts and faults at the level of system calls; a seed names the same runs everywhere. Linux, with a C compiler.
+RUNS ?= 1000
+SEED ?= $(shell date +%s)
+test-crash: $(VENV)/.development
+	$(BIN)/python tests/crash/campaign.py --runs $(RUNS) --seed $(SEED)
 
 # The LlamaIndex adapter with the three minor releases before the current one.
 test-releases: $(VENV)/.development

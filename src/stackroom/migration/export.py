@@ -56,12 +56,13 @@ def export_llamaindex(backend: Backend, folder: Path, *, progress: Progress, can
     with fsio.translated(folder):
         if staging.exists():
             shutil.rmtree(staging)
-        staging.mkdir(parents=True)
+        fsio.make_folder(staging)
         try:
             with backend.view() as view:
                 written = _Export(view, staging, progress, cancel).run()
             if cancel.cancelled:
                 return 0
+            fsio.sync_tree(staging)
             if folder.exists():
                 folder.rmdir()
             os.rename(staging, folder)
@@ -360,8 +361,6 @@ class _Export:
                 os.unlink(section.file.name)
                 file.write("}")
             file.write("}")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _struct(index_id: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from stackroom.migration.survey import described, needed, require_index, require
 from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.protocols import Embedder
 from stackroom.reports import MigrationReport, ModelGuess, Proof
-from stackroom.storage.disk import layout
+from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import EmbedderIdentity
@@ -180,7 +180,8 @@ class _Migration:
             )
             self._note_done(backend, origin)
             backend.close()
-            report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))
+            with fsio.translated(staging):
+                report = replace(report, bytes_after=size(path for path in staging.rglob("*") if path.is_file()))
             switch.write_report(staging, {**asdict(report), "origin": origin.plain()})
         switch.activate(staging, self._target)
         return report

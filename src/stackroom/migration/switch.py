@@ -70,8 +70,9 @@ def remove(folder: Path) -> None:
         if leaving.exists():
             shutil.rmtree(leaving)
         os.rename(folder, leaving)
-        shutil.rmtree(leaving)
+        # Before anything in it goes: a power cut must not bring its old name back, and half of its content.
         fsio.sync_directory(folder.parent)
+        shutil.rmtree(leaving)
 
 
 def sweep(target: Path) -> None:

@@ -22,6 +22,7 @@ from stackroom.errors import (
     NotALibraryError,
     NotFoundError,
     ReadOnlyError,
+    StackroomError,
     StorageError,
 )
 from stackroom.progress import CancelToken, Progress, silent
@@ -92,7 +93,7 @@ class LocalStore:
             raise NotFoundError(f"There is no library at {path}.", hint=hint, path=path)
         self._refuse_network()
         with fsio.translated(path):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fsio.make_folder(path)
             os.chmod(path, 0o700)
             layout.vectors(path).mkdir(mode=0o700, exist_ok=True)
         with self._writer_lock.hold(wait=30.0):
@@ -105,7 +106,8 @@ class LocalStore:
         if kind is not None:
             raise ReadOnlyError(
                 f"{self.path} is on a network drive ({kind}), whose locks can't be relied on.",
-                hint="Keep the library on a local disk; copy a backup to the drive.",
+                hint="Keep the library on a local disk; copy a backup to the drive. "
+                f"To write there all the same, from one machine at a time: {fsio.NETWORK_ALLOWED}=allow.",
                 path=self.path,
             )
 
@@ -143,12 +145,14 @@ class LocalStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[_Reader]:
         """A connection within a read transaction."""
-        with self._reader() as reader, database.translated(layout.catalogue(self.path)):
+        with self._reader() as reader:
             reader.connection.execute("BEGIN")
             try:
                 yield reader
             finally:
-                reader.connection.execute("ROLLBACK")
+                # After an error of the disk SQLite has ended it already.
+                if reader.connection.in_transaction:
+                    reader.connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[_Reader]:
@@ -159,7 +163,8 @@ class LocalStore:
             connection = database.open_reader(self.path)
             reader = _Reader(connection, Codec(connection))
         try:
-            yield reader
+            with database.translated(layout.catalogue(self.path), reader.connection):
+                yield reader
         finally:
             with self._guard:
                 keep = not self._closed and self._pid == os.getpid()
@@ -174,7 +179,7 @@ class LocalStore:
         from stackroom.storage.upkeep import maintenance
         from stackroom.storage.writer import LocalCommit
 
-        with self.exclusive(wait=wait) as writer, database.translated(layout.catalogue(self.path)):
+        with self.exclusive(wait=wait) as writer:
             writer.connection.execute("BEGIN IMMEDIATE")
             commit = LocalCommit(self.path, writer.connection, writer.codec)
             try:
@@ -187,7 +192,9 @@ class LocalStore:
                 raise
             finally:
                 commit.release()
-            maintenance.after_commit(writer.connection, writer.codec, self.path)
+            # The commit is durable. What upkeep meets now costs space and speed, and the next one tries again.
+            with contextlib.suppress(apsw.Error, StackroomError):
+                maintenance.after_commit(writer.connection, writer.codec, self.path)
             if commit.has_chunks and not self._leases:
                 self._making().start(writer.connection)
 
@@ -203,6 +210,8 @@ class LocalStore:
     @contextlib.contextmanager
     def exclusive(self, *, wait: float = 30.0) -> Iterator[_Reader]:
         """The writer lock and the writing connection, outside of a transaction."""
+        from stackroom.storage.upkeep import maintenance
+
         self._check_open()
         if self.read_only:
             raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
@@ -217,9 +226,25 @@ class LocalStore:
             if self._writer is None:
                 self._refuse_network()
                 connection = database.open_writer(self.path)
-                schema.check_version(connection, self.path, writing=True)
+                with database.translated(layout.catalogue(self.path), connection):
+                    schema.check_version(connection, self.path, writing=True)
                 self._writer = _Reader(connection, Codec(connection))
-            yield self._writer
+            try:
+                with database.translated(layout.catalogue(self.path), self._writer.connection):
+                    maintenance.settle(self._writer.connection, self.path)
+                    yield self._writer
+            except ReadOnlyError:
+                # Where SQLite could not open the WAL's index for writing once, a connection stays read-only.
+                self._forget_connections()
+                raise
+
+    def _forget_connections(self) -> None:
+        """Close what is not in use, so that it is opened anew. The caller holds the writer lock."""
+        with self._guard:
+            idle, self._idle = self._idle, []
+            writer, self._writer = self._writer, None
+        for held in (*idle, *((writer,) if writer is not None else ())):
+            held.connection.close()
 
     @contextlib.contextmanager
     def lease(self, purpose: str, *, wait: float = 0.0) -> Iterator[None]:

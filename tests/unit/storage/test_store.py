@@ -229,6 +229,7 @@ def test_copied_to_read_only_media_it_opens(store: LocalStore, library: Path, mo
             return super().execute(*args, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database, "Connection", OnReadOnlyMedia)
+    monkeypatch.setattr(database, "_may_write", lambda path: False)
     reader = LocalStore(library, mode="r")
     assert texts(reader, "first") == ["first"]
     reader.close()

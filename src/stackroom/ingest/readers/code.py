@@ -1,8 +1,8 @@
 """Source code: a section for each definition, with line numbers. Python by its own parser, all others by a simple rule.
 
 The rule: a line that names a definition begins one, together with the comments right above it, and its indentation says what it
-is within. A parser for each language (tree-sitter) would be exact where this is nearly so, and is a binary that loads
-a grammar for each language from the network.
+is within. A parser for each language (tree-sitter) would be exact where this is nearly so, and needs
+a grammar of its own for each language.
 """
 
 from __future__ import annotations

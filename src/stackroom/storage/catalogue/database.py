@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,16 +24,18 @@ _WAL_KEPT = 16 * 1024 * 1024
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn an apsw error into ours, with the file it is about."""
+def translated(path: Path, connection: Connection | None = None) -> Iterator[None]:
+    """Turn an apsw error into ours, with the file it is about; the connection that met it knows what the system said."""
     try:
         yield
     except apsw.Error as error:
-        raise _translate(error, path) from error
+        # To undo what SQLite has undone already fails as well: what happened is what came before that.
+        before = error.__context__
+        first = before if isinstance(error, apsw.SQLError) and isinstance(before, apsw.Error) else error
+        raise _translate(first, path, connection) from error
 
 
-def _translate(error: apsw.Error, path: Path) -> StackroomError:
-    message = f"{path}: {error}."
+def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
         return DamagedError(
             f"The catalogue {path} is damaged ({error}).", hint="See what is hit: stackroom verify", path=path
@@ -45,11 +48,30 @@ def _translate(error: apsw.Error, path: Path) -> StackroomError:
         )
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return BusyError(f"The catalogue {path} is in use by another program.", hint="Try again.", path=path)
+    if isinstance(error, apsw.NoMemError):
+        return fsio.refusal(errno.ENOMEM, path, os.strerror(errno.ENOMEM))
+    if isinstance(error, apsw.IOError | apsw.CantOpenError):
+        with contextlib.suppress(apsw.Error):  # it was closed meanwhile
+            # SQLite may have cleaned up since, and have met that a file is not there.
+            if connection is not None and (number := connection.system_errno) not in (0, errno.ENOENT, errno.EBADF):
+                return fsio.refusal(number, path, os.strerror(number))
+    if isinstance(error, apsw.CantOpenError) and _may_write(path):
+        return StorageError(
+            f"{path} can't be opened ({error}).",
+            hint="The disk may be full, or too many files may be open (ulimit -n).",
+            path=path,
+        )
     if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError | apsw.CantOpenError):
         return ReadOnlyError(
             f"{path} can't be opened or written ({error}).", hint="Check its permissions and its medium.", path=path
         )
-    return StorageError(message, hint="Check the disk, then run: stackroom verify", path=path)
+    return StorageError(f"{path}: {error}.", hint="Check the disk, then run: stackroom verify", path=path)
+
+
+def _may_write(path: Path) -> bool:
+    """Whether permissions and medium are not what keeps SQLite from opening it. Opening it here would drop SQLite's locks."""
+    there = (path, path.parent) if path.exists() else (next(above for above in path.parents if above.exists()),)
+    return all(os.access(place, os.R_OK | os.W_OK) for place in there)
 
 
 def create(library: Path) -> None:
@@ -64,10 +86,11 @@ def create(library: Path) -> None:
             leftover.unlink()
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
-            connection.execute("PRAGMA synchronous = FULL")
-            tables.create(connection)
-            # The file says WAL from its first day, so that no later switch gets in a reader's way.
-            connection.rows("PRAGMA journal_mode = WAL")
+            with translated(path, connection):
+                connection.execute("PRAGMA synchronous = FULL")
+                tables.create(connection)
+                # The file says WAL from its first day, so that no later switch gets in a reader's way.
+                connection.rows("PRAGMA journal_mode = WAL")
         finally:
             connection.close()
         os.chmod(path, 0o600)
@@ -81,6 +104,7 @@ def open_writer(library: Path) -> Connection:
     path = layout.catalogue(library)
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    with translated(path, connection):
         _defend(connection)
         connection.rows("PRAGMA journal_mode = WAL")
         connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -96,10 +120,14 @@ def open_reader(library: Path) -> Connection:
     path = layout.catalogue(library)
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    with translated(path, connection):
         _defend(connection)
         try:
             connection.rows("SELECT 1 FROM settings LIMIT 1")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
+            # Opened as immutable, it would never see a commit: too many open files are no read-only medium.
+            if _may_write(path):
+                raise
             connection.close()
             connection = _open_immutable(library, path)
             _defend(connection)

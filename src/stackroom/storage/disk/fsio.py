@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -13,29 +14,84 @@ from pathlib import Path
 
 from stackroom.errors import DiskFullError, ReadOnlyError, StorageError
 
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ncpfs", "fuse.sshfs", "davfs"})
+NETWORK_FILE_SYSTEMS = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "coda",
+        "9p",
+        "ncpfs",
+        "davfs",
+        "ceph",
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "glusterfs",
+        "vboxsf",
+        "vmhgfs",
+        "prl_fs",
+        "fuse.sshfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.glusterfs",
+        "fuse.ceph",
+        "fuse.gvfsd-fuse",
+        "fuse.vmhgfs-fuse",
+        "fuse.davfs2",
+        "fuse.smbnetfs",
+        "fuse.curlftpfs",
+        "fuse.gcsfuse",
+        "fuse.juicefs",
+    ]
+)
+"""As Linux calls them: drives of other machines, and folders that a virtual machine's host shares."""
+
+NETWORK_ALLOWED = "STACKROOM_NETWORK_DRIVES"
+"""Set to `allow`, a library may be written on such a drive, by one machine at a time: its user vouches for locks and syncs."""
+
+_TOO_MANY = "Close what this process or others hold open, or raise the limit (ulimit -n), and try again."
+_HINTS = {
+    errno.EMFILE: _TOO_MANY,
+    errno.ENFILE: _TOO_MANY,
+    errno.ENOMEM: "Close other programs, and try again.",
+    errno.ENOLCK: "The file system gives no locks. Keep the library on a local disk.",
+}
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn an OSError into the StorageError that says what happened to which file."""
+def translated(path: Path, *, passing: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Turn an OSError into the StorageError that says what happened to which file; one that is `passing` goes through."""
     try:
         yield
+    except passing:
+        raise
     except OSError as error:
-        where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"No space is left to write {where}.",
-                hint="Nothing that was committed is lost. Free some space and run the same command again.",
-                path=where,
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise ReadOnlyError(
-                f"{where} can't be opened for writing: {error.strerror}.",
-                hint="Check its permissions, or open the library read-only.",
-                path=where,
-            ) from error
-        raise StorageError(f"{where}: {error.strerror or error}.", hint="Check the disk.", path=where) from error
+        named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+        # Removing a folder names what is in it by its last part alone.
+        where = named if named.is_absolute() else path
+        raise refusal(error.errno or 0, where, error.strerror or str(error)) from error
+
+
+def refusal(number: int, where: Path, said: str) -> StorageError:
+    """What an error number of the operating system means for a file, and what to do about it."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"No space is left to write {where}.",
+            hint="Nothing that was committed is lost. Free some space and run the same command again.",
+            path=where,
+        )
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyError(
+            f"{where} can't be opened or written: {said}.",
+            hint="Check its permissions, or open the library read-only.",
+            path=where,
+        )
+    hint = _HINTS.get(number, "Check the disk.")
+    return StorageError(f"{where}: {said}.", hint=hint, path=where)
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -89,6 +145,16 @@ def sync_file(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
+def sync_path(path: Path) -> None:
+    """The same for a file that was written and closed. Raises StorageError."""
+    with translated(path):
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def sync_directory(path: Path) -> None:
     """Make a new or renamed entry of this folder durable; Windows has no such call and needs none."""
     if os.name == "nt":
@@ -100,11 +166,33 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """Make a folder and all that is in it durable, before it is renamed into its place."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_directory(path)
+        else:
+            sync_path(path)
+    sync_directory(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, and have the drive know of them."""
+    made = [path, *(above for above in path.parents if not above.exists())]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in made:
+        # Who may pass through a folder may not always open it.
+        with contextlib.suppress(PermissionError):
+            sync_directory(folder.parent)
+
+
 def network_file_system(path: Path) -> str | None:
-    """The kind of network drive that `path` lies on, or None for a local one.
+    """The kind of network drive that `path` lies on, or None for a local one and where such drives are allowed.
 
     On Linux from /proc/self/mountinfo (the longest mount point that leads to the path); elsewhere unknown, None.
     """
+    if os.environ.get(NETWORK_ALLOWED) == "allow":
+        return None
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -113,7 +201,8 @@ def network_file_system(path: Path) -> str | None:
     best, kind = "", None
     for line in lines:
         left, _, right = line.partition(" - ")
-        point = left.split(" ")[4].replace("\\040", " ")
+        # Blanks, line ends and backslashes are written in octal.
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, right.split(" ")[0]

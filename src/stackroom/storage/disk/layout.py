@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from stackroom.errors import UsageError
+from stackroom.storage.disk import fsio
 
 FORMAT_VERSION = 1
 """Raised with every change of the catalogue's tables; numbered upgrades lead from one to the next."""
@@ -51,9 +52,10 @@ def norms_of(vector_file: Path) -> Path:
 def is_library(path: Path) -> bool:
     """Whether this folder has a catalogue. Its content is judged when SQLite opens it, and by nothing else:
 
-    POSIX drops all of a process's locks on a file when any descriptor of it is closed.
+    POSIX drops all of a process's locks on a file when any descriptor of it is closed. Raises StorageError.
     """
-    return catalogue(path).is_file()
+    with fsio.translated(catalogue(path)):
+        return catalogue(path).is_file()
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

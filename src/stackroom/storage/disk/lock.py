@@ -71,7 +71,7 @@ class FileLock:
             with fsio.translated(self.path):
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
             try:
-                while not _try_lock(descriptor):
+                while not self._taken(descriptor):
                     if time.monotonic() >= deadline:
                         raise self._busy()
                     if waiting is not None:
@@ -90,6 +90,10 @@ class FileLock:
                 os.close(descriptor)
         finally:
             self._thread.release()
+
+    def _taken(self, descriptor: int) -> bool:
+        with fsio.translated(self.path):
+            return _try_lock(descriptor)
 
     def _sign(self, descriptor: int, purpose: str) -> None:
         name = {"pid": os.getpid(), "purpose": purpose, "since": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
-from stackroom.errors import BusyError, DamagedError, StackroomError, StorageError, UsageError
+from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage.catalogue import database
 from stackroom.storage.catalogue.sql import Connection
@@ -148,7 +148,7 @@ def _alone(folder: Path, cancel: CancelToken) -> Iterator[None]:
             raise _Cancelled
 
     with _blaming(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        fsio.make_folder(folder.parent)
     with contextlib.ExitStack() as held:
         try:
             lock = FileLock(_beside(folder, "lock"))
@@ -187,14 +187,16 @@ def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
         return False
     found, hint = _read(folder), "Choose another folder."
     if found is None or found[0].library != state.library:
-        raise UsageError(f"{folder} is not empty.", hint=hint, actual=str(folder))
+        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
     there, backup_of = found
     if backup_of is None:
-        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, actual=str(folder))
+        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, path=folder, actual=str(folder))
     if backup_of != (there.commit_id or b""):
-        raise UsageError(f"The backup {folder} was changed since it was made.", hint=hint, actual=str(folder))
+        raise UsageError(
+            f"The backup {folder} was changed since it was made.", hint=hint, path=folder, actual=str(folder)
+        )
     if there != state and not refresh:
-        raise UsageError(f"{folder} is not empty.", hint=hint, actual=str(folder))
+        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
     return there == state
 
 
@@ -204,8 +206,8 @@ def _state(connection: Connection) -> _State:
 
 
 def _read(folder: Path) -> tuple[_State, bytes | None] | None:
-    """The state of the library there and what it is a backup of; None where there is no library that opens."""
-    with contextlib.suppress(StackroomError, OSError):
+    """The state of the library there and what it is a backup of; None where there is no whole one. Raises StorageError."""
+    with contextlib.suppress(DamagedError, NotFoundError, FileNotFoundError):
         return _opened(folder) if layout.is_library(folder) else None
     return None
 
@@ -223,6 +225,8 @@ def _check(staging: Path, folder: Path, state: _State) -> None:
     """Open the copy as anyone would, before it takes the old one's place."""
     try:
         found = _opened(staging)
+    except StorageError as error:
+        raise type(error)(_unreadable(folder).message, hint=error.hint, path=folder) from error
     except (StackroomError, OSError) as error:
         raise _unreadable(folder) from error
     if found != (state, state.commit_id or b""):
@@ -274,38 +278,46 @@ def _copy(view: Snapshot, staging: Path, folder: Path, progress: Progress, cance
     fsio.sync_directory(layout.vectors(staging))
     if cancel.cancelled:
         return
-    try:
-        _copy_catalogue(view, layout.catalogue(staging), progress, cancel)
-    except apsw.Error as error:
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError) or getattr(error, "extendedresult", 0) in _READING:
-            raise
-        with database.translated(layout.catalogue(folder)):
-            raise
-    fsio.sync_directory(staging)
-
-
-def _copy_catalogue(view: Snapshot, path: Path, progress: Progress, cancel: CancelToken) -> None:
-    target = Connection(str(path))
-    try:
-        # The view's own connection reads: the copy is of its commit, whatever is written meanwhile.
-        with target.backup("main", view.connection, "main") as copying:
-            while not copying.done and not cancel.cancelled:
-                copying.step(_PAGES)
-                progress(ProgressEvent("backup", done=copying.page_count - copying.remaining, total=copying.page_count))
-        if cancel.cancelled:
-            return
-        target.execute("PRAGMA synchronous = FULL")
-        target.execute(
-            """INSERT OR REPLACE INTO settings
-               VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
-        )
-        # Closing folds the WAL in as well, but would not say that it failed.
-        target.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        target.close()
+    path = layout.catalogue(staging)
+    with database.translated(layout.catalogue(folder)):
+        copy = Connection(str(path))
+    with contextlib.closing(copy), _blaming_the_copy(layout.catalogue(folder), copy):
+        _copy_catalogue(view, copy, progress, cancel)
+    if cancel.cancelled:
+        return
     os.chmod(path, 0o600)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+    fsio.sync_directory(staging)
+
+
+@contextlib.contextmanager
+def _blaming_the_copy(path: Path, target: Connection) -> Iterator[None]:
+    """What SQLite meets while it copies is the copy's, unless the library could not be read."""
+    try:
+        yield
+    except apsw.Error as error:
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError) or getattr(error, "extendedresult", 0) in _READING:
+            raise
+        with database.translated(path, target):
+            raise
+
+
+def _copy_catalogue(view: Snapshot, target: Connection, progress: Progress, cancel: CancelToken) -> None:
+    # The view's own connection reads: the copy is of its commit, whatever is written meanwhile.
+    with target.backup("main", view.connection, "main") as copying:
+        while not copying.done and not cancel.cancelled:
+            copying.step(_PAGES)
+            progress(ProgressEvent("backup", done=copying.page_count - copying.remaining, total=copying.page_count))
+    if cancel.cancelled:
+        return
+    target.execute("PRAGMA synchronous = FULL")
+    target.execute(
+        """INSERT OR REPLACE INTO settings
+           VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
+    )
+    # Closing folds the WAL in as well, but would not say that it failed.
+    target.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _copy_start(source: Path, target: Path, size: int, progress: Progress, cancel: CancelToken) -> None:

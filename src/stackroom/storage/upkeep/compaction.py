@@ -17,11 +17,11 @@ import numpy as np
 
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Compaction
-from stackroom.storage.catalogue import codec, database, metadata, originals, records, schema
+from stackroom.storage.catalogue import codec, metadata, originals, records, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.catalogue.summary import sizes
-from stackroom.storage.disk import layout
+from stackroom.storage.disk import fsio, layout
 from stackroom.storage.upkeep import maintenance, sketching
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
@@ -50,7 +50,7 @@ def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Co
             if not cancel.cancelled:
                 dropped += _rewrite_vectors(store, space, progress, cancel)
         if not cancel.cancelled:
-            with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
+            with store.exclusive() as writer:
                 with writer.connection:
                     _rebuild_metadata(writer.connection, writer.codec)
                 _shrink(writer.connection, progress, cancel)
@@ -60,7 +60,7 @@ def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Co
 
 def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None:
     """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
-    with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
+    with store.exclusive() as writer:
         connection = writer.connection
         connection.rows("PRAGMA secure_delete = ON")
         with connection:
@@ -69,7 +69,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
             _rebuild_metadata(connection, writer.codec)
         maintenance.train_dictionaries(connection, writer.codec)
     compact(store, progress=progress, cancel=cancel)
-    with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
+    with store.exclusive() as writer:
         # VACUUM writes every page anew, those that were freed before secure_delete was on included.
         writer.connection.execute("VACUUM")
         maintenance.checkpoint(writer.connection, "TRUNCATE")
@@ -146,7 +146,7 @@ def _switch(
     """Catch up with what was committed during the copy, and make the new file the space's own."""
     find = moved.lookup()
     dropped = 0
-    with store.exclusive() as writer, database.translated(layout.catalogue(store.path)):
+    with store.exclusive() as writer:
         connection = writer.connection
         # The newest state is read through a connection of its own: as long as nobody else writes, it is the one that is rewritten here.
         with store.view() as before, connection:
@@ -276,9 +276,13 @@ def _shrink(connection: Connection, progress: Progress, cancel: CancelToken) -> 
 def sweep(library: Path, connection: Connection) -> None:
     """Remove files of vectors and sketches that the catalogue does not name: replaced ones, and those of interrupted runs."""
     named = {row[0] for row in connection.execute("SELECT file FROM spaces")}
-    for path in layout.vectors(library).iterdir():
-        if path.name.removesuffix(".norms") not in named:
-            # On Windows a mapped file can't be removed yet; the next compaction does it.
-            with contextlib.suppress(OSError):
-                path.unlink()
+    with fsio.translated(layout.vectors(library)):
+        there = list(layout.vectors(library).iterdir())
+    left = [path for path in there if path.name.removesuffix(".norms") not in named]
+    if left:
+        maintenance.supersede(connection)
+    for path in left:
+        # On Windows a mapped file can't be removed yet; the next compaction does it.
+        with contextlib.suppress(OSError):
+            path.unlink()
     sketching.sweep(library, connection)

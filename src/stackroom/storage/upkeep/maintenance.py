@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from stackroom.storage.catalogue import codec
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
+from stackroom.storage.vectors import spaces
 from stackroom.storage.words import fulltext
 
 _CHECKPOINT_EVERY = 8
@@ -35,6 +38,31 @@ def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
         train_dictionaries(connection, blobs)
     if commits % _CHECKPOINT_EVERY == 0 or fsio.size_of(library / layout.WAL) > _WAL_BYTES:
         checkpoint(connection, "PASSIVE")
+
+
+def settle(connection: Connection, library: Path) -> None:
+    """Let rows that a dead writer left be nobody's for good, before they are overwritten. The caller holds the writer lock.
+
+    It may have died when its commit was in the WAL, whole, and not yet in the WAL's index. While others have the library open nobody
+    sees that commit; but who opens it after a power cut finds it there, and then its rows must be there as well.
+    """
+    left = [
+        (path, end)
+        for space in spaces.every(connection)
+        if fsio.size_of(path := space.path(library)) > (end := layout.VECTOR_HEADER + space.rows * space.dim * 4)
+    ]
+    if left:
+        supersede(connection)
+    for path, end in left:
+        # On Windows a mapped file keeps its length; what is behind its end is nobody's all the same.
+        with contextlib.suppress(OSError):
+            os.truncate(path, end)
+
+
+def supersede(connection: Connection) -> None:
+    """A commit that changes nothing, in the place where the WAL may hold one that nobody has seen."""
+    version = connection.value("PRAGMA user_version")
+    connection.execute(f"PRAGMA user_version = {(version + 1) % 2**31}")
 
 
 def checkpoint(connection: Connection, mode: str) -> None:

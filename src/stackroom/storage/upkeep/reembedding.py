@@ -11,8 +11,7 @@ from stackroom.errors import DimensionMismatchError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import writer
-from stackroom.storage.catalogue import database, schema
-from stackroom.storage.disk import layout
+from stackroom.storage.catalogue import schema
 from stackroom.storage.upkeep import compaction
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
@@ -59,7 +58,7 @@ def reembed(
 
 def _begin(store: LocalStore, identity: EmbedderIdentity) -> None:
     """A new space, or the one that an interrupted run of the same model left."""
-    with store.exclusive() as held, database.translated(layout.catalogue(store.path)), held.connection:
+    with store.exclusive() as held, held.connection:
         building = spaces.with_state(held.connection, spaces.BUILDING)
         if building is not None and not interchangeable(building.identity, identity):
             spaces.drop(held.connection, building)
@@ -70,7 +69,7 @@ def _begin(store: LocalStore, identity: EmbedderIdentity) -> None:
 
 def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: NDArray[np.float32]) -> None:
     """Commit vectors of the new space; chunks that were removed meanwhile are left out."""
-    with store.exclusive() as held, database.translated(layout.catalogue(store.path)), held.connection:
+    with store.exclusive() as held, held.connection:
         connection = held.connection
         space = spaces.with_state(connection, spaces.BUILDING)
         if space is None:
@@ -92,7 +91,7 @@ def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: NDArray[np.f
 
 def _switch(store: LocalStore) -> bool:
     """Let the new space serve, unless passages were added since the last look."""
-    with store.exclusive() as held, database.translated(layout.catalogue(store.path)):
+    with store.exclusive() as held:
         connection = held.connection
         # Read through a connection of its own what is rewritten here: nobody else writes meanwhile.
         with store.view() as before, connection:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped, silent
-from stackroom.storage.catalogue import codec, database, runs
+from stackroom.storage.catalogue import codec, runs
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.disk import layout
+from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.vectors import sketches, spaces
 from stackroom.storage.words import postings, postings_writer, tokenizer, word_files
@@ -149,7 +149,7 @@ def nothing_made(store: LocalStore) -> Iterator[None]:
     Waits for a run that is making something. Raises BusyError.
     """
     with FileLock(store.path / layout.SKETCH_LOCK).hold("purge", wait=_LONGEST):
-        with store.exclusive() as writer, database.translated(layout.catalogue(store.path)), writer.connection:
+        with store.exclusive() as writer, writer.connection:
             writer.connection.execute("DELETE FROM word_files")
         try:
             yield
@@ -181,9 +181,9 @@ def _ours(library: Path) -> list[Path]:
     folder = layout.sketches(library)
     if folder.is_symlink() or not folder.is_dir():
         return []
-    return [
-        path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
-    ]
+    with fsio.translated(folder):
+        there = list(folder.iterdir())
+    return [path for path in there if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()]
 
 
 @contextlib.contextmanager
@@ -202,12 +202,15 @@ def _begun(folder: Path, name: str) -> Iterator[Path]:
 def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str], bool]) -> bool:
     """Let readers know of a file. It is no commit: what the library holds is the same. `register` says whether it is still wanted."""
     made = begun.with_name(begun.name.removesuffix(_BEING_MADE))
-    with store.exclusive(wait=_PATIENCE) as writer, database.translated(layout.catalogue(store.path)):
+    # The catalogue must not name what a power cut can still spoil: postings are used without a look at every byte.
+    fsio.sync_path(begun)
+    with store.exclusive(wait=_PATIENCE) as writer:
         try:
             with writer.connection:
                 if not register(writer.connection, made.name):
                     return False
                 begun.replace(made)
+                fsio.sync_directory(made.parent)
         finally:
             # Also where it came to nothing, and the file that has its name already is nobody's.
             sweep(store.path, writer.connection)

@@ -182,7 +182,6 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
     body = centroid.tobytes(), codes.data
     checksum = zlib.crc32(body[1], zlib.crc32(body[0]))
     header = _header(space, first, end - first, checksum)
-    # No fsync: a sketch that a power cut spoils has another checksum.
     with fsio.translated(path), path.open("xb") as file:
         os.chmod(path, 0o600)
         for part in (header, *body):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.errors import DamagedError
+from stackroom.errors import DamagedError, StorageError
 from stackroom.storage.disk import fsio, layout
 
 if TYPE_CHECKING:
@@ -73,12 +73,16 @@ def check_header(path: Path, head: bytes, *, dim: int, file_uuid: bytes) -> None
 
 def open_map(path: Path, *, rows: int, dim: int, file_uuid: bytes, unit: bool) -> VectorMap:
     """Map `rows` committed rows. Raises FileNotFoundError (replaced meanwhile: start again) and DamagedError."""
-    mapped = _map(path, layout.VECTOR_HEADER, rows * dim * 4)
+    # A file that is gone was replaced; whatever else the system says is about this file.
+    with fsio.translated(path, passing=FileNotFoundError):
+        mapped = _map(path, layout.VECTOR_HEADER, rows * dim * 4)
     check_header(path, mapped[: _HEADER.size], dim=dim, file_uuid=file_uuid)
     matrix = np.frombuffer(mapped, dtype="<f4", count=rows * dim, offset=layout.VECTOR_HEADER).reshape(rows, dim)
     norms = None
     if not unit:
-        norms = np.frombuffer(_map(layout.norms_of(path), 0, rows * 4), dtype="<f4", count=rows)
+        of_norms = layout.norms_of(path)
+        with fsio.translated(of_norms, passing=FileNotFoundError):
+            norms = np.frombuffer(_map(of_norms, 0, rows * 4), dtype="<f4", count=rows)
     return VectorMap(path, matrix, norms)
 
 
@@ -125,7 +129,11 @@ class Appender:
             self._file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         self._norms: int | None = None
         if not unit:
-            self._norms = self._open_norms()
+            try:
+                self._norms = self._open_norms()
+            except StorageError:
+                os.close(self._file)
+                raise
 
     def append(self, rows: NDArray[np.float32]) -> int:
         """Write rows (float32, C-contiguous, shape `(n, dim)`); returns the row number of the first."""
@@ -154,7 +162,8 @@ class Appender:
 
     def _open_norms(self) -> int:
         path = layout.norms_of(self.path)
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        with fsio.translated(path):
+            return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
 
     def _begin_norms(self) -> None:
         """The first row that is not of unit length: from now on every row's norm is kept, also the older ones'."""
