@@ -72,3 +72,20 @@ def test_an_empty_space_has_no_rows(store: LocalStore) -> None:
         assert RowMap(1).rows_of_keys(view.connection, np.array([1, 2], dtype=np.int64)).tolist() == [-1, -1]
         with pytest.raises(DamagedError):
             RowMap(1).keys_of_rows(view.connection, np.array([0], dtype=np.int64))
+
+
+def test_ranges_within_an_extent_and_beyond_give_the_same_rows(scattered: LocalStore) -> None:
+    with scattered.view() as view:
+        space = spaces.serving(view.connection)
+        assert space is not None
+        asked = RowMap(space.key)
+        asked.keys_of_rows(view.connection, np.array([1], dtype=np.int64))
+        asked.keys_of_rows(view.connection, np.array([1], dtype=np.int64))
+        table = asked._table
+        assert table is not None
+        # Twelve commits that follow each other, with gaps where passages are gone.
+        assert len(table.n) < 12
+        live = KeySet.from_keys(view.live_keys())
+        for wanted in (live, KeySet(np.array([[1, 90]])), KeySet(np.array([[3, 6], [20, 50]])), KeySet.empty()):
+            rows = KeySet(table.rows_of_ranges(wanted.ranges)).keys()
+            assert rows.tolist() == sorted(asked.rows_of_keys(view.connection, wanted.intersection(live).keys()))

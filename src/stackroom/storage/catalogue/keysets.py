@@ -47,6 +47,18 @@ class KeySet:
         last = keys[np.concatenate([breaks, [len(keys) - 1]])]
         return cls(np.stack([first, last + 1], axis=1))
 
+    @classmethod
+    def from_mask(cls, mask: NDArray[np.bool_], first: int) -> KeySet:
+        """The keys `first + i` for which `mask[i]`; the quickest way to many keys that lie close together."""
+        if not len(mask):
+            return cls.empty()
+        edges = np.flatnonzero(mask[1:] != mask[:-1]) + 1
+        if mask[0]:
+            edges = np.concatenate([[0], edges])
+        if mask[-1]:
+            edges = np.concatenate([edges, [len(mask)]])
+        return cls(edges.reshape(-1, 2).astype(np.int64) + first)
+
     @property
     def count(self) -> int:
         return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
@@ -89,9 +101,9 @@ class KeySet:
         return KeySet.from_ranges(ranges[np.argsort(ranges[:, 0], kind="stable")])
 
     def intersection(self, other: KeySet) -> KeySet:
-        if len(self.ranges) == len(other.ranges) == 1:
-            return self._common_range(other)
         few, many = (self, other) if len(self.ranges) <= len(other.ranges) else (other, self)
+        if len(few.ranges) == 1:
+            return many._between(*few.ranges[0].tolist())
         start = np.searchsorted(many.ranges[:, 1], few.ranges[:, 0], side="right")
         stop = np.searchsorted(many.ranges[:, 0], few.ranges[:, 1], side="left")
         counts = np.maximum(stop - start, 0)
@@ -101,11 +113,17 @@ class KeySet:
         end = np.minimum(few.ranges[mine, 1], many.ranges[theirs, 1])
         return KeySet(np.stack([first, end], axis=1))
 
-    def _common_range(self, other: KeySet) -> KeySet:
-        """The intersection of two sets of one range each: what most searches come to, without the arithmetic of many."""
-        (first, end), (other_first, other_end) = self.ranges[0].tolist(), other.ranges[0].tolist()
-        first, end = max(first, other_first), min(end, other_end)
-        return KeySet(np.array([[first, end]], dtype=np.int64)) if first < end else KeySet.empty()
+    def _between(self, first: int, end: int) -> KeySet:
+        """The keys in [first, end): what most intersections come to, without the arithmetic of many ranges."""
+        start = int(np.searchsorted(self.ranges[:, 1], first, side="right"))
+        stop = int(np.searchsorted(self.ranges[:, 0], end, side="left"))
+        if start >= stop:
+            return KeySet.empty()
+        found = self.ranges[start:stop]
+        if found[0, 0] < first or found[-1, 1] > end:
+            found = found.copy()
+            found[0, 0], found[-1, 1] = max(found[0, 0], first), min(found[-1, 1], end)
+        return KeySet(found)
 
     def difference(self, other: KeySet) -> KeySet:
         return self.intersection(other.complement())

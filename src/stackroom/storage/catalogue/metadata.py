@@ -47,6 +47,8 @@ _PRESENT = ""  # the value under which a field keeps every key that has it; no J
 _LONGEST = 200
 _BLOCK = 1 << 16
 _BITMAP_BYTES = _BLOCK // 8
+_DENSE = 16
+"""One key of so many, on average: from there on they are marked in a row of all that could be there."""
 _EXACT_INTEGER = 2.0**53
 
 
@@ -341,6 +343,10 @@ def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:
     """The keys of many blocks; most of them short arrays, which are read together."""
     if not rows:
         return KeySet.empty()
+    first, last = min(block for block, _ in rows), max(block for block, _ in rows)
+    span = (last + 1 - first) * _BLOCK
+    if sum(len(blob) // 2 for _, blob in rows) * _DENSE > span:
+        return _marked(rows, first, span)
     short = [(block, blob) for block, blob in rows if len(blob) != _BITMAP_BYTES]
     members = np.frombuffer(b"".join(blob for _, blob in short), dtype="<u2").astype(np.int64)
     blocks = np.repeat(
@@ -350,3 +356,14 @@ def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:
     parts = [(blocks << 16) + members]
     parts += [(block << 16) + _members(blob).astype(np.int64) for block, blob in rows if len(blob) == _BITMAP_BYTES]
     return KeySet.from_keys(np.concatenate(parts))
+
+
+def _marked(rows: list[tuple[int, bytes]], first: int, span: int) -> KeySet:
+    mask = np.zeros(span, dtype=np.bool_)
+    for block, blob in rows:
+        own = mask[(block - first) * _BLOCK :][:_BLOCK]
+        if len(blob) == _BITMAP_BYTES:
+            own |= np.unpackbits(np.frombuffer(blob, dtype=np.uint8), bitorder="little").view(np.bool_)
+        else:
+            own[np.frombuffer(blob, dtype="<u2")] = True
+    return KeySet.from_mask(mask, first * _BLOCK)

@@ -24,7 +24,7 @@ _LOADED_IN_A_LOOKUP = 10
 
 
 class _Table(NamedTuple):
-    """A space's extents as arrays (int64, shape (m,)), ordered by key."""
+    """A space's extents as arrays (int64, shape (m,)), ordered by key; neighbours in both, keys and rows, are one."""
 
     first_key: NDArray[np.int64]
     n: NDArray[np.int64]
@@ -32,7 +32,27 @@ class _Table(NamedTuple):
     by_row: NDArray[np.int64]
     """the order of rows"""
 
+    @classmethod
+    def of(cls, first_key: NDArray[np.int64], n: NDArray[np.int64], first_row: NDArray[np.int64]) -> _Table:
+        if len(n):
+            # What was added at one time lies together: a filter's hundred thousand ranges meet few extents then.
+            follows = (first_key[:-1] + n[:-1] == first_key[1:]) & (first_row[:-1] + n[:-1] == first_row[1:])
+            starts = np.flatnonzero(np.concatenate([[True], ~follows]))
+            first_key, n, first_row = first_key[starts], np.add.reduceat(n, starts), first_row[starts]
+        return cls(first_key, n, first_row, np.argsort(first_row, kind="stable"))
+
     def rows_of_ranges(self, keys: Ranges) -> Ranges:
+        if not len(self.n) or not len(keys):
+            return np.empty((0, 2), dtype=np.int64)
+        at = np.searchsorted(self.first_key, keys[:, 0], side="right") - 1
+        last = np.maximum(at, 0)
+        inside = (at >= 0) & (keys[:, 1] <= self.first_key[last] + self.n[last])
+        if inside.all():
+            return _by_row(keys + (self.first_row[at] - self.first_key[at])[:, None])
+        return self._rows_of_ranges(keys)
+
+    def _rows_of_ranges(self, keys: Ranges) -> Ranges:
+        """The same for ranges that go beyond an extent."""
         end_key = self.first_key + self.n
         start = np.searchsorted(end_key, keys[:, 0], side="right")
         stop = np.searchsorted(self.first_key, keys[:, 1], side="left")
@@ -43,8 +63,7 @@ class _Table(NamedTuple):
         first = np.maximum(keys[wanted, 0], self.first_key[which])
         last = np.minimum(keys[wanted, 1], end_key[which])
         shift = self.first_row[which] - self.first_key[which]
-        rows = np.stack([first + shift, last + shift], axis=1)
-        return rows[np.argsort(rows[:, 0], kind="stable")]
+        return _by_row(np.stack([first + shift, last + shift], axis=1))
 
     def rows_of_keys(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         if not len(self.n):
@@ -64,6 +83,12 @@ class _Table(NamedTuple):
             raise extents.nobodys(int(strange[0]))
         keys: NDArray[np.int64] = self.first_key[at] + offset
         return keys
+
+
+def _by_row(ranges: Ranges) -> Ranges:
+    if bool((ranges[1:, 0] >= ranges[:-1, 0]).all()):
+        return ranges
+    return ranges[np.argsort(ranges[:, 0], kind="stable")]
 
 
 class RowMap:
@@ -110,6 +135,5 @@ class RowMap:
             if self._asked * _LOADED_IN_A_LOOKUP < documents:
                 return None
             statement = "SELECT first_key, n, first_row FROM extents WHERE space_key = ? ORDER BY first_key"
-            first_key, n, first_row = connection.numbers(statement, (self._space_key,), columns=3).T.copy()
-            self._table = _Table(first_key, n, first_row, np.argsort(first_row, kind="stable"))
+            self._table = _Table.of(*connection.numbers(statement, (self._space_key,), columns=3).T.copy())
         return self._table
