@@ -345,7 +345,7 @@ def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:
         return KeySet.empty()
     first, last = min(block for block, _ in rows), max(block for block, _ in rows)
     span = (last + 1 - first) * _BLOCK
-    if sum(len(blob) // 2 for _, blob in rows) * _DENSE > span:
+    if sum(len(blob) // 2 for _, blob in rows) * _DENSE >= span:
         return _marked(rows, first, span)
     short = [(block, blob) for block, blob in rows if len(blob) != _BITMAP_BYTES]
     members = np.frombuffer(b"".join(blob for _, blob in short), dtype="<u2").astype(np.int64)

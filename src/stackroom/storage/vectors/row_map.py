@@ -47,12 +47,13 @@ class _Table(NamedTuple):
         at = np.searchsorted(self.first_key, keys[:, 0], side="right") - 1
         last = np.maximum(at, 0)
         inside = (at >= 0) & (keys[:, 1] <= self.first_key[last] + self.n[last])
-        if inside.all():
-            return _by_row(keys + (self.first_row[at] - self.first_key[at])[:, None])
-        return self._rows_of_ranges(keys)
+        rows: Ranges = keys + (self.first_row - self.first_key)[last][:, None]
+        if not inside.all():
+            rows = np.concatenate([rows.take(np.flatnonzero(inside), axis=0), self._rows_beyond(keys[~inside])])
+        return _by_row(rows)
 
-    def _rows_of_ranges(self, keys: Ranges) -> Ranges:
-        """The same for ranges that go beyond an extent."""
+    def _rows_beyond(self, keys: Ranges) -> Ranges:
+        """The rows of ranges that do not lie within one extent."""
         end_key = self.first_key + self.n
         start = np.searchsorted(end_key, keys[:, 0], side="right")
         stop = np.searchsorted(self.first_key, keys[:, 1], side="left")
@@ -63,7 +64,8 @@ class _Table(NamedTuple):
         first = np.maximum(keys[wanted, 0], self.first_key[which])
         last = np.minimum(keys[wanted, 1], end_key[which])
         shift = self.first_row[which] - self.first_key[which]
-        return _by_row(np.stack([first + shift, last + shift], axis=1))
+        rows: Ranges = np.stack([first + shift, last + shift], axis=1)
+        return rows
 
     def rows_of_keys(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         if not len(self.n):
