@@ -135,7 +135,7 @@ AS_NOBODY = """
     from pathlib import Path
     from stackroom.errors import StackroomError
     from stackroom.storage.store import LocalStore
-    import stackroom, stackroom.index, stackroom.storage.snapshot
+    import stackroom, stackroom.index, stackroom.storage.snapshot, stackroom.storage.upkeep.maintenance, stackroom.storage.writer
 
     os.setgid(65534)
     os.setuid(65534)
