@@ -44,7 +44,8 @@ def error(library: Path, *args: str) -> tuple[int, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("documents")
+    folder = tmp_path_factory.mktemp("filled") / "documents"
+    folder.mkdir()
     write_files(folder, {
         "logs.md": "# Logs\n\n## Rotation\n\nlogrotate rotates, compresses and removes old log files every week.\n",
         "cats.txt": "A cat is a small animal that purrs and hunts mice at night.\n",

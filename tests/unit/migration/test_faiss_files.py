@@ -142,9 +142,11 @@ def test_an_id_map_in_pythons_notation_is_read_and_not_run(tmp_path: Path) -> No
 
 
 def test_a_matrix_that_is_a_pickle_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "documents.json").write_text(json.dumps([{"page_content": "a text", "metadata": {}}]))
+    old, library = tmp_path / "old", tmp_path / "library"
+    old.mkdir()
+    (old / "documents.json").write_text(json.dumps([{"page_content": "a text", "metadata": {}}]))
     pickled: NDArray[np.object_] = np.array([{"an": "object"}], dtype=object)
-    np.save(tmp_path / "embeddings.npy", pickled, allow_pickle=True)
+    np.save(old / "embeddings.npy", pickled, allow_pickle=True)
     with pytest.raises(DamagedError, match=r"embeddings\.npy"):
-        migration.migrate(tmp_path, library=tmp_path.parent / "library")
-    assert not (tmp_path.parent / "library").exists()
+        migration.migrate(old, library=library)
+    assert not library.exists()
