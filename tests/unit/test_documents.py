@@ -11,7 +11,7 @@ import stackroom
 from stackroom import Chunk, Document, Index
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
 from stackroom.ingest import documents
-from stackroom.storage.upkeep.sketching import Maker
+from stackroom.storage.upkeep.search_files import Maker
 from stackroom.storage.words import word_files
 from stackroom.types import Place
 from support import DIM, WordEmbedder, chunks, unit_rows

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from stackroom.storage.words.word_files import Shelf
 
 # What knows words and filters is imported where it is needed: a process that asks with a vector starts sooner.
-
-T = TypeVar("T")
 
 _SAMPLE = 1024
 

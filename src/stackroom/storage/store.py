@@ -36,7 +36,7 @@ from stackroom.types import EmbedderIdentity
 if TYPE_CHECKING:
     from stackroom.reports import Compaction, Stats, Verification
     from stackroom.storage.snapshot import Shared, Snapshot
-    from stackroom.storage.upkeep.sketching import Maker
+    from stackroom.storage.upkeep.search_files import Maker
     from stackroom.storage.writer import LocalCommit
 
 _RESTARTS = 20
@@ -271,7 +271,7 @@ class LocalStore:
                 self._making().start(view.connection)
 
     def _making(self) -> Maker:
-        from stackroom.storage.upkeep.sketching import Maker
+        from stackroom.storage.upkeep.search_files import Maker
 
         with self._guard:
             self._maker = self._maker or Maker(self)
@@ -299,9 +299,9 @@ class LocalStore:
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
-        from stackroom.storage.upkeep import compaction, sketching
+        from stackroom.storage.upkeep import compaction, search_files
 
-        with sketching.nothing_made(self):
+        with search_files.nothing_made(self):
             compaction.purge(self, progress=progress, cancel=cancel)
         self._making().run()
 

@@ -14,7 +14,7 @@ from stackroom.filters import as_filter
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
-from stackroom.storage.upkeep import sketching
+from stackroom.storage.upkeep import search_files
 from stackroom.storage.words import maxscore, postings, postings_writer, word_files
 from stackroom.types import Chunk
 
@@ -30,8 +30,8 @@ QUERIES = [
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_files, "LEAST", 40)
     monkeypatch.setattr(word_files, "WORTH", 20)
-    monkeypatch.setattr(sketching, "_AT_ONCE", 64)
-    monkeypatch.setattr(sketching, "_TEXTS", 16)
+    monkeypatch.setattr(search_files, "_AT_ONCE", 64)
+    monkeypatch.setattr(search_files, "_TEXTS", 16)
     monkeypatch.setattr(postings_writer, "_AT_ONCE", 100)
 
 

@@ -1,4 +1,4 @@
-"""Text that is counted: pieces with what they count, gathered into sections."""
+"""Pieces of text gathered into sections, with what they count where they count something."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ LONG = 32_000
 
 
 class Marked:
-    """Collects pieces of one unit; `take` makes a section of them."""
+    """Collects pieces, counted by one unit or by none; `take` makes a section of them."""
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str | None = None) -> None:
         self._unit = unit
         self._parts: list[str] = []
         self._marks: list[tuple[int, float, float]] = []
         self.size = 0
         self.blank = True
 
-    def add(self, text: str, first: float, last: float | None = None) -> None:
+    def add(self, text: str, first: float | None = None, last: float | None = None) -> None:
         if text:
-            self._marks.append((self.size, first, first if last is None else last))
+            if first is not None:
+                self._marks.append((self.size, first, first if last is None else last))
             self._parts.append(text)
             self.size += len(text)
             self.blank = self.blank and text.isspace()

@@ -10,7 +10,7 @@ from typing import Any
 
 from stackroom.errors import NoTextError
 from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.marked import LONG
+from stackroom.ingest.readers.marked import LONG, Marked
 from stackroom.ingest.readers.plaintext import decoded_head, lines, looks_like_text
 from stackroom.protocols import Reading, Section
 
@@ -57,14 +57,14 @@ class OrgReader:
 
 def _by_headline(text: Iterable[str]) -> Iterator[Section]:
     path = HeadingPath()
-    held: list[str] = []
-    size = drawer = 0
+    held = Marked()
+    drawer = 0
     for line in text:
         headline = _HEADLINE.match(line)
         if headline:
-            if held:
-                yield Section("".join(held), path.path)
-            held, size, drawer = [], 0, 0
+            if held.size:
+                yield held.take(path.path)
+            drawer = 0
             path.enter(len(headline[1]), _plain(headline[2]))
         elif drawer:
             drawer = 0 if _DRAWER_END.match(line) or drawer > _LONGEST_DRAWER else drawer + 1
@@ -74,13 +74,11 @@ def _by_headline(text: Iterable[str]) -> Iterator[Section]:
             continue
         elif _SETTING.match(line) or line.startswith("# ") or _PLAN.match(line):
             continue
-        held.append(_LINK.sub(r"\1", line))
-        size += len(line)
-        if size > LONG:
-            yield Section("".join(held), path.path)
-            held, size = [], 0
-    if held:
-        yield Section("".join(held), path.path)
+        held.add(_LINK.sub(r"\1", line))
+        if held.size > LONG:
+            yield held.take(path.path)
+    if held.size:
+        yield held.take(path.path)
 
 
 def _plain(headline: str) -> str:

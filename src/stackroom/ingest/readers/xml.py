@@ -121,8 +121,7 @@ def _value(node: Any) -> dict[str, Any]:
 def _document(root: Any) -> Iterator[Section]:
     """Paragraphs in order; an element with a title is a section."""
     path = HeadingPath()
-    held: list[str] = []
-    size = 0
+    held = Marked()
     # (element, how deep)
     pending = [(root, 1)]
     while pending:
@@ -137,14 +136,11 @@ def _document(root: Any) -> Iterator[Section]:
         if not text:
             continue
         if local(node) in _TITLES:
-            if held:
-                yield Section("".join(held), path.path)
-            held, size = [], 0
+            if held.size:
+                yield held.take(path.path)
             path.enter(depth, text)
-        held.append(text + "\n\n")
-        size += len(text)
-        if size > LONG:
-            yield Section("".join(held), path.path)
-            held, size = [], 0
-    if held:
-        yield Section("".join(held), path.path)
+        held.add(text + "\n\n")
+        if held.size > LONG:
+            yield held.take(path.path)
+    if held.size:
+        yield held.take(path.path)

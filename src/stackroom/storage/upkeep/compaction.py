@@ -22,7 +22,7 @@ from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.catalogue.summary import sizes
 from stackroom.storage.disk import fsio, layout
-from stackroom.storage.upkeep import maintenance, sketching
+from stackroom.storage.upkeep import maintenance, search_files
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
 from stackroom.storage.words import fulltext
@@ -285,4 +285,4 @@ def sweep(library: Path, connection: Connection) -> None:
         # On Windows a mapped file can't be removed yet; the next compaction does it.
         with contextlib.suppress(OSError):
             path.unlink()
-    sketching.sweep(library, connection)
+    search_files.sweep(library, connection)
