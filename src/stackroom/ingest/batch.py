@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
 from stackroom.errors import NotFoundError
 from stackroom.ingest.embedders import checked
@@ -20,6 +22,9 @@ from stackroom.types import Chunk, EmbedderIdentity, Place
 
 _SLICE = 32
 """Chunks embedded between two looks at the cancel token: a quarter of a second's work for the shipped model."""
+
+_BYTES = 8 << 20
+"""Of chunks that bring their vectors: a commit of so many takes half a second, and is worth its syncs."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,8 @@ class Pending:
 class Batch:
     """Collects documents until they are worth a commit; embedding and committing happen in `flush`.
 
-    `made_by` is the model of vectors that come with their chunks, None where nobody says.
+    `size` is the number of chunks, or of documents, that are worth a commit. Chunks that bring their vectors are not counted but weighed.
+    `made_by` is the model of those vectors, None where nobody says.
     """
 
     def __init__(
@@ -66,11 +72,19 @@ class Batch:
         self._pending: list[Pending] = []
         self._others: list[tuple[Callable[[Commit], None], Callable[[], None]]] = []
         self._since = time.monotonic()
+        self._waiting = 0
+        self._bytes = 0
 
     def add(self, pending: Pending) -> None:
         """A document, or a part of one. May flush."""
         self._pending.append(pending)
-        if sum(len(item.new) + len(item.moves) for item in self._pending) >= self._size or len(self._pending) >= 64:
+        for _, chunk in pending.new:
+            if chunk.embedding is None:
+                self._waiting += 1
+            else:
+                self._bytes += 4 * np.size(chunk.embedding) + len(chunk.text)
+        self._waiting += len(pending.moves)
+        if max(self._waiting, len(self._pending)) >= self._size or self._bytes >= _BYTES:
             self.flush()
 
     def also(self, change: Callable[[Commit], None], done: Callable[[], None]) -> None:
@@ -87,6 +101,7 @@ class Batch:
         """Embed what needs it and commit everything; what a cancelled run could not embed is left out."""
         pending, others = self._pending, self._others
         self._pending, self._others, self._since = [], [], time.monotonic()
+        self._waiting = self._bytes = 0
         chunks = [chunk for item in pending for _, chunk in item.new]
         vectors = self._embed(chunks)
         if vectors is None:

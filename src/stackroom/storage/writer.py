@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_IDS_AT_ONCE = 500
-
-
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """A chunk on its way in, checked, with its key."""
@@ -163,13 +160,8 @@ class LocalCommit:
     def _prepare(self, chunks: Sequence[Chunk]) -> list[_Prepared]:
         """Choose ids and keys; chunks of the same ids, in the library or earlier in the list, make way."""
         named = {chunk.chunk_id: chunk for chunk in chunks if chunk.chunk_id}
-        replaced = [
-            row[0]
-            for part in _portions(list(map(pack_id, named)))
-            for row in self._connection.execute(
-                f"SELECT key FROM chunks WHERE chunk_id IN (?{', ?' * (len(part) - 1)})", part
-            )
-        ]
+        statement = "SELECT key FROM chunks WHERE chunk_id IN (...)"
+        replaced = [key for (key,) in self._connection.among(statement, list(map(pack_id, named)))]
         if replaced:
             self.remove_chunks(replaced)
         kept = [chunk for chunk in chunks if not chunk.chunk_id or named[chunk.chunk_id] is chunk]
@@ -424,10 +416,6 @@ _ALL = 2**31
 def _require_finite(rows: NDArray[np.float32]) -> None:
     if not np.isfinite(rows).all():
         raise UsageError("An embedding holds NaN or infinity.", hint="Embed that text again, or leave it out.")
-
-
-def _portions(ids_: list[bytes | str]) -> list[list[bytes | str]]:
-    return [ids_[first : first + _IDS_AT_ONCE] for first in range(0, len(ids_), _IDS_AT_ONCE)]
 
 
 def row_checksums(first_key: int, rows: NDArray[np.float32]) -> bytes:

@@ -21,6 +21,9 @@ from stackroom.types import Metadata, Place
 
 Kind = Literal["text", "details", "original"]
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_COMPACT_ASCII = json.JSONEncoder(separators=(",", ":"))
+
 LEVEL = 3
 DICTIONARY_BYTES = 110 * 1024
 _LARGEST = 256 * 1024 * 1024
@@ -155,11 +158,10 @@ def load_details(data: bytes | None) -> tuple[Place, dict[str, Any]]:
 
 def dump_json(value: object) -> bytes:
     """JSON as it is stored: no spaces; lone surrogates survive as escapes; key order is kept."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
-        return text.encode()
+        return _COMPACT.encode(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _COMPACT_ASCII.encode(value).encode()
 
 
 def chunk_checksum(chunk_id: str, text: bytes, details: bytes | None) -> int:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,25 +54,55 @@ _EXACT_INTEGER = 2.0**53
 
 def add(connection: Connection, owner: int, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
     """Index the metadata of new keys."""
-    postings: dict[tuple[str, str | bytes], list[int]] = defaultdict(list)
+    found: dict[str, dict[str | bytes, list[int]]] = {}
     numbers: dict[tuple[str, str | bytes], float | None] = {}
+    # Most values come again and again. Only of text and whole numbers does being equal mean the same JSON.
+    known: dict[tuple[str, type, str | int], list[int]] = {}
     for key, metadata in records:
         for name, value in metadata.items():
-            stored = _stored(value)
-            postings[name, _PRESENT].append(key)
-            postings[name, stored].append(key)
-            numbers[name, stored] = _number(value)
-    fields: dict[str, int] = {}
-    for (name, stored), keys in postings.items():
-        if name not in fields:
-            fields[name] = _field(connection, name)
-        value_key = _value(connection, fields[name], owner, stored, numbers.get((name, stored)))
-        for block, members in _by_block(keys):
-            before = _read_block(connection, value_key, block)
+            values = found.setdefault(name, {_PRESENT: []})
+            values[_PRESENT].append(key)
+            plain = (name, type(value), value) if type(value) in (str, int, bool) else None
+            keys = known.get(plain) if plain is not None else None
+            if keys is None:
+                stored = _stored(value)
+                numbers[name, stored] = _number(value)
+                keys = values.setdefault(stored, [])
+                if plain is not None:
+                    known[plain] = keys
+            keys.append(key)
+    for name, values in found.items():
+        field_key = _field(connection, name)
+        value_keys = _known_values(connection, field_key, owner, list(values))
+        new = [stored for stored in values if stored not in value_keys]
+        for stored in new:
+            value_keys[stored] = _new_value(connection, field_key, owner, stored, numbers.get((name, stored)))
+        members = {
+            (value_keys[stored], block): part for stored, keys in values.items() for block, part in _by_block(keys)
+        }
+        fresh = {value_keys[stored] for stored in new}
+        _join(connection, members, known=[key for key in value_keys.values() if key not in fresh])
+
+
+def _join(connection: Connection, members: dict[tuple[int, int], NDArray[np.uint16]], *, known: Sequence[int]) -> None:
+    """Put these members beside those that their (value, block) has; `known` are the values that may have any."""
+    blocks = [block for _, block in members]
+    rows = connection.among(
+        "SELECT value_key, block, members FROM postings WHERE block BETWEEN ? AND ? AND value_key IN (...)",
+        known,
+        (min(blocks), max(blocks)),
+    )
+    for value_key, block, blob in rows:
+        added = members.get((value_key, block))
+        if added is not None:
+            before = _members(blob)
             # New keys are higher than all there were, but for a document whose metadata changed.
-            newer = not len(before) or before[-1] < members[0]
-            joined = np.concatenate([before, members]) if newer else np.union1d(before, members)
-            _write_block(connection, value_key, block, joined)
+            newer = not len(before) or before[-1] < added[0]
+            members[value_key, block] = np.concatenate([before, added]) if newer else np.union1d(before, added)
+    connection.executemany(
+        "INSERT OR REPLACE INTO postings VALUES(?, ?, ?)",
+        ((value_key, block, _blob(joined)) for (value_key, block), joined in members.items()),
+    )
 
 
 def discard(connection: Connection, owner: int, key: int, metadata: Mapping[str, Any]) -> None:
@@ -294,24 +324,31 @@ def _field(connection: Connection, name: str) -> int:
     return int(row[0])
 
 
-def _value(connection: Connection, field_key: int, owner: int, stored: str | bytes, number: float | None) -> int:
-    row = connection.row(
-        "SELECT value_key FROM field_values WHERE field_key = ? AND owner = ? AND value = ?", (field_key, owner, stored)
+def _known_values(
+    connection: Connection, field_key: int, owner: int, stored: Sequence[str | bytes]
+) -> dict[str | bytes, int]:
+    """The keys of those values that are in the index."""
+    statement = "SELECT value, value_key FROM field_values WHERE field_key = ? AND owner = ? AND value IN (...)"
+    return dict(connection.among(statement, stored, (field_key, owner)))
+
+
+def _new_value(connection: Connection, field_key: int, owner: int, stored: str | bytes, number: float | None) -> int:
+    connection.execute(
+        "INSERT INTO field_values(field_key, owner, number, value) VALUES(?, ?, ?, ?)",
+        (field_key, owner, number, stored),
     )
-    if row is None:
-        connection.execute(
-            "INSERT INTO field_values(field_key, owner, number, value) VALUES(?, ?, ?, ?)",
-            (field_key, owner, number, stored),
-        )
-        return connection.last_insert_rowid()
-    return int(row[0])
+    return connection.last_insert_rowid()
 
 
 def _by_block(keys: list[int]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    array = np.unique(np.array(keys, dtype=np.int64))
-    blocks = array >> 16
-    for block in np.unique(blocks).tolist():
-        yield block, (array[blocks == block] & (_BLOCK - 1)).astype(np.uint16)
+    array = np.array(keys, dtype=np.int64)
+    if not (array[1:] > array[:-1]).all():
+        array = np.unique(array)
+    first, last = int(array[0]) >> 16, int(array[-1]) >> 16
+    ends = np.searchsorted(array, np.arange(first, last + 2) << 16)
+    for block, (begin, end) in enumerate(pairwise(ends.tolist()), first):
+        if begin < end:
+            yield block, (array[begin:end] & (_BLOCK - 1)).astype(np.uint16)
 
 
 def _read_block(connection: Connection, value_key: int, block: int) -> NDArray[np.uint16]:
@@ -329,14 +366,16 @@ def _members(blob: bytes) -> NDArray[np.uint16]:
 def _write_block(connection: Connection, value_key: int, block: int, members: NDArray[np.uint16]) -> None:
     if not len(members):
         connection.execute("DELETE FROM postings WHERE value_key = ? AND block = ?", (value_key, block))
-        return
-    if len(members) * 2 < _BITMAP_BYTES:
-        blob = members.astype("<u2").tobytes()
     else:
-        bits = np.zeros(_BLOCK, dtype=np.uint8)
-        bits[members] = 1
-        blob = np.packbits(bits, bitorder="little").tobytes()
-    connection.execute("INSERT OR REPLACE INTO postings VALUES(?, ?, ?)", (value_key, block, blob))
+        connection.execute("INSERT OR REPLACE INTO postings VALUES(?, ?, ?)", (value_key, block, _blob(members)))
+
+
+def _blob(members: NDArray[np.uint16]) -> bytes:
+    if len(members) * 2 < _BITMAP_BYTES:
+        return members.astype("<u2").tobytes()
+    bits = np.zeros(_BLOCK, dtype=np.uint8)
+    bits[members] = 1
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:

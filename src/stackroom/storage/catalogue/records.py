@@ -28,7 +28,6 @@ _QUALIFIED = ", ".join(
     for table, columns in (("d", DOCUMENT_COLUMNS), ("s", SOURCE_COLUMNS))
     for column in columns.split(",")
 )
-_AT_ONCE = 500
 
 
 def dump_metadata(metadata: Metadata) -> bytes | None:
@@ -235,18 +234,12 @@ def with_sources(connection: Connection, document_ids: Sequence[str]) -> dict[st
     """Those of these documents that there are, each with its source."""
     found = {}
     sources: dict[int, SourceRecord] = {}
-    for first in range(0, len(document_ids), _AT_ONCE):
-        part = [pack_id(document_id) for document_id in document_ids[first : first + _AT_ONCE]]
-        rows = connection.rows(
-            f"""SELECT {_QUALIFIED} FROM documents d JOIN sources s USING(source_key)
-                WHERE document_id IN (?{", ?" * (len(part) - 1)})""",
-            part,
-        )
-        for row in rows:
-            document = to_document(row[:_DOCUMENT_WIDTH])
-            if document.source_key not in sources:
-                sources[document.source_key] = to_source(row[_DOCUMENT_WIDTH:])
-            found[document.document_id] = document, sources[document.source_key]
+    statement = f"SELECT {_QUALIFIED} FROM documents d JOIN sources s USING(source_key) WHERE document_id IN (...)"
+    for row in connection.among(statement, list(map(pack_id, document_ids))):
+        document = to_document(row[:_DOCUMENT_WIDTH])
+        if document.source_key not in sources:
+            sources[document.source_key] = to_source(row[_DOCUMENT_WIDTH:])
+        found[document.document_id] = document, sources[document.source_key]
     return found
 
 

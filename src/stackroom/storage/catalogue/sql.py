@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 Values = Sequence[Any] | Mapping[str, Any]
 
+_ITEMS = 500
+
 
 class Connection(apsw.Connection):
     """apsw's connection, whose `execute` is lazy, with the ways in which a result is wanted."""
@@ -29,6 +31,12 @@ class Connection(apsw.Connection):
     def each(self, statement: str, values: Values = ()) -> Iterator[Row]:
         """Row by row, as they are read."""
         yield from self.execute(statement, values)
+
+    def among(self, statement: str, items: Sequence[Any], values: Sequence[Any] = ()) -> Iterator[Row]:
+        """Every row, where `(...)` in the statement stands for any number of items, behind all other values."""
+        for first in range(0, len(items), _ITEMS):
+            part = items[first : first + _ITEMS]
+            yield from self.rows(statement.replace("(...)", f"(?{', ?' * (len(part) - 1)})"), (*values, *part))
 
     def numbers(self, statement: str, values: Values = (), *, columns: int) -> NDArray[np.int64]:
         """Every row of a result of whole numbers: int64 of shape (n, columns), a tenth of what tuples take."""
