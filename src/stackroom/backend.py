@@ -357,7 +357,10 @@ class Backend(Protocol):
         ...
 
     def sketch(self, *, cancel: CancelToken | None = None) -> None:
-        """Make now what searches of a large library are quick by, as far as it is due. They find the same without."""
+        """Do now what is due: make what searches of a large library are quick by, and give back what deletes have left.
+
+        The library holds the same without it.
+        """
         ...
 
     def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification: ...

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 LEAST_CANDIDATES = 100
+_MANY = 2_000
+"""Removed passages after which a call waits for the space that they have left."""
 
 
 class Index:
@@ -255,8 +257,7 @@ class Index:
         with self._backend.commit() as commit:
             for record in records:
                 commit.remove_source(record.key)
-        if purge:
-            self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
+        self._clear(chunks, purge, progress or silent, cancel or CancelToken())
         return Report(removed=len(records), chunks=chunks, cancelled=purge and cancel is not None and cancel.cancelled)
 
     def remove_documents(
@@ -289,11 +290,17 @@ class Index:
             for record in records:
                 if record is not None and not record.chunks:
                     commit.remove_document(record.key)
-        if purge:
-            self._backend.purge(progress=progress or silent, cancel=cancel or CancelToken())
+        self._clear(len(keys), purge, progress or silent, cancel or CancelToken())
         return Report(
             removed=len(wanted), chunks=len(keys), cancelled=purge and cancel is not None and cancel.cancelled
         )
+
+    def _clear(self, chunks: int, purge: bool, progress: Progress, cancel: CancelToken) -> None:
+        """Give back what so many removed chunks have left; where they are few, a thread does it once it is worth it."""
+        if purge:
+            self._backend.purge(progress=progress, cancel=cancel)
+        elif chunks >= _MANY:
+            self._backend.sketch(cancel=cancel)
 
     def rebuild(
         self,

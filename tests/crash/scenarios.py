@@ -24,7 +24,7 @@ from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import backup as backups
-from stackroom.storage.upkeep import maintenance
+from stackroom.storage.upkeep import compaction, maintenance
 from stackroom.storage.vectors import nearest, sketches
 from stackroom.storage.words import word_files
 from stackroom.types import Chunk
@@ -264,6 +264,24 @@ def sketched(run: Run) -> None:
             change.remove_chunks(list(range(60, 90)))
 
 
+def wasted(run: Run) -> None:
+    """More than a third of the rows are dead."""
+    sketched(run)
+    with contextlib.closing(LocalStore(run.library)) as store, store.commit() as change:
+        change.remove_chunks(list(range(90, 140)))
+
+
+def reclaim(run: Run) -> None:
+    """What a thread does beside commits, done at once."""
+    before, compaction._LEAST_BYTES = compaction._LEAST_BYTES, 1
+    try:
+        with quickly(), run.store() as store:
+            store.sketch()
+            run.mark()
+    finally:
+        compaction._LEAST_BYTES = before
+
+
 def backup(run: Run) -> None:
     with run.store() as store:
         store.backup(run.root / "backup", refresh=True, progress=silent, cancel=CancelToken())
@@ -438,6 +456,7 @@ SCENARIOS: dict[str, Scenario] = {
     "compact": Scenario(filled, compact),
     "compact-sketched": Scenario(sketched, compact),
     "purge": Scenario(sketched, purge),
+    "reclaim": Scenario(wasted, reclaim),
     "reembed": Scenario(filled, reembed),
     "sketch": Scenario(large, sketch),
     "backup": Scenario(filled, backup, look=_of_backup),

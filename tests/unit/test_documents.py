@@ -11,7 +11,7 @@ import stackroom
 from stackroom import Chunk, Document, Index
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
 from stackroom.ingest import documents
-from stackroom.storage.upkeep.search_files import Maker
+from stackroom.storage.upkeep.background import Background
 from stackroom.storage.words import word_files
 from stackroom.types import Place
 from support import DIM, WordEmbedder, chunks, unit_rows
@@ -145,7 +145,7 @@ def test_whoever_adds_many_and_closes_leaves_quick_searches(library: Path, monke
     monkeypatch.setattr(documents, "_MANY", 20)
     monkeypatch.setattr(word_files, "LEAST", 10)
     monkeypatch.setattr(word_files, "WORTH", 10)
-    monkeypatch.setattr(Maker, "start", lambda *arguments: None)
+    monkeypatch.setattr(Background, "start", lambda *arguments: None)
     for n, made in ((19, False), (20, True)):
         with stackroom.open(library / str(n)) as index:
             index.add_documents([Document("d", chunks=chunks([f"text {i}" for i in range(n)]))])

@@ -36,7 +36,7 @@ from stackroom.types import EmbedderIdentity
 if TYPE_CHECKING:
     from stackroom.reports import Compaction, Stats, Verification
     from stackroom.storage.snapshot import Shared, Snapshot
-    from stackroom.storage.upkeep.search_files import Maker
+    from stackroom.storage.upkeep.background import Background
     from stackroom.storage.writer import LocalCommit
 
 _RESTARTS = 20
@@ -75,7 +75,7 @@ class LocalStore:
         self._failed: BaseException | None = None
         self._closed = False
         self._shared: Shared | None = None
-        self._maker: Maker | None = None
+        self._background: Background | None = None
         self._leases = 0
         self._guard = threading.Lock()
 
@@ -195,8 +195,8 @@ class LocalStore:
             # The commit is durable. What upkeep meets now costs space and speed, and the next one tries again.
             with contextlib.suppress(apsw.Error, StackroomError):
                 maintenance.after_commit(writer.connection, writer.codec, self.path)
-            if commit.has_chunks and not self._leases:
-                self._making().start(writer.connection)
+            if commit.touches_chunks and not self._leases:
+                self._upkeep().start(writer.connection)
 
     def _make_durable(self, commit: LocalCommit, connection: Connection) -> None:
         try:
@@ -261,21 +261,24 @@ class LocalStore:
         self.sketch()
 
     def sketch(self, *, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
-        """Make the sketches and postings files that are due, unless somebody else does. Searches are quicker then, and find the same."""
-        self._making().run(progress=progress, cancel=cancel)
+        """Make the sketches and postings files that are due, and give back what deletes have left, unless somebody else does.
+
+        Searches are quicker then, and find the same.
+        """
+        self._upkeep().run(progress=progress, cancel=cancel)
 
     def sketch_beside(self) -> None:
         """The same in a thread, which ends when the store is closed."""
         if not self.read_only:
             with self.view() as view:
-                self._making().start(view.connection)
+                self._upkeep().start(view.connection)
 
-    def _making(self) -> Maker:
-        from stackroom.storage.upkeep.search_files import Maker
+    def _upkeep(self) -> Background:
+        from stackroom.storage.upkeep.background import Background
 
         with self._guard:
-            self._maker = self._maker or Maker(self)
-            return self._maker
+            self._background = self._background or Background(self)
+            return self._background
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -295,15 +298,13 @@ class LocalStore:
         from stackroom.storage.upkeep import compaction
 
         done = compaction.compact(self, progress=progress, cancel=cancel)
-        self._making().run(thorough=True)
+        self._upkeep().run(thorough=True)
         return done
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:
-        from stackroom.storage.upkeep import compaction, search_files
+        from stackroom.storage.upkeep import compaction
 
-        with search_files.nothing_made(self):
-            compaction.purge(self, progress=progress, cancel=cancel)
-        self._making().run()
+        compaction.purge(self, progress=progress, cancel=cancel)
 
     def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
         from stackroom.storage.upkeep import backup
@@ -319,11 +320,12 @@ class LocalStore:
         """Close every connection; the last one out folds the WAL into the catalogue, under the writer lock."""
         if self._closed or self._pid != os.getpid():
             return
+        if self._background is not None:
+            # While the store is open: what it leaves half done, it takes away.
+            self._background.end()
         with self._guard:
             self._closed = True
             idle, self._idle = self._idle, []
-        if self._maker is not None:
-            self._maker.end()
         self._shared = None
         for reader in idle:
             reader.connection.close()

@@ -52,6 +52,7 @@ class LocalCommit:
         self._appenders: dict[int, tuple[spaces.Space, vector_file.Appender]] = {}
         self._declared: EmbedderIdentity | None = None
         self._next_key: int | None = None
+        self._removes = False
         # Gathered until the end: a value's postings are then read and written once, not once a document.
         self._described: dict[int, dict[int, Metadata]] = {metadata.DOCUMENT: {}, metadata.CHUNK: {}}
 
@@ -327,6 +328,7 @@ class LocalCommit:
 
     def _remove_keys(self, document_key: int, keys: KeySet) -> None:
         connection = self._connection
+        self._removes = True
         every_space = [row[0] for row in connection.execute("SELECT space_key FROM spaces")]
         for first, end in keys.ranges.tolist():
             fulltext.remove(connection, range(first, end))
@@ -383,9 +385,9 @@ class LocalCommit:
             metadata.discard(self._connection, metadata.DOCUMENT, document_key, facts)
 
     @property
-    def has_chunks(self) -> bool:
-        """Whether passages or vectors were written."""
-        return bool(self._appenders) or self._next_key is not None
+    def touches_chunks(self) -> bool:
+        """Whether passages or vectors were written or removed."""
+        return bool(self._appenders) or self._next_key is not None or self._removes
 
     def set_candidates(self, candidates: int | None) -> None:
         if candidates is None:

@@ -50,6 +50,7 @@ _BITMAP_BYTES = _BLOCK // 8
 _DENSE = 16
 """One key of so many, on average: from there on they are marked in a row of all that could be there."""
 _EXACT_INTEGER = 2.0**53
+_CUT_AT_ONCE = 256
 
 
 def add(connection: Connection, owner: int, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
@@ -121,6 +122,24 @@ def discard(connection: Connection, owner: int, key: int, metadata: Mapping[str,
             _write_block(connection, row[0], block, before[before != member])
             if connection.row("SELECT 1 FROM postings WHERE value_key = ?", row) is None:
                 connection.execute("DELETE FROM field_values WHERE value_key = ?", row)
+
+
+def cut(connection: Connection, living: KeySet) -> None:
+    """Take the chunks that are gone out of the index, and the values and fields that nothing has any more."""
+    after = (-1, -1)
+    while rows := connection.rows(
+        """SELECT p.value_key, p.block, p.members FROM postings p JOIN field_values USING(value_key)
+           WHERE owner = ? AND (p.value_key, p.block) > (?, ?) ORDER BY p.value_key, p.block LIMIT ?""",
+        (CHUNK, *after, _CUT_AT_ONCE),
+    ):
+        for value_key, block, blob in rows:
+            members = _members(blob)
+            kept = members[living.contains(members.astype(np.int64) + (block << 16))]
+            if len(kept) < len(members):
+                _write_block(connection, value_key, block, kept)
+            after = (value_key, block)
+    connection.execute("DELETE FROM field_values WHERE value_key NOT IN (SELECT value_key FROM postings)")
+    connection.execute("DELETE FROM fields WHERE field_key NOT IN (SELECT field_key FROM field_values)")
 
 
 def rebuild(connection: Connection, batches: Iterable[tuple[int, list[tuple[int, Mapping[str, Any]]]]]) -> None:

@@ -1,5 +1,7 @@
 """Giving disk back: vector files without dead rows, full text without tombstones, free pages returned.
 
+What deletes leave behind is bounded without anybody asking (`reclaim`); `compact` gives all of it back.
+
 The long copy is made from a snapshot while others read and write. Then, under the writer lock, what changed meanwhile is
 caught up with, and one commit switches to the new file. Chunks and their text are not touched.
 """
@@ -17,7 +19,7 @@ import numpy as np
 
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Compaction
-from stackroom.storage.catalogue import codec, metadata, originals, records, schema
+from stackroom.storage.catalogue import codec, metadata, originals, records, runs, schema
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.catalogue.summary import sizes
@@ -36,30 +38,86 @@ _ROWS = 1024
 _RECORDS = 4096
 """Of which the metadata is held in memory."""
 _PAGES = 2_000
+_PAGES_BESIDE = 250
+"""So few that nobody waits for them."""
+_LEAST_BYTES = 32 << 20
+"""Of dead rows or free pages: less is not worth a copy."""
 _MERGE_PAGES = 1_000
 
 
 def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Compaction:
     """Rewrite what holds dead space. Raises BusyError while an ingest runs, DamagedError, StorageError."""
+    with store.lease("compact"), search_files.alone(store, "compact"):
+        return _compact(store, progress, lambda: cancel.cancelled)
+
+
+def _compact(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -> Compaction:
     before = sizes(store.path)["total"]
     dropped = 0
-    with store.lease("compact"):
-        with store.view() as view:
-            living = spaces.every(view.connection)
-        for space in living:
-            if not cancel.cancelled:
-                dropped += _rewrite_vectors(store, space, progress, cancel)
-        if not cancel.cancelled:
-            with store.exclusive() as writer:
-                with writer.connection:
-                    _rebuild_metadata(writer.connection, writer.codec)
-                _shrink(writer.connection, progress, cancel)
-                sweep(store.path, writer.connection)
+    with store.view() as view:
+        living = spaces.every(view.connection)
+    for space in living:
+        if not stopped():
+            dropped += _rewrite_vectors(store, space, progress, stopped)
+    if not stopped():
+        with store.exclusive() as writer:
+            with writer.connection:
+                metadata.cut(writer.connection, runs.everything(writer.connection))
+            _shrink(writer.connection, progress, stopped)
+            sweep(store.path, writer.connection)
     return Compaction(before, sizes(store.path)["total"], dropped)
+
+
+def is_due(connection: Connection) -> bool:
+    """Whether deletes have left so much that `reclaim` gives some of it back."""
+    return any(_is_wasteful(connection, space) for space in spaces.every(connection)) or _free_pages(connection) > 0
+
+
+def reclaim(store: LocalStore, *, progress: Progress, stopped: Callable[[], bool]) -> None:
+    """Give back what deletes have left, beside readers and writers, where it is a third of what there is.
+
+    So a vector file is never much larger than one and a half times its live rows, and no row is rewritten for less than half a row that died.
+    The caller holds the lock of what is made beside commits.
+    """
+    with store.view() as view:
+        wasteful = [space for space in spaces.every(view.connection) if _is_wasteful(view.connection, space)]
+    for space in wasteful:
+        if not stopped() and space.state != spaces.BUILDING:
+            _rewrite_vectors(store, space, progress, stopped)
+    if wasteful and not stopped():
+        with store.exclusive() as writer, writer.connection:
+            metadata.cut(writer.connection, runs.everything(writer.connection))
+    while not stopped():
+        with store.exclusive() as writer:
+            if not _free_pages(writer.connection):
+                break
+            writer.connection.rows(f"PRAGMA incremental_vacuum({_PAGES_BESIDE})")
+            maintenance.checkpoint(writer.connection, "PASSIVE")
+
+
+def _is_wasteful(connection: Connection, space: spaces.Space) -> bool:
+    """Whether a third of a space's rows are dead, and enough of them to be worth it."""
+    width = space.dim * 4
+    if space.rows * width < _LEAST_BYTES:
+        return False
+    dead = connection.value("SELECT coalesce(sum(n), 0) FROM dead_rows WHERE space_key = ?", (space.key,))
+    return bool(dead * width >= _LEAST_BYTES and dead * 3 >= space.rows)
+
+
+def _free_pages(connection: Connection) -> int:
+    """How many of the catalogue's pages are free, where that is a third of it and worth it; otherwise 0."""
+    free, pages = connection.value("PRAGMA freelist_count"), connection.value("PRAGMA page_count")
+    enough = free * connection.value("PRAGMA page_size") >= _LEAST_BYTES and free * 3 >= pages
+    return int(free) if enough else 0
 
 
 def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None:
     """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
+    with store.lease("purge"), search_files.nothing_made(store):
+        _purge(store, progress, lambda: cancel.cancelled)
+
+
+def _purge(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -> None:
     with store.exclusive() as writer:
         connection = writer.connection
         connection.rows("PRAGMA secure_delete = ON")
@@ -68,7 +126,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
             _recompress(connection, writer.codec)
             _rebuild_metadata(connection, writer.codec)
         maintenance.train_dictionaries(connection, writer.codec)
-    compact(store, progress=progress, cancel=cancel)
+    _compact(store, progress, stopped)
     with store.exclusive() as writer:
         # VACUUM writes every page anew, those that were freed before secure_delete was on included.
         writer.connection.execute("VACUUM")
@@ -76,7 +134,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
         writer.connection.rows("PRAGMA secure_delete = OFF")
 
 
-def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, cancel: CancelToken) -> int:
+def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, stopped: Callable[[], bool]) -> int:
     """Copy a space's live rows to a new file, in the order of their keys, and switch to it. Returns rows dropped."""
     with store.view() as view:
         live = view.connection.value("SELECT coalesce(sum(n), 0) FROM extents WHERE space_key = ?", (space.key,))
@@ -91,10 +149,12 @@ def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress,
         try:
             moved = _Moved()
             for extent in extents.each(view.connection, space.key):
-                if cancel.cancelled:
+                if stopped():
                     return 0
                 moved.add(extent.first_row, extent.n, _copy(mapped.rows, extent.first_row, extent.n, appender))
                 progress(ProgressEvent("compact", done=appender.rows, total=live))
+            # Most of the file is on the disk before anybody waits for it.
+            appender.sync()
             dropped = _switch(store, space, moved, appender, (name, file_uuid))
         finally:
             appender.close()
@@ -151,7 +211,8 @@ def _switch(
         # The newest state is read through a connection of its own: as long as nobody else writes, it is the one that is rewritten here.
         with store.view() as before, connection:
             current = next((found for found in spaces.every(connection) if found.key == space.key), None)
-            if current is None or current.file_uuid != space.file_uuid:
+            # Who puts another model in this one's place sweeps what the catalogue does not name.
+            if current is None or current.file_uuid != space.file_uuid or not appender.path.exists():
                 return 0
             newest = vector_file.open_map(
                 current.path(store.path),
@@ -255,16 +316,16 @@ def _recompress(connection: Connection, blobs: Codec) -> None:
     originals.recompress(connection, blobs)
 
 
-def _shrink(connection: Connection, progress: Progress, cancel: CancelToken) -> None:
+def _shrink(connection: Connection, progress: Progress, stopped: Callable[[], bool]) -> None:
     """Merge full-text segments, then hand free pages back, a portion at a time."""
     changes = -1
-    while not cancel.cancelled and connection.total_changes() != changes:
+    while not stopped() and connection.total_changes() != changes:
         changes = connection.total_changes()
         with connection:
             fulltext.merge(connection, -_MERGE_PAGES if changes == 0 else _MERGE_PAGES)
         if connection.total_changes() - changes < 2:
             break
-    while not cancel.cancelled:
+    while not stopped():
         free = connection.row("PRAGMA freelist_count")
         if not free or not free[0]:
             break

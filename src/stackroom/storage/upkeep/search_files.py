@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import re
-import threading
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped, silent
+from stackroom.progress import Progress, ProgressEvent, Stopped
 from stackroom.storage.catalogue import codec, runs
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
@@ -33,14 +30,14 @@ _NAME = re.compile(r"(words|\d+\.\d+)(\.\d+-\d+)?\.[0-9a-f]{8}(\.tmp)?")
 _PATIENCE = 2.0
 """Seconds to wait for the writer lock: who closes the library waits for this."""
 _LONGEST = 600.0
-"""Seconds that a purge waits for a file that is being made."""
+"""Seconds that a compaction waits for a file that is being made."""
 _TEXTS = 512
 """Passages that are read in one view."""
 _AT_ONCE = 8_192
 """Passages whose words are held in memory."""
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """One run, as its steps see it."""
 
     stopped: Callable[[], bool]
@@ -50,66 +47,6 @@ class _Work(NamedTuple):
         """Asked now and then, so that a run ends within a second. Raises Stopped."""
         if self.stopped():
             raise Stopped
-
-
-class Maker:
-    """Makes what is due for one store: at once, or in a thread.
-
-    What is made is derived. Whatever goes wrong with it costs speed and nothing else, and must hurt neither a commit that is durable nor a
-    migration that is proven: so it is passed over, and the next run tries again.
-    """
-
-    def __init__(self, store: LocalStore) -> None:
-        self._store = store
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-
-    def run(self, *, thorough: bool = False, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
-        """Make what is missing; with `thorough` also what is damaged, which costs a look at every byte."""
-        if self._thread is not None:
-            self._thread.join()
-
-        def stopped() -> bool:
-            return self._stop.is_set() or (cancel is not None and cancel.cancelled)
-
-        with contextlib.suppress(Exception):
-            if not self._store.read_only and (thorough or self._is_due()):
-                _bring_up_to_date(self._store, _Work(stopped, progress), thorough=thorough)
-
-    def start(self, connection: Connection) -> None:
-        """Make it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
-        with contextlib.suppress(Exception), self._starting:
-            if self._thread is not None and self._thread.is_alive():
-                return
-            if not self._stop.is_set() and is_due(connection, self._store.path):
-                arguments = self._store, _Work(self._stop.is_set, silent)
-                self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
-                # A thread that is within FAISS when the interpreter ends would take the process down with it.
-                atexit.register(_end, weakref.ref(self))
-                self._thread.start()
-
-    def end(self) -> None:
-        """Stop, and wait until the thread has."""
-        self._stop.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-
-    def _is_due(self) -> bool:
-        with self._store.view() as view:
-            return is_due(view.connection, self._store.path)
-
-
-def _end(maker: weakref.ref[Maker]) -> None:
-    found = maker()
-    if found is not None:
-        found.end()
-
-
-def _quietly(store: LocalStore, work: _Work) -> None:
-    with contextlib.suppress(Exception):
-        _bring_up_to_date(store, work, thorough=False)
 
 
 def is_due(connection: Connection, library: Path) -> bool:
@@ -126,20 +63,26 @@ def is_due(connection: Connection, library: Path) -> bool:
     return False
 
 
-def _bring_up_to_date(store: LocalStore, work: _Work, *, thorough: bool) -> None:
-    """One process does it at a time; another one leaves it alone. Raises BusyError, and much else."""
+def make(store: LocalStore, work: Work, *, thorough: bool) -> None:
+    """Make the sketches and postings files that are due. The caller holds the lock. Raises BusyError, and much else."""
     folder = layout.sketches(store.path)
-    with FileLock(store.path / layout.SKETCH_LOCK).hold("sketch", wait=0.0):
-        if folder.is_symlink():
-            return
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _sweep_begun(store.path)
-        with store.view() as view:
-            keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
-        for key in keys:
-            while _sketch(store, key, work, thorough=thorough):
-                work.check()
-        _index_words(store, work, thorough=thorough)
+    if folder.is_symlink():
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sweep_begun(store.path)
+    with store.view() as view:
+        keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
+    for key in keys:
+        while _sketch(store, key, work, thorough=thorough):
+            work.check()
+    _index_words(store, work, thorough=thorough)
+
+
+@contextlib.contextmanager
+def alone(store: LocalStore, purpose: str, *, wait: float | None = None) -> Iterator[None]:
+    """Hold the lock of what is made beside commits: one process does it at a time. Raises BusyError."""
+    with FileLock(store.path / layout.SKETCH_LOCK).hold(purpose, wait=_LONGEST if wait is None else wait):
+        yield
 
 
 @contextlib.contextmanager
@@ -148,7 +91,7 @@ def nothing_made(store: LocalStore) -> Iterator[None]:
 
     Waits for a run that is making something. Raises BusyError.
     """
-    with FileLock(store.path / layout.SKETCH_LOCK).hold("purge", wait=_LONGEST):
+    with alone(store, "purge"):
         with store.exclusive() as writer, writer.connection:
             writer.connection.execute("DELETE FROM word_files")
         try:
@@ -217,7 +160,7 @@ def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str
     return True
 
 
-def _sketch(store: LocalStore, space_key: int, work: _Work, *, thorough: bool) -> bool:
+def _sketch(store: LocalStore, space_key: int, work: Work, *, thorough: bool) -> bool:
     """Make the next sketch of a space; False where there is none to make, or it came to nothing."""
     with store.view() as view:
         space = next((space for space in spaces.every(view.connection) if space.key == space_key), None)
@@ -252,7 +195,7 @@ def _sketch(store: LocalStore, space_key: int, work: _Work, *, thorough: bool) -
         return _publish(store, path, register)
 
 
-def _index_words(store: LocalStore, work: _Work, *, thorough: bool) -> None:
+def _index_words(store: LocalStore, work: Work, *, thorough: bool) -> None:
     """Make the next postings file: of new passages, joined with the small files before them."""
     folder = layout.sketches(store.path)
     with store.view() as view:
@@ -293,7 +236,7 @@ def _index_words(store: LocalStore, work: _Work, *, thorough: bool) -> None:
         _publish(store, path, register)
 
 
-def _passages(store: LocalStore, keys: NDArray[np.int64], work: _Work) -> Iterator[tuple[int, list[str]]]:
+def _passages(store: LocalStore, keys: NDArray[np.int64], work: Work) -> Iterator[tuple[int, list[str]]]:
     """Key and words of each of these passages that is still there. A key's text never changes, so that many views give one state."""
     for at in range(0, len(keys), _TEXTS):
         work.check()

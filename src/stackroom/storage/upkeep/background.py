@@ -1,0 +1,90 @@
+"""Upkeep beside readers and writers, so that neither waits for it: space given back, sketches and postings files made."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stackroom.progress import CancelToken, Progress, silent
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.upkeep import compaction, search_files
+from stackroom.storage.upkeep.search_files import Work
+
+if TYPE_CHECKING:
+    from stackroom.storage.store import LocalStore
+
+
+class Background:
+    """Does what is due for one store: at once, or in a thread.
+
+    None of it changes what the library holds. Whatever goes wrong with it costs speed or space and nothing else, and must hurt neither a
+    commit that is durable nor a migration that is proven: so it is passed over, and the next run tries again.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def run(self, *, thorough: bool = False, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
+        """Do what is due; with `thorough` make damaged files anew as well, which costs a look at every byte."""
+        if self._thread is not None:
+            self._thread.join()
+
+        def stopped() -> bool:
+            return self._stop.is_set() or (cancel is not None and cancel.cancelled)
+
+        with contextlib.suppress(Exception):
+            if not self._store.read_only and (thorough or self._is_due()):
+                _work(self._store, Work(stopped, progress), thorough=thorough)
+
+    def start(self, connection: Connection) -> None:
+        """Do it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
+        with contextlib.suppress(Exception), self._starting:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            if not self._stop.is_set() and _is_due(connection, self._store.path):
+                arguments = self._store, Work(self._stop.is_set, silent)
+                self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
+                # A thread that is within FAISS when the interpreter ends would take the process down with it.
+                atexit.register(_end, weakref.ref(self))
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop, and wait until the thread has."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _is_due(self) -> bool:
+        with self._store.view() as view:
+            return _is_due(view.connection, self._store.path)
+
+
+def _end(background: weakref.ref[Background]) -> None:
+    found = background()
+    if found is not None:
+        found.end()
+
+
+def _quietly(store: LocalStore, work: Work) -> None:
+    with contextlib.suppress(Exception):
+        _work(store, work, thorough=False)
+
+
+def _is_due(connection: Connection, library: Path) -> bool:
+    return search_files.is_due(connection, library) or compaction.is_due(connection)
+
+
+def _work(store: LocalStore, work: Work, *, thorough: bool) -> None:
+    """One process does it at a time; another one leaves it alone. Raises BusyError, and much else."""
+    with search_files.alone(store, "upkeep", wait=0.0):
+        # First: what is made of a file that is rewritten is made again.
+        compaction.reclaim(store, progress=work.progress, stopped=work.stopped)
+        search_files.make(store, work, thorough=thorough)
