@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import stackroom
 from stackroom import Chunk, Document, EmbedderIdentity, Index
-from stackroom.storage.vectors import sketches
+from stackroom.storage.vectors import nearest, sketches
 
 QUERIES = 20
 CHUNKS_A_DOCUMENT = 8
@@ -114,7 +114,7 @@ def status(library: str) -> None:
 def search(library: str, how: str) -> None:
     """`how` is a mode, or "exact", or "filtered", which is a hybrid search too."""
     # What a process does that has searched for a while: it has loaded the sketches, where there are any.
-    sketches.LOADING_BYTES = 0
+    sketches.LOADING_BYTES = nearest.SCANNED_BYTES = 0
     embedder = Cheap(dim_of(library))
     with stackroom.open(library, mode="r", embedder=embedder) as index:
         for number in range(QUERIES):

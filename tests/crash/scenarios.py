@@ -38,7 +38,7 @@ QUERY = unit_rows(1, DIM, seed=77)[0]
 def shrink_the_world() -> None:
     """What happens in large libraries only happens in small ones from now on; but sketches and postings files, see `quickly`."""
     sketches.LOADING_BYTES = 0
-    nearest.LEAST = 30
+    nearest.LEAST, nearest.SCANNED_BYTES = 30, 0
     maintenance._TRAIN_AT = 60
     maintenance._WAL_BYTES = 400_000
     pipeline.PART = 16

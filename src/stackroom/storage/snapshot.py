@@ -125,7 +125,8 @@ class Snapshot:
         return records.each_source(self._connection, under)
 
     def find_sources(self, wanted: str) -> list[SourceRecord]:
-        return records.find_sources(self._connection, wanted)
+        found = (records.source_by_key(self._connection, key) for key in records.find_sources(self._connection, wanted))
+        return [record for record in found if record is not None]
 
     def listing(self, records_: Sequence[SourceRecord] | None = None) -> list[Source]:
         return records.listing(self._connection, records_)

@@ -155,13 +155,15 @@ def each_source(connection: Connection, under: str | None = None) -> Iterator[So
         yield to_source(row)
 
 
-def find_sources(connection: Connection, wanted: str) -> list[SourceRecord]:
-    """By id or exact name; else by path, title or file name, as words or as a glob, without regard to case."""
-    exact = _first(connection, "source_id = ?", (pack_id(wanted),)) or source_by_name(connection, wanted)
+def find_sources(connection: Connection, wanted: str) -> list[int]:
+    """Keys by id or exact name; else by path, title or file name, as words or as a glob, without regard to case."""
+    exact = connection.row("SELECT source_key FROM sources WHERE source_id = ?", (pack_id(wanted),))
+    by_name = "SELECT source_key FROM sources WHERE name = ?"
+    exact = exact or connection.row(by_name, (pack_text(wanted),))
     if exact is None and wanted:
-        exact = source_by_name(connection, os.path.abspath(os.path.expanduser(wanted)))
+        exact = connection.row(by_name, (pack_text(os.path.abspath(os.path.expanduser(wanted))),))
     if exact is not None:
-        return [exact]
+        return [exact[0]]
     pattern = wanted.casefold()
     absolute = os.path.abspath(os.path.expanduser(wanted)).casefold()
     found = []
@@ -171,8 +173,7 @@ def find_sources(connection: Connection, wanted: str) -> list[SourceRecord]:
         below = path.startswith(absolute.rstrip(os.sep) + os.sep)
         if below or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates):
             found.append(key)
-    records = (source_by_key(connection, key) for key in found)
-    return [record for record in records if record is not None]
+    return found
 
 
 def listing(connection: Connection, records: Sequence[SourceRecord] | None) -> list[Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,18 +39,17 @@ def remove(connection: Connection, document_key: int, keys: KeySet) -> None:
 
 
 def of_documents(connection: Connection, document_keys: Iterable[int]) -> KeySet:
-    statement = "SELECT first_key, first_key + n FROM runs WHERE document_key = ?"
-    return _of_each(connection, statement, document_keys)
+    statement = "SELECT first_key, first_key + n FROM runs WHERE document_key IN (...)"
+    return _of(connection.among(statement, list(document_keys)))
 
 
 def of_sources(connection: Connection, source_keys: Iterable[int]) -> KeySet:
-    statement = "SELECT first_key, first_key + n FROM documents JOIN runs USING(document_key) WHERE source_key = ?"
-    return _of_each(connection, statement, source_keys)
+    statement = "SELECT first_key, first_key + n FROM documents JOIN runs USING(document_key) WHERE source_key IN (...)"
+    return _of(connection.among(statement, list(source_keys)))
 
 
-def _of_each(connection: Connection, statement: str, keys: Iterable[int]) -> KeySet:
-    numbers = (number for key in keys for row in connection.each(statement, (key,)) for number in row)
-    return to_keys(np.fromiter(numbers, dtype=np.int64).reshape(-1, 2))
+def _of(rows: Iterable[tuple[int, int]]) -> KeySet:
+    return to_keys(np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2))
 
 
 def everything(connection: Connection) -> KeySet:

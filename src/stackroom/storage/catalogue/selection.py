@@ -85,7 +85,7 @@ class Selector:
                 raise NotFoundError(
                     f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name
                 )
-            keys.update(record.key for record in found)
+            keys.update(found)
         return keys
 
     def _of_documents(self, document_ids: Sequence[str]) -> KeySet:

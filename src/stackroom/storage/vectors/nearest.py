@@ -12,7 +12,7 @@ import numpy as np
 
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.vectors import scan
-from stackroom.storage.vectors.sketches import SPARSE, Sketch
+from stackroom.storage.vectors.sketches import Sketch
 from stackroom.storage.vectors.vector_file import VectorMap
 from stackroom.types import Metric
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 200
 """How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
+
+SPARSE = 24
+"""A sketch scans this many rows in the time of one exact one."""
+
+SCANNED_BYTES = 4 << 20
+"""Rows that are scanned in the time of what asking a sketch takes besides: its selection, and scoring its candidates."""
 
 _SHORTEST, _LONGEST = 1e-4, 1e6
 
@@ -52,7 +58,7 @@ def nearest_rows(
     sketched: list[tuple[int, int]] = []
     for sketch in sketches:
         within = _within(left, sketch.first, sketch.end)
-        if within.count * SPARSE < sketch.n or within.count <= wanted:
+        if within.count <= wanted or _scans_quicker(within.count, sketch.n, vectors):
             continue
         found, estimated = sketch.candidates(asked, wanted, within.ranges)
         if len(found) < wanted or not np.isfinite(estimated).all():
@@ -64,6 +70,11 @@ def nearest_rows(
         return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
     rest = _without(left, sketched)
     return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
+
+
+def _scans_quicker(selected: int, sketched: int, vectors: VectorMap) -> bool:
+    """Whether so many rows of a sketch are scanned in less time than the sketch takes, with what its candidates take."""
+    return (selected - sketched // SPARSE) * int(vectors.rows.shape[1]) * 4 < SCANNED_BYTES
 
 
 def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> NDArray[np.float32] | None:

@@ -49,9 +49,6 @@ GROWTH = 4
 LOADING_BYTES = 256 * 1024 * 1024
 """What could be scanned in the time that importing FAISS takes. A process that searches less never loads a sketch."""
 
-SPARSE = 24
-"""A sketch scans this many rows in the time of one exact one: where a selection leaves fewer, it is scanned exactly."""
-
 LEAST_DIMENSIONS = 32
 _SPREAD = 32
 _SMALLEST = 1e-9
