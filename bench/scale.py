@@ -153,24 +153,24 @@ def changed(folder: Path, size: int) -> dict[str, float]:
     """Add documents, replace them, remove them; each durable when the call returns."""
     told: dict[str, float] = {}
     beyond = size // CHUNKS + 1_000
-    new = [next(documents(beyond + n, CHUNKS)) for n in range(CHANGES)]
     with stackroom.open(folder) as index, Peak() as peak:
-
-        def replaced(n: int) -> object:
-            chunks = [Chunk(chunk.text + " again", embedding=chunk.embedding) for chunk in new[n].chunks]
-            return index.add_documents([Document(new[n].document_id, source=new[n].source, chunks=chunks)])
-
-        told |= changes("add", lambda n: index.add_documents([new[n]]))
-        told |= changes("replace", replaced)
-        told |= changes("remove", lambda n: index.remove([new[n].source or ""]))
+        told |= changes("add", beyond, lambda document: index.add_documents([document]))
+        told |= changes("replace", beyond, lambda document: index.add_documents([again(document)]))
+        told |= changes("remove", beyond, lambda document: index.remove([document.source or ""]))
     return {**told, "change memory": peak.megabytes}
 
 
-def changes(name: str, call: Callable[[int], object]) -> dict[str, float]:
+def again(document: Document) -> Document:
+    chunks = [Chunk(chunk.text + " again", embedding=chunk.embedding) for chunk in document.chunks]
+    return Document(document.document_id, source=document.source, chunks=chunks)
+
+
+def changes(name: str, first: int, call: Callable[[Document], object]) -> dict[str, float]:
     took = []
     for n in range(CHANGES):
+        document = next(documents(first + n, CHUNKS))
         begun = time.perf_counter()
-        call(n)
+        call(document)
         took.append((time.perf_counter() - begun) * 1e3)
     took.sort()
     return {name: statistics.median(took), f"{name} p99": took[-2]}
