@@ -15,8 +15,8 @@ from stackroom.storage.words import fulltext
 
 _CHECKPOINT_EVERY = 8
 _WAL_BYTES = 12 * 1024 * 1024
-_MERGE_EVERY = 16
-_MERGE_PAGES = 512
+_MERGE_EVERY = 4
+_MERGE_PAGES = 128
 _TRAIN_AT = 400
 _SAMPLES = 2_000
 _NEWEST: dict[codec.Kind, str] = {
@@ -30,7 +30,8 @@ _NEWEST: dict[codec.Kind, str] = {
 def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
     """A little upkeep now and then. The caller holds the writer lock, and no transaction is open."""
     commits = connection.value("SELECT value FROM settings WHERE name = 'commits'")
-    if commits % _MERGE_EVERY == 0:
+    # Never together with a checkpoint: the slowest commit counts.
+    if commits % _MERGE_EVERY == _MERGE_EVERY // 2:
         with connection:
             fulltext.merge(connection, _MERGE_PAGES)
     # Soon after the start, then now and then: texts may be too few or too short to train on.
