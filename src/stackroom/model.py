@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
-from stackroom.errors import EmbedderMismatchError, UsageError
+from stackroom.errors import EmbedderMismatchError, UnavailableError, UsageError
 from stackroom.identity import require_same
 from stackroom.types import EmbedderIdentity
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from stackroom.protocols import Embedder
     from stackroom.reports import Report
 
+
+ALLOWED = "STACKROOM_EMBEDDER"
+"""The environment variable that names the model of new libraries, and allows one that is behind a server on another machine."""
 
 ANEW = "Or embed all anew, with minilm or onnx:FOLDER: stackroom rebuild --embedder NAME"
 """The way out of a library whose model is not at hand, as a hint ends."""
@@ -91,6 +95,7 @@ class LibraryModel:
 
     def _find(self, identity: EmbedderIdentity | None) -> Embedder:
         from stackroom.ingest.embedders.onnx import OnnxEmbedder
+        from stackroom.ingest.embedders.served import ServedEmbedder
 
         if identity is None:
             return self._resolved(None)
@@ -104,6 +109,8 @@ class LibraryModel:
         if identity.name and isinstance(found, OnnxEmbedder):
             # Vectors that were migrated may be this model's with other prefixes than its files name.
             found = found.with_prefixes(identity.query_prefix, identity.passage_prefix)
+        if identity.name and isinstance(found, ServedEmbedder) and found.model == identity.model:
+            found = found.known_as(identity)
         require_same(identity, found.identity)
         if identity.name:
             return found
@@ -112,16 +119,30 @@ class LibraryModel:
         return claimed(self._backend, found)
 
     def _resolved(self, identity: EmbedderIdentity | None) -> Embedder:
-        from stackroom.ingest.embedders import DEFAULT, resolve
+        from stackroom.ingest.embedders import DEFAULT, destination, resolve
 
         if self._given is not None:
             return resolve(self._given)
-        stored = identity.name if identity is not None else DEFAULT
+        allowed = os.environ.get(ALLOWED)
+        if identity is None:
+            return resolve(allowed or DEFAULT)
+        stored = identity.name
+        if allowed and allowed.partition("@")[0] == stored:
+            return resolve(allowed)
         try:
-            return resolve(stored)
+            found = resolve(stored)
         except UsageError as error:
             raise EmbedderMismatchError(
                 f"The library's model {stored!r} is an application's own, and can't be made from its name.",
                 hint=f"Open it with that model: open(..., embedder=...). {ANEW}",
                 expected=identity,
             ) from error
+        elsewhere = destination(found)
+        if elsewhere is not None:
+            # A library may come from a stranger: that its texts or its user's questions are sent away, with a key, is for the user to say.
+            raise UnavailableError(
+                f"The library's model {stored!r} is on another machine ({elsewhere}), and nobody has said that texts may be sent there.",
+                hint=f"To allow it: {ALLOWED}={stored}, or open(..., embedder={stored!r}).",
+                expected=identity,
+            )
+        return found

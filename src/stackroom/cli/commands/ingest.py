@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 
@@ -9,6 +10,7 @@ import click
 
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
+from stackroom.model import ALLOWED
 from stackroom.reports import Report
 
 _SHOWN = 10
@@ -57,6 +59,16 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(f"Interrupted. What was committed stays. To go on: {again}")
 
 
+def _say_where_texts_go(session: Session, embedder: str | None) -> None:
+    """Where the model is on another machine; only a name that the user gave can mean one."""
+    named = embedder or os.environ.get(ALLOWED)
+    if named and named.partition(":")[0] in ("ollama", "openai"):
+        from stackroom.ingest.embedders import destination, resolve
+
+        if (url := destination(resolve(named))) is not None:
+            session.say(f"The text of every passage is sent to {safe(url)}, where the model is.")
+
+
 @click.command("add", help="Index files, folders or globs. Only what is new or changed is read; nothing is removed.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--prune", is_flag=True, help="Remove sources under these folders that are gone from disk.")
@@ -65,7 +77,11 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
 @click.option(
     "--also", multiple=True, metavar="KIND", help="Of folders take these too: code, json, xml, zim (repeatable)."
 )
-@click.option("--embedder", metavar="NAME", help="The model of a new library: minilm (shipped), or onnx:PATH.")
+@click.option(
+    "--embedder",
+    metavar="NAME",
+    help="The model of a new library: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def add_command(
@@ -83,6 +99,7 @@ def add_command(
             return yes or click.confirm(f"\n{gone} of {total} sources are gone from disk. Remove them?", err=True)
 
     asks = confirm if yes or sys.stdin.isatty() else None
+    _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(
             paths, prune=prune, retry=retry, ignore=ignore, also=also, confirm=asks, progress=progress, cancel=cancel
@@ -120,9 +137,14 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 
 @click.command("rebuild", help="Read sources again (all files by default), or embed everything with another model.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE...]")
-@click.option("--embedder", metavar="NAME", help="Change the model: minilm (shipped), or onnx:PATH.")
+@click.option(
+    "--embedder",
+    metavar="NAME",
+    help="Change the model: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
+)
 @click.pass_obj
 def rebuild_command(session: Session, sources: tuple[str, ...], embedder: str | None) -> int:
+    _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
         report = index.rebuild(sources or None, embedder=embedder, progress=progress, cancel=cancel)
     model = ("--embedder", embedder) if embedder else ()

@@ -1,4 +1,4 @@
-"""Embedders by name: the model that is shipped, a folder with an ONNX model, or any object with the protocol."""
+"""Embedders by name: the model that is shipped, a folder with an ONNX model, a model behind a server, or any object with the protocol."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 DEFAULT = "minilm"
 
-__all__ = ["DEFAULT", "checked", "resolve"]
+__all__ = ["DEFAULT", "checked", "destination", "resolve"]
 
 
 def resolve(embedder: str | Embedder) -> Embedder:
     """The embedder of that name, without loading its model yet; an object with the protocol is taken as it is.
 
     Names: "minilm" (also "default"), the model that is shipped; "onnx:PATH", a folder with `model.onnx` and its
-    tokenizer. Raises UsageError for any other, and UnavailableError when the folder lacks something.
+    tokenizer; "ollama:MODEL" and "openai:MODEL", behind a server, whose address may follow: "openai:MODEL@URL".
+    Raises UsageError for any other, and UnavailableError when the folder lacks something.
     """
     if not isinstance(embedder, str):
         if not isinstance(embedder, Embedder):
@@ -45,11 +46,22 @@ def resolve(embedder: str | Embedder) -> Embedder:
     kind, _, rest = embedder.partition(":")
     if kind == "onnx" and rest:
         return from_folder(Path(rest).expanduser())
+    if kind in ("ollama", "openai"):
+        from stackroom.ingest.embedders.served import from_name
+
+        return from_name("ollama" if kind == "ollama" else "openai", rest)
     raise UsageError(
         f"There is no embedder called {embedder!r}.",
-        hint=f"There are: {DEFAULT} (shipped), onnx:PATH (a folder with model.onnx and tokenizer.json).",
+        hint=f"There are: {DEFAULT} (shipped), onnx:PATH (a folder with model.onnx and tokenizer.json), ollama:MODEL, openai:MODEL, openai:MODEL@URL.",
         actual=embedder,
     )
+
+
+def destination(embedder: Embedder) -> str | None:
+    """The address that texts are sent to, where it is on another machine."""
+    from stackroom.ingest.embedders.served import ServedEmbedder
+
+    return embedder.server.url if isinstance(embedder, ServedEmbedder) and not embedder.server.is_here else None
 
 
 def checked(vectors: object, *, n: int, dim: int) -> NDArray[np.float32]:

@@ -1,0 +1,285 @@
+"""Models behind a server: Ollama's, and those of whatever speaks OpenAI's embeddings API (LM Studio, llama.cpp, vLLM, TEI, ...).
+
+Texts leave this process, and the machine where the server is elsewhere. So where a server is comes from the user alone (the name that he gives, or his
+environment) and never from a library, which may be a stranger's. No key is ever stored, logged or shown.
+
+Formats: docs.ollama.com/api/embed, platform.openai.com/docs/api-reference/embeddings.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from stackroom._optional import require
+from stackroom.errors import UnavailableError, UsageError
+from stackroom.types import EmbedderIdentity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Service = Literal["ollama", "openai"]
+
+_DEFAULT_URLS: dict[Service, str] = {"ollama": "http://127.0.0.1:11434", "openai": "https://api.openai.com/v1"}
+_BATCH = 32
+"""Texts in one request."""
+_ATTEMPTS = 6
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+"""Seconds before the second attempt, doubled for each later one; a server may ask for more, up to the second number."""
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 120.0
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may do better."""
+_SHOWN = 300
+
+
+class _Prefixes(NamedTuple):
+    query: str = ""
+    passage: str = ""
+
+
+_REPRESENT = "Represent this sentence for searching relevant passages: "
+_KNOWN: tuple[tuple[str, _Prefixes], ...] = (
+    # Each from the model's card on huggingface.co.
+    ("e5-mistral", _Prefixes()),
+    ("e5-small", _Prefixes("query: ", "passage: ")),
+    ("e5-base", _Prefixes("query: ", "passage: ")),
+    ("e5-large", _Prefixes("query: ", "passage: ")),
+    ("nomic-embed-text", _Prefixes("search_query: ", "search_document: ")),
+    ("mxbai-embed-large", _Prefixes(_REPRESENT)),
+    ("arctic-embed2", _Prefixes("query: ")),
+    ("arctic-embed-l-v2", _Prefixes("query: ")),
+    ("arctic-embed-m-v2", _Prefixes("query: ")),
+    ("arctic-embed", _Prefixes(_REPRESENT)),
+    ("bge-small-en", _Prefixes(_REPRESENT)),
+    ("bge-base-en", _Prefixes(_REPRESENT)),
+    ("bge-large-en", _Prefixes(_REPRESENT)),
+)
+"""What models were trained to see before a text; the server does not add it. The first that a model's name holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a service is, and the key that it wants. The key is in no text that anybody sees."""
+
+    service: Service
+    url: str
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Server({self.service!r}, {self.url!r})"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine."""
+        return (urlsplit(self.url).hostname or "") in ("localhost", "127.0.0.1", "::1")
+
+
+def from_name(service: Service, rest: str) -> ServedEmbedder:
+    """`MODEL` or `MODEL@URL`. Raises UsageError."""
+    model, _, url = rest.partition("@")
+    if not model:
+        raise UsageError(f"Which model? {service}: stands alone.", hint=f"Name it: {service}:MODEL")
+    return ServedEmbedder(server(service, url or None), model)
+
+
+def server(service: Service, url: str | None = None) -> Server:
+    """The server at `url`, else that of the environment (OLLAMA_HOST; OPENAI_BASE_URL), else the usual one. Raises UsageError."""
+    named = url or os.environ.get("OLLAMA_HOST" if service == "ollama" else "OPENAI_BASE_URL") or _DEFAULT_URLS[service]
+    if "://" not in named:
+        named = f"http://{named}"
+    try:
+        parts = urlsplit(named)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"No server can be at that address ({error}).", hint="Give it as http://HOST:PORT") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"{named!r} is no address of a server.", hint="Give it as http://HOST:PORT")
+    if parts.username or parts.password or parts.query:
+        # A name is kept in the library and shown.
+        raise UsageError(
+            f"The address of a model's server on {host} holds a user, a password or a query.",
+            hint="Give the key by OPENAI_API_KEY.",
+        )
+    if service == "ollama":
+        # What a server listens on is no address to call.
+        host = "127.0.0.1" if host == "0.0.0.0" else host
+        return Server(service, f"{parts.scheme}://{_bracketed(host)}:{port or 11434}{parts.path.rstrip('/')}")
+    return Server(service, named.rstrip("/"), os.environ.get("OPENAI_API_KEY") or None)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+class ServedEmbedder:
+    """A model behind a server. Usable from several threads.
+
+    `identity` None has the server tell the vectors' length, at the first use. Its name says nothing of where the server is: the same model elsewhere makes the same vectors.
+    """
+
+    tokenizer = None
+
+    def __init__(self, server: Server, model: str, identity: EmbedderIdentity | None = None) -> None:
+        self.server = server
+        self.model = model
+        self._given = identity
+        self._has_answered = False
+
+    def __repr__(self) -> str:
+        return f"ServedEmbedder({self.server!r}, {self.model!r})"
+
+    @cached_property
+    def identity(self) -> EmbedderIdentity:
+        """Raises UnavailableError where it must ask and the server does not answer."""
+        return self._given or _identity(self.server.service, self.model, len(self._ask(["."])[0]))
+
+    def known_as(self, identity: EmbedderIdentity) -> ServedEmbedder:
+        """The same, without asking: a library says which vectors this model makes, and with which prefixes they were made."""
+        return ServedEmbedder(self.server, self.model, replace(identity, name=f"{self.server.service}:{self.model}"))
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 of shape `(len(texts), dim)`, in the order given. Raises UnavailableError."""
+        prefix = self.identity.passage_prefix
+        rows = np.empty((len(texts), self.identity.dim), dtype=np.float32)
+        for first in range(0, len(texts), _BATCH):
+            part = [prefix + text for text in texts[first : first + _BATCH]]
+            rows[first : first + len(part)] = self._rows(part)
+        return rows
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """float32 of shape `(dim,)`. Raises UnavailableError."""
+        row: NDArray[np.float32] = self._rows([self.identity.query_prefix + text])[0]
+        return row
+
+    def _rows(self, texts: list[str]) -> NDArray[np.float32]:
+        found = self._ask(texts)
+        if any(len(row) != self.identity.dim for row in found):
+            raise UnavailableError(
+                f"{self._called} makes vectors of {len(found[0])} dimensions, not of {self.identity.dim}.",
+                hint="Is it another model under the same name?",
+            )
+        rows = np.array(found, dtype=np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+
+    @property
+    def _called(self) -> str:
+        return f"The model {self.model!r} of {self.server.url}"
+
+    def _ask(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text, as the server gives it."""
+        if self.server.service == "ollama":
+            told = self._post("/api/embed", {"model": self.model, "input": texts})
+            return self._vectors(told.get("embeddings"), len(texts))
+        told = self._post("/embeddings", {"model": self.model, "input": texts, "encoding_format": "float"})
+        data = told.get("data")
+        if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+            raise self._misunderstood()
+        ordered = sorted(data, key=lambda item: item["index"] if isinstance(item.get("index"), int) else 0)
+        return self._vectors([item.get("embedding") for item in ordered], len(texts))
+
+    def _vectors(self, found: object, n: int) -> list[list[float]]:
+        if not isinstance(found, list) or len(found) != n:
+            raise self._misunderstood()
+        for row in found:
+            if not isinstance(row, list) or not row or not all(isinstance(value, int | float) for value in row):
+                raise self._misunderstood()
+        return found
+
+    def _misunderstood(self) -> UnavailableError:
+        return UnavailableError(
+            f"What {self.server.url} answered is not a list of vectors.",
+            hint=f"Is it the address of a server that speaks {'Ollama' if self.server.service == 'ollama' else 'OpenAI'}'s API?",
+        )
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The server's answer; what may pass is tried again, with longer and longer waits. Raises UnavailableError."""
+        httpx = require("httpx", extra="served")
+        wait = _FIRST_WAIT
+        for attempt in range(1, _ATTEMPTS + 1):
+            asked = 0.0
+            try:
+                answer = self._client.post(path, json=body)
+            except httpx.TransportError as error:
+                # One that was never there is not waited for.
+                if not self._has_answered and isinstance(error, httpx.ConnectError):
+                    raise self._unreachable(error) from error
+                if attempt == _ATTEMPTS:
+                    raise self._unreachable(error) from error
+            else:
+                self._has_answered = True
+                if answer.status_code < 400:
+                    return self._parsed(answer)
+                if answer.status_code not in _PASSING or attempt == _ATTEMPTS:
+                    raise self._refused(answer)
+                asked = _seconds(answer.headers.get("retry-after"))
+            time.sleep(min(max(wait * random.uniform(0.8, 1.2), asked), _LONGEST_WAIT))
+            wait *= 2
+        raise AssertionError
+
+    @cached_property
+    def _client(self) -> Any:
+        httpx = require("httpx", extra="served")
+        headers = {"Authorization": f"Bearer {self.server.key}"} if self.server.key else {}
+        client = httpx.Client(
+            base_url=self.server.url,
+            headers=headers,
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            # A proxy of the environment is not for servers on this machine.
+            trust_env=not self.server.is_here,
+        )
+        weakref.finalize(self, client.close)
+        return client
+
+    def _parsed(self, answer: Any) -> dict[str, Any]:
+        try:
+            told = answer.json()
+        except ValueError:
+            raise self._misunderstood() from None
+        if not isinstance(told, dict):
+            raise self._misunderstood()
+        return told
+
+    def _unreachable(self, error: Exception) -> UnavailableError:
+        hint = f"Is Ollama running? ollama serve, then: ollama pull {self.model}"
+        if self.server.service == "openai":
+            hint = "Is the server running? Its address is in OPENAI_BASE_URL, or in the model's name: openai:MODEL@URL"
+        return UnavailableError(
+            f"The model server {self.server.url} does not answer ({type(error).__name__}).", hint=f"{hint}. Nothing that was committed is lost."
+        )  # fmt: skip
+
+    def _refused(self, answer: Any) -> UnavailableError:
+        said = " ".join(answer.text.split())[:_SHOWN]
+        if self.server.key:
+            said = said.replace(self.server.key, "(the key)")
+        hint = "Run the same command again later. Nothing that was committed is lost."
+        if answer.status_code in (401, 403):
+            hint = "Is the key right? It is read from OPENAI_API_KEY."
+        elif answer.status_code == 404 and self.server.service == "ollama":
+            hint = f"Fetch the model: ollama pull {self.model}"
+        return UnavailableError(f"{self._called} refused ({answer.status_code}): {said}", hint=hint)
+
+
+def _identity(service: Service, model: str, dim: int) -> EmbedderIdentity:
+    prefixes = next((known for part, known in _KNOWN if part in model.lower()), _Prefixes())
+    # Servers name no revision: what they call by one name is taken as one model.
+    return EmbedderIdentity(
+        name=f"{service}:{model}", dim=dim, model=model, revision="served", query_prefix=prefixes.query, passage_prefix=prefixes.passage,
+    )  # fmt: skip
+
+
+def _seconds(header: str | None) -> float:
+    """Of a Retry-After header; a date is not waited for."""
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:
+        return 0.0
