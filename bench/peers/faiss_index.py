@@ -70,6 +70,21 @@ class FaissFlat(Store):
         self._texts.close()
 
 
+class FaissMapped(FaissFlat):
+    name = "FAISS mapped"
+    remarks = "read-only; no search by words; texts and vectors in two places"
+
+    def open(self) -> None:
+        self._texts = Texts(self.folder / "texts.db")
+        self._index = faiss.read_index(str(self.folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
+
+    def add(self, part: Part) -> None:
+        raise NotImplementedError
+
+    def remove(self, document: str) -> None:
+        raise NotImplementedError
+
+
 class FaissHnsw(FaissFlat):
     name = "FAISS HNSW"
     remarks = "no search by words; can't remove; texts and vectors in two places"

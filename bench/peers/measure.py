@@ -27,11 +27,13 @@ STORES = {
     "llamaindex-faiss": ("llamaindex_stores", "LlamaIndexFaiss"),
     "chroma": ("chroma", "Chroma"),
     "lancedb": ("lancedb_table", "Lance"),
+    "txtai": ("txtai_embeddings", "Txtai"),
     "sqlite-vec": ("sqlite_vec_table", "SqliteVec"),
     "qdrant-edge": ("qdrant", "Qdrant"),
     "zvec": ("zvec_collection", "Zvec"),
     "usearch": ("usearch_index", "Usearch"),
     "faiss-flat": ("faiss_index", "FaissFlat"),
+    "faiss-mapped": ("faiss_index", "FaissMapped"),
     "faiss-hnsw": ("faiss_index", "FaissHnsw"),
     "faiss-ivf-sq8": ("faiss_index", "FaissIvfSq8"),
 }
