@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from old_index import OldIndex
@@ -25,6 +26,8 @@ NAMES = (
 )
 """What the bytes after the first are the content of."""
 
+_KINDS = {"storage.json": "index.json", "vector_store.json": "default__vector_store.json"}
+_GOLDEN = Path(__file__).parents[1] / "compat/golden"
 _WHOLE = OldIndex(chunks=3, documents=1)
 _work = Path(tempfile.mkdtemp(prefix="fuzz-"))
 
@@ -39,9 +42,9 @@ def attempt(data: bytes) -> None:
     if name in ("default__vector_store.json", "docstore.json", "index_store.json"):
         _WHOLE.write(folder)
     if name == "documents.json":
-        shutil.copy(Path(__file__).parent / "compat/golden/documents-npy/written/embeddings.npy", folder)
+        shutil.copy(_GOLDEN / "documents-npy/written/embeddings.npy", folder)
     if name == "embeddings.npy":
-        shutil.copy(Path(__file__).parent / "compat/golden/documents-npy/written/documents.json", folder)
+        shutil.copy(_GOLDEN / "documents-npy/written/documents.json", folder)
     path = folder / name
     path.write_bytes(content)
     try:
@@ -53,3 +56,11 @@ def attempt(data: bytes) -> None:
             migration.inventory(path if name in ("index.json", "vdb_chunks.json", "llama_cache") else folder)
     except StackroomError:
         pass
+
+
+def seeds() -> Iterator[bytes]:
+    """The golden stores, file by file."""
+    for path in sorted(_GOLDEN.glob("*/written/**/*")):
+        name = _KINDS.get(path.name, path.name)
+        if path.is_file() and name in NAMES and path.read_bytes()[:1] != b"I":
+            yield bytes([NAMES.index(name)]) + path.read_bytes()
