@@ -14,7 +14,6 @@ from stackroom import Document, filters
 from stackroom.errors import StackroomError
 from stackroom.index import Index
 from stackroom.search.marking import mark, snippet
-
 from support import WordEmbedder
 
 METADATA = (

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+from reader_support import FILES, unzipped, zipped
 from stackroom.errors import ReadError
 from stackroom.ingest import parser
 from stackroom.ingest.readers import READERS, limits
 from stackroom.ingest.splitter import TokenSplitter
-
-from reader_support import FILES, unzipped, zipped
 
 _work = Path(tempfile.mkdtemp(prefix="fuzz-"))
 _splitter = TokenSplitter(None, 60, 8)
@@ -187,11 +186,21 @@ def seeds() -> Iterator[bytes]:
         elif suffix.startswith(".fod"):
             parts = template(suffix[1:].replace("fod", "od"))
             flat = str(parts["content.xml"]).replace("office:document-content", "office:document")
-            yield begin + flat.replace("<office:document", f'<office:document office:mimetype="{parts["mimetype"]!s}"', 1).encode()
+            yield (
+                begin
+                + flat.replace(
+                    "<office:document", f'<office:document office:mimetype="{parts["mimetype"]!s}"', 1
+                ).encode()
+            )
         elif suffix in (".docx", ".xlsx"):
             yield begin + zipped(template(suffix[1:]))
         else:
-            small = [path for folder in (FILES, SAMPLES) for path in folder.rglob(f"*{suffix}") if path.stat().st_size < 20_000]
+            small = [
+                path
+                for folder in (FILES, SAMPLES)
+                for path in folder.rglob(f"*{suffix}")
+                if path.stat().st_size < 20_000
+            ]
             yield from (begin + path.read_bytes() for path in small[:3])
     yield b"\x00" + small_pdf()
     for kind, (name, part) in enumerate(PACKED, start=len(PLAIN)):

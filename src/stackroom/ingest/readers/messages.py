@@ -8,6 +8,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from email.header import decode_header, make_header
 from email.message import Message
@@ -133,8 +134,11 @@ def _sections(message: Message, path: Path, deep: int = 0) -> Iterator[Section]:
         raise EncryptedError(f"{path} is encrypted.", hint="Save a copy without encryption, and add that.", path=path)
     fields = ((name, _header(message, name)) for name in ("subject", "from", "to", "cc", "date"))
     head = "".join(f"{name.capitalize()}: {text}\n" for name, text in fields if text)
-    body = "".join(_bodies(message))
-    yield Section(f"{head}\n{body.strip()}\n\n" if body.strip() else f"{head}\n" if head else "")
+    bodies = list(_bodies(message))
+    body = "".join(text for text, _ in bodies).strip()
+    yield Section(
+        f"{head}\n{body}\n\n" if body else f"{head}\n" if head else "", hidden=sum(gone for _, gone in bodies)
+    )
     for part in _attachments(message):
         if part.get_content_type() == "message/rfc822":
             inner = part.get_payload(0) if part.is_multipart() else None
@@ -183,18 +187,22 @@ def _attachments(message: Message) -> Iterator[Message]:
     return (part for part in _walk(message) if part is not message and _is_attached(part))
 
 
-def _bodies(message: Message) -> Iterator[str]:
+def _bodies(message: Message) -> Iterator[tuple[str, int]]:
+    """The texts of a message, and how many characters each hides."""
     for part in _walk(message):
+        gone = 0
         if part is not message and _is_attached(part):
             continue
         text = _decoded(part)
         if part.get_content_type() == "text/html":
             tree = html.parse(text)
             root = tree.body or tree.root
-            text = "".join(section.text for section in html.sections(root)) if root is not None else ""
+            page = list(html.sections(root)) if root is not None else []
+            gone = sum(section.hidden for section in page)
+            text = "".join(section.text for section in page)
         elif part.get_content_maintype() != "text":
             continue
-        yield _SPACES.sub("\n\n", clean(text)).strip() + "\n\n"
+        yield _SPACES.sub("\n\n", clean(text)).strip() + "\n\n", gone
 
 
 def _decoded(part: Message) -> str:
@@ -250,6 +258,4 @@ def _attached(part: Message) -> Iterator[Section]:
 
 
 def _under(section: Section, title: str) -> Section:
-    return Section(
-        section.text, (title, *section.headings), section.page, section.page_label, section.unit, section.marks
-    )
+    return replace(section, headings=(title, *section.headings))
