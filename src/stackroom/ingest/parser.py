@@ -51,9 +51,11 @@ def _attempt(path: Path, splitter: object, plugged: tuple[Reader, ...] = ()) -> 
         yield _error(type(error).__name__, error.message if isinstance(error, ReadError) else str(error), error.hint)
     except MemoryError:
         yield _error("ReaderCrashedError", f"Reading {path} took more memory than a file may.", "Split the file.")
-    except Exception as error:
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         # A reader that trips over hostile content is a failed file, with the reason, not a dead process.
         yield _error("ReadError", f"{path} can't be read: {type(error).__name__}: {error}.", "Get a fresh copy.")
+    except Exception as error:  # what a format's library raises of its own, for want of memory for example
+        yield _error("ReaderCrashedError", f"The parser of {path} failed: {type(error).__name__}: {error}.", None)
 
 
 def _error(kind: str, message: str, hint: str | None) -> Message:

@@ -40,8 +40,7 @@ class DocxReader:
                 )
         with SafeArchive(path) as archive:
             # Within limits before python-docx unpacks it all, pictures included.
-            for name in archive.names:
-                archive.read(name, ratio=name.endswith((".xml", ".rels")))
+            archive.check_markup()
         try:
             document = docx.Document(str(path))
             unseen = _unseen_styles(document)

@@ -26,6 +26,7 @@ from stackroom.protocols import Reading, Section
 LARGEST = 256 * 1024 * 1024
 _PARTS = 1000
 _MESSAGES_DEEP = 5
+_LONGEST_FIELD = 32 * 1024
 
 _SPACES = re.compile(r"[ \t]*\n[ \t\n]*\n")
 
@@ -93,6 +94,8 @@ def _header(message: Message, name: str) -> str:
     value = message.get(name)
     if value is None:
         return ""
+    # Each word that is encoded by itself takes as long as those before it together.
+    value = value[:_LONGEST_FIELD] if isinstance(value, str) else value
     try:
         text = str(make_header(decode_header(value)))
     except Exception:  # LookupError, UnicodeError, binascii.Error, ValueError: then as it is
@@ -147,7 +150,7 @@ def _sections(message: Message, path: Path, deep: int = 0) -> Iterator[Section]:
                 for section in _sections(inner, path, deep + 1):
                     yield _under(section, title)
             continue
-        yield from _attached(part)
+        yield from _attached(part, path, deep)
 
 
 def _walk(message: Message) -> Iterator[Message]:
@@ -231,7 +234,7 @@ def _file_name(part: Message) -> str:
     return " ".join(clean(name).split())
 
 
-def _attached(part: Message) -> Iterator[Section]:
+def _attached(part: Message, path: Path, deep: int) -> Iterator[Section]:
     """An attachment, by the reader that knows it; pictures and what is broken are only named."""
     from stackroom.ingest.readers import reader_for
 
@@ -246,6 +249,12 @@ def _attached(part: Message) -> Iterator[Section]:
         file.write_bytes(data)
         try:
             reader = reader_for(file)
+            if reader.name == "eml":
+                # A message as any other: a file within a file within a file has an end.
+                if deep < _MESSAGES_DEEP:
+                    inner = _sections(parse(data, path), path, deep + 1)
+                    yield from (_under(section, name or "Message") for section in inner)
+                return
             reading = reader.read(file)
             if reading.documents is not None:
                 return

@@ -71,7 +71,7 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     def read() -> Iterator[str]:
         for index in range(pages):
             text, unseen = _page_text(document, index)
-            expansion.took(len(text))
+            expansion.took(len(text) + unseen)
             gone.append(unseen)
             yield text
 
