@@ -120,9 +120,9 @@ LONGEST ?= $(if $(filter migration,$(TARGET)),3000,1200)
 fuzz: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	mkdir -p .fuzz/$(TARGET)
-	$(BIN)/python tools/fuzz.py $(TARGET) .fuzz/$(TARGET) --seeds
-	$(BIN)/python tools/fuzz.py $(TARGET) .fuzz/$(TARGET) tests/compat/fuzz/$(TARGET) -max_total_time=$(SECONDS) -max_len=6000 -timeout=60 -rss_limit_mb=4000 -artifact_prefix=.fuzz/
-	$(BIN)/python tools/fuzz.py $(TARGET) -merge=1 -max_len=$(LONGEST) tests/compat/fuzz/$(TARGET) .fuzz/$(TARGET)
+	PATH="$(abspath $(BIN)):$$PATH" TARGET=$(TARGET) tools/fuzz.py .fuzz/$(TARGET) --seeds
+	PATH="$(abspath $(BIN)):$$PATH" TARGET=$(TARGET) tools/fuzz.py .fuzz/$(TARGET) tests/compat/fuzz/$(TARGET) -max_total_time=$(SECONDS) -max_len=6000 -timeout=60 -rss_limit_mb=4000 -artifact_prefix=.fuzz/
+	PATH="$(abspath $(BIN)):$$PATH" TARGET=$(TARGET) tools/fuzz.py -merge=1 -max_len=$(LONGEST) tests/compat/fuzz/$(TARGET) .fuzz/$(TARGET)
 
 # 100,000 small files, and one file of a gigabyte.
 bench-extremes: $(VENV)/.installed

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Coverage-guided fuzzing of one target: python tools/fuzz.py TARGET CORPUS... [libFuzzer options].
+"""Coverage-guided fuzzing of one target: TARGET=readers tools/fuzz.py CORPUS... [libFuzzer options].
 
-TARGET is a module of tests/fuzz. Needs `pip install atheris`. New inputs that reach new code are added to the first CORPUS; tests
+TARGET, in the environment since libFuzzer starts itself again, is a module of tests/fuzz. Needs `pip install atheris`. New inputs that reach new code are added to the first CORPUS; tests
 replay those that are kept. Inputs that fail are in .fuzz/finds/TARGET, one of each kind. `--seeds` in place of the options writes the target's seeds into CORPUS.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def _gathering(attempt: Callable[[bytes], None], folder: Path) -> Callable[[byte
 
 
 def main() -> None:
-    name = sys.argv.pop(1)
+    name = os.environ["TARGET"]
     with atheris.instrument_imports(include=INCLUDED[name]):
         target = importlib.import_module(f"fuzz.{name}")
     if sys.argv[2:] == ["--seeds"]:

@@ -227,7 +227,7 @@ WITH_FORM = PAGE.replace(b"/Font", b"/XObject<</X 6 0 R>>/Font")
 
 
 def pdfs() -> dict[str, tuple[Made, str]]:
-    squeezed = zlib.compress(b"BT /F 12 Tf 72 720 Td " + b"(Hello there you) Tj " * 500 + b"ET", 9)
+    squeezed = zlib.compress(b"BT /F 12 Tf 72 720 Td " + b"(Hello there you) Tj " * 1000 + b"ET", 9)
     own = pdf()(Path())
     return {
         "pages in a circle.pdf": (pdf(pages=b"<</Type/Pages/Kids[2 0 R 2 0 R]/Count 2>>"), "holds text"),
