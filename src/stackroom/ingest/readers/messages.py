@@ -91,7 +91,7 @@ def reading(message: Message, path: Path) -> Reading:
 
 def _header(message: Message, name: str) -> str:
     """A field's text, decoded; headers lie about their encoding as often as not."""
-    value = message.get(name)
+    value: Any = message.get(name)
     if value is None:
         return ""
     # Each word that is encoded by itself takes as long as those before it together.
