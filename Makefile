@@ -117,14 +117,16 @@ bench-words: $(VENV)/.installed
 bench-formats: $(VENV)/.development
 	$(BIN)/python bench/formats.py --report docs/benchmarks/formats.md
 
-# Coverage-guided fuzzing of what reads old stores, for SECONDS; what it finds joins the corpus that the tests replay.
+# Coverage-guided fuzzing of one TARGET (readers, queries, library, migration) for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300
+TARGET ?= readers
+LONGEST ?= $(if $(filter migration,$(TARGET)),3000,1200)
 fuzz: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	mkdir -p .fuzz
-	$(BIN)/python tools/fuzz_seeds.py .fuzz
-	PATH="$(abspath $(BIN)):$$PATH" tools/fuzz_migration.py .fuzz tests/compat/fuzz-corpus -max_total_time=$(SECONDS) -max_len=20000 -artifact_prefix=.fuzz/
-	PATH="$(abspath $(BIN)):$$PATH" tools/fuzz_migration.py -merge=1 -max_len=3000 tests/compat/fuzz-corpus .fuzz
+	mkdir -p .fuzz/$(TARGET)
+	PATH="$(abspath $(BIN)):$$PATH" TARGET=$(TARGET) tools/fuzz.py .fuzz/$(TARGET) --seeds
+	PATH="$(abspath $(BIN)):$$PATH" TARGET=$(TARGET) tools/fuzz.py .fuzz/$(TARGET) tests/compat/fuzz/$(TARGET) -max_total_time=$(SECONDS) -max_len=6000 -timeout=60 -rss_limit_mb=4000 -artifact_prefix=.fuzz/
+	PATH="$(abspath $(BIN)):$$PATH" TARGET=$(TARGET) tools/fuzz.py -merge=1 -max_len=$(LONGEST) tests/compat/fuzz/$(TARGET) .fuzz/$(TARGET)
 
 # 100,000 small files, and one file of a gigabyte.
 bench-extremes: $(VENV)/.installed

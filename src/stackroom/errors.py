@@ -181,7 +181,7 @@ class UnsupportedFormatError(ReadError):
 
 
 class ReaderCrashedError(ReadError):
-    """The parser of this file died, hung, or went over its memory limit."""
+    """The parser of this file died, failed, hung, or went over its limits of memory or time."""
 
 
 class NoVectorsWarning(UserWarning):

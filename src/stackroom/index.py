@@ -79,6 +79,7 @@ class Index:
         ignore: Sequence[str] = (),
         also: Sequence[str] = (),
         readers: Sequence[str] = (),
+        follow_links: bool = False,
         prune: bool = False,
         retry: bool = False,
         confirm: Callable[[int, int], bool] | None = None,
@@ -89,7 +90,8 @@ class Index:
 
         `retry` reads again what failed before. `prune` removes the sources under the given folders that are gone from disk;
         above a fifth of them `confirm(gone, total)` is asked. `also` names kinds that a folder is left with otherwise: "code",
-        "json", "xml", "zim". `readers` are readers of your own, each as `module:object`; name them with each call. A file that can't be read is in the report, not an error.
+        "json", "xml", "zim". `readers` are readers of your own, each as `module:object`; name them with each call. `follow_links` goes
+        after symbolic links that lead out of the given folders; what is named itself may be one. A file that can't be read is in the report, not an error.
 
         Raises NotFoundError, BusyError, EmbedderMismatchError, UsageError, StorageError.
         """
@@ -103,6 +105,7 @@ class Index:
             ignore=ignore,
             also=(also,) if isinstance(also, str) else also,
             readers=(readers,) if isinstance(readers, str) else readers,
+            follow_links=follow_links,
             exclude=() if self._folder is None else (self._folder,),
             prune=prune,
             retry=retry,

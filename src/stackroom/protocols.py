@@ -31,6 +31,8 @@ class Section:
     page_label: str | None = None
     unit: str | None = None
     marks: Sequence[tuple[int, float, float]] = ()
+    hidden: int = 0
+    """characters that the file hides from its readers here, and that are left out"""
 
 
 @dataclass(slots=True)

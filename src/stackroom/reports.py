@@ -39,6 +39,8 @@ class Report:
     pages_without_text: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     """files that no reader knows, by suffix"""
+    outside: int = 0
+    """links that lead out of the given folders, and were left alone"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ class Stats:
     needs_embedding: int = 0
     dead_rows: int = 0
     collections: tuple[Collection, ...] = ()
+    hiding: int = 0
+    """documents whose files hide text; it was left out"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ Metadata = Mapping[str, Any]
 """JSON: what a document or chunk is filtered by."""
 
 
+HIDDEN_CHARACTERS = "hidden_characters"
+"""The field of a document's metadata that says how much text its file hides; it was left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a chunk stands in its document. What does not exist is None (or an empty section).

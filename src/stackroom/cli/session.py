@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -21,6 +23,12 @@ from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
     from stackroom.index import Index
+
+
+# What a terminal obeys (C0, C1), what turns text around, and what is half a character.
+_HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Tags: a second alphabet that no terminal shows.
+_UNSEEN = re.compile("[\U000e0000-\U000e007f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +60,14 @@ class Session:
         return shlex.join(["stackroom", *library, *words])
 
     def say(self, message: str) -> None:
-        """A message for a person, on standard error."""
+        """A message for a person, on standard error. It may name files, whose names may hold anything."""
         if not self.quiet and not self.as_json:
-            click.echo(message, err=True)
+            click.echo(safe(message), err=True)
 
     def print_json(self, value: object) -> None:
-        click.echo(json.dumps(plain(value), ensure_ascii=not _utf8(), indent=None))
+        text = json.dumps(plain(value), ensure_ascii=not _utf8(), indent=None)
+        # JSON itself escapes only what stands before the space.
+        click.echo(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _utf8() -> bool:
@@ -122,7 +132,10 @@ def fail(error: Exception, *, as_json: bool) -> int:
         if as_json:
             _print_error("UsageError", error.format_message(), "See: stackroom --help")
         else:
-            error.show()
+            # What a shell made of a glob may be in it.
+            held = io.StringIO()
+            error.show(held)
+            click.echo(safe(held.getvalue()), err=True, nl=False)
         return error.exit_code
     if isinstance(error, StackroomError):
         if as_json:
@@ -150,21 +163,7 @@ def _print_error(kind: str, message: str, hint: str | None) -> None:
 
 def safe(text: str, *, keep_newlines: bool = True) -> str:
     """Text from a document or a file's name, made safe for a terminal: control characters become visible or vanish."""
-    kept = []
-    for character in text:
-        code = ord(character)
-        if character == "\n":
-            kept.append("\n" if keep_newlines else " ")
-        elif character == "\t":
-            kept.append(" ")
-        elif (
-            code < 32
-            or 0x7F <= code < 0xA0
-            or 0x202A <= code <= 0x202E
-            or 0x2066 <= code <= 0x2069
-            or 0xD800 <= code <= 0xDFFF
-        ):
-            kept.append("\N{REPLACEMENT CHARACTER}")
-        else:
-            kept.append(character)
-    return "".join(kept)
+    text = text.replace("\t", " ")
+    if not keep_newlines:
+        text = text.replace("\n", " ")
+    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", _UNSEEN.sub("", text))

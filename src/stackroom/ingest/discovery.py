@@ -14,8 +14,10 @@ from pathlib import Path
 from stackroom.errors import NotFoundError, UsageError
 from stackroom.ingest.readers import ON_REQUEST, SUFFIXES
 from stackroom.reports import Failure
+from stackroom.storage.disk import fsio
 
 IGNORE_FILE = ".stackroomignore"
+_IGNORE_BYTES = 64 * 1024
 
 _JUNK_FOLDERS = frozenset({"node_modules", "__pycache__", "__MACOSX", "venv", "site-packages"})
 _JUNK_FILES = ("~$*", "Thumbs.db", "desktop.ini", "*.tmp", "*.part", "*.crdownload", "*~")
@@ -32,19 +34,23 @@ class Found:
 
 @dataclass(slots=True)
 class Discovery:
-    """One walk. `also` names kinds that a walk picks up only on request, `more` suffixes of other readers. After it, `unreadable` lists the folders that could not be entered, and `skipped` counts files by suffix
-    that no reader knows."""
+    """One walk. `also` names kinds that a walk picks up only on request, `more` suffixes of other readers; `follow` goes after links
+    that lead out of the given folders. After it, `unreadable` lists the folders that could not be entered, `outside` counts the links
+    that were left alone, and `skipped` counts files by suffix that no reader knows."""
 
     paths: Sequence[str | os.PathLike[str]]
     ignore: Sequence[str] = ()
     exclude: Collection[Path] = ()
     also: Sequence[str] = ()
     more: Collection[str] = ()
+    follow: bool = False
+    outside: int = 0
     unreadable: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     roots: list[Path] = field(default_factory=list)
     _seen: set[int | str] = field(default_factory=set)
     _suffixes: frozenset[str] = SUFFIXES
+    _trees: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises NotFoundError for a path that is not there, or a glob that matches nothing; UsageError for an unknown kind."""
@@ -62,6 +68,8 @@ class Discovery:
             if not matched:
                 raise NotFoundError(f"There is no file or folder {text}.", hint="Check the spelling.", path=text)
             self.roots += [Path(os.path.abspath(name)) for name in matched]
+        # What is named is meant, wherever it leads.
+        self._trees = tuple(os.path.join(os.path.realpath(root), "") for root in self.roots)
 
     def __iter__(self) -> Iterator[Found]:
         excluded = {os.path.realpath(path) for path in self.exclude}
@@ -95,11 +103,19 @@ class Discovery:
                 is_folder = _is_folder(entry)
                 if _is_junk(entry.name, is_folder) or any(rule.ignores(entry.path, is_folder) for rule in rules):
                     continue
+                if not self.follow and entry.is_symlink() and self._leads_out(entry.path):
+                    self.outside += 1
+                    continue
                 if is_folder:
                     folders.append((entry.path, rules))
                 else:
                     yield from self._file(entry.path, named=False)
             pending.extend(reversed(folders))
+
+    def _leads_out(self, link: str) -> bool:
+        """Whether a link leads to something that is in none of the given folders. One that leads nowhere does not."""
+        target = os.path.join(os.path.realpath(link), "")
+        return os.path.exists(link) and not target.startswith(self._trees)
 
     def _file(self, path: str, *, named: bool) -> Iterator[Found]:
         suffix = os.path.splitext(path)[1].lower()
@@ -151,7 +167,8 @@ class _Rules:
     @classmethod
     def from_file(cls, folder: str) -> _Rules:
         try:
-            text = Path(folder, IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace")
+            with fsio.open_regular(Path(folder, IGNORE_FILE)) as file:
+                text = file.read(_IGNORE_BYTES).decode("utf-8-sig", "replace")
         except OSError:
             return cls(folder, ())
         lines = (line.strip() for line in text.splitlines())

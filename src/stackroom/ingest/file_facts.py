@@ -12,11 +12,13 @@ from typing import Any
 
 from stackroom.backend import SourceRecord
 from stackroom.progress import CancelToken, Stopped
+from stackroom.storage.disk import fsio
 
 IMPORTED = "imported:"
 """How the recipe of a source begins that was migrated from another program's index."""
 
 _DAY = 86_400
+_BLOCK = 1024 * 1024
 
 
 class FileFacts:
@@ -70,6 +72,12 @@ def _days_of(seconds: float) -> set[str]:
 
 
 def hash_file(path: str) -> bytes:
-    """BLAKE2b of a file's content, 16 bytes, read as a stream. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    """BLAKE2b of a file's content, 16 bytes, read as a stream. Raises OSError, also for what is no file any more."""
+    with fsio.open_regular(Path(path), follow=True) as file:
+        left = os.fstat(file.fileno()).st_size
+        digest = hashlib.blake2b(digest_size=16)
+        # Of a file that grows as it is read, what it held when it was opened: the end may never come.
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+        return digest.digest()

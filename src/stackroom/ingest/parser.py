@@ -12,14 +12,17 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from stackroom.errors import NoTextError, ReadError, StackroomError
+from stackroom.ingest.readers import limits, reader_for
 from stackroom.ingest.readers import plugged as plugs
-from stackroom.ingest.readers import reader_for
+from stackroom.ingest.readers.hidden import without_unseen
 from stackroom.ingest.workers import Message, from_chunk, from_section, read_message, splitter_from, write_message
-from stackroom.protocols import Reader, Section
+from stackroom.protocols import Reader, Reading, Section
+from stackroom.types import HIDDEN_CHARACTERS
 
 _BATCH = 64
 _SECTION_BATCH_CHARACTERS = 200_000
@@ -51,6 +54,8 @@ def _attempt(path: Path, splitter: object, plugged: tuple[Reader, ...] = ()) -> 
     except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         # A reader that trips over hostile content is a failed file, with the reason, not a dead process.
         yield _error("ReadError", f"{path} can't be read: {type(error).__name__}: {error}.", "Get a fresh copy.")
+    except Exception as error:  # what a format's library raises of its own, for want of memory for example
+        yield _error("ReaderCrashedError", f"The parser of {path} failed: {type(error).__name__}: {error}.", None)
 
 
 def _error(kind: str, message: str, hint: str | None) -> Message:
@@ -60,13 +65,12 @@ def _error(kind: str, message: str, hint: str | None) -> Message:
 def _read(path: Path, splitter: object, plugged: tuple[Reader, ...]) -> Iterator[Message]:
     reader = reader_for(path, plugged)
     reading = reader.read(path)
-    title = reading.title
     yield {
         "open": {
             "reader": f"{reader.name}:{reader.version}",
             "type": reading.type,
-            "title": title,
-            "metadata": reading.metadata,
+            "title": _title(reading),
+            "metadata": _described(reading.metadata),
             "several": reading.documents is not None,
         }
     }
@@ -75,12 +79,36 @@ def _read(path: Path, splitter: object, plugged: tuple[Reader, ...]) -> Iterator
         yield from _pieces(count.through(reading.sections), splitter)
     else:
         for document in reading.documents:
-            yield {"document": {"part": document.part, "title": document.title, "metadata": document.metadata}}
-            yield from _pieces(count.through(document.sections), splitter)
+            # Of one of several documents all is at hand, and what it hides is known before it is told.
+            hidden, sections = count.hidden, list(count.through(document.sections))
+            metadata = _described(document.metadata)
+            if count.hidden > hidden:
+                metadata[HIDDEN_CHARACTERS] = count.hidden - hidden
+            yield {"document": {"part": document.part, "title": _title(document), "metadata": metadata}}
+            yield from _pieces(iter(sections), splitter)
         count.pages = count.blank = None
     if not count.characters:
         raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
-    yield {"done": {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}}
+    told = {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}
+    yield {"done": {**told, "hidden": count.hidden}}
+
+
+def _title(reading: Reading) -> str | None:
+    return _short(reading.title) if reading.title else None
+
+
+def _described(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of itself, as far as that is of a length to be kept with it, and seen."""
+    left = limits.DESCRIPTION
+    kept: dict[str, Any] = {}
+    for name, value in metadata.items():
+        if isinstance(value, str):
+            value = _seen(value[: limits.DESCRIPTION])
+        left -= len(name) + len(str(value))
+        if left < 0:
+            break
+        kept[name] = value
+    return kept
 
 
 def _pieces(sections: Iterator[Section], splitter: object) -> Iterator[Message]:
@@ -102,6 +130,21 @@ def _pieces(sections: Iterator[Section], splitter: object) -> Iterator[Message]:
             yield {"sections": [from_section(part) for part in held]}
 
 
+def _bounded(section: Section) -> Section:
+    """A section as it may be handed on: its headings are copied to every passage of it."""
+    section = without_unseen(section)
+    headings = tuple(map(_short, section.headings[: limits.HEADINGS]))
+    return section if headings == section.headings else replace(section, headings=headings)
+
+
+def _short(title: str) -> str:
+    return _seen(title[: limits.HEADING])
+
+
+def _seen(text: str) -> str:
+    return text if text.isascii() else without_unseen(Section(text)).text
+
+
 class _Count:
     """Counts pages and characters as the sections go by."""
 
@@ -109,9 +152,11 @@ class _Count:
         self.characters = 0
         self.pages: int | None = None
         self.blank: int | None = None
+        self.hidden = 0
 
     def through(self, sections: Iterable[Section]) -> Iterator[Section]:
-        for section in sections:
+        for section in map(_bounded, sections):
+            self.hidden += section.hidden
             visible = len(section.text.strip())
             self.characters += visible
             if section.page is not None:

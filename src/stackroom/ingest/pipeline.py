@@ -25,6 +25,7 @@ from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancell
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder, Reader
 from stackroom.reports import Failure, Report
+from stackroom.types import HIDDEN_CHARACTERS
 
 PART = 512
 """Chunks of one document in one commit: a longer document is committed in parts, so that memory does not follow it."""
@@ -45,6 +46,7 @@ def add_paths(
     exclude: Collection[Path] = (),
     also: Sequence[str] = (),
     readers: Sequence[str] = (),
+    follow_links: bool = False,
     prune: bool = False,
     retry: bool = False,
     force: bool = False,
@@ -61,18 +63,19 @@ def add_paths(
     more = frozenset(suffix for reader in plugged for suffix in reader.suffixes)
     with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
         count = 0
-        for count, _ in enumerate(Discovery(paths, ignore, exclude, also, more), start=1):
+        for count, _ in enumerate(Discovery(paths, ignore, exclude, also, more, follow_links), start=1):
             if count % 1000 == 0:
                 tally.scanned(count)
             if cancel.cancelled:
                 return tally.report(cancelled=True)
         tally.total = count
-        discovery = Discovery(paths, ignore, exclude, also, more)
+        discovery = Discovery(paths, ignore, exclude, also, more, follow_links)
         tally.skipped = discovery.skipped
         run = _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
         run.over(discovery)
         for failure in discovery.unreadable:
             tally.failed(failure)
+        tally.outside = discovery.outside
         if prune and not cancel.cancelled:
             removed = pruning.prune(backend, discovery, confirm)
             for _ in range(removed):
@@ -308,6 +311,9 @@ class _Run:
         pending.source = replace(
             pending.source, pages=document.pages, pages_without_text=document.pages_without_text, error=None
         )
+        if document.hidden:
+            metadata = {**pending.document.metadata, HIDDEN_CHARACTERS: document.hidden}
+            pending.document = replace(pending.document, metadata=metadata)
         pending.last = True
         self._batch.add(pending)
 

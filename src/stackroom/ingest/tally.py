@@ -30,6 +30,7 @@ class Tally:
         self.done = 0
         self.current: str | None = None
         self.skipped: Mapping[str, int] = {}
+        self.outside = 0
 
     def scanned(self, count: int) -> None:
         self._progress(ProgressEvent("scan", done=count))
@@ -89,4 +90,5 @@ class Tally:
             failures=tuple(self._failures),
             pages_without_text=self._blank,
             skipped=dict(self.skipped),
+            outside=self.outside,
         )

@@ -37,6 +37,9 @@ _AHEAD_MESSAGES = 16
 _POLL_SECONDS = 0.1
 _BATCH = 64
 MEMORY_BYTES = 4 * 1024**3
+_LONGEST_MESSAGE = 1024**3
+_PATIENCE = 10
+"""How many times as long as a parser may be silent it may be waited for, over a whole file."""
 
 _GO_ON = "The other files go on. Try it again with --retry, or convert it to another format."
 
@@ -84,6 +87,7 @@ class ParsedDocument:
     pages_without_text: int | None = None
     characters: int = 0
     several: bool = False
+    hidden: int = 0
     _finished: bool = False
     _part: Part | None = None
 
@@ -125,7 +129,7 @@ class ParsedDocument:
                     self._finished = True
                     done = message["done"]
                     self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
-                    self.characters = done["characters"]
+                    self.characters, self.hidden = done["characters"], int(done.get("hidden", 0))
                     return
                 if "document" in message:
                     told = message["document"]
@@ -216,6 +220,7 @@ class ParserPool:
         nobody asks for more after that one.
         """
         allowed = self._timeout + _size(job.path) / 2**20
+        patience = _PATIENCE * allowed
         quiet_since = time.monotonic()
         while True:
             if cancel.cancelled:
@@ -235,6 +240,11 @@ class ParserPool:
             if "error" in message or "done" in message:
                 worker.finished()
                 yield message
+                return
+            patience -= time.monotonic() - quiet_since
+            if patience < 0:
+                worker.replace(killing=True)
+                yield _failure(f"Reading {job.path} took longer than {_PATIENCE * allowed:.0f} seconds.")
                 return
             yield message
             quiet_since = time.monotonic()
@@ -356,7 +366,10 @@ def read_message(pipe: IO[bytes]) -> Message | None:
     head = pipe.read(4)
     if len(head) < 4:
         return None
-    data = pipe.read(int.from_bytes(head, "big"))
+    size = int.from_bytes(head, "big")
+    if size > _LONGEST_MESSAGE:
+        raise ValueError("a message that is longer than any")
+    data = pipe.read(size)
     found = json.loads(data)
     if not isinstance(found, dict):
         raise ValueError("not a message")

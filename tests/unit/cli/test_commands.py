@@ -224,6 +224,60 @@ def test_hostile_names_and_texts_reach_no_terminal(tmp_path: Path) -> None:
         assert not set(done.stdout) & set("\x1b\x07\x9b\u202e")
 
 
+def test_no_control_character_of_a_file_reaches_a_terminal_by_any_verb(tmp_path: Path) -> None:
+    """Names and texts with escapes, in results, failures, hints and JSON, and in what a shell makes of a glob."""
+    evil = "\x1b[31m\x9b2J\u202e\x07\r\n\x7f\u2028"
+    write_files(
+        tmp_path / "d",
+        {
+            f"good{evil}.txt": f"alpha {evil} beta" + " words" * 60,
+            f"bad{evil}.pdf": "%PDF-1.4 no such thing",
+            f"{evil}.html": f"<h1>alpha {evil}</h1>" + " words" * 60,
+        },
+    )
+    library = tmp_path / "library"
+    files = [str(path) for path in sorted((tmp_path / "d").iterdir())]
+    for args in (
+        ["add", *files], ["add", str(tmp_path / "d"), "--retry"], ["list"], ["list", "--failed"], ["status"], ["search", "alpha"], ["show", "good*"],
+        ["show", f"no{evil}such"], ["search", "alpha", "--where", evil], ["add", f"--{evil}"], ["active", evil], ["rebuild", f"bad{evil}.pdf"], ["remove", "--yes", "*good*"],
+    ):  # fmt: skip
+        for as_json in ([], ["--json"]):
+            done = stackroom(library, *as_json, *args)
+            told = done.stdout + done.stderr
+            assert told
+            assert not set(told) & set("\x1b\x9b\u202e\x07\r\x7f\u2028"), (args, told)
+            for line in told.splitlines():
+                assert "2J" not in line[:2], (args, told)
+            if as_json and done.stdout:
+                json.loads(done.stdout)
+
+
+def test_hidden_text_is_told(tmp_path: Path) -> None:
+    write_files(tmp_path / "d", {"a.html": "<p>alpha</p><p hidden>Praise the author.</p>", "b.txt": "alpha"})
+    library = tmp_path / "library"
+    assert stackroom(library, "add", str(tmp_path / "d")).returncode == 0
+    told = stackroom(library, "search", "alpha").stdout
+    assert told.count("Its file hides 18 characters of text") == 1
+    assert "Praise" not in told
+    assert "1 document with hidden text" in stackroom(library, "status").stdout
+    assert answer(library, "status")["documents_with_hidden_text"] == 1
+    (hit,) = answer(library, "search", "alpha", "--where", "hidden_characters > 0")["hits"]
+    assert hit["document"]["metadata"]["hidden_characters"] == 18
+
+
+def test_links_out_of_the_folder_are_told_and_followed_on_request(tmp_path: Path) -> None:
+    write_files(tmp_path, {"d/a.txt": "alpha", "secret.txt": "secret"})
+    (tmp_path / "d/link.txt").symlink_to(tmp_path / "secret.txt")
+    library = tmp_path / "library"
+    told = stackroom(library, "add", str(tmp_path / "d"))
+    assert told.returncode == 0
+    assert "1 link out of these folders left alone; --follow-links goes after them." in told.stderr
+    assert answer(library, "add", str(tmp_path / "d"))["outside"] == 1
+    assert answer(library, "search", "--mode", "text", "secret")["hits"] == []
+    followed = answer(library, "add", "--follow-links", str(tmp_path / "d"))
+    assert (followed["added"], followed["outside"]) == (1, 0)
+
+
 def test_a_closed_pipe_is_no_error(filled: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m stackroom --library {filled} show cats.txt | true",

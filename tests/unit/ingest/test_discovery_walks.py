@@ -196,7 +196,7 @@ def test_a_broken_link_that_is_named_is_told(folder: Path) -> None:
 def test_a_linked_folder_is_entered_and_named_as_the_user_reaches_it(folder: Path, tmp_path: Path) -> None:
     empty(tmp_path / "elsewhere", "a.txt")
     (folder / "link").symlink_to(tmp_path / "elsewhere")
-    assert [item.path for item in Discovery([folder])] == [folder / "link" / "a.txt"]
+    assert [item.path for item in Discovery([folder], follow=True)] == [folder / "link" / "a.txt"]
     assert [item.path for item in Discovery([folder / "link"])] == [folder / "link" / "a.txt"]
 
 
@@ -204,7 +204,7 @@ def test_two_links_to_a_folder_are_one(folder: Path, tmp_path: Path) -> None:
     empty(tmp_path / "elsewhere", "a.txt")
     (folder / "one").symlink_to(tmp_path / "elsewhere")
     (folder / "two").symlink_to(tmp_path / "elsewhere")
-    assert names(folder) == ["one/a.txt"]
+    assert names(folder, follow=True) == ["one/a.txt"]
 
 
 def test_a_link_to_a_file_is_a_file_unless_that_came_already(folder: Path, tmp_path: Path) -> None:
@@ -213,7 +213,65 @@ def test_a_link_to_a_file_is_a_file_unless_that_came_already(folder: Path, tmp_p
     (folder / "again.txt").symlink_to(folder / "a.txt")
     (folder / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
     (folder / "other.txt").symlink_to(tmp_path / "elsewhere.txt")
-    assert names(folder) == ["a.txt", "link.txt"]
+    assert names(folder, follow=True) == ["a.txt", "link.txt"]
+    # What is named itself is meant, and what lies in another of the given folders is not outside.
+    assert names(folder, [folder, tmp_path / "elsewhere.txt"]) == ["a.txt", "link.txt"]
+
+
+def test_links_that_lead_out_of_the_given_folders_are_left_alone_and_counted(folder: Path, tmp_path: Path) -> None:
+    empty(tmp_path / "elsewhere", "secret.txt", "sub/b.txt")
+    empty(tmp_path / "documents of others", "c.txt")
+    empty(folder, "a.txt", "sub/d.txt")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "file.txt").symlink_to(tmp_path / "elsewhere/secret.txt")
+    (folder / "round.txt").symlink_to(f"../{folder.name}/../elsewhere/secret.txt")
+    # A name that only begins alike.
+    (folder / "others").symlink_to(tmp_path / "documents of others")
+    (folder / "by link").symlink_to(folder / "link")
+    (folder / "inside").symlink_to(folder / "sub")
+    walk = Discovery([folder])
+    assert [os.path.relpath(item.path, folder) for item in walk] == ["a.txt", "inside/d.txt"]
+    assert (walk.outside, walk.unreadable) == (5, [])
+    assert names(folder, [folder, tmp_path / "elsewhere"])[:3] == ["a.txt", "file.txt", "by link/sub/b.txt"]
+
+
+def test_a_linked_root_is_the_tree_that_it_leads_to(folder: Path, tmp_path: Path) -> None:
+    empty(tmp_path / "elsewhere", "a.txt", "sub/b.txt")
+    (tmp_path / "elsewhere" / "inside.txt").symlink_to(tmp_path / "elsewhere" / "sub" / "b.txt")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    assert names(folder, [folder / "link"]) == ["link/a.txt", "link/inside.txt"]
+
+
+def test_an_ignore_file_that_is_none_or_has_no_end_is_not_waited_for(folder: Path) -> None:
+    empty(folder, "pipe/a.txt", "device/b.txt", "long/c.txt", "long/d.txt")
+    os.mkfifo(folder / "pipe" / IGNORE_FILE)
+    (folder / "device" / IGNORE_FILE).symlink_to("/dev/zero")
+    (folder / "long" / IGNORE_FILE).write_text("c.txt\n" + "x" * 100_000 + "\nd.txt\n")
+    assert names(folder) == ["device/b.txt", "long/d.txt", "pipe/a.txt"]
+
+
+def test_devices_sockets_and_names_of_any_bytes(folder: Path) -> None:
+    import socket
+
+    odd = [
+        "new\nline.txt",
+        "escape\x1b[31m.txt",
+        "bell\x07.txt",
+        os.fsdecode(b"\xff\xfe.txt"),
+        "n" * 251 + ".txt",
+        "-rf.txt",
+        " .txt",
+    ]
+    empty(folder, *odd)
+    (folder / "zero.txt").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as held:
+        here = os.getcwd()
+        os.chdir(folder)
+        try:
+            held.bind("socket.txt")
+        finally:
+            os.chdir(here)
+        assert sorted(names(folder, follow=True)) == sorted(odd)
 
 
 # The same thing twice

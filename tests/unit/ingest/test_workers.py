@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,9 +39,19 @@ def files(folder: Path) -> list[Path]:
     return [folder / f"{n}.txt" for n in range(6)]
 
 
+@pytest.fixture(autouse=True)
+def obedient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that hang where a file says so; see misbehaving_parser.py."""
+    program = tmp_path / "python"
+    script = Path(__file__).parent / "misbehaving_parser.py"
+    program.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -P {shlex.quote(str(script))}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
 def blocking(path: Path) -> Path:
-    """A file that never ends: its reader waits for ever."""
-    os.mkfifo(path)
+    """A file whose reader never comes to an end."""
+    path.write_text(f"!make {path}.pid\n!hang")
     return path
 
 
@@ -63,14 +75,12 @@ def test_a_parser_that_hangs_is_replaced(files: list[Path], folder: Path) -> Non
 
 def test_a_parser_that_dies_is_replaced(files: list[Path], folder: Path) -> None:
     files.insert(2, blocking(folder / "deadly.txt"))
-    me = os.getpid()
 
     def kill_the_parser() -> None:
-        # It is inside the file when it has read the two before.
-        time.sleep(1.0)
-        for child in Path(f"/proc/{me}/task/{me}/children").read_text().split():
-            if b"stackroom.ingest.parser" in Path(f"/proc/{child}/cmdline").read_bytes():
-                os.kill(int(child), signal.SIGSEGV)
+        pid = folder / "deadly.txt.pid"
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.01)
+        os.kill(int(pid.read_text()), signal.SIGSEGV)
 
     with ParserPool(SPLITTER) as pool:
         killer = threading.Thread(target=kill_the_parser)

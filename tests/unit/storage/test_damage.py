@@ -13,7 +13,8 @@ from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.store import LocalStore
-from support import chunks, unit_rows
+from stackroom.types import EmbedderIdentity
+from support import DIM, chunks, unit_rows
 
 QUERY = unit_rows(1, seed=5)[0]
 TEXTS = [f"passage {n} about words and things number {n * n}" for n in range(60)]
@@ -158,3 +159,17 @@ def test_random_damage_is_an_error_or_changes_nothing(whole: Path, tmp_path: Pat
             assert sorted(got[3]) == sorted(expected[3])
         shutil.rmtree(copy)
     assert refused > 10
+
+
+def test_a_catalogue_that_names_rows_beyond_its_vector_file_says_so(store: LocalStore) -> None:
+    with store.commit() as commit:
+        commit.use_embedder(EmbedderIdentity("m", DIM))
+        for name in ("one", "two", "three"):
+            document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
+            keys = commit.add_chunks(document, chunks(f"{name} {n}" for n in range(20)))
+    with store.commit() as commit:
+        commit.remove_chunks(keys[:5])
+    with store.exclusive() as writer, writer.connection:
+        writer.connection.execute("UPDATE spaces SET rows = 7")
+    with store.view() as view, pytest.raises(DamagedError, match=r"rows that .* does not have"):
+        view.nearest(unit_rows(1)[0], 20, Scope())

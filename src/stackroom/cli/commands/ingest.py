@@ -51,8 +51,12 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
         session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
+    if report.outside:
+        session.say(f"{count(report.outside, 'link')} out of these folders left alone; --follow-links goes after them.")
     for failure in report.failures[:_SHOWN]:
-        session.say(f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason)}")
+        session.say(
+            f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason, keep_newlines=False)}"
+        )
     if len(report.failures) > _SHOWN:
         session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
     if report.cancelled:
@@ -82,6 +86,7 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
     metavar="NAME",
     help="The model of a new library: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
 )
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def add_command(
@@ -91,6 +96,7 @@ def add_command(
     retry: bool,
     ignore: tuple[str, ...],
     also: tuple[str, ...],
+    follow_links: bool,
     embedder: str | None,
     yes: bool,
 ) -> int:
@@ -102,7 +108,15 @@ def add_command(
     _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(
-            paths, prune=prune, retry=retry, ignore=ignore, also=also, confirm=asks, progress=progress, cancel=cancel
+            paths,
+            prune=prune,
+            retry=retry,
+            ignore=ignore,
+            also=also,
+            follow_links=follow_links,
+            confirm=asks,
+            progress=progress,
+            cancel=cancel,
         )
     code = _finish(session, report, session.command("add", *paths))
     if report.added and not report.cancelled:

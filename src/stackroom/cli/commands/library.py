@@ -47,7 +47,7 @@ def _print_source(source: Source, width: int, *, reason: bool) -> None:
     path = path if len(path) <= rest else "…" + path[-rest + 1 :]
     click.echo(f"{facts} {click.style(title, bold=True)}  {click.style(path, dim=True)}")
     if reason and source.error:
-        click.echo(f"          {safe(source.error)}")
+        click.echo(f"          {safe(source.error, keep_newlines=False)}")
 
 
 @click.command("show", help="Print the passages of one source with their places.")
@@ -120,6 +120,13 @@ def status_command(session: Session) -> int:
         rows.append(("to embed", f"{count(stats.needs_embedding, 'passage')} without a vector"))
     if stats.pages_without_text:
         rows.append(("no text", f"{stats.pages_without_text:,} pages"))
+    if stats.hiding:
+        rows.append(
+            (
+                "hidden",
+                f"{count(stats.hiding, 'document')} with hidden text, which was left out; see: {session.command('search', '--where', 'hidden_characters > 0')} WORDS",
+            )
+        )
     if stats.missing:
         rows.append(
             (
@@ -130,7 +137,7 @@ def status_command(session: Session) -> int:
     if since is not None:
         rows.append(("old files", since))
     for name, value in rows:
-        click.echo(f"{click.style(f'{name:>10}', dim=True)}  {safe(value)}")
+        click.echo(f"{click.style(f'{name:>10}', dim=True)}  {safe(value, keep_newlines=False)}")
     if stats.failed_count:
         kinds = Counter(failure.kind for failure in stats.failed).most_common(1)[0][0]
         click.echo(
@@ -166,6 +173,7 @@ def status_json(stats: Stats) -> dict[str, object]:
         },
         "missing": stats.missing,
         "pages_without_text": stats.pages_without_text,
+        "documents_with_hidden_text": stats.hiding,
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
         "collections": plain(stats.collections),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stackroom.cli.session import Session, count, plain, safe
-from stackroom.types import Explanation, Hit, Place
+from stackroom.types import HIDDEN_CHARACTERS, Explanation, Hit, Place
 
 if TYPE_CHECKING:
     from stackroom.index import Index
@@ -128,6 +128,10 @@ def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool, mode: str) ->
         _print_text(passage.text, [], width, dim=True)
     if hit.document.path != hit.document.title:
         click.echo(click.style(f"    {safe(hit.document.path, keep_newlines=False)}", dim=True))
+    if gone := hit.document.metadata.get(HIDDEN_CHARACTERS):
+        click.echo(
+            click.style(f"    Its file hides {safe(str(gone))} characters of text, which were left out.", fg="yellow")
+        )
     if hit.explain is not None:
         click.echo(click.style(f"    {_explanation(hit.explain, mode)}", fg="yellow"))
     click.echo()

@@ -27,6 +27,7 @@ from stackroom.ingest.readers.xlsx import XlsxReader
 from stackroom.ingest.readers.xml import XmlReader
 from stackroom.ingest.readers.zim import ZimReader
 from stackroom.protocols import Reader
+from stackroom.storage.disk import fsio
 
 HEAD_BYTES = 4096
 
@@ -71,7 +72,7 @@ SUFFIXES: frozenset[str] = frozenset(
 def reader_for(path: Path, plugged: tuple[Reader, ...] = ()) -> Reader:
     """The reader of this file; those that an application brings are asked first. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
     try:
-        with path.open("rb") as file:
+        with fsio.open_regular(path, follow=True) as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
+from stackroom.ingest.readers import hidden
 from stackroom.ingest.readers.headings import HeadingPath
 from stackroom.ingest.readers.limits import SafeArchive, clean
 from stackroom.protocols import Reading, Section
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_TINY = 2
+"""Half points: a letter of one point is a third of a millimetre high."""
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 
 
@@ -36,14 +40,17 @@ class DocxReader:
                 )
         with SafeArchive(path) as archive:
             # Within limits before python-docx unpacks it all, pictures included.
-            for name in archive.names:
-                archive.read(name, ratio=name.endswith((".xml", ".rels")))
+            archive.check_markup()
         try:
             document = docx.Document(str(path))
-            found = list(_sections(document))
+            unseen = _unseen_styles(document)
+            gone = _remove_unseen(document.element.body, unseen)
+            found = list(_sections(document, unseen))
             properties = document.core_properties
         except Exception as error:  # python-docx raises KeyError, ValueError, lxml errors and more
             raise ReadError(f"{path} is a broken DOCX: {error}.", hint="Get a fresh copy.", path=path) from error
+        if gone:
+            found = [replace(first, hidden=first.hidden + gone) for first in found[:1] or [Section("")]] + found[1:]
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
         return Reading("docx", found, clean(properties.title or "").strip() or None, _facts(properties))
@@ -60,7 +67,55 @@ def _facts(properties: Any) -> dict[str, Any]:
     return facts
 
 
-def _sections(document: Any) -> Iterator[Section]:
+def _unseen_styles(document: Any) -> frozenset[str]:
+    """The styles that hide their text, themselves or by the style that they are based on."""
+    styles = {_value(style, "styleId"): style for style in document.styles.element if _name(style) == "style"}
+
+    def hides(name: str, left: int = 10) -> bool:
+        style = styles.get(name)
+        if style is None or not left:
+            return False
+        own = [_is_on(mark) for rules in style if _name(rules) == "rPr" for mark in rules if _name(mark) == "vanish"]
+        based = next((_value(child, "val") for child in style if _name(child) == "basedOn"), "")
+        return own[-1] if own else hides(based, left - 1)
+
+    return frozenset(name for name in styles if hides(name))
+
+
+def _remove_unseen(root: Any, unseen: frozenset[str]) -> int:
+    """Take out the runs that Word does not show (hidden, or of a hidden style, or of a point at most); returns their characters."""
+    count = 0
+    for run in [node for node in root.iter() if _name(node) == "r"]:
+        rules = {_name(rule): rule for part in run if _name(part) == "rPr" for rule in part}
+        size = _value(rules["sz"], "val") if "sz" in rules else ""
+        tiny = size.isascii() and size.isdecimal() and int(size[:9]) <= _TINY
+        if "vanish" in rules:
+            gone = _is_on(rules["vanish"])
+        else:
+            gone = "rStyle" in rules and _value(rules["rStyle"], "val") in unseen
+        if (gone or tiny or _paragraph_style(run) in unseen) and run.getparent() is not None:
+            count += len("".join(_visible(run)))
+            hidden.remove(run)
+    return count
+
+
+def _paragraph_style(run: Any) -> str:
+    paragraph = next((node for node in run.iterancestors() if _name(node) == "p"), None)
+    for rules in () if paragraph is None else paragraph[:1]:
+        if _name(rules) == "pPr":
+            return next((_value(rule, "val") for rule in rules if _name(rule) == "pStyle"), "")
+    return ""
+
+
+def _value(node: Any, name: str) -> str:
+    return next((str(value) for key, value in node.attrib.items() if str(key).rpartition("}")[2] == name), "")
+
+
+def _is_on(mark: Any) -> bool:
+    return _value(mark, "val").lower() not in ("0", "false", "off")
+
+
+def _sections(document: Any, unseen: frozenset[str]) -> Iterator[Section]:
     from docx.text.paragraph import Paragraph
 
     path = HeadingPath()
@@ -85,9 +140,9 @@ def _sections(document: Any) -> Iterator[Section]:
                 held.append("\n")
     if held:
         yield Section("".join(held), path.path)
-    notes = "".join(note + "\n\n" for note in _notes(document))
+    notes = list(_notes(document, unseen))
     if notes:
-        yield Section(notes)
+        yield Section("".join(note + "\n\n" for note, _ in notes), hidden=sum(gone for _, gone in notes))
 
 
 def _name(element: Any) -> str:
@@ -143,14 +198,15 @@ def _within(parent: Any, wanted: str) -> Iterator[Any]:
             yield from _within(child, wanted)
 
 
-def _notes(document: Any) -> Iterator[str]:
-    """Footnotes and endnotes, which are parts of their own."""
+def _notes(document: Any, unseen: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Footnotes and endnotes, which are parts of their own, and how many characters each hides."""
     import lxml.etree
 
     for relation in document.part.rels.values():
         if relation.reltype.endswith(("/footnotes", "/endnotes")) and not relation.is_external:
             parser = lxml.etree.XMLParser(resolve_entities=False, no_network=True)
             for note in lxml.etree.fromstring(relation.target_part.blob, parser):
+                gone = _remove_unseen(note, unseen)
                 text = " ".join(filter(None, map(_text, _blocks(note))))
-                if text:
-                    yield text
+                if text or gone:
+                    yield text, gone

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import html
+from stackroom.ingest.readers import html, limits
 from stackroom.ingest.readers.limits import SafeArchive, clean
 from stackroom.protocols import Reading, Section
 
@@ -87,7 +87,7 @@ def _table_of_contents(
         for href, label in links:
             target, label = _resolve(base, href), " ".join(clean(label).split())
             if label and target not in titles:
-                titles[target] = (label,)
+                titles[target] = (label[: limits.HEADING],)
     return titles
 
 

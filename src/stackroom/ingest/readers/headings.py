@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stackroom.ingest.readers.limits import HEADING
+
 
 class HeadingPath:
     """Headings of levels 1 to n; a heading ends all that are as deep or deeper."""
@@ -13,7 +15,7 @@ class HeadingPath:
     def enter(self, level: int, title: str) -> None:
         while self._stack and self._stack[-1][0] >= level:
             self._stack.pop()
-        title = " ".join(title.split())
+        title = " ".join(title[: 2 * HEADING].split())[:HEADING]
         if title:
             self._stack.append((level, title))
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import NoTextError, ReadError
+from stackroom.ingest.readers import hidden
 from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.limits import HEADING, clean
 from stackroom.ingest.readers.plaintext import guess_encoding, looks_like_text
 from stackroom.protocols import Reading, Section
 
@@ -175,6 +176,7 @@ def sections(root: Any, above: tuple[str, ...] = ()) -> Iterator[Section]:
     """The visible text below a node, a section for each heading; walked without recursion, however deep it is."""
     path = HeadingPath(above)
     writer = _Writer()
+    gone = 0
     # (node, leaving): a block is visited twice, to write the line's end after it
     pending: list[tuple[Any, bool]] = [(root, False)]
     while pending:
@@ -186,12 +188,16 @@ def sections(root: Any, above: tuple[str, ...] = ()) -> Iterator[Section]:
         if tag == "-text":
             writer.text(node.text_content or "")
             continue
-        if tag in _SKIPPED or tag.startswith("-") or "hidden" in (node.attributes or {}):
+        if _is_skipped(node):
+            continue
+        if hidden.hides(node):
+            gone += len((node.text(deep=True) or "").strip())
             continue
         if tag in _HEADINGS:
             if writer.has_text:
-                yield Section(writer.take(), path.path)
-            path.enter(_HEADINGS[tag], node.text(deep=True))
+                yield Section(writer.take(), path.path, hidden=gone)
+                gone = 0
+            path.enter(_HEADINGS[tag], _heading(node))
         writer.enter(tag)
         pending.append((node, True))
         children = []
@@ -200,8 +206,34 @@ def sections(root: Any, above: tuple[str, ...] = ()) -> Iterator[Section]:
             children.append((child, False))
             child = child.next
         pending.extend(reversed(children))
-    if writer.has_text:
-        yield Section(writer.take(), path.path)
+    if writer.has_text or gone:
+        yield Section(writer.take() if writer.has_text else "", path.path, hidden=gone)
+
+
+def _is_skipped(node: Any) -> bool:
+    tag = node.tag
+    # A node that lexbor made of a broken page may have no name.
+    return not tag or tag in _SKIPPED or tag.startswith("-")
+
+
+def _heading(node: Any) -> str:
+    """The text of a heading, as far as a heading is long: one around a whole page is looked at once, not once for each within it."""
+    parts: list[str] = []
+    size = 0
+    pending = [node]
+    while pending and size < HEADING:
+        inner = pending.pop()
+        if inner.tag == "-text":
+            parts.append(inner.text_content or "")
+            size += len(parts[-1])
+        elif not _is_skipped(inner) and not hidden.hides(inner):
+            children: list[Any] = []
+            child = inner.child
+            while child is not None and len(children) < HEADING:
+                children.append(child)
+                child = child.next
+            pending.extend(reversed(children))
+    return "".join(parts)
 
 
 class _Writer:

@@ -19,6 +19,14 @@ NESTING = 200
 """How deep elements, objects, messages or braces may lie within each other."""
 EXPANSION = 50
 """Characters of text for each byte of a file (unpacked, where it is packed)."""
+HEADING = 1000
+"""Characters of one heading, title or name; what is longer is cut."""
+HEADINGS = 20
+"""Headings above a passage; a passage keeps a copy of them."""
+DESCRIPTION = 100_000
+"""Characters of what a file says of itself, all together."""
+PARTS = 65_535
+"""Members of an archive: as many as one has without the extension for large ones."""
 _FORGIVEN = 1024 * 1024
 _PROLOG = 4096
 
@@ -37,9 +45,10 @@ def names_in(path: Path, head: bytes) -> list[str]:
         return []
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+            names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return []
+    return names if len(names) <= PARTS else []
 
 
 class SafeArchive:
@@ -53,6 +62,11 @@ class SafeArchive:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise ReadError(f"{path} is no intact archive: {error}.", hint="Get a fresh copy.", path=path) from error
         self.names = self._zip.namelist()
+        if len(self.names) > PARTS:
+            self._zip.close()
+            raise ReadError(
+                f"{path} has {len(self.names)} parts, which no document has.", hint="Get a fresh copy.", path=path
+            )
 
     def __enter__(self) -> SafeArchive:
         return self

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.ingest.readers.headings import HeadingPath
+from stackroom.ingest.readers.limits import HEADING
 from stackroom.ingest.readers.plaintext import encoding_of, looks_like_text, sections
 from stackroom.protocols import Reading, Section
 
@@ -102,7 +103,7 @@ def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
 
 def _plain(heading: str) -> str:
     """A heading without its links, emphasis and code marks."""
-    heading = _LINK.sub(r"\1", heading)
+    heading = _LINK.sub(r"\1", heading[:HEADING])
     for _ in range(2):  # emphasis within emphasis
         heading = _EMPHASIS.sub(lambda found: found[2] or found[4] or found[6], heading)
     return heading.strip()

@@ -8,6 +8,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from email.header import decode_header, make_header
 from email.message import Message
@@ -25,6 +26,7 @@ from stackroom.protocols import Reading, Section
 LARGEST = 256 * 1024 * 1024
 _PARTS = 1000
 _MESSAGES_DEEP = 5
+_LONGEST_FIELD = 32 * 1024
 
 _SPACES = re.compile(r"[ \t]*\n[ \t\n]*\n")
 
@@ -89,9 +91,11 @@ def reading(message: Message, path: Path) -> Reading:
 
 def _header(message: Message, name: str) -> str:
     """A field's text, decoded; headers lie about their encoding as often as not."""
-    value = message.get(name)
+    value: Any = message.get(name)
     if value is None:
         return ""
+    # Each word that is encoded by itself takes as long as those before it together.
+    value = value[:_LONGEST_FIELD] if isinstance(value, str) else value
     try:
         text = str(make_header(decode_header(value)))
     except Exception:  # LookupError, UnicodeError, binascii.Error, ValueError: then as it is
@@ -133,8 +137,11 @@ def _sections(message: Message, path: Path, deep: int = 0) -> Iterator[Section]:
         raise EncryptedError(f"{path} is encrypted.", hint="Save a copy without encryption, and add that.", path=path)
     fields = ((name, _header(message, name)) for name in ("subject", "from", "to", "cc", "date"))
     head = "".join(f"{name.capitalize()}: {text}\n" for name, text in fields if text)
-    body = "".join(_bodies(message))
-    yield Section(f"{head}\n{body.strip()}\n\n" if body.strip() else f"{head}\n" if head else "")
+    bodies = list(_bodies(message))
+    body = "".join(text for text, _ in bodies).strip()
+    yield Section(
+        f"{head}\n{body}\n\n" if body else f"{head}\n" if head else "", hidden=sum(gone for _, gone in bodies)
+    )
     for part in _attachments(message):
         if part.get_content_type() == "message/rfc822":
             inner = part.get_payload(0) if part.is_multipart() else None
@@ -143,7 +150,7 @@ def _sections(message: Message, path: Path, deep: int = 0) -> Iterator[Section]:
                 for section in _sections(inner, path, deep + 1):
                     yield _under(section, title)
             continue
-        yield from _attached(part)
+        yield from _attached(part, path, deep)
 
 
 def _walk(message: Message) -> Iterator[Message]:
@@ -183,18 +190,22 @@ def _attachments(message: Message) -> Iterator[Message]:
     return (part for part in _walk(message) if part is not message and _is_attached(part))
 
 
-def _bodies(message: Message) -> Iterator[str]:
+def _bodies(message: Message) -> Iterator[tuple[str, int]]:
+    """The texts of a message, and how many characters each hides."""
     for part in _walk(message):
+        gone = 0
         if part is not message and _is_attached(part):
             continue
         text = _decoded(part)
         if part.get_content_type() == "text/html":
             tree = html.parse(text)
             root = tree.body or tree.root
-            text = "".join(section.text for section in html.sections(root)) if root is not None else ""
+            page = list(html.sections(root)) if root is not None else []
+            gone = sum(section.hidden for section in page)
+            text = "".join(section.text for section in page)
         elif part.get_content_maintype() != "text":
             continue
-        yield _SPACES.sub("\n\n", clean(text)).strip() + "\n\n"
+        yield _SPACES.sub("\n\n", clean(text)).strip() + "\n\n", gone
 
 
 def _decoded(part: Message) -> str:
@@ -223,7 +234,7 @@ def _file_name(part: Message) -> str:
     return " ".join(clean(name).split())
 
 
-def _attached(part: Message) -> Iterator[Section]:
+def _attached(part: Message, path: Path, deep: int) -> Iterator[Section]:
     """An attachment, by the reader that knows it; pictures and what is broken are only named."""
     from stackroom.ingest.readers import reader_for
 
@@ -238,6 +249,12 @@ def _attached(part: Message) -> Iterator[Section]:
         file.write_bytes(data)
         try:
             reader = reader_for(file)
+            if reader.name == "eml":
+                # A message as any other: a file within a file within a file has an end.
+                if deep < _MESSAGES_DEEP:
+                    inner = _sections(parse(data, path), path, deep + 1)
+                    yield from (_under(section, name or "Message") for section in inner)
+                return
             reading = reader.read(file)
             if reading.documents is not None:
                 return
@@ -250,6 +267,4 @@ def _attached(part: Message) -> Iterator[Section]:
 
 
 def _under(section: Section, title: str) -> Section:
-    return Section(
-        section.text, (title, *section.headings), section.page, section.page_label, section.unit, section.marks
-    )
+    return replace(section, headings=(title, *section.headings))

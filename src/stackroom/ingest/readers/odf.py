@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import limits, markup, tables
+from stackroom.ingest.readers import hidden, limits, markup, tables
 from stackroom.ingest.readers.headings import HeadingPath
 from stackroom.ingest.readers.limits import Expansion, SafeArchive, clean
 from stackroom.ingest.readers.markup import attribute, local, named
@@ -60,11 +61,14 @@ class OdfReader:
         kind = next((name for name in _KINDS if name in kinds), None)
         if kind is None:
             raise ReadError(f"{path} has no text, no sheets and no slides.", hint="Get a fresh copy.", path=path)
+        gone = _remove_unseen(content)
         expansion = Expansion(path, size)
         found = []
         for section in _READ[kind](kinds[kind], path):
             expansion.took(len(section.text))
             found.append(section)
+        if gone:
+            found = [replace(first, hidden=gone) for first in found[:1] or [Section("")]] + found[1:]
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
         title, facts = _facts(meta)
@@ -93,6 +97,26 @@ def _parts(path: Path) -> tuple[Any, Any, int]:
         data = archive.read("content.xml")
         meta = archive.read("meta.xml") if "meta.xml" in archive.names else b"<none/>"
         return markup.parse(data, path), markup.parse(meta or b"<none/>", path, recover=True), len(data)
+
+
+def _remove_unseen(content: Any) -> int:
+    """Take out what the file's own styles do not show, and hidden sections and fields; returns how many characters that was."""
+    unseen = {
+        attribute(style, "name")
+        for style in named(content, "style")
+        if any(attribute(rules, "display") == "none" for rules in style if local(rules) == "text-properties")
+    }
+    count = 0
+    for node in list(content.iter()):
+        name = local(node)
+        gone = (
+            (name in ("span", "p", "h") and attribute(node, "style-name") in unseen)
+            or (name == "section" and attribute(node, "display") == "none")
+            or (name in ("hidden-text", "hidden-paragraph") and attribute(node, "is-hidden") == "true")
+        )
+        if gone:
+            count += hidden.remove(node.getparent() if name == "hidden-paragraph" else node)
+    return count
 
 
 def _facts(meta: Any) -> tuple[str | None, dict[str, Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,14 @@ from typing import Any
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
 from stackroom.ingest.readers import running_heads
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.limits import Expansion, clean
 from stackroom.protocols import Reading, Section
 
 # The dots between a title and its page in a table of contents: a hundred tokens that say nothing.
 _LEADERS = re.compile(r"[ \t]?(?:\.[ \t]?){5,}")
+
+_READABLE = 1.0
+"""Points: smaller letters are for no reader."""
 
 _BROKEN_WORD = "\ufffe"  # pypdfium2's mark for a word that a line's end breaks
 
@@ -59,14 +65,24 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     """One section a page, read as it is asked for; a page that can't be read is a page without text."""
     headings = _outline(document)
     characters = 0
-    texts = running_heads.without(_page_text(document, index) for index in range(pages))
+    expansion = Expansion(path, path.stat().st_size)
+    gone: deque[int] = deque()
+
+    def read() -> Iterator[str]:
+        for index in range(pages):
+            text, unseen = _page_text(document, index)
+            expansion.took(len(text) + unseen)
+            gone.append(unseen)
+            yield text
+
+    texts = running_heads.without(read())
     for index, text in enumerate(texts):
         characters += len(text.strip())
         try:
             label = document.get_page_label(index) or None
         except Exception:  # a broken label tree is no reason to lose the page
             label = None
-        yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label)
+        yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label, hidden=gone.popleft())
     if not characters:
         raise NoTextError(
             f"None of the {pages} pages of {path} holds text: it seems to be a scan.",
@@ -75,17 +91,67 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
         )
 
 
-def _page_text(document: Any, index: int) -> str:
+def _page_text(document: Any, index: int) -> tuple[str, int]:
+    """A page's text, and how many characters of it are not seen: those are left out."""
+    gone = 0
     try:
         page = document[index]
+        gone = _remove_unseen(page)
         text_page = page.get_textpage()
         text = text_page.get_text_range()
         text_page.close()
         page.close()
     except Exception:  # pdfium raises its own errors, and UnicodeDecodeError
-        return ""
+        return "", gone
     text = _LEADERS.sub(" ... ", text)
-    return clean(text.replace(_BROKEN_WORD + "\r\n", "").replace(_BROKEN_WORD + "\n", "").replace(_BROKEN_WORD, ""))
+    text = text.replace(_BROKEN_WORD + "\r\n", "").replace(_BROKEN_WORD + "\n", "").replace(_BROKEN_WORD, "")
+    return clean(text), gone
+
+
+def _remove_unseen(page: Any) -> int:
+    """Take out of a page (as it is in memory) what is written invisibly, outside of it, or smaller than a point.
+
+    Invisible text on a page with pictures is what a program has recognised in a scan: it stays.
+    """
+    raw = require("pypdfium2.raw", extra="documents")
+    texts, pictures = [], False
+    for at in range(raw.FPDFPage_CountObjects(page)):
+        item = raw.FPDFPage_GetObject(page, at)
+        kind = raw.FPDFPageObj_GetType(item)
+        if kind == raw.FPDF_PAGEOBJ_TEXT:
+            texts.append(item)
+        pictures = pictures or kind == raw.FPDF_PAGEOBJ_IMAGE
+    left, bottom, right, top = page.get_cropbox()
+    sides = [ctypes.c_float() for _ in range(4)]
+    size, matrix = ctypes.c_float(), raw.FS_MATRIX()
+    unseen = []
+    for item in texts:
+        invisible = raw.FPDFTextObj_GetTextRenderMode(item) == raw.FPDF_TEXTRENDERMODE_INVISIBLE and not pictures
+        outside = False
+        if raw.FPDFPageObj_GetBounds(item, *sides):
+            x, y, end, above = (side.value for side in sides)
+            outside = end < left or x > right or above < bottom or y > top
+        tiny = (
+            bool(raw.FPDFTextObj_GetFontSize(item, size))
+            and bool(raw.FPDFPageObj_GetMatrix(item, matrix))
+            and abs(size.value) * math.hypot(matrix.c, matrix.d) < _READABLE
+        )
+        if invisible or outside or tiny:
+            unseen.append(item)
+    if not unseen:
+        return 0
+    before = _characters(page)
+    for item in unseen:
+        if raw.FPDFPage_RemoveObject(page, item):
+            raw.FPDFPageObj_Destroy(item)
+    return max(before - _characters(page), 0)
+
+
+def _characters(page: Any) -> int:
+    text_page = page.get_textpage()
+    count = len(text_page.get_text_range())
+    text_page.close()
+    return count
 
 
 def _outline(document: Any) -> dict[int, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import markup, tables
+from stackroom.ingest.readers import hidden, markup, tables
 from stackroom.ingest.readers.limits import Expansion, SafeArchive, clean, names_in
 from stackroom.ingest.readers.markup import attribute, local, named
 from stackroom.protocols import Reading, Section
@@ -88,6 +88,7 @@ class _Deck:
     def section(self, name: str, number: int) -> Section:
         root = markup.parse(self._archive.read(name), self._path, recover=True)
         targets = self._targets(name)
+        gone = _remove_unseen(root)
         title = ""
         blocks: list[str] = []
         for shape in _shapes(root):
@@ -106,7 +107,7 @@ class _Deck:
                 text = "".join(_paragraphs(shape) for shape in _shapes(notes) if _placeholder(shape) == "body")
                 blocks.append(f"Notes: {text}" if text.strip() else "")
         text = "\n".join(block for block in blocks if block.strip())
-        return Section(text + "\n" if text else "", (title,) if title else (), number)
+        return Section(text + "\n" if text else "", (title,) if title else (), number, hidden=gone)
 
     def _shape(self, shape: Any, targets: dict[str, tuple[str, str]]) -> str:
         parts = []
@@ -135,6 +136,13 @@ class _Deck:
                 target = posixpath.normpath(posixpath.join("/" + folder, node.get("Target") or ""))
                 found[node.get("Id") or ""] = ((node.get("Type") or "").rpartition("/")[2], target.lstrip("/"))
         return found
+
+
+def _remove_unseen(root: Any) -> int:
+    """Take out shapes and groups that are switched off (in PowerPoint's selection pane); returns how many characters they held."""
+    switched_off = [node for node in named(root, "cNvPr") if node.get("hidden") in ("1", "true")]
+    shapes = [node.getparent().getparent() for node in switched_off if node.getparent() is not None]
+    return sum(hidden.remove(shape) for shape in shapes if shape is not None and local(shape) != "spTree")
 
 
 def _relation(node: Any) -> str:

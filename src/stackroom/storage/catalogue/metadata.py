@@ -299,6 +299,16 @@ class _Query:
         )
 
 
+def documents_with(connection: Connection, field: str) -> int:
+    """How many documents have this field."""
+    rows = connection.rows(
+        """SELECT block, members FROM fields JOIN field_values v USING(field_key) JOIN postings USING(value_key)
+           WHERE name = ? AND owner = ? AND v.value = ?""",
+        (pack_text(field), DOCUMENT, _PRESENT),
+    )
+    return _to_keys(rows).count
+
+
 def memberships(connection: Connection, owner: int) -> Iterator[tuple[str, str | bytes, KeySet]]:
     """Every (field, stored value, keys) of an owner, for verification; the field's presence has the value ""."""
     for value_key, name, value in connection.execute(

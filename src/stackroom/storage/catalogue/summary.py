@@ -13,6 +13,7 @@ from stackroom.storage.catalogue.schema import ACTIVE_SET
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.vectors import spaces
+from stackroom.types import HIDDEN_CHARACTERS
 
 _SHOWN_FAILURES = 10
 
@@ -49,7 +50,16 @@ def stats(connection: Connection, library: Path) -> Stats:
         needs_embedding=chunks - (space.rows - dead if space else 0),
         dead_rows=dead,
         collections=_collections(connection, chunks, None if space is None else space.dim),
+        hiding=_hiding(connection),
     )
+
+
+def _hiding(connection: Connection) -> int:
+    if connection.value("SELECT 1 FROM fields WHERE name = ?", (HIDDEN_CHARACTERS,)) is None:
+        return 0
+    from stackroom.storage.catalogue import metadata
+
+    return metadata.documents_with(connection, HIDDEN_CHARACTERS)
 
 
 def _collections(connection: Connection, chunks: int, dim: int | None) -> tuple[Collection, ...]:

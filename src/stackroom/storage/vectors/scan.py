@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stackroom.errors import DamagedError
 from stackroom.storage.vectors.vector_file import VectorMap
 from stackroom.types import Metric
 
@@ -68,7 +69,14 @@ def exact_scores(
     wide = query.astype(np.float64)
     scores = np.empty(len(rows), dtype=np.float64)
     for first in range(0, len(rows), 1024):
-        block = vectors.rows[rows[first : first + 1024]].astype(np.float64)
+        try:
+            block = vectors.rows[rows[first : first + 1024]].astype(np.float64)
+        except IndexError as error:
+            raise DamagedError(
+                f"The catalogue names rows that {vectors.path} does not have.",
+                hint="See what is hit: stackroom verify",
+                path=vectors.path,
+            ) from error
         scores[first : first + 1024] = _score_exactly(block, wide, metric)
     return scores
 
