@@ -24,6 +24,7 @@ from stackroom.errors import (
     ReadOnlyError,
     StackroomError,
     StorageError,
+    UsageError,
 )
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.storage.catalogue import database, schema
@@ -182,13 +183,22 @@ class LocalStore:
         with self.exclusive(wait=wait) as writer:
             writer.connection.execute("BEGIN IMMEDIATE")
             commit = LocalCommit(self.path, writer.connection, writer.codec)
+            pid = os.getpid()
             try:
                 yield commit
+                if os.getpid() != pid:
+                    raise UsageError(
+                        "A commit belongs to the process that began it.",
+                        hint="Let a forked child end within the block, or fork before it.",
+                        path=self.path,
+                    )
                 self._make_durable(commit, writer.connection)
             except BaseException:
-                writer.codec.forget_compressors()
-                if writer.connection.in_transaction:
-                    writer.connection.execute("ROLLBACK")
+                # The transaction is in memory that a forked child shares: what it did to it, its parent would meet.
+                if os.getpid() == pid:
+                    writer.codec.forget_compressors()
+                    if writer.connection.in_transaction:
+                        writer.connection.execute("ROLLBACK")
                 raise
             finally:
                 commit.release()

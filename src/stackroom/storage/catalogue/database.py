@@ -19,6 +19,9 @@ _FIRST_SAFE = (3, 51, 3)
 
 _CACHE_KIB = 8192
 
+BUSY_MILLISECONDS = 10_000
+"""How long a connection waits for what others do for a moment."""
+
 # A WAL that grew beyond this is cut back to it once it was folded in.
 _WAL_KEPT = 16 * 1024 * 1024
 
@@ -148,8 +151,8 @@ def _open_immutable(library: Path, path: Path) -> Connection:
 
 
 def _defend(connection: Connection) -> None:
-    """A library may come from a stranger: its schema is data, never code. Waits for what others do for milliseconds."""
-    connection.set_busy_timeout(10_000)
+    """A library may come from a stranger: its schema is data, never code."""
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     # The last close checkpoints only under the writer lock (store.py), never here.

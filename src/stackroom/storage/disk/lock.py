@@ -79,13 +79,16 @@ class FileLock:
                     time.sleep(_POLL_SECONDS)
                 if purpose:
                     self._sign(descriptor, purpose)
+                pid = os.getpid()
                 try:
                     yield
                 finally:
-                    if purpose:
-                        with contextlib.suppress(OSError):
-                            os.ftruncate(descriptor, 0)
-                    _unlock(descriptor)
+                    # A child that was forked meanwhile has the same lock as its parent, and would give up both.
+                    if os.getpid() == pid:
+                        if purpose:
+                            with contextlib.suppress(OSError):
+                                os.ftruncate(descriptor, 0)
+                        _unlock(descriptor)
             finally:
                 os.close(descriptor)
         finally:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.errors import BusyError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Compaction
 from stackroom.storage.catalogue import codec, metadata, originals, records, schema
@@ -38,6 +39,9 @@ _RECORDS = 4096
 _PAGES = 2_000
 _MERGE_PAGES = 1_000
 
+_READERS_SECONDS = 2.0
+"""How long views of older states are waited for, before the WAL stays as it is."""
+
 
 def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Compaction:
     """Rewrite what holds dead space. Raises BusyError while an ingest runs, DamagedError, StorageError."""
@@ -59,7 +63,10 @@ def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Co
 
 
 def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None:
-    """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
+    """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL.
+
+    Raises BusyError where somebody goes on reading an older state, which is in the files for as long.
+    """
     with store.exclusive() as writer:
         connection = writer.connection
         connection.rows("PRAGMA secure_delete = ON")
@@ -72,8 +79,14 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
     with store.exclusive() as writer:
         # VACUUM writes every page anew, those that were freed before secure_delete was on included.
         writer.connection.execute("VACUUM")
-        maintenance.checkpoint(writer.connection, "TRUNCATE")
+        done = maintenance.checkpoint(writer.connection, "TRUNCATE", wait=_READERS_SECONDS)
         writer.connection.rows("PRAGMA secure_delete = OFF")
+    if not done:
+        raise BusyError(
+            f"Somebody reads an older state of {store.path}, so that its files still hold traces of what was removed.",
+            hint="Wait until that ends, or stop it, then finish the purge: stackroom compact --purge",
+            path=store.path,
+        )
 
 
 def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, cancel: CancelToken) -> int:
@@ -270,7 +283,7 @@ def _shrink(connection: Connection, progress: Progress, cancel: CancelToken) -> 
             break
         progress(ProgressEvent("shrink", done=0, total=int(free[0])))
         connection.rows(f"PRAGMA incremental_vacuum({_PAGES})")
-    maintenance.checkpoint(connection, "TRUNCATE")
+    maintenance.checkpoint(connection, "TRUNCATE", wait=_READERS_SECONDS)
 
 
 def sweep(library: Path, connection: Connection) -> None:
