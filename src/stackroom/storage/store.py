@@ -112,6 +112,16 @@ class LocalStore:
                 path=self.path,
             )
 
+    def _refuse_links(self) -> None:
+        """Files in a folder elsewhere would be cut or removed as if they were the library's."""
+        for folder in (layout.vectors(self.path), layout.sketches(self.path)):
+            if folder.is_symlink():
+                raise ReadOnlyError(
+                    f"{folder} is a link, and nothing is written through one.",
+                    hint="Put the folder itself in its place, or move the whole library.",
+                    path=folder,
+                )
+
     def stats(self) -> Stats:
         """The newest commit in numbers. Raises ClosedError, DamagedError, StorageError."""
         from stackroom.storage.catalogue import summary
@@ -235,6 +245,7 @@ class LocalStore:
                 ) from self._failed
             if self._writer is None:
                 self._refuse_network()
+                self._refuse_links()
                 connection = database.open_writer(self.path)
                 with database.translated(layout.catalogue(self.path), connection):
                     schema.check_version(connection, self.path, writing=True)

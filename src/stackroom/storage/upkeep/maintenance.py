@@ -63,7 +63,11 @@ def settle(connection: Connection, library: Path) -> None:
     for path, end in left:
         # On Windows a mapped file keeps its length; what is behind its end is nobody's all the same.
         with contextlib.suppress(OSError):
-            os.truncate(path, end)
+            descriptor = os.open(path, os.O_RDWR | fsio.NO_LINK)
+            try:
+                os.ftruncate(descriptor, end)
+            finally:
+                os.close(descriptor)
 
 
 def supersede(connection: Connection) -> None:

@@ -10,19 +10,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import campaign
-import checker
+import isolation
+import rivalry
 
 
 def test_readers_writers_and_the_terminal(tmp_path: Path) -> None:
-    events, found = campaign.run(tmp_path, seconds=3, seed=1)
+    events, found = rivalry.run(tmp_path, seconds=3, seed=1)
     assert found == []
     assert {event["kind"] for event in events} >= {"view", "commit", "end"}
 
 
 @pytest.mark.parametrize("fault", ["no-transaction", "two-transactions", "old-views"])
 def test_faults_are_found(fault: str, tmp_path: Path) -> None:
-    _, found = campaign.run(tmp_path, seconds=1.5, seed=1, teams=(("write", "read"), ("write", "read")), fault=fault)
+    _, found = rivalry.run(tmp_path, seconds=1.5, seed=1, teams=(("write", "read"), ("write", "read")), fault=fault)
     assert found != []
 
 
@@ -47,7 +47,9 @@ TWO = [commit(1, 1.0), commit(2, 2.0, group=1), commit(3, 3.0, "active", 0, Fals
 def test_what_is_right_passes() -> None:
     both = {"0": [1] * 4, "1": [2] * 4}
     assert (
-        checker.problems([*TWO, view(0, 0.1, {}), view(2, 2.8, both), view(2, 3.2, both), view(1, 2.1, {"0": [1] * 4})])
+        isolation.problems(
+            [*TWO, view(0, 0.1, {}), view(2, 2.8, both), view(2, 3.2, both), view(1, 2.1, {"0": [1] * 4})]
+        )
         == []
     )
 
@@ -72,4 +74,4 @@ def test_what_is_right_passes() -> None:
     ],
 )
 def test_what_is_wrong_is_said(events: list[dict[str, Any]], said: str) -> None:
-    assert any(said in problem for problem in checker.problems([*TWO, *events]))
+    assert any(said in problem for problem in isolation.problems([*TWO, *events]))

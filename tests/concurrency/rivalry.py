@@ -18,15 +18,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).parent))
 
-import checker
-import worker
+import isolation
+import rival
 
 from stackroom.errors import StackroomError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
+
+HERE = Path(__file__).parent
 
 TEAMS = (
     ("write", "write", "read"),
@@ -52,11 +53,11 @@ def run(
     library = work / "library"
     LocalStore(library).close()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent)))}
+    options = ["--seconds", str(seconds), *(("--fault", fault) if fault else ())]
     logs = [work / f"{at}.jsonl" for at in range(len(teams))]
     processes = [
         subprocess.Popen(
-            [sys.executable, HERE / "worker.py", library, log, "--roles", *roles, "--seed", f"{seed} {at}"]
-            + ["--seconds", str(seconds), *(("--fault", fault) if fault else ())],
+            [sys.executable, HERE / "rival.py", library, log, "--seed", f"{seed} {at}", "--roles", *roles, *options],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -70,7 +71,7 @@ def run(
         if process.returncode or err:
             found.append(f"a worker ended with {process.returncode}: {err}")
     events = [json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
-    found += checker.problems(events) + said
+    found += isolation.problems(events) + said
     try:
         found += _left(library, events)
     except StackroomError as error:
@@ -108,9 +109,9 @@ def _left(library: Path, events: Sequence[dict[str, Any]]) -> list[str]:
                 "began": now,
                 "ended": now,
                 "version": view.version,
-                "saw": worker.seen(view, worker.random.Random(0)),
+                "saw": rival.seen(view, rival.random.Random(0)),
             }
-    found += checker.problems([*commits, last])
+    found += isolation.problems([*commits, last])
     if (library / "catalogue.db-wal").exists():
         found.append("the log is still there when all have closed")
     return found
@@ -120,7 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--fault", choices=worker.FAULTS, help="put this into the code: it must be found")
+    parser.add_argument("--fault", choices=rival.FAULTS, help="put this into the code: it must be found")
     given = parser.parse_args()
     print(f"seed {given.seed}, {given.seconds:.0f} s", flush=True)
     with tempfile.TemporaryDirectory() as work:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 SIZE = 4
@@ -35,8 +36,7 @@ def problems(events: Iterable[Event]) -> list[str]:
 
 
 def _twice(commits: Sequence[Event]) -> list[str]:
-    pairs = zip(commits, commits[1:], strict=False)
-    return [f"two commits have the number {a['version']}" for a, b in pairs if a["version"] == b["version"]]
+    return [f"two commits have the number {a['version']}" for a, b in pairwise(commits) if a["version"] == b["version"]]
 
 
 def replay(commits: Sequence[Event]) -> list[tuple[int, State]]:
