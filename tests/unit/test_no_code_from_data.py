@@ -17,10 +17,40 @@ from stackroom.storage.store import LocalStore
 SOURCE = Path(stackroom.__file__).parent
 
 RUNS_CODE = frozenset(
-    "pickle cPickle dill cloudpickle joblib shelve marshal runpy code codeop imp yaml sqlite3 ctypes cffi".split()
+    [
+        "pickle",
+        "cPickle",
+        "dill",
+        "cloudpickle",
+        "joblib",
+        "shelve",
+        "marshal",
+        "runpy",
+        "code",
+        "codeop",
+        "imp",
+        "yaml",
+        "sqlite3",
+        "ctypes",
+        "cffi",
+    ]
 )
 NETWORK = frozenset(
-    "socket ssl http urllib.request ftplib smtplib requests httpx aiohttp urllib3 websockets xmlrpc socketserver".split()
+    [
+        "socket",
+        "ssl",
+        "http",
+        "urllib.request",
+        "ftplib",
+        "smtplib",
+        "requests",
+        "httpx",
+        "aiohttp",
+        "urllib3",
+        "websockets",
+        "xmlrpc",
+        "socketserver",
+    ]
 )
 CALLS = frozenset(["eval", "exec", "compile", "__import__"])
 

@@ -91,7 +91,8 @@ def test_a_vector_file_elsewhere_is_refused(theirs: Path, tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize(
-    "link", ["vectors", "vectors/1.0001", "vectors/1.0001.norms", "writer.lock", "ingest.lock", "sketches", "sketch.lock"]
+    "link",
+    ["vectors", "vectors/1.0001", "vectors/1.0001.norms", "writer.lock", "ingest.lock", "sketches", "sketch.lock"],
 )
 def test_nothing_is_written_or_removed_through_a_link(theirs: Path, tmp_path: Path, link: str) -> None:
     place = theirs / link

@@ -42,7 +42,7 @@ class FileTokenizer:
 
         try:
             if self._path.suffix == ".txt":
-                # Read here: what is given a path warns in releases before 0.23.
+                # Read here: given a path, some releases warn.
                 vocabulary = tokenizers.models.WordPiece.read_file(str(self._path))
                 return tokenizers.BertWordPieceTokenizer(vocabulary, lowercase=self._lowercase)
             found = tokenizers.Tokenizer.from_file(str(self._path))

@@ -69,7 +69,9 @@ class FileLock:
             raise self._busy()
         try:
             with fsio.translated(self.path):
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600)
+                descriptor = os.open(
+                    self.path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600
+                )
             try:
                 while not self._taken(descriptor):
                     if time.monotonic() >= deadline:
