@@ -9,11 +9,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import licences
 import requirements
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
