@@ -128,7 +128,7 @@ def main() -> int:
         events, found = run(Path(work), seconds=given.seconds, seed=given.seed, fault=given.fault)
     print(dict(Counter(event.get("change") or event.get("type") or event["kind"] for event in events)))
     for problem in found[:20]:
-        print(problem[:600])
+        print(problem[:300], problem[300:][-900:], sep="")
     print(f"{len(found)} problems")
     return 1 if found else 0
 

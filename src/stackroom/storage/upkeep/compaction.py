@@ -92,6 +92,12 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
 def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, cancel: CancelToken) -> int:
     """Copy a space's live rows to a new file, in the order of their keys, and switch to it. Returns rows dropped."""
     with store.view() as view:
+        # What was committed since the space was looked up is among the extents, and must be in the map.
+        known = space.key
+        found = next((now for now in spaces.every(view.connection) if now.key == known), None)
+        if found is None:
+            return 0
+        space = found
         live = view.connection.value("SELECT coalesce(sum(n), 0) FROM extents WHERE space_key = ?", (space.key,))
         if live == space.rows:
             return 0
