@@ -133,8 +133,8 @@ def open_reader(library: Path) -> Connection:
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     with translated(path, connection):
-        _defend(connection)
         try:
+            _defend(connection)
             connection.rows("SELECT 1 FROM sqlite_schema LIMIT 1")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             # Opened as immutable, it would never see a commit: too many open files are no read-only medium.
