@@ -114,13 +114,13 @@ class LocalStore:
 
     def _refuse_links(self) -> None:
         """Files in a folder elsewhere would be cut or removed as if they were the library's."""
-        for folder in (layout.vectors(self.path), layout.sketches(self.path)):
-            if folder.is_symlink():
-                raise ReadOnlyError(
-                    f"{folder} is a link, and nothing is written through one.",
-                    hint="Put the folder itself in its place, or move the whole library.",
-                    path=folder,
-                )
+        folder = layout.vectors(self.path)
+        if folder.is_symlink():
+            raise ReadOnlyError(
+                f"{folder} is a link, and nothing is written through one.",
+                hint="Put the folder itself in its place, or move the whole library.",
+                path=folder,
+            )
 
     def stats(self) -> Stats:
         """The newest commit in numbers. Raises ClosedError, DamagedError, StorageError."""
