@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-releases lint format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -46,6 +46,29 @@ SEED ?= $(shell date +%s)
 test-crash: $(VENV)/.development
 	$(BIN)/python tests/crash/campaign.py --runs $(RUNS) --seed $(SEED)
 
+# Readers and writers in threads, processes and the terminal on one library for SECONDS; what they saw is checked afterwards.
+test-concurrency: SECONDS = 60
+test-concurrency: $(VENV)/.development
+	$(BIN)/python tests/concurrency/rivalry.py --seconds $(SECONDS) --seed $(SEED)
+
+# The tests with the oldest releases of what the package needs that it says it works with, in an environment of their own.
+LOWEST ?= .lowest
+test-lowest: $(VENV)/.development
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(BIN)/python tools/requirements.py --lowest > $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOWEST)/requirements.txt pytest pytest-asyncio pytest-xdist hypothesis
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(LOWEST)/bin/python -m pytest -n auto -q -p no:cacheprovider tests/unit tests/contract
+
+# The releases of everything in the environment for development, with their hashes (Linux on x86-64, this Python).
+lock: $(VENV)/.development
+	$(BIN)/python tools/lock.py requirements/development.txt
+
+# Known vulnerabilities of what is locked; asks a server.
+audit: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip_audit --requirement requirements/development.txt --disable-pip --require-hashes
+
 # The LlamaIndex adapter with the three minor releases before the current one.
 test-releases: $(VENV)/.development
 	tools/llamaindex_releases.sh $(BIN)/python .releases
@@ -55,6 +78,7 @@ lint: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/licences.py
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .

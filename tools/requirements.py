@@ -1,10 +1,27 @@
-"""Print a dependency group of pyproject.toml, a requirement a line: pip older than 25.1 can't read groups itself."""
+"""Print requirements of pyproject.toml, one a line: a dependency group (pip older than 25.1 can't read those itself), or the oldest
+releases that the package says it works with.
+
+    requirements.py dev        the group dev
+    requirements.py --lowest   the core and its extras, each pinned to its lower bound
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
 
-project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-print("\n".join(project["dependency-groups"][sys.argv[1]]))
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def lowest() -> list[str]:
+    """Each requirement with `==` for its `>=`, and without an upper bound."""
+    wanted = [*PROJECT["project"]["dependencies"]]
+    for extra in PROJECT["project"]["optional-dependencies"].values():
+        wanted += extra
+    return [re.sub(r">=([^,]+).*", r"==\1", requirement) for requirement in wanted]
+
+
+if __name__ == "__main__":
+    print("\n".join(lowest() if sys.argv[1] == "--lowest" else PROJECT["dependency-groups"][sys.argv[1]]))

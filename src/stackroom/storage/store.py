@@ -24,6 +24,7 @@ from stackroom.errors import (
     ReadOnlyError,
     StackroomError,
     StorageError,
+    UsageError,
 )
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.storage.catalogue import database, schema
@@ -111,6 +112,16 @@ class LocalStore:
                 path=self.path,
             )
 
+    def _refuse_links(self) -> None:
+        """Files in a folder elsewhere would be cut or removed as if they were the library's."""
+        folder = layout.vectors(self.path)
+        if folder.is_symlink():
+            raise ReadOnlyError(
+                f"{folder} is a link, and nothing is written through one.",
+                hint="Put the folder itself in its place, or move the whole library.",
+                path=folder,
+            )
+
     def stats(self) -> Stats:
         """The newest commit in numbers. Raises ClosedError, DamagedError, StorageError."""
         from stackroom.storage.catalogue import summary
@@ -182,13 +193,22 @@ class LocalStore:
         with self.exclusive(wait=wait) as writer:
             writer.connection.execute("BEGIN IMMEDIATE")
             commit = LocalCommit(self.path, writer.connection, writer.codec)
+            pid = os.getpid()
             try:
                 yield commit
+                if os.getpid() != pid:
+                    raise UsageError(
+                        "A commit belongs to the process that began it.",
+                        hint="Let a forked child end within the block, or fork before it.",
+                        path=self.path,
+                    )
                 self._make_durable(commit, writer.connection)
             except BaseException:
-                writer.codec.forget_compressors()
-                if writer.connection.in_transaction:
-                    writer.connection.execute("ROLLBACK")
+                # The transaction is in memory that a forked child shares: what it did to it, its parent would meet.
+                if os.getpid() == pid:
+                    writer.codec.forget_compressors()
+                    if writer.connection.in_transaction:
+                        writer.connection.execute("ROLLBACK")
                 raise
             finally:
                 commit.release()
@@ -225,6 +245,7 @@ class LocalStore:
                 ) from self._failed
             if self._writer is None:
                 self._refuse_network()
+                self._refuse_links()
                 connection = database.open_writer(self.path)
                 with database.translated(layout.catalogue(self.path), connection):
                     schema.check_version(connection, self.path, writing=True)

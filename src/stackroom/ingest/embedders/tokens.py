@@ -42,7 +42,9 @@ class FileTokenizer:
 
         try:
             if self._path.suffix == ".txt":
-                return tokenizers.BertWordPieceTokenizer(str(self._path), lowercase=self._lowercase)
+                # Read here: given a path, some releases warn.
+                vocabulary = tokenizers.models.WordPiece.read_file(str(self._path))
+                return tokenizers.BertWordPieceTokenizer(vocabulary, lowercase=self._lowercase)
             found = tokenizers.Tokenizer.from_file(str(self._path))
         except Exception as error:  # the library raises bare Exception
             raise UnavailableError(

@@ -19,6 +19,18 @@ _FIRST_SAFE = (3, 51, 3)
 
 _CACHE_KIB = 8192
 
+BUSY_MILLISECONDS = 10_000
+"""How long a connection waits for what others do for a moment."""
+
+LIMITS = {
+    apsw.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
+    apsw.SQLITE_LIMIT_EXPR_DEPTH: 200,
+    apsw.SQLITE_LIMIT_COMPOUND_SELECT: 50,
+    apsw.SQLITE_LIMIT_ATTACHED: 1,
+    apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+"""What our own statements need, with room; VACUUM attaches one database."""
+
 # A WAL that grew beyond this is cut back to it once it was folded in.
 _WAL_KEPT = 16 * 1024 * 1024
 
@@ -121,9 +133,9 @@ def open_reader(library: Path) -> Connection:
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     with translated(path, connection):
-        _defend(connection)
         try:
-            connection.rows("SELECT 1 FROM settings LIMIT 1")
+            _defend(connection)
+            connection.rows("SELECT 1 FROM sqlite_schema LIMIT 1")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             # Opened as immutable, it would never see a commit: too many open files are no read-only medium.
             if _may_write(path):
@@ -148,10 +160,17 @@ def _open_immutable(library: Path, path: Path) -> Connection:
 
 
 def _defend(connection: Connection) -> None:
-    """A library may come from a stranger: its schema is data, never code. Waits for what others do for milliseconds."""
-    connection.set_busy_timeout(10_000)
+    """A library may come from a stranger: its schema is data, never code."""
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
+    for limit, most in LIMITS.items():
+        connection.limit(limit, most)
+    connection.execute("PRAGMA cell_size_check = ON")
+    # A page that can't be read is an error, where a mapped one is a signal that ends the process.
+    connection.execute("PRAGMA mmap_size = 0")
     # The last close checkpoints only under the writer lock (store.py), never here.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 

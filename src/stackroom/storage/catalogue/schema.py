@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stackroom.errors import FormatVersionError, NotALibraryError
+from stackroom.errors import DamagedError, FormatVersionError, NotALibraryError
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
 
@@ -15,13 +15,33 @@ DEFAULT_COLLECTION = 1
 """The key of the collection that everything joins unless it is told otherwise."""
 
 
+# What a catalogue has none of, as a stranger's may: triggers, views, virtual tables but one, and columns that are computed.
+_FOREIGN = """
+    SELECT type || ' ' || name FROM sqlite_schema WHERE type NOT IN ('table', 'index')
+    UNION ALL
+    SELECT 'virtual table ' || name FROM sqlite_schema WHERE type = 'table' AND rootpage = 0 AND name <> 'words'
+    UNION ALL
+    SELECT 'computed column ' || item.name FROM sqlite_schema AS holder, pragma_table_xinfo(holder.name) AS item
+        WHERE holder.type = 'table' AND holder.rootpage <> 0 AND item.hidden <> 0
+    LIMIT 1
+"""
+
+
 def check_version(connection: Connection, library: Path, *, writing: bool) -> None:
-    """Refuse what is no library, or needs a newer Stackroom. Raises NotALibraryError, FormatVersionError."""
+    """Refuse what is no library, holds what runs, or needs a newer Stackroom. Raises NotALibraryError, DamagedError, FormatVersionError."""
     if connection.value("PRAGMA application_id") != layout.APPLICATION_ID:
         raise NotALibraryError(
             f"{layout.catalogue(library)} is a database of another program.",
             hint="Choose another folder.",
             path=library,
+        )
+    foreign = connection.value(_FOREIGN)
+    if foreign is not None:
+        raise DamagedError(
+            f"The catalogue {layout.catalogue(library)} has a {foreign}, which is no part of a library.",
+            hint="It was made by another program. Restore the library from a backup.",
+            path=layout.catalogue(library),
+            actual=foreign,
         )
     found = dict(
         connection.execute(

@@ -94,11 +94,13 @@ def refusal(number: int, where: Path, said: str) -> StorageError:
     return StorageError(f"{where}: {said}.", hint=hint, path=where)
 
 
+NO_LINK = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""How a library's own files are opened to be written: in a stranger's, a link may lead to somebody's file."""
+
+
 def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
     """Open a file for reading; OSError for what is none. A pipe or a device in a stranger's library is not waited for, a link not followed."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    if not follow:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | (getattr(os, "O_BINARY", 0) if follow else NO_LINK)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

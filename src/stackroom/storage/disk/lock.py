@@ -69,7 +69,9 @@ class FileLock:
             raise self._busy()
         try:
             with fsio.translated(self.path):
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+                descriptor = os.open(
+                    self.path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600
+                )
             try:
                 while not self._taken(descriptor):
                     if time.monotonic() >= deadline:
@@ -79,13 +81,16 @@ class FileLock:
                     time.sleep(_POLL_SECONDS)
                 if purpose:
                     self._sign(descriptor, purpose)
+                pid = os.getpid()
                 try:
                     yield
                 finally:
-                    if purpose:
-                        with contextlib.suppress(OSError):
-                            os.ftruncate(descriptor, 0)
-                    _unlock(descriptor)
+                    # A child that was forked meanwhile has the same lock as its parent, and would give up both.
+                    if os.getpid() == pid:
+                        if purpose:
+                            with contextlib.suppress(OSError):
+                                os.ftruncate(descriptor, 0)
+                        _unlock(descriptor)
             finally:
                 os.close(descriptor)
         finally:
@@ -104,7 +109,7 @@ class FileLock:
     def holder(self) -> dict[str, object] | None:
         """What the present holder wrote about itself, if anything."""
         try:
-            with self.path.open("rb") as file:
+            with fsio.open_regular(self.path) as file:
                 file.seek(_NAME_OFFSET)
                 found = json.loads(file.read(4096))
         except (OSError, ValueError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.errors import BusyError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Compaction
 from stackroom.storage.catalogue import codec, metadata, originals, records, runs, schema
@@ -43,6 +44,9 @@ _PAGES_BESIDE = 250
 _LEAST_BYTES = 32 << 20
 """Of dead rows or free pages: less is not worth a copy."""
 _MERGE_PAGES = 1_000
+
+_READERS_SECONDS = 2.0
+"""How long views of older states are waited for, before the WAL stays as it is."""
 
 
 def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Compaction:
@@ -112,7 +116,10 @@ def _free_pages(connection: Connection) -> int:
 
 
 def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None:
-    """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL."""
+    """Compact, and leave nothing of what was removed in any file: not in free pages, dictionaries, or the WAL.
+
+    Raises BusyError where somebody goes on reading an older state, which is in the files for as long.
+    """
     with store.lease("purge"), search_files.nothing_made(store):
         _purge(store, progress, lambda: cancel.cancelled)
 
@@ -130,13 +137,25 @@ def _purge(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -
     with store.exclusive() as writer:
         # VACUUM writes every page anew, those that were freed before secure_delete was on included.
         writer.connection.execute("VACUUM")
-        maintenance.checkpoint(writer.connection, "TRUNCATE")
+        done = maintenance.checkpoint(writer.connection, "TRUNCATE", wait=_READERS_SECONDS)
         writer.connection.rows("PRAGMA secure_delete = OFF")
+    if not done:
+        raise BusyError(
+            f"Somebody reads an older state of {store.path}, so that its files still hold traces of what was removed.",
+            hint="Wait until that ends, or stop it, then finish the purge: stackroom compact --purge",
+            path=store.path,
+        )
 
 
 def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, stopped: Callable[[], bool]) -> int:
     """Copy a space's live rows to a new file, in the order of their keys, and switch to it. Returns rows dropped."""
     with store.view() as view:
+        # What was committed since the space was looked up is among the extents, and must be in the map.
+        known = space.key
+        found = next((now for now in spaces.every(view.connection) if now.key == known), None)
+        if found is None:
+            return 0
+        space = found
         live = view.connection.value("SELECT coalesce(sum(n), 0) FROM extents WHERE space_key = ?", (space.key,))
         if live == space.rows:
             return 0
@@ -331,7 +350,7 @@ def _shrink(connection: Connection, progress: Progress, stopped: Callable[[], bo
             break
         progress(ProgressEvent("shrink", done=0, total=int(free[0])))
         connection.rows(f"PRAGMA incremental_vacuum({_PAGES})")
-    maintenance.checkpoint(connection, "TRUNCATE")
+    maintenance.checkpoint(connection, "TRUNCATE", wait=_READERS_SECONDS)
 
 
 def sweep(library: Path, connection: Connection) -> None:

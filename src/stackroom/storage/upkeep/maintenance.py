@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from stackroom.storage.catalogue import codec
+from stackroom.storage.catalogue import codec, database
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
@@ -15,6 +15,8 @@ from stackroom.storage.words import fulltext
 
 _CHECKPOINT_EVERY = 8
 _WAL_BYTES = 12 * 1024 * 1024
+_WAL_TOO_LONG = 64 * 1024 * 1024
+_DRAIN_SECONDS = 0.25
 _MERGE_EVERY = 4
 _MERGE_PAGES = 128
 _TRAIN_AT = 400
@@ -37,7 +39,12 @@ def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
     # Soon after the start, then now and then: texts may be too few or too short to train on.
     if (commits & (commits - 1) == 0 or commits % _CHECKPOINT_EVERY == 0) and not _trained(connection):
         train_dictionaries(connection, blobs)
-    if commits % _CHECKPOINT_EVERY == 0 or fsio.size_of(library / layout.WAL) > _WAL_BYTES:
+    size = fsio.size_of(library / layout.WAL)
+    if commits % _CHECKPOINT_EVERY == 0 and size > _WAL_TOO_LONG:
+        # While views overlap, one of them always needs the WAL, and it is never begun anew. Once it is folded in, new views do without
+        # it: this writer waits for the older ones to end. Where one does not, it waits again eight commits later.
+        checkpoint(connection, "RESTART", wait=_DRAIN_SECONDS)
+    elif commits % _CHECKPOINT_EVERY == 0 or size > _WAL_BYTES:
         checkpoint(connection, "PASSIVE")
 
 
@@ -57,7 +64,11 @@ def settle(connection: Connection, library: Path) -> None:
     for path, end in left:
         # On Windows a mapped file keeps its length; what is behind its end is nobody's all the same.
         with contextlib.suppress(OSError):
-            os.truncate(path, end)
+            descriptor = os.open(path, os.O_RDWR | fsio.NO_LINK)
+            try:
+                os.ftruncate(descriptor, end)
+            finally:
+                os.close(descriptor)
 
 
 def supersede(connection: Connection) -> None:
@@ -66,9 +77,14 @@ def supersede(connection: Connection) -> None:
     connection.execute(f"PRAGMA user_version = {(version + 1) % 2**31}")
 
 
-def checkpoint(connection: Connection, mode: str) -> None:
-    """Fold the WAL into the catalogue as far as readers allow."""
-    connection.rows(f"PRAGMA wal_checkpoint({mode})")
+def checkpoint(connection: Connection, mode: str, *, wait: float = 0.0) -> bool:
+    """Fold the WAL into the catalogue as far as readers allow, of whom some may end within `wait` seconds; whether it is done."""
+    connection.set_busy_timeout(round(wait * 1000))
+    try:
+        busy, _, _ = connection.rows(f"PRAGMA wal_checkpoint({mode})")[0]
+    finally:
+        connection.set_busy_timeout(database.BUSY_MILLISECONDS)
+    return not busy
 
 
 def _trained(connection: Connection) -> bool:

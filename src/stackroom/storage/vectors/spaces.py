@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+from stackroom.errors import DamagedError
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
 from stackroom.types import EmbedderIdentity, Metric
@@ -34,11 +36,20 @@ class Space:
         return layout.vectors(library) / self.file
 
 
+_FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*")
+
 _COLUMNS = "space_key, state, identity, dim, metric, unit, file, file_uuid, rows"
 
 
 def _to_space(row: tuple[Any, ...]) -> Space:
     key, state, identity, dim, metric, unit, file, file_uuid, rows = row
+    # A library from a stranger may name files of other folders.
+    if not isinstance(file, str) or not _FILE.fullmatch(file):
+        raise DamagedError(
+            f"The catalogue names {file!r} as a vector file.",
+            hint="Restore the library from a backup.",
+            actual=file,
+        )
     known = {field.name for field in fields(EmbedderIdentity)}
     described = {name: value for name, value in json.loads(identity).items() if name in known}
     return Space(

@@ -44,7 +44,7 @@ def create(path: Path, dim: int) -> bytes:
     header = _HEADER.pack(layout.VECTOR_MAGIC, file_uuid, dim, _FLOAT32, 0)
     header = _HEADER.pack(layout.VECTOR_MAGIC, file_uuid, dim, _FLOAT32, zlib.crc32(header))
     with fsio.translated(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | fsio.NO_LINK, 0o600)
         try:
             fsio.write_at(descriptor, header.ljust(layout.VECTOR_HEADER, b"\x00"), 0)
             fsio.sync_file(descriptor)
@@ -87,7 +87,7 @@ def open_map(path: Path, *, rows: int, dim: int, file_uuid: bytes, unit: bool) -
 
 
 def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
-    with path.open("rb") as file:
+    with fsio.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size < header + length:
             raise DamagedError(
@@ -126,7 +126,7 @@ class Appender:
         self.unit = unit
         self._dim = dim
         with fsio.translated(path):
-            self._file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            self._file = os.open(path, os.O_RDWR | fsio.NO_LINK)
         self._norms: int | None = None
         if not unit:
             try:
@@ -163,7 +163,7 @@ class Appender:
     def _open_norms(self) -> int:
         path = layout.norms_of(self.path)
         with fsio.translated(path):
-            return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+            return os.open(path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK, 0o600)
 
     def _begin_norms(self) -> None:
         """The first row that is not of unit length: from now on every row's norm is kept, also the older ones'."""

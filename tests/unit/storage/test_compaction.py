@@ -1,0 +1,41 @@
+"""What is committed while a compaction begins is in what it writes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.progress import CancelToken, silent
+from stackroom.storage.store import LocalStore
+from stackroom.storage.upkeep import compaction
+from stackroom.storage.vectors import spaces
+from support import chunks, unit_rows
+
+
+def put(store: LocalStore, name: str, seed: int) -> int:
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name=name))
+        document = commit.put_document(DocumentRecord(name, source))
+        commit.add_chunks(document, chunks([f"{name} {part}" for part in range(3)], seed=seed))
+        return source
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_commits_between_two_looks_of_a_compaction(store: LocalStore, after: int) -> None:
+    """It looks which spaces there are, then at what is in one; found by the campaign with seed 11."""
+    gone = put(store, "gone", 0)
+    put(store, "kept", 1)
+    with store.commit() as commit:
+        commit.remove_source(gone)
+    with store.view() as view:
+        (space,) = spaces.every(view.connection)
+    for n in range(after):
+        put(store, f"new{n}", 2 + n)
+    assert compaction._rewrite_vectors(store, space, silent, CancelToken()) == 3
+    assert store.verify(progress=silent, cancel=CancelToken()).damage == ()
+    with store.view() as view:
+        for n in range(after):
+            document = view.document(f"new{n}")
+            assert document is not None
+            assert np.array_equal(view.vectors(view.keys_of(document.key)), unit_rows(3, seed=2 + n))
