@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import importlib
 import marshal
 import os
+import pkgutil
 import random
 import resource
 import shutil
@@ -63,10 +65,21 @@ def in_a_fork(work: Callable[[], Any], *, limited: bool = True) -> tuple[int, An
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, marshal.loads(told) if told else None
 
 
+def _import_all() -> None:
+    """What is imported at its first use would be imported by every fork."""
+    importlib.import_module("faiss")
+    for package in ("storage", "ingest", "search", "migration"):
+        home = importlib.import_module(f"stackroom.{package}")
+        for module in pkgutil.walk_packages(home.__path__, f"{home.__name__}."):
+            with contextlib.suppress(ImportError):  # an extra that is not installed
+                importlib.import_module(module.name)
+
+
 class Bench:
     """The library, made once, and everything that may be seen of it."""
 
     def __init__(self, root: Path) -> None:
+        _import_all()
         made.shrink_the_world()
         self.root = root
         self.made = made.make(root)
@@ -168,7 +181,12 @@ def _outcome(seen: look.Seen) -> str:
 
 
 def campaign(
-    bench: Bench, seed: int, wanted: Sequence[int], *, say: Callable[[str], None] = lambda said: None, keep: bool = False
+    bench: Bench,
+    seed: int,
+    wanted: Sequence[int],
+    *,
+    say: Callable[[str], None] = lambda said: None,
+    keep: bool = False,
 ) -> Tally:
     tally = Tally()
     for number in wanted:

@@ -76,9 +76,7 @@ def choose(chance: random.Random, library: Path, known: list[Target], donors: li
     return Harm(target.file, kind, apply(chance, kind, path, target, library, donors))
 
 
-def apply(
-    chance: random.Random, kind: str, path: Path, target: Target, library: Path, donors: list[Path]
-) -> str:
+def apply(chance: random.Random, kind: str, path: Path, target: Target, library: Path, donors: list[Path]) -> str:
     """Do it; what it was in words."""
     size = path.stat().st_size
     if kind == "delete":

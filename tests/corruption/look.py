@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import library as made
+
 import stackroom
 from stackroom.errors import StackroomError, UsageError
 from stackroom.index import Index
@@ -63,11 +64,17 @@ def _status(index: Index) -> Any:
 def questions(index: Index, sources: list[str], documents: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Everything that is asked; the sources and documents are those of the library as it was."""
     yield "status", lambda: _status(index)
-    yield "list", lambda: [[s.id, s.path, s.title, s.type, s.documents, s.chunks, s.active, s.state] for s in index.sources()]
+    yield (
+        "list",
+        lambda: [[s.id, s.path, s.title, s.type, s.documents, s.chunks, s.active, s.state] for s in index.sources()],
+    )
     for name in sources:
-        yield f"get {name}", lambda name=name: [
-            passage(p.chunk_id, p.text, p.document_id, p.place, p.metadata) for p in index.get(name)
-        ]
+        yield (
+            f"get {name}",
+            lambda name=name: [
+                passage(p.chunk_id, p.text, p.document_id, p.place, p.metadata) for p in index.get(name)
+            ],
+        )
     for name in documents:
         yield f"read {name}", lambda name=name: _read(index, name)
     for query in ("harbour lantern", '"paragraph 2 of"', "record -velvet", "glac*"):

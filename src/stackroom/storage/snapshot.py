@@ -19,9 +19,10 @@ from stackroom.backend import (
     SourceRecord,
     StoredChunk,
     TextStatistics,
+    Waiting,
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs
+from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector, Sets
@@ -29,7 +30,7 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.derived import Derived
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.row_map import RowMap
-from stackroom.storage.vectors.vector_file import VectorMap, open_map
+from stackroom.storage.vectors.vector_file import VectorMap, missing, open_map
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ class Snapshot:
                 raise DamagedError(
                     f"The index names the passage {key}, which the catalogue does not hold.",
                     hint="See what is hit: stackroom verify",
+                    path=self._library,
+                    actual=key,
                 )
             found.append(self._passage(row))
         return found
@@ -192,8 +195,11 @@ class Snapshot:
         """Key, id, text, place and metadata of a row of `_PASSAGE`, its checksum verified."""
         key, packed_id, document_key, checksum, details, text = row
         chunk_id = ids.unpack_id(packed_id)
-        plain = self._codec.decode(text)
-        described = None if details is None else self._codec.decode(details)
+        try:
+            plain = self._codec.decode(text)
+            described = None if details is None else self._codec.decode(details)
+        except DamagedError as error:
+            raise self._damaged(chunk_id, document_key) from error
         if codec.chunk_checksum(chunk_id, plain, described) != checksum:
             raise self._damaged(chunk_id, document_key)
         place, metadata = codec.load_details(described)
@@ -295,7 +301,10 @@ class Snapshot:
             own = collections.find(self._connection, collection).space_key
             for space in spaces.every(self._connection) if own is not None else ():
                 if space.key == own:
-                    return space, self.mapped(space)
+                    try:
+                        return space, self.mapped(space)
+                    except FileNotFoundError as error:
+                        raise missing(error.filename) from error
         return self._space, self._vectors
 
     def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
@@ -411,6 +420,9 @@ class Snapshot:
 
     def kept(self, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
         return originals.kept(self._connection, self._codec, owner, keys)
+
+    def waiting(self) -> Waiting:
+        return waiting.get(self._connection)
 
     def attachment(self, name: str) -> bytes | None:
         return originals.attachment(self._connection, self._codec, name)

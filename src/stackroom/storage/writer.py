@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord
+from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
 from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, schema
+from stackroom.storage.catalogue import waiting as waits
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.ids import pack_id
 from stackroom.storage.catalogue.keysets import KeySet
@@ -265,6 +266,20 @@ class LocalCommit:
                 raise NotFoundError(f"There is no chunk with key {key}.")
             extents.remove(self._connection, space.key, key, key + 1)
             self._append_run(space, document_key, key, vector[None])
+
+    def give_vectors(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        for key, vector in vectors:
+            document_key = self._connection.value("SELECT document_key FROM chunks WHERE key = ?", (key,))
+            if document_key is None:
+                continue
+            for row in self._checked([vector]):
+                if row is not None:
+                    space = self._writable_space(len(row))
+                    extents.remove(self._connection, space.key, key, key + 1)
+                    self._append_run(space, document_key, key, row[None])
+
+    def set_waiting(self, waiting: Waiting) -> None:
+        waits.put(self._connection, waiting)
 
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         collections.enlist(self._connection, collection, keys)

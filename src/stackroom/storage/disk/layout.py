@@ -26,6 +26,8 @@ INGEST_LOCK = "ingest.lock"
 SKETCH_LOCK = "sketch.lock"
 VECTORS = "vectors"
 SKETCHES = "sketches"
+DAMAGED = "damaged"
+"""How the folders begin in which a repair puts aside what it has replaced."""
 
 VECTOR_MAGIC = b"STRMVEC\x01"
 VECTOR_HEADER = 4096

@@ -23,7 +23,7 @@ from stackroom.storage.catalogue import database
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
-from stackroom.storage.vectors import spaces
+from stackroom.storage.vectors import spaces, vector_file
 
 if TYPE_CHECKING:
     from stackroom.storage.snapshot import Snapshot
@@ -80,11 +80,7 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
                     missing = error
     except _Cancelled:
         return False
-    raise DamagedError(
-        f"The vector file {missing.path} is missing.",
-        hint="Restore the library from a backup, or embed again: stackroom rebuild",
-        path=store.path,
-    ) from missing
+    raise vector_file.missing(missing.path) from missing
 
 
 def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
-from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs
+from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
@@ -46,6 +46,7 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Ver
         check.part("sketches", lambda: check.sketches(connection))
         check.part("originals", lambda: check.originals(connection, view.codec))
         check.part("full text", lambda: check.words(connection))
+        check.part("repair", lambda: check.waiting(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
     return Verification(check.checked_chunks, check.checked_rows, tuple(check.damage[:_MOST_DAMAGE]))
 
@@ -77,7 +78,7 @@ class _Check:
         try:
             with database.translated(layout.catalogue(self._store.path)):
                 look()
-        except (StackroomError, ValueError, TypeError) as error:
+        except (StackroomError, *database.STRANGE) as error:
             self._found(structure, str(getattr(error, "message", error)))
 
     def structure(self, connection: Connection) -> None:
@@ -96,7 +97,7 @@ class _Check:
             for row in connection.execute(f"SELECT {columns} FROM {table}"):
                 try:
                     decode(row)
-                except (StackroomError, ValueError, TypeError) as error:
+                except (StackroomError, *database.STRANGE) as error:
                     self._found(table, str(getattr(error, "message", error)))
         orphans = connection.row(
             "SELECT count(*) FROM documents WHERE source_key NOT IN (SELECT source_key FROM sources)"
@@ -118,7 +119,7 @@ class _Check:
                 plain = blobs.decode(text)
                 described = None if details is None else blobs.decode(details)
                 good = codec.chunk_checksum(name, plain, described) == checksum
-            except (DamagedError, ValueError, TypeError):
+            except (DamagedError, *database.STRANGE):
                 good = False
             if not good:
                 self._found("chunks", f"The passage with key {key} is not what was written.", connection, document)
@@ -196,7 +197,7 @@ class _Check:
                 )
         if mapped.norms is not None:
             norms = mapped.norms[extent.first_row : extent.first_row + extent.n]
-            if not np.allclose(norms, vector_file.lengths(np.asarray(rows)), rtol=1e-5, atol=0):
+            if not vector_file.are_norms(norms, np.asarray(rows)):
                 self._found(
                     "vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key
                 )
@@ -211,6 +212,14 @@ class _Check:
         stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
         if indexed != stored:
             self._found("full text", "It does not hold the same passages as the catalogue.")
+
+    def waiting(self, connection: Connection) -> None:
+        """What a repair could not do yet."""
+        left = waiting.get(connection)
+        if left.embed:
+            self._found("repair", f"Passages that wait for the model to be embedded again: {len(left.embed):,}.")
+        if left.read:
+            self._found("repair", f"Files that wait to be read again: {len(left.read):,}.")
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:
         """What the filter index says of each live record, and what the record says itself."""
@@ -240,7 +249,7 @@ class _Check:
             try:
                 document = records.document_by_key(connection, key)
                 source = None if document is None else records.source_by_key(connection, document.source_key)
-            except (StackroomError, ValueError, TypeError):
+            except (StackroomError, *database.STRANGE):
                 continue
             if document is not None and source is not None:
                 yield records.indexed_metadata(document, source)
@@ -249,7 +258,7 @@ class _Check:
         for (details,) in connection.execute("SELECT details FROM chunks WHERE details IS NOT NULL"):
             try:
                 described = codec.load_details(blobs.decode(details))[1]
-            except (DamagedError, ValueError, TypeError):
+            except (DamagedError, *database.STRANGE):
                 continue
             if described:
                 yield described

@@ -52,7 +52,7 @@ def compact(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Co
         if not cancel.cancelled:
             with store.exclusive() as writer:
                 with writer.connection:
-                    _rebuild_metadata(writer.connection, writer.codec)
+                    rebuild_metadata(writer.connection, writer.codec)
                 _shrink(writer.connection, progress, cancel)
                 sweep(store.path, writer.connection)
     return Compaction(before, sizes(store.path)["total"], dropped)
@@ -66,7 +66,7 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
         with connection:
             fulltext.optimize(connection)
             _recompress(connection, writer.codec)
-            _rebuild_metadata(connection, writer.codec)
+            rebuild_metadata(connection, writer.codec)
         maintenance.train_dictionaries(connection, writer.codec)
     compact(store, progress=progress, cancel=cancel)
     with store.exclusive() as writer:
@@ -82,7 +82,10 @@ def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress,
         live = view.connection.value("SELECT coalesce(sum(n), 0) FROM extents WHERE space_key = ?", (space.key,))
         if live == space.rows:
             return 0
-        mapped = view.mapped(space)
+        try:
+            mapped = view.mapped(space)
+        except FileNotFoundError as error:
+            raise vector_file.missing(error.filename) from error
         with store.exclusive() as writer:
             name = spaces.new_file_name(writer.connection, store.path, space.key)
             path = layout.vectors(store.path) / name
@@ -212,7 +215,7 @@ def _bury_gaps(connection: Connection, space_key: int, rows: int) -> None:
         connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, end, rows - end))
 
 
-def _rebuild_metadata(connection: Connection, blobs: Codec) -> None:
+def rebuild_metadata(connection: Connection, blobs: Codec) -> None:
     """The index of metadata without the values of what is gone."""
 
     def batches() -> Iterator[tuple[int, list[tuple[int, Mapping[str, Any]]]]]:

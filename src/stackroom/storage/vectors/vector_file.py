@@ -103,6 +103,44 @@ def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
         return mmap.mmap(file.fileno(), header + length, access=mmap.ACCESS_READ)
 
 
+def described(path: Path) -> tuple[bytes, int] | None:
+    """UUID and dimensions as the file's own header has them; None where that is damaged or gone."""
+    try:
+        with fsio.open_regular(path) as file:
+            head = file.read(_HEADER.size)
+        _, file_uuid, dim, _, _ = _HEADER.unpack(head)
+        check_header(path, head, dim=dim, file_uuid=file_uuid)
+    except (OSError, struct.error, DamagedError):
+        return None
+    return file_uuid, dim
+
+
+def surviving(path: Path, *, dim: int) -> NDArray[np.float32] | None:
+    """As many whole rows as the file has, mapped, whatever its header says; None where there are none."""
+    n = max(fsio.size_of(path) - layout.VECTOR_HEADER, 0) // (4 * dim)
+    try:
+        mapped = _map(path, layout.VECTOR_HEADER, n * dim * 4)
+    except (OSError, DamagedError):
+        return None
+    rows = np.frombuffer(mapped, dtype="<f4", count=n * dim, offset=layout.VECTOR_HEADER)
+    return rows.reshape(n, dim)
+
+
+def are_norms(norms: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
+    """Whether these are the lengths of these rows, but for rounding."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.allclose(norms, lengths(rows), rtol=1e-5, atol=0))
+
+
+def missing(path: str | os.PathLike[str]) -> DamagedError:
+    """The error for a vector file that the catalogue names and nobody has replaced."""
+    return DamagedError(
+        f"The vector file {os.fspath(path)} is missing.",
+        hint="Restore the library from a backup, or bring back what can be: stackroom repair",
+        path=path,
+    )
+
+
 def lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Euclidean norm of each row, float64 of shape `(n,)`, in blocks so that memory stays small."""
     norms = np.empty(len(rows), dtype=np.float64)
