@@ -54,6 +54,7 @@ def in_a_fork(work: Callable[[], Any], *, limited: bool = True) -> tuple[int, An
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
             most = pages * resource.getpagesize() + _MEMORY
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        made.shrink_the_world()
         answer = work()
         with os.fdopen(writable, "wb") as pipe:
             marshal.dump(answer, pipe)
@@ -78,11 +79,12 @@ def _import_all() -> None:
 class Bench:
     """The library, made once, and everything that may be seen of it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, repairing: float = 0.5) -> None:
+        self.repairing = repairing
         _import_all()
-        made.shrink_the_world()
         self.root = root
-        self.made = made.make(root)
+        with shrunken():
+            self.made = made.make(root)
         steps = self.made.steps
         ids = [look.reference(step) for step in (*steps, self.made.stranger, self.made.older)]
         self.sources = sorted({name for sources, _ in ids for name in sources})
@@ -100,6 +102,12 @@ class Bench:
             raise RuntimeError(f"{path}: {died} {wrong[:1]} {seen and seen['verify']}")
         return dict(seen)
 
+    def copied(self, copy: Path, harm: Callable[[Path], object], *, wal: bool = False) -> Path:
+        """A harmed copy, as a test wants it."""
+        shutil.copytree(self.made.wal if wal else self.made.closed, copy)
+        harm(copy)
+        return copy
+
     def run(self, chance: random.Random) -> tuple[Harm, look.Seen, list[str]]:
         """Harm a copy, look at it, and judge what was seen."""
         base = chance.choice((self.made.closed, self.made.wal))
@@ -113,7 +121,18 @@ class Bench:
             name = signal.Signals(died).name if died else "nothing said"
             return harm, {}, [f"the process died: {name}"]
         states = self.states if base == self.made.wal else self.states[:1]
-        return harm, seen, judge(seen, states, self.known)
+        problems = judge(seen, states, self.known)
+        if not write and chance.random() < self.repairing:
+            died, mended = in_a_fork(lambda: look.mended(copy, self.sources, self.documents))
+            if died or mended is None:
+                name = signal.Signals(died).name if died else "nothing said"
+                return harm, seen, [*problems, f"repair: the process died: {name}"]
+            problems += [f"after a repair: {problem}" for problem in judge_repair(mended, states, self.known)]
+            seen["repair"] = mended["repair"]
+        return harm, seen, problems
+
+
+_NO_PASSAGES = ("open", "status", "list", "kept", "verify", "write", "repair", "ok", "again")
 
 
 def _passages(seen: Sequence[look.Seen]) -> dict[str, set[tuple[Any, ...]]]:
@@ -127,7 +146,7 @@ def _passages(seen: Sequence[look.Seen]) -> dict[str, set[tuple[Any, ...]]]:
 
 def _every_passage(seen: look.Seen) -> Iterator[list[Any]]:
     for name, told in seen.items():
-        if told[0] != "is" or name in ("open", "status", "list", "kept", "verify", "write") or told[1] is None:
+        if told[0] != "is" or name in _NO_PASSAGES or told[1] is None:
             continue
         if name.startswith("read "):
             yield from (held[1:6] for held in told[1][2])
@@ -151,6 +170,39 @@ def judge(seen: look.Seen, states: Sequence[look.Seen], known: dict[str, set[tup
         differing = min((_differing(seen, state) for state in states), key=len)
         problems += [f"silent: {name}: {str(seen[name])[:600]}" for name in differing[:3]]
     return problems
+
+
+def judge_repair(seen: look.Seen, states: Sequence[look.Seen], known: dict[str, set[tuple[Any, ...]]]) -> list[str]:
+    """A library that was repaired is sound, says nothing wrong, and is as it was unless the report says otherwise."""
+    told = seen["repair"]
+    if told[0] == "foreign":
+        return [f"an exception of another kind: {told[1]}"]
+    if told[0] == "error":
+        return [] if told[1] in ("DamagedError", "NotFoundError", "FormatVersionError") else [f"{told[1]}: {told[2]}"]
+    problems = []
+    left = (
+        [found for found in seen["verify"][1] if found[0] != "repair"] if seen["verify"][0] == "is" else seen["verify"]
+    )
+    if left:
+        problems.append(f"not sound: {left}")
+    problems += [f"{name}: {told[:3]}" for name, told in seen.items() if told[0] != "is" and told[1] != "NotFoundError"]
+    # What was read again has ids of its own.
+    texts = {held[1:] for passages in known.values() for held in passages}
+    problems += [f"wrong passage: {held}" for held in _every_passage(seen) if tuple(held[1:]) not in texts]
+    if seen["ok"] == ["is", True]:
+        # A file that was written anew has no dead rows.
+        counts = [{**state, "status": seen["status"]} for state in states if _alive(state) == _alive(seen)]
+        differing = min((_differing(seen, state) for state in counts or states), key=len)
+        problems += [f"silent: {name}: {str(seen[name])[:600]}" for name in differing[:3]]
+    if seen["again"] != ["is", 0]:
+        problems.append(f"a second repair finds {seen['again']}")
+    return problems
+
+
+def _alive(seen: look.Seen) -> list[Any]:
+    """What is counted, dead rows left out."""
+    counts = list(seen["status"][1])
+    return counts[:5] + counts[6:]
 
 
 def _differing(seen: look.Seen, state: look.Seen) -> list[str]:
@@ -201,6 +253,17 @@ def campaign(
         if len(wanted) >= 1000 and sum(tally.done.values()) % 500 == 0:
             say(f"{sum(tally.done.values())} runs")
     return tally
+
+
+@contextlib.contextmanager
+def shrunken() -> Iterator[None]:
+    """What `shrink_the_world` changes is as it was afterwards, for other tests of the same process."""
+    before = made.sizes()
+    made.shrink_the_world()
+    try:
+        yield
+    finally:
+        made.restore(before)
 
 
 @contextlib.contextmanager

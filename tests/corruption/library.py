@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 import stackroom
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.progress import CancelToken, silent
@@ -30,6 +28,14 @@ def shrink_the_world() -> None:
     sketches.LOADING_BYTES = 0
     nearest.LEAST = 30
     maintenance._TRAIN_AT = 60
+
+
+def sizes() -> tuple[int, int, int]:
+    return sketches.LOADING_BYTES, nearest.LEAST, maintenance._TRAIN_AT
+
+
+def restore(before: tuple[int, int, int]) -> None:
+    sketches.LOADING_BYTES, nearest.LEAST, maintenance._TRAIN_AT = before
 
 
 @contextlib.contextmanager
@@ -172,4 +178,3 @@ def _copy(library: Path, target: Path) -> None:
 
 QUERY = unit_rows(1, DIM, seed=77)[0]
 OWN_QUERY = unit_rows(1, OWN_DIM, seed=78)[0]
-NOTHING = np.empty(0, dtype=np.float32)

@@ -146,6 +146,28 @@ def look(path: Path, sources: list[str], documents: list[str], *, write: bool = 
     return seen
 
 
+def mended(path: Path, sources: list[str], documents: list[str]) -> Seen:
+    """Repair it, and look again."""
+    seen: Seen = {}
+
+    def repair() -> Any:
+        done = stackroom.repair(path, embedder=made.embedder())
+        seen["ok"] = ["is", done.ok and not (done.embedded or done.reread)]
+        return [
+            done.ok,
+            [one.message for one in (*done.lost, *done.waiting)],
+            done.embedded,
+            done.reread,
+            done.aside is not None,
+        ]
+
+    seen["repair"] = _told(repair)
+    seen.update(look(path, sources, documents))
+    if seen["repair"][0] == "is":
+        seen["again"] = _told(lambda: len(stackroom.repair(path, embedder=made.embedder(), dry_run=True).damage))
+    return seen
+
+
 def _write(path: Path) -> str:
     with stackroom.open(path, embedder=made.embedder()) as index:
         chunk = Chunk("a new passage", chunk_id="new chunk", embedding=unit_rows(1, made.DIM, seed=9)[0])

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _SAMPLE = 1024
 
 _PASSAGE = "key, chunk_id, document_key, chunks.checksum, details, text"
+_OWN = """EXISTS(SELECT 1 FROM runs WHERE runs.document_key = chunks.document_key AND first_key <= key AND first_key + n > key)"""
+"""Whether the document has the passage as well: no checksum says whose it is."""
 
 
 class Shared:
@@ -102,6 +104,10 @@ class Snapshot:
         settings: dict[str, int] = dict(
             connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'candidates')")
         )
+        if not isinstance(settings.get("commits"), int):
+            raise DamagedError(
+                f"The settings of {self._library} are damaged.", hint="See: stackroom verify", path=self._library
+            )
         self.version: int = settings["commits"]
         candidates = settings.get("candidates")
         # A library may come from a stranger.
@@ -151,10 +157,19 @@ class Snapshot:
         rows = self._connection.execute(
             f"SELECT position, {_PASSAGE} FROM chunks WHERE document_key = ? ORDER BY position, key", (document_key,)
         )
+        left = runs.of_documents(self._connection, [document_key]).count
         for position, *row in rows:
+            left -= 1
             key, chunk_id, text, place, metadata = self._decoded(tuple(row))
             embedding = self._vector(key) if vectors else None
             yield StoredChunk(key, position, Chunk(text, chunk_id, metadata, place, embedding))
+        if left:
+            raise DamagedError(
+                f"The document with key {document_key} has not the passages that it should have.",
+                hint="See what is hit: stackroom verify",
+                path=self._library,
+                actual=document_key,
+            )
 
     def keys_of(self, document_key: int) -> list[int]:
         rows = self._connection.rows(
@@ -165,7 +180,7 @@ class Snapshot:
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         # One question for all: a search asks for ten, a proof or an export for thousands.
         asked = self._connection.execute(
-            f"""SELECT {_PASSAGE}, document_id FROM chunks LEFT JOIN documents USING(document_key)
+            f"""SELECT {_PASSAGE}, document_id, {_OWN} FROM chunks LEFT JOIN documents USING(document_key)
                 WHERE key IN (SELECT value FROM json_each(?))""",
             (json.dumps(list(keys)),),
         )
@@ -184,10 +199,10 @@ class Snapshot:
         return found
 
     def _passage(self, row: tuple[Any, ...]) -> Passage:
-        """Of a row of `_PASSAGE` with the document's id behind it."""
-        *stored, document_id = row
+        """Of a row of `_PASSAGE` with the document's id and `_OWN` behind it."""
+        *stored, document_id, own = row
         _, chunk_id, text, place, metadata = self._decoded(tuple(stored))
-        if document_id is None:
+        if document_id is None or not own:
             raise self._damaged(chunk_id, stored[2])
         return Passage(chunk_id, ids.unpack_id(document_id), text, place, metadata)
 
@@ -223,7 +238,7 @@ class Snapshot:
         if found is None:
             return [], []
         document_key, position = found
-        beside = f"SELECT {_PASSAGE}, document_id FROM chunks LEFT JOIN documents USING(document_key)"
+        beside = f"SELECT {_PASSAGE}, document_id, {_OWN} FROM chunks LEFT JOIN documents USING(document_key)"
         before = self._connection.rows(
             f"{beside} WHERE document_key = ? AND position < ? ORDER BY position DESC LIMIT ?",
             (document_key, position, context),

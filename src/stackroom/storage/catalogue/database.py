@@ -75,7 +75,9 @@ def _damaged(path: Path, error: BaseException) -> DamagedError:
 
 
 def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
+    # What is asked never changes: a table that is not there is damage.
+    lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in ("no such", "unsupported file"))
+    if lacking or isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
         return _damaged(path, error)
     if isinstance(error, apsw.FullError):
         return DiskFullError(

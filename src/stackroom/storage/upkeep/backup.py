@@ -19,7 +19,7 @@ import apsw
 
 from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage.catalogue import database
+from stackroom.storage.catalogue import database, sums
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
@@ -312,6 +312,7 @@ def _copy_catalogue(view: Snapshot, target: Connection, progress: Progress, canc
         """INSERT OR REPLACE INTO settings
            VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
     )
+    sums.put(target)
     # Closing folds the WAL in as well, but would not say that it failed.
     target.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -12,7 +12,7 @@ import numpy as np
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
-from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, waiting
+from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, sums, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
@@ -99,6 +99,8 @@ class _Check:
                     decode(row)
                 except (StackroomError, *database.STRANGE) as error:
                     self._found(table, str(getattr(error, "message", error)))
+        for table in sums.differing(connection):
+            self._found("catalogue", f"The table {table} is not what was written.")
         orphans = connection.row(
             "SELECT count(*) FROM documents WHERE source_key NOT IN (SELECT source_key FROM sources)"
         )

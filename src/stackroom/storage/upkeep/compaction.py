@@ -7,6 +7,7 @@ caught up with, and one commit switches to the new file. Chunks and their text a
 from __future__ import annotations
 
 import contextlib
+import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -74,6 +75,10 @@ def purge(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> None
         writer.connection.execute("VACUUM")
         maintenance.checkpoint(writer.connection, "TRUNCATE")
         writer.connection.rows("PRAGMA secure_delete = OFF")
+    # What a repair has put aside may hold what was removed.
+    with fsio.translated(store.path):
+        for folder in store.path.glob(f"{layout.DAMAGED}.*"):
+            shutil.rmtree(folder)
 
 
 def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress, cancel: CancelToken) -> int:

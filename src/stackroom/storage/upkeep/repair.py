@@ -29,11 +29,15 @@ from stackroom.storage.catalogue import database, tables
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
-from stackroom.storage.upkeep import compaction, salvage
+from stackroom.storage.upkeep import compaction, salvage, search_files
+from stackroom.storage.vectors import sketches
+from stackroom.storage.words import postings
 
 _WAIT = 30.0
 _SOURCE = f"{layout.CATALOGUE_NEW}.source"
 _TEMPLATE = f"{layout.CATALOGUE_NEW}.template"
+_LONGER = 64
+"""How many times as long as it is a catalogue may have been, to be believed."""
 _IN_HEADER = ((28, 4), (32, 4), (36, 4))
 """Page count, first free page and number of free pages: the places of a catalogue's header that are its own."""
 
@@ -53,8 +57,11 @@ def repair(library: Path, *, dry_run: bool, progress: Progress, cancel: CancelTo
         if cancel.cancelled or not damage:
             return Repair(damage, dry_run=dry_run, cancelled=cancel.cancelled)
         if all(one.structure == "sketches" for one in damage):
-            made_anew = "Damaged sketches and postings files are made anew from the rows and passages."
-            return Repair(damage, (made_anew,), dry_run=dry_run)
+            if not dry_run:
+                _forget_sketches(library)
+            return Repair(
+                damage, ("Sketches and postings files are made anew, as far as they are due.",), dry_run=dry_run
+            )
         return _salvage(library, damage, dry_run, progress)
 
 
@@ -76,6 +83,17 @@ def _damage(library: Path, progress: Progress, cancel: CancelToken) -> tuple[Dam
         return (Damage("catalogue", error.message),)
 
 
+def _forget_sketches(library: Path) -> None:
+    """The damaged ones. Nothing is lost with them: what would have been found is found without."""
+    with contextlib.closing(database.open_writer(library)) as connection:
+        with database.translated(layout.catalogue(library), connection), connection:
+            for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
+                for (name,) in connection.rows(f"SELECT file FROM {table}"):
+                    if is_damaged(layout.sketches(library) / Path(name).name):
+                        connection.execute(f"DELETE FROM {table} WHERE file = ?", (name,))
+        search_files.sweep(library, connection)
+
+
 def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress: Progress) -> Repair:
     made: list[Path] = []
     new = library / layout.CATALOGUE_NEW
@@ -86,6 +104,7 @@ def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress:
             made += survey.made
             if dry_run:
                 return Repair(damage, survey.restored, survey.lost, _to_do(survey), dry_run=True)
+        with fsio.translated(library):
             with contextlib.suppress(apsw.Error, DamagedError):
                 _fold(library)
             aside = _keep(library, survey.replaced)
@@ -134,48 +153,69 @@ def _fill(library: Path, source: Connection, new: Path, progress: Progress) -> s
 
 @contextlib.contextmanager
 def _readable(library: Path) -> Iterator[Connection]:
-    """The damaged catalogue, or a copy of it whose first page is that of a new one where its own says nothing. Raises DamagedError."""
+    """The damaged catalogue; where SQLite would not open it, a copy that it opens. Raises DamagedError."""
     with contextlib.ExitStack() as opened:
         try:
             connection = opened.enter_context(contextlib.closing(database.open_reader(library)))
-            connection.rows("SELECT count(*) FROM sqlite_schema WHERE name IN ('chunks', 'documents', 'sources')")
-            # A page that is none of this catalogue's shows itself here.
-            connection.rows("SELECT 1 FROM settings, sources, documents, chunks LIMIT 1")
+            _require_tables(connection)
         except (DamagedError, apsw.Error):
             opened.close()
-            connection = opened.enter_context(contextlib.closing(_grafted(library)))
+            connection = opened.enter_context(contextlib.closing(_copied(library)))
         connection.execute("BEGIN")
         yield connection
 
 
-def _grafted(library: Path) -> Connection:
-    """A copy with the first page of a catalogue made now: tables are laid in the same order, and so begin on the same pages."""
+def _require_tables(connection: Connection) -> None:
+    """Raises apsw.Error where the schema, or where a table begins, can't be read."""
+    for table in ("settings", "sources", "documents", "chunks"):
+        connection.rows(f"SELECT 1 FROM {table} WHERE 0")
+
+
+def _copied(library: Path) -> Connection:
+    """A copy, as long as its header says; with the first page of a catalogue made now where its own says nothing.
+
+    Tables are laid in the same order in every catalogue, and so begin on the same pages.
+    """
     copy, template = library / _SOURCE, library / _TEMPLATE
-    shutil.copyfile(layout.catalogue(library), copy)
-    if (library / layout.WAL).exists():
-        shutil.copyfile(library / layout.WAL, copy.with_name(copy.name + "-wal"))
     with contextlib.closing(Connection(str(template))) as connection:
         tables.create(connection)
-    first = bytearray(template.read_bytes()[: layout.PAGE_SIZE])
-    pages = fsio.size_of(copy) // layout.PAGE_SIZE
+    model = template.read_bytes()
+    shutil.copyfile(layout.catalogue(library), copy)
+    with copy.open("rb+") as file:
+        own = file.read(layout.PAGE_SIZE)
+        least = max(-(-fsio.size_of(copy) // layout.PAGE_SIZE), len(model) // layout.PAGE_SIZE)
+        told = int.from_bytes(own[28:32], "big")
+        pages = told if least < told <= _LONGER * least else least
+        file.truncate(pages * layout.PAGE_SIZE)
+    for graft in (False, True):
+        for suffix in ("-wal", "-shm"):
+            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+        if (library / layout.WAL).exists():
+            shutil.copyfile(library / layout.WAL, copy.with_name(copy.name + "-wal"))
+        if graft:
+            with copy.open("rb+") as file:
+                file.write(_first_page(model, pages))
+        connection = Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            _require_tables(connection)
+            return connection
+        except apsw.Error as error:
+            connection.close()
+            said = error
+    raise DamagedError(
+        f"Nothing can be read of {layout.catalogue(library)} ({said}).",
+        hint="Restore the library from a backup, or index the files anew in another folder.",
+        path=library,
+    ) from said
+
+
+def _first_page(model: bytes, pages: int) -> bytes:
+    first = bytearray(model[: layout.PAGE_SIZE])
     for (offset, length), value in zip(_IN_HEADER, (pages, 0, 0), strict=True):
         first[offset : offset + length] = value.to_bytes(length, "big")
     first[18:20] = b"\x02\x02"  # WAL, as a catalogue says of itself
     first[92:96] = first[24:28]
-    with copy.open("rb+") as file:
-        file.write(first)
-    connection = Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.rows("SELECT 1 FROM settings LIMIT 1")
-        connection.rows("SELECT 1 FROM chunks LIMIT 1")
-    except apsw.Error as error:
-        connection.close()
-        raise DamagedError(
-            f"Nothing can be read of {layout.catalogue(library)} ({error}).",
-            hint="Restore the library from a backup, or index the files anew in another folder.",
-            path=library,
-        ) from error
-    return connection
+    return bytes(first)
 
 
 def _fold(library: Path) -> None:

@@ -145,6 +145,7 @@ class _Salvage:
         self._sequences()
         left = self._waiting()
         waiting.put(self._target, left)
+        schema.count_commit(self._target, members=True)
         return Survey(tuple(self._restored), tuple(self._lost), left, tuple(self._made), tuple(self._replaced))
 
     def _table(self, table: str, columns: str, key: str) -> _Table:
@@ -184,7 +185,6 @@ class _Salvage:
             # Any number that no snapshot has had.
             commits = 1 << 32
         self._target.execute("UPDATE settings SET value = ? WHERE name = 'commits'", (commits,))
-        schema.count_commit(self._target)
         self._before = waiting.parsed(found.get(waiting.NAME))
 
     def _dictionaries(self) -> None:
