@@ -28,7 +28,7 @@ from shim import CHANGING, Action, Call
 FAULTS = ("full", "quota", "broken", "unreadable", "handles", "read-only", "memory", "locks")
 SCENARIOS = (
     "create", "first", "commit", "lengths", "active", "many", "add", "update", "remove", "compact", "compact-sketched",
-    "purge", "reembed", "sketch", "backup", "backup-again", "export", "migrate", "roll-back", "discard",
+    "purge", "reembed", "sketch", "backup", "backup-again", "export", "migrate", "roll-back", "discard", "repair",
 )  # fmt: skip
 KINDS = {"kill": 35, "cut": 40, "fault": 25}
 

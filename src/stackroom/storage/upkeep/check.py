@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.errors import DamagedError, StackroomError
+from stackroom.errors import DamagedError, StackroomError, StorageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
 from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, sums, waiting
@@ -33,9 +33,12 @@ _EVERY_ROW = """
 """Merged from two tables that are in this order."""
 
 
-def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Verification:
-    """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree."""
-    check = _Check(store, progress, cancel)
+def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusing: bool = False) -> Verification:
+    """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree.
+
+    What the system refuses to read is named as damage too; with `refusing` it is raised: StorageError.
+    """
+    check = _Check(store, progress, cancel, refusing)
     with store.view() as view:
         connection = view.connection
         check.part("catalogue", lambda: check.structure(connection))
@@ -52,8 +55,9 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Ver
 
 
 class _Check:
-    def __init__(self, store: LocalStore, progress: Progress, cancel: CancelToken) -> None:
+    def __init__(self, store: LocalStore, progress: Progress, cancel: CancelToken, refusing: bool) -> None:
         self._store = store
+        self._refusing = refusing
         self._progress = progress
         self._cancel = cancel
         self.damage: list[Damage] = []
@@ -79,6 +83,8 @@ class _Check:
             with database.translated(layout.catalogue(self._store.path)):
                 look()
         except (StackroomError, *database.STRANGE) as error:
+            if self._refusing and isinstance(error, StorageError | MemoryError):
+                raise
             self._found(structure, str(getattr(error, "message", error)))
 
     def structure(self, connection: Connection) -> None:

@@ -29,7 +29,7 @@ from stackroom.storage.catalogue import database, tables
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
-from stackroom.storage.upkeep import compaction, salvage, search_files
+from stackroom.storage.upkeep import check, compaction, salvage, search_files
 from stackroom.storage.vectors import sketches
 from stackroom.storage.words import postings
 
@@ -71,7 +71,7 @@ def _damage(library: Path, progress: Progress, cancel: CancelToken) -> tuple[Dam
 
     try:
         with contextlib.closing(LocalStore(library, mode="r")) as store:
-            found = store.verify(progress=progress, cancel=cancel).damage
+            found = check.verify(store, progress=progress, cancel=cancel, refusing=True).damage
             return tuple(one for one in found if one.structure != "repair")
     except FormatVersionError as error:
         if isinstance(error.actual, int):
@@ -137,7 +137,9 @@ def _to_do(survey: salvage.Survey) -> tuple[Damage, ...]:
 
 def _fill(library: Path, source: Connection, new: Path, progress: Progress) -> salvage.Survey:
     """The new catalogue, durable under its temporary name, and the vector files that it names."""
-    with contextlib.closing(Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)) as target:
+    layout.vectors(library).mkdir(mode=0o700, exist_ok=True)
+    target = Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    with contextlib.closing(target), database.translated(new, target):
         target.rows("PRAGMA journal_mode = MEMORY")
         target.execute("PRAGMA synchronous = OFF")
         tables.create(target)
@@ -202,11 +204,7 @@ def _copied(library: Path) -> Connection:
         except apsw.Error as error:
             connection.close()
             said = error
-    raise DamagedError(
-        f"Nothing can be read of {layout.catalogue(library)} ({said}).",
-        hint="Restore the library from a backup, or index the files anew in another folder.",
-        path=library,
-    ) from said
+    raise salvage.nothing_left(library) from said
 
 
 def _first_page(model: bytes, pages: int) -> bytes:

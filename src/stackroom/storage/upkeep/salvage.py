@@ -19,11 +19,11 @@ import apsw
 import numpy as np
 
 from stackroom.backend import DocumentRecord, SourceRecord, Waiting
-from stackroom.errors import StackroomError
+from stackroom.errors import DamagedError
 from stackroom.progress import Progress, ProgressEvent
 from stackroom.reports import Damage
 from stackroom.storage import writer
-from stackroom.storage.catalogue import codec, ids, records, runs, schema, waiting
+from stackroom.storage.catalogue import codec, ids, records, runs, schema, sums, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.database import STRANGE
 from stackroom.storage.catalogue.keysets import KeySet
@@ -38,7 +38,9 @@ from stackroom.types import EmbedderIdentity
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_UNREADABLE = (apsw.Error, StackroomError, *STRANGE)
+# A disk or a system that refuses is no damage: what it refused may be there tomorrow.
+_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.MismatchError, UnicodeDecodeError)
+_UNREADABLE = (*_BROKEN, DamagedError, *(kind for kind in STRANGE if kind is not MemoryError))
 _AT_ONCE = 512
 _LONGEST_SEQUENCE = 1 << 48
 _KEPT_SETTINGS = {"library_uuid": bytes, "commit_id": bytes, "candidates": int, "backup_of": bytes}
@@ -57,8 +59,20 @@ class Survey(NamedTuple):
 
 
 def salvage(library: Path, source: Connection, target: Connection, progress: Progress) -> Survey:
-    """Fill the empty catalogue `target` with what can be read of `source`, within a transaction of the caller's. Raises StorageError."""
+    """Fill the empty catalogue `target` with what can be read of `source`, within a transaction of the caller's.
+
+    Raises DamagedError where nothing can be read, StorageError.
+    """
     return _Salvage(library, source, target, progress).run()
+
+
+def nothing_left(library: Path) -> DamagedError:
+    """The error for a catalogue of which nothing can be read."""
+    return DamagedError(
+        f"Nothing can be read of {layout.catalogue(library)}.",
+        hint="Restore the library from a backup, or index the files anew in another folder.",
+        path=library,
+    )
 
 
 class _Table:
@@ -79,7 +93,7 @@ class _Table:
                 yield row
             self.whole = True
             return
-        except (apsw.Error, UnicodeDecodeError):
+        except _BROKEN:
             pass
         low: Any = None
         try:
@@ -88,7 +102,7 @@ class _Table:
                     break
                 low = row
                 yield row
-        except (apsw.Error, UnicodeDecodeError):
+        except _BROKEN:
             pass
         if hints is None:
             return
@@ -98,7 +112,7 @@ class _Table:
             if key > first and (end is None or key < end):
                 try:
                     found = self._connection.row(f"{self._select} WHERE {self._key} = ?", (key,))
-                except (apsw.Error, UnicodeDecodeError):
+                except _BROKEN:
                     continue
                 if found is not None:
                     yield found
@@ -134,6 +148,8 @@ class _Salvage:
         self._take_documents()
         self._collections()
         self._chunks()
+        if not self._whole and not self._sources and not self._documents:
+            raise nothing_left(self._library)
         runs.rebuild(self._target)
         live = runs.everything(self._target)
         self._sets()
@@ -159,7 +175,7 @@ class _Salvage:
                 found.append(row)
                 if len(found) > self._most:
                     break
-        except (apsw.Error, UnicodeDecodeError):
+        except _BROKEN:
             pass
         return found
 
@@ -185,6 +201,8 @@ class _Salvage:
             # Any number that no snapshot has had.
             commits = 1 << 32
         self._target.execute("UPDATE settings SET value = ? WHERE name = 'commits'", (commits,))
+        for table in _decoded(lambda _: list(sums.differing(self._source)), ()) or ():
+            self._is_lost("catalogue", f"What the table {table} said: what it says now was taken over.")
         self._before = waiting.parsed(found.get(waiting.NAME))
 
     def _dictionaries(self) -> None:
@@ -284,8 +302,8 @@ class _Salvage:
             if len(of) > self._most:
                 break
         known: dict[int, Any] | None = None
-        indexed = self._column("SELECT key FROM chunks INDEXED BY chunks_by_document")
-        hints = sorted({*of, *(row[0] for row in indexed if isinstance(row[0], int))})
+        positions = self._by_index("chunks", "key", "position", "chunks_by_document")
+        hints = sorted({*of, *positions})
         columns = "key, chunk_id, document_key, collection_key, position, checksum, details, text"
         table = self._table("chunks", columns, "key")
         texts: list[tuple[int, str]] = []
@@ -300,12 +318,16 @@ class _Salvage:
                 text = self._text(row)
             if text is None:
                 continue
+            position = row[4] if isinstance(row[4], int) else positions.get(key, key)
             document = of.get(key, row[2])
+            if positions.get(key, position) != position:
+                self._hurt.add(document)
+                self._is_lost("chunks", f"Where the passage with key {key} stands in its document.", document)
             if document not in self._documents:
                 self._stand_in(document if isinstance(document, int) else 1 << 40, None, None)
             self._target.execute(
                 "INSERT OR IGNORE INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                (*row[:2], document, self._collection(row[3]), row[4] if isinstance(row[4], int) else key, *row[5:]),
+                (*row[:2], document, self._collection(row[3]), position, *row[5:]),
             )
             if not self._target.changes():
                 continue
@@ -316,6 +338,7 @@ class _Salvage:
                 texts.clear()
                 self._progress(ProgressEvent("repair", done=len(seen), total=len(hints)))
         fulltext.add(self._target, texts)
+        self._whole = table.whole
         for key in hints:
             if key not in seen:
                 document = of.get(key, 0)
@@ -450,7 +473,7 @@ class _Salvage:
             mapped = vector_file.open_map(
                 path, rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit
             )
-        except (StackroomError, FileNotFoundError):
+        except (DamagedError, FileNotFoundError):
             return False
         for extent in found:
             inside = live.contains(np.arange(extent.first_key, extent.first_key + extent.n)).all()
@@ -522,8 +545,12 @@ class _Salvage:
             self._is_lost("originals", "Some of what another program had written about documents and passages.")
 
     def _attachments(self) -> None:
-        table = self._table("attachments", "name, checksum, data", "name")
-        for name, checksum, data in table.rows():
+        table = self._table("attachments", "rowid, name, checksum, data", "rowid")
+        names = self._by_index("attachments", "rowid", "name", "sqlite_autoindex_attachments_1")
+        for number, name, checksum, data in table.rows(lambda: sorted(names)):
+            if names.get(number, name) != name:
+                called = _decoded(ids.unpack_text, name)
+                self._is_lost("attachments", f"What the attachment {called!r} was called: its index has another name.")
             if self._is_intact(checksum, data) and _decoded(ids.unpack_text, name) is not None:
                 self._target.execute("INSERT OR IGNORE INTO attachments VALUES(?, ?, ?)", (name, checksum, data))
             else:

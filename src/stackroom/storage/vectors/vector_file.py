@@ -104,23 +104,23 @@ def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
 
 
 def described(path: Path) -> tuple[bytes, int] | None:
-    """UUID and dimensions as the file's own header has them; None where that is damaged or gone."""
+    """UUID and dimensions as the file's own header has them; None where that is damaged. Raises StorageError."""
+    with fsio.translated(path), fsio.open_regular(path) as file:
+        head = file.read(_HEADER.size)
     try:
-        with fsio.open_regular(path) as file:
-            head = file.read(_HEADER.size)
         _, file_uuid, dim, _, _ = _HEADER.unpack(head)
         check_header(path, head, dim=dim, file_uuid=file_uuid)
-    except (OSError, struct.error, DamagedError):
+    except (struct.error, DamagedError):
         return None
     return file_uuid, dim
 
 
 def surviving(path: Path, *, dim: int) -> NDArray[np.float32] | None:
-    """As many whole rows as the file has, mapped, whatever its header says; None where there are none."""
+    """As many whole rows as the file has, mapped, whatever its header says; None where there is no file. Raises OSError."""
     n = max(fsio.size_of(path) - layout.VECTOR_HEADER, 0) // (4 * dim)
     try:
         mapped = _map(path, layout.VECTOR_HEADER, n * dim * 4)
-    except (OSError, DamagedError):
+    except (FileNotFoundError, DamagedError):
         return None
     rows = np.frombuffer(mapped, dtype="<f4", count=n * dim, offset=layout.VECTOR_HEADER)
     return rows.reshape(n, dim)
