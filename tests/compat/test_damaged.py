@@ -53,7 +53,7 @@ def looked_at(name: str, library: Path) -> dict[str, Any]:
 
 
 def test_each_has_its_expectation() -> None:
-    assert NAMES == sorted(EXPECTED)
+    assert sorted(EXPECTED) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -51,6 +51,11 @@ def norms_of(vector_file: Path) -> Path:
     return vector_file.with_name(vector_file.name + ".norms")
 
 
+def is_name(value: object) -> bool:
+    """Whether this can be a file's name in a folder of the library: one from a stranger, or a damaged one, may say anything."""
+    return isinstance(value, str) and "\x00" not in value and Path(value).name == value
+
+
 def is_library(path: Path) -> bool:
     """Whether this folder has a catalogue. Its content is judged when SQLite opens it, and by nothing else:
 

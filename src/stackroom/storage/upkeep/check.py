@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,8 +186,8 @@ class _Check:
         """One that is gone is no damage: what it would have found is found without it."""
         for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
             for (name,) in connection.execute(f"SELECT file FROM {table}"):
-                path = layout.sketches(self._store.path) / Path(name).name
-                if is_damaged(path):
+                path = layout.sketches(self._store.path) / (name if layout.is_name(name) else "?")
+                if not layout.is_name(name) or is_damaged(path):
                     self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
 
     def _rows(self, connection: Connection, mapped: vector_file.VectorMap, extent: extents.Extent) -> None:

@@ -89,7 +89,7 @@ def _forget_sketches(library: Path) -> None:
         with database.translated(layout.catalogue(library), connection), connection:
             for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
                 for (name,) in connection.rows(f"SELECT file FROM {table}"):
-                    if is_damaged(layout.sketches(library) / Path(name).name):
+                    if not layout.is_name(name) or is_damaged(layout.sketches(library) / name):
                         connection.execute(f"DELETE FROM {table} WHERE file = ?", (name,))
         search_files.sweep(library, connection)
 

@@ -58,7 +58,7 @@ def to_space(row: tuple[Any, ...]) -> Space:
 
 def _is_sound(space: Space) -> bool:
     """Whether the columns are of the kind that they should be, and agree with the identity."""
-    named, identity = Path(space.file).name == space.file, space.identity
+    named, identity = layout.is_name(space.file), space.identity
     agree = (identity.dim, identity.metric) == (space.dim, space.metric) and space.metric in get_args(Metric)
     return named and agree and len(space.file_uuid) == 16 and 0 < space.dim < 1 << 24 and 0 <= space.rows < 1 << 48
 
