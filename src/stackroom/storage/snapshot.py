@@ -228,7 +228,7 @@ class Snapshot:
         where = f"document {ids.unpack_id(row[0])} ({ids.unpack_text(row[1])})" if row else "no document"
         return DamagedError(
             f"The passage {chunk_id} of {where} is not what was written.",
-            hint="See what is hit: stackroom verify. Then read that source again: stackroom rebuild SOURCE",
+            hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair",
             path=self._library,
             actual=chunk_id,
         )

@@ -330,7 +330,7 @@ def _copy_start(source: Path, target: Path, size: int, progress: Progress, cance
             if not data:
                 raise DamagedError(
                     f"The vector file {source} is shorter than what was committed.",
-                    hint="Restore the library from a backup, or embed again: stackroom rebuild",
+                    hint="Restore the library from a backup, or bring back what can be: stackroom repair",
                     path=source,
                     expected=size,
                     actual=size - left,

@@ -66,7 +66,7 @@ def check_header(path: Path, head: bytes, *, dim: int, file_uuid: bytes) -> None
             return
     raise DamagedError(
         f"{path} is not the vector file that the catalogue names, or its header is damaged.",
-        hint="Restore the library from a backup, or embed again: stackroom rebuild",
+        hint="Restore the library from a backup, or bring back what can be: stackroom repair",
         path=path,
     )
 
@@ -92,7 +92,7 @@ def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
         if size < header + length:
             raise DamagedError(
                 f"{path} is shorter than what was committed to it.",
-                hint="Restore the library from a backup, or see what is hit: stackroom verify",
+                hint="Restore the library from a backup, or bring back what can be: stackroom repair",
                 path=path,
                 expected=header + length,
                 actual=size,
