@@ -16,6 +16,11 @@ from stackroom.storage.disk import layout
 KINDS = ("flip", "zero", "scramble", "swap", "truncate", "extend", "replace", "delete")
 _WEIGHTS = (30, 15, 12, 12, 9, 4, 12, 6)
 _PAGE = layout.PAGE_SIZE
+_TRUTH = frozenset(
+    ["settings", "sources", "documents", "chunks", "spaces", "extents", "runs", "sets", "set_members", "collections"]
+)
+_OFTEN = 4
+"""How much likelier a table is hit that can't be made again, or that says whose things are."""
 
 
 class Harm(NamedTuple):
@@ -125,7 +130,8 @@ def _spoil(chance: random.Random, kind: str, data: bytearray, target: Target) ->
 def _place(chance: random.Random, size: int, target: Target) -> tuple[str, int]:
     if not target.places or chance.random() < 0.25:
         return "", chance.randrange(size)
-    where = chance.choice(sorted(target.places))
+    names = sorted(target.places)
+    where = chance.choices(names, [_OFTEN if name in _TRUTH else 1 for name in names])[0]
     first, end = chance.choice(target.places[where])
     return f"({where})", min(chance.randrange(first, max(end, first + 1)), size - 1)
 

@@ -262,7 +262,9 @@ class Snapshot:
         rows = {} if space is None else extents.rows_of_keys(self._connection, space.key, keys)
         for i, key in enumerate(keys):
             if mapped is None or key not in rows:
-                raise NotFoundError(f"The chunk with key {key} has no vector.", hint="See: stackroom status")
+                raise NotFoundError(
+                    f"The chunk with key {key} has no vector.", hint="See: stackroom status", actual=key
+                )
             found[i] = self._verified(mapped, key, *rows[key])
         return found
 
