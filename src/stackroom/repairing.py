@@ -39,40 +39,53 @@ def _read_again(
     backend: Backend, model: LibraryModel, progress: Progress, cancel: CancelToken
 ) -> tuple[int, dict[int, str]]:
     """Files that are as they were are read again: what survived of them keeps its ids and vectors. Returns how many, and why others were not."""
-    from stackroom.ingest.file_facts import hash_file
+    from stackroom.ingest.file_facts import IMPORTED
     from stackroom.ingest.pipeline import add_paths
 
     with backend.view() as view:
         waiting = view.waiting()
-        names = {record.key: record.name for record in view.each_source()} if waiting.read else {}
+        records = {record.key: record for record in view.each_source()} if waiting.read else {}
     reasons: dict[int, str] = {}
     good: dict[int, str] = {}
+    over: set[int] = set()
     for key, content in waiting.read:
-        if key not in names:
-            continue
-        try:
-            same = content is None or hash_file(names[key]) == content
-        except OSError as error:
-            reasons[key] = f"{error.strerror}"
-            continue
-        if same:
-            good[key] = names[key]
+        record = records.get(key)
+        # Gone since, or read since by somebody else.
+        if record is None or record.state == "indexed":
+            over.add(key)
+        elif record.recipe.startswith(IMPORTED):
+            reasons[key] = "another program had read it; to have it read anew: stackroom rebuild"
         else:
-            reasons[key] = "it has changed since it was read"
+            reason = _why_not(record.name, content)
+            if reason is None:
+                good[key] = record.name
+            else:
+                reasons[key] = reason
     if good:
         try:
             add_paths(backend, model, list(good.values()), retry=True, progress=progress, cancel=cancel)
         except (EmbedderMismatchError, UnavailableError, UsageError) as error:
             reasons.update(dict.fromkeys(good, error.message))
     with backend.view() as view:
-        records = {record.key: record for record in view.each_source()} if good else {}
-    done = {key for key in good if key in records and records[key].state == "indexed" and key not in reasons}
+        read = {record.key for record in view.each_source() if record.state == "indexed"} if good else set()
+    done = {key for key in good if key in read and key not in reasons}
     reasons.update((key, "it could not be read") for key in good if key not in done and key not in reasons)
-    kept = tuple((key, content) for key, content in waiting.read if key in names and key not in done)
+    kept = tuple((key, content) for key, content in waiting.read if key not in over and key not in done)
     if kept != waiting.read:
         with backend.commit() as commit:
             commit.set_waiting(waiting._replace(read=kept))
     return len(done), reasons
+
+
+def _why_not(name: str, content: bytes | None) -> str | None:
+    """What keeps a file from being read in the place of what it was, if anything does."""
+    from stackroom.ingest.file_facts import hash_file
+
+    try:
+        same = content is None or hash_file(name) == content
+    except OSError as error:
+        return str(error.strerror)
+    return None if same else "it has changed since it was read"
 
 
 def _embed_again(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from places import norms_file, row_file, spoil, sql, value
 
 import stackroom
 from stackroom.cli.main import cli
-from stackroom.errors import BusyError, DamagedError, FormatVersionError, NotFoundError
-from stackroom.storage.disk import layout
+from stackroom.errors import BusyError, DamagedError, FormatVersionError, NotFoundError, StorageError
+from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
+from stackroom.storage.vectors import vector_file
 
 Harmed = Callable[..., Path]
 
@@ -140,6 +143,38 @@ def test_a_file_that_has_changed_is_not_read_in_its_place(bench: Bench, harmed: 
     assert "has changed" in done.waiting[0].message
     assert done.lost[0].structure == "chunks"
     assert repaired(path).reread == 1
+
+
+def test_a_changed_file_that_was_added_since_waits_no_more(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_FILE))
+    file = Path(str(value(path, "SELECT name FROM sources WHERE is_file ORDER BY source_key LIMIT 1")))
+    before = file.read_bytes()
+    try:
+        file.write_text("something else about lanterns")
+        assert repaired(path).waiting
+        with stackroom.open(path, embedder=made.embedder()) as index:
+            index.add(file)
+            assert not index.verify().ok
+        assert repaired(path).ok
+        with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+            assert index.verify().ok
+    finally:
+        file.write_bytes(before)
+
+
+def test_what_another_program_had_read_is_not_read_by_itself(harmed: Harmed) -> None:
+    path = harmed(lambda copy: None)
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        with index.backend.view() as view:
+            record = next(record for record in view.each_source() if record.is_file)
+        with index.backend.commit() as commit:
+            commit.put_source(replace(record, recipe="imported:other"))
+    spoil_text(path, OF_A_FILE)
+    done = repaired(path)
+    assert "stackroom rebuild" in done.waiting[0].message
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        index.rebuild([record.name])
+    assert repaired(path).ok
 
 
 def test_a_passage_that_no_file_has_is_lost_and_named(harmed: Harmed) -> None:
@@ -274,3 +309,45 @@ def test_the_command_says_what_it_did(harmed: Harmed) -> None:
     again = CliRunner().invoke(cli, ["--library", str(path), "repair"], standalone_mode=False)
     assert again.return_value == 0
     assert "All is well." in again.stderr
+
+
+def test_a_name_that_no_checksum_covers_is_told_as_doubtful(harmed: Harmed) -> None:
+    """The table says one thing, its index another, and nobody knows which."""
+
+    def harm(copy: Path) -> None:
+        at = layout.catalogue(copy).read_bytes().index(b"something")
+        spoil(layout.catalogue(copy), at, b"somethong")
+
+    done = repaired(harmed(harm))
+    assert [one.structure for one in done.lost] == ["attachments"]
+
+
+def test_small_tables_that_are_not_what_was_written_are_told(harmed: Harmed) -> None:
+    path = harmed(lambda copy: sql(copy, "UPDATE collection_members SET n = n + 3"))
+    done = repaired(path)
+    assert [(one.structure, "collection_members" in one.message) for one in done.lost] == [("catalogue", True)]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert index.verify().ok
+
+
+def test_a_sketch_whose_name_is_none_is_forgotten(harmed: Harmed) -> None:
+    path = harmed(lambda copy: sql(copy, "UPDATE sketches SET file = 'a' || char(0) || 'b'"))
+    done = repaired(path)
+    assert [one.structure for one in done.damage] == ["sketches"]
+    assert done.ok
+    assert done.aside is None
+
+
+def test_what_the_system_refuses_to_read_is_not_taken_for_lost(harmed: Harmed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full table of open files, say: tomorrow it is there."""
+    path = harmed(lambda copy: spoil_text(copy, OF_A_RECORD))
+    before = layout.catalogue(path).read_bytes()
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise fsio.refusal(errno.EMFILE, path, "Too many open files")
+
+    monkeypatch.setattr(vector_file, "_map", refused)
+    with pytest.raises(StorageError, match="Too many open files"):
+        repaired(path)
+    assert layout.catalogue(path).read_bytes() == before
+    assert not list(path.glob("damaged*")) + list(path.glob("catalogue.db.new*"))

@@ -383,13 +383,15 @@ class _Salvage:
     def _spaces(self, live: KeySet) -> None:
         columns = "space_key, state, identity, dim, metric, unit, file, file_uuid, rows"
         named: dict[int, spaces.Space] = {}
-        broken: dict[int, str] = {}
-        for row in self._table("spaces", columns, "space_key").rows():
-            space = _decoded(spaces.to_space, row)
-            if space is not None:
+        table = self._table("spaces", columns, "space_key")
+        found = [_decoded(spaces.to_space, row) for row in table.rows()]
+        unread = not table.whole or None in found
+        serving = False
+        for space in found:
+            # Two that serve can't be.
+            if space is not None and not (serving and space.state == spaces.SERVING):
                 named[space.key] = space
-            elif isinstance(row[0], int):
-                broken[row[0]] = row[1] if isinstance(row[1], str) else spaces.SERVING
+                serving = serving or space.state == spaces.SERVING
         kept = _Table(
             self._source,
             "extents",
@@ -400,12 +402,15 @@ class _Salvage:
         for key, *fields in kept.rows():
             if self._is_extent(fields):
                 by_space.setdefault(key, []).append(Extent(*fields))
-        for key in by_space.keys() - named.keys():
-            space = self._of_file(key, broken.get(key))
+        own = {row[0] for row in self._target.rows("SELECT space_key FROM collections WHERE space_key IS NOT NULL")}
+        # The one with the most vectors first: that is the library's own.
+        for key in sorted(by_space.keys() - named.keys(), key=lambda key: -sum(e.n for e in by_space[key])):
+            state = spaces.OWN if key in own else spaces.BUILDING if serving else spaces.SERVING
+            space = self._of_file(key, state)
             if space is not None:
                 named[key] = space
+                serving = serving or state == spaces.SERVING
                 self._is_lost("spaces", f"Which model made the vectors of {space.file}.")
-        own = {row[0] for row in self._target.rows("SELECT space_key FROM collections WHERE space_key IS NOT NULL")}
         for space in sorted(named.values(), key=lambda space: space.key):
             if space.state == spaces.BUILDING:
                 self._restored.append(
@@ -419,7 +424,7 @@ class _Salvage:
         for key in own - known:
             self._target.execute("UPDATE collections SET space_key = NULL WHERE space_key = ?", (key,))
             self._is_lost("vectors", "The vectors of a collection of its own.")
-        if not any(space.state == spaces.SERVING for space in named.values()) and broken:
+        if unread and not serving:
             self._is_lost("spaces", "The vectors of the library, and which model made them.")
 
     def _is_extent(self, fields: Sequence[Any]) -> bool:
@@ -427,7 +432,7 @@ class _Salvage:
         whole = all(isinstance(value, int) and value >= 0 for value in (first_row, n, first_key, document))
         return whole and isinstance(checksums, bytes) and 0 < n <= self._most and len(checksums) == 4 * n
 
-    def _of_file(self, key: int, state: str | None) -> spaces.Space | None:
+    def _of_file(self, key: int, state: str) -> spaces.Space | None:
         """A space whose record is gone: what its file says of itself."""
         folder = layout.vectors(self._library)
         names = sorted(path.name for path in folder.iterdir() if re.fullmatch(rf"{key}\.\d{{4}}", path.name))
@@ -437,9 +442,7 @@ class _Salvage:
                 file_uuid, dim = described
                 held = (fsio.size_of(folder / name) - layout.VECTOR_HEADER) // (4 * dim)
                 identity = EmbedderIdentity(name="", dim=dim)
-                return spaces.Space(
-                    key, state or spaces.SERVING, identity, dim, identity.metric, True, name, file_uuid, held
-                )
+                return spaces.Space(key, state, identity, dim, identity.metric, True, name, file_uuid, held)
         return None
 
     def _space(self, space: spaces.Space, found: list[Extent], live: KeySet, *, whole: bool) -> None:
@@ -458,12 +461,13 @@ class _Salvage:
         if space.state == spaces.SERVING:
             self._missing = lost
             return
-        for key in lost.first(1000) if had.count else ():
+        for key in lost.intersection(had).keys().tolist():
             document = self._target.value("SELECT document_key FROM chunks WHERE key = ?", (key,))
-            if had.contains(np.array([key]))[0]:
-                self._is_lost(
-                    "vectors", f"The vector of the passage with key {key} in a collection of its own.", document or 0
-                )
+            self._is_lost(
+                "vectors", f"The vector of the passage with key {key} in a collection of its own.", document or 0
+            )
+        if not (whole and _tiles(self._source, space, found)):
+            self._is_lost("vectors", f"Which passages some of the {space.rows:,} rows of {space.file} belonged to.")
 
     def _is_sound(self, space: spaces.Space, found: list[Extent], live: KeySet) -> bool:
         if not _tiles(self._source, space, found):
