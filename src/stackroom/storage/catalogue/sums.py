@@ -32,7 +32,10 @@ _LARGE = {
 
 def put(connection: Connection, *, members: bool = False) -> None:
     """Write them anew; those of the members only where they may have changed."""
-    before = _stored(connection)
+    try:
+        before = _stored(connection)
+    except (TypeError, ValueError):
+        before = {}
     found: dict[str, Any] = {name: _small(connection, name) for name in _SMALL}
     for name in _LARGE:
         found[name] = _large(connection, name) if members or name not in before else before[name]
