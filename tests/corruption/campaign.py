@@ -186,9 +186,13 @@ def judge_repair(seen: look.Seen, states: Sequence[look.Seen], known: dict[str, 
     if left:
         problems.append(f"not sound: {left}")
     problems += [f"{name}: {told[:3]}" for name, told in seen.items() if told[0] != "is" and told[1] != "NotFoundError"]
-    # What was read again has ids of its own.
+    # What was read again has ids of its own, and so has a document whose id is gone.
     texts = {held[1:] for passages in known.values() for held in passages}
-    problems += [f"wrong passage: {held}" for held in _every_passage(seen) if tuple(held[1:]) not in texts]
+    documents = {document for _, document, *_ in texts}
+    for _, text, document, *rest in _every_passage(seen):
+        renamed = document not in documents and any((text, *rest) == (held[0], *held[2:]) for held in texts)
+        if (text, document, *rest) not in texts and not renamed:
+            problems.append(f"wrong passage: {text!r} of {document}")
     if seen["ok"] == ["is", True]:
         # A file that was written anew has no dead rows.
         counts = [{**state, "status": seen["status"]} for state in states if _alive(state) == _alive(seen)]

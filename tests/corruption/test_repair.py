@@ -353,3 +353,12 @@ def test_what_the_system_refuses_to_read_is_not_taken_for_lost(harmed: Harmed, m
         repaired(path)
     assert layout.catalogue(path).read_bytes() == before
     assert not list(path.glob("damaged*")) + list(path.glob("catalogue.db.new*"))
+
+
+def test_a_text_that_is_another_passages_is_not_taken_over(harmed: Harmed) -> None:
+    other = "SELECT max(text) FROM chunks WHERE document_key = 12"
+    path = harmed(lambda copy: sql(copy, f"UPDATE chunks SET text = ({other}) WHERE key = ({OF_A_RECORD})"))
+    done = repaired(path)
+    assert [(one.structure, one.document_id) for one in done.lost] == [("chunks", "record2")]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert [passage.text[:8] for passage in index.get("record source 2")] == ["record 2"] * 3

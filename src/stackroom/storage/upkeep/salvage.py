@@ -278,7 +278,8 @@ class _Salvage:
         source = source_key if isinstance(source_key, int) and source_key in self._sources else (1 << 40) + key
         self._keep_document(DocumentRecord(document_id or ids.unpack_id(ids.new_id()), source, key=key))
         self._hurt.add(key)
-        self._is_lost("documents", "The title and metadata of the document.", key)
+        lost = "title and metadata" if document_id else "id, title and metadata"
+        self._is_lost("documents", f"The document's {lost}.", key)
 
     def _collections(self) -> None:
         for key, name, space in self._table("collections", "collection_key, name, space_key", "collection_key").rows():
