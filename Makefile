@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -45,6 +45,10 @@ RUNS ?= 1000
 SEED ?= $(shell date +%s)
 test-crash: $(VENV)/.development
 	$(BIN)/python tests/crash/campaign.py --runs $(RUNS) --seed $(SEED)
+
+# One file of a library is harmed, another process looks at it and repairs it; a seed names the same runs everywhere.
+test-corruption: $(VENV)/.development
+	$(BIN)/python -W ignore tests/corruption/campaign.py --runs $(RUNS) --seed $(SEED)
 
 # Readers and writers in threads, processes and the terminal on one library for SECONDS; what they saw is checked afterwards.
 test-concurrency: SECONDS = 60

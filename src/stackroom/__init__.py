@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from stackroom import errors, filters
     from stackroom.index import Index
     from stackroom.migration import migrate
-    from stackroom.opening import open
+    from stackroom.opening import open, repair
     from stackroom.progress import CancelToken, ProgressEvent
-    from stackroom.reports import Collection, Inventory, MigrationReport, Report, Stats
+    from stackroom.reports import Collection, Damage, Inventory, MigrationReport, Repair, Report, Stats
     from stackroom.types import Chunk, Document, EmbedderIdentity, Hit, Passage, Place, Source
 
 __version__ = "0.1.0"
@@ -20,11 +20,13 @@ _HOME = {
     "filters": "stackroom.filters",
     "Index": "stackroom.index",
     "open": "stackroom.opening",
+    "repair": "stackroom.opening",
     "migrate": "stackroom.migration",
     "CancelToken": "stackroom.progress",
     "ProgressEvent": "stackroom.progress",
     "Chunk": "stackroom.types",
     "Collection": "stackroom.reports",
+    "Damage": "stackroom.reports",
     "Document": "stackroom.types",
     "EmbedderIdentity": "stackroom.types",
     "Hit": "stackroom.types",
@@ -32,13 +34,14 @@ _HOME = {
     "MigrationReport": "stackroom.reports",
     "Passage": "stackroom.types",
     "Place": "stackroom.types",
+    "Repair": "stackroom.reports",
     "Report": "stackroom.reports",
     "Source": "stackroom.types",
     "Stats": "stackroom.reports",
 }
 
 __all__ = [  # noqa: RUF022 - in the order a reader needs them
-    "open", "migrate", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "Collection", "EmbedderIdentity",
+    "open", "migrate", "repair", "Index", "Document", "Chunk", "Place", "Hit", "Passage", "Source", "Report", "Stats", "Repair", "Damage", "Collection", "EmbedderIdentity",
     "Inventory", "MigrationReport", "CancelToken", "ProgressEvent", "errors", "filters", "__version__",
 ]  # fmt: skip
 

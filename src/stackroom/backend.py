@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from stackroom.filters import Filter
     from stackroom.progress import CancelToken, Progress
-    from stackroom.reports import Compaction, Stats, Verification
+    from stackroom.reports import Compaction, Repair, Stats, Verification
 
 SourceState = Literal["indexed", "partial", "failed"]
 
@@ -112,6 +112,16 @@ class Scope:
     """Words and phrases; a chunk that holds one of them does not qualify."""
     keys: NDArray[np.int64] | None = None
     """The keys of chunks, int64 of shape (n,) in any order; those that are gone are no harm."""
+
+
+class Waiting(NamedTuple):
+    """What a repair could not do without the model, or without a file as it was.
+
+    `embed`: keys of chunks whose vector is lost. `read`: keys of sources that lost chunks, with the hash of the content they had.
+    """
+
+    embed: tuple[int, ...] = ()
+    read: tuple[tuple[int, bytes | None], ...] = ()
 
 
 class TextStatistics(NamedTuple):
@@ -239,6 +249,10 @@ class View(Protocol):
         """What is kept of another program's records of these documents or chunks, by key; those without one are left out."""
         ...
 
+    def waiting(self) -> Waiting:
+        """What a repair has left to be done."""
+        ...
+
     def attachment(self, name: str) -> bytes | None:
         """What is kept under this name."""
         ...
@@ -334,6 +348,14 @@ class Commit(Protocol):
         """None: every source."""
         ...
 
+    def give_vectors(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        """Give chunks that have none their vector in the serving space: `(key, float32 of shape (dim,))`; chunks that are gone are left out."""
+        ...
+
+    def set_waiting(self, waiting: Waiting) -> None:
+        """What of a repair is left to be done."""
+        ...
+
     def use_embedder(self, identity: EmbedderIdentity) -> None:
         """Declare the model of the serving space; raises EmbedderMismatchError when it has another."""
         ...
@@ -364,6 +386,10 @@ class Backend(Protocol):
         ...
 
     def verify(self, *, progress: Progress, cancel: CancelToken) -> Verification: ...
+
+    def repair(self, *, dry_run: bool, progress: Progress, cancel: CancelToken) -> Repair:
+        """Bring back what can be without a model and without files; what waits for these is in `View.waiting`. Raises DamagedError."""
+        ...
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction: ...
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from stackroom.filters import Filter
     from stackroom.protocols import Embedder
-    from stackroom.reports import Collection, Compaction, Measurement, Report, Stats, Verification
+    from stackroom.reports import Collection, Compaction, Measurement, Repair, Report, Stats, Verification
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
@@ -391,6 +391,21 @@ class Index:
     def verify(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Verification:
         """Check every stored byte that means something; the result names what is damaged."""
         return self._backend.verify(progress=progress or silent, cancel=cancel or CancelToken())
+
+    def repair(
+        self, *, dry_run: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
+    ) -> Repair:
+        """Bring back what can be of a damaged library; the report says what, and what could not. Raises BusyError, DamagedError.
+
+        What is derived is made again; lost vectors are embedded again by the library's model, lost passages read again from files that are as
+        they were. What was damaged is put aside in the library's folder. With `dry_run` nothing is changed. A library that can't even be
+        opened is repaired by `stackroom.repair`.
+        """
+        from stackroom.repairing import repair
+
+        return repair(
+            self._backend, self._model, dry_run=dry_run, progress=progress or silent, cancel=cancel or CancelToken()
+        )
 
     def compact(
         self, *, purge: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None

@@ -22,6 +22,7 @@ from stackroom.storage.disk.layout import absolute, is_library
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken, Progress
     from stackroom.protocols import Embedder
+    from stackroom.reports import Repair
 
 
 def open(
@@ -73,6 +74,41 @@ def open(
         index.close()
         raise
     return index
+
+
+def repair(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    embedder: str | Embedder | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Repair:
+    """`Index.repair` for a library that may not even open. `path` and `embedder` are those of `open`.
+
+    Raises NotFoundError where there is no catalogue, BusyError while others use the library, DamagedError where nothing can be read.
+    """
+    from stackroom.model import LibraryModel
+    from stackroom.progress import CancelToken, silent
+    from stackroom.repairing import repair as bring_back
+    from stackroom.storage.store import LocalStore
+
+    folder = default_library() if path is None else absolute(path)
+    if not is_library(folder) and folder.exists():
+        from stackroom.migration import switch
+
+        folder = switch.migrated(folder) or folder
+    backend = LocalStore.damaged(folder)
+    try:
+        return bring_back(
+            backend,
+            LibraryModel(backend, embedder),
+            dry_run=dry_run,
+            progress=progress or silent,
+            cancel=cancel or CancelToken(),
+        )
+    finally:
+        backend.close()
 
 
 def _migrated(

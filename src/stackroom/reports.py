@@ -243,6 +243,31 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """What `repair` did. `damage` is what was found; `restored` says what was brought back.
+
+    `lost` can't be brought back; `waiting` can, once something is there that was not: the model that made the vectors, a file as it was.
+    `embedded` counts passages, `reread` sources. `aside` is the folder in which the damaged files are kept (None: nothing was replaced).
+    With `dry_run` nothing was changed, and the rest says what would be done.
+    """
+
+    damage: tuple[Damage, ...] = ()
+    restored: tuple[str, ...] = ()
+    lost: tuple[Damage, ...] = ()
+    waiting: tuple[Damage, ...] = ()
+    embedded: int = 0
+    reread: int = 0
+    aside: str | None = None
+    dry_run: bool = False
+    cancelled: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is there again."""
+        return not self.lost and not self.waiting
+
+
+@dataclass(frozen=True, slots=True)
 class Compaction:
     """What `compact` did: bytes on disk before and after, and rows that were dropped."""
 

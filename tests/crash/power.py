@@ -192,6 +192,8 @@ class Disk:
                 self._made(entry.path, Folder())
             case "U" | "X":
                 self._changes.append(_Change(self._live.pop(entry.path), self._place(entry.path), None))
+            case "L":
+                self._made(entry.other, self._live[entry.path])
             case "R":
                 self._renamed(entry.path, entry.other)
             case "M":

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 
 import stackroom
 from old_index import OldIndex
 from stackroom import migration
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import NotFoundError, StackroomError
+from stackroom.errors import DamagedError, NotFoundError, StackroomError
 from stackroom.index import Index
 from stackroom.ingest import pipeline
 from stackroom.migration import reading
@@ -27,7 +28,7 @@ from stackroom.storage.upkeep import backup as backups
 from stackroom.storage.upkeep import compaction, maintenance
 from stackroom.storage.vectors import nearest, sketches
 from stackroom.storage.words import word_files
-from stackroom.types import Chunk
+from stackroom.types import Chunk, Document
 from support import WordEmbedder, chunks, unit_rows, write_files
 
 DIM = 32
@@ -331,6 +332,30 @@ def discard(run: Run) -> None:
     run.mark()
 
 
+def damaged(run: Run) -> None:
+    """A vector, the words of some passages and a list of keys are hit."""
+    filled_by_words(run)
+    with run.index() as index:
+        index.add_documents(Document(f"d{n}", text=f"kept subject {n} " + "old " * n) for n in range(6))
+    with contextlib.closing(apsw.Connection(str(run.library / layout.CATALOGUE))) as connection:
+        connection.execute("DELETE FROM words WHERE rowid < 4")
+        connection.execute("DELETE FROM runs WHERE document_key = 3")
+        (file,) = connection.execute("SELECT file FROM spaces").fetchone()
+    with (run.library / layout.VECTORS / file).open("rb+") as rows:
+        rows.seek(layout.VECTOR_HEADER + 2 * DIM * 4)
+        rows.write(b"\xff" * 8)
+
+
+def repair(run: Run) -> None:
+    """What survives first, then the lost vector, as `Index.repair` does both."""
+    store = LocalStore.damaged(run.library)
+    store.repair(dry_run=False, progress=silent, cancel=CancelToken())
+    run.mark()
+    store.close()
+    with run.index() as index:
+        index.repair()
+
+
 def see(library: Path) -> Any:
     """All that can be seen of a library; None where there is none."""
     if not layout.is_library(library):
@@ -403,11 +428,18 @@ class Scenario:
     library: str = "library"
     watched: str = ""
     """Where calls count: a document that can't be read is passed over, and that is no fault of the library's"""
+    mends: bool = False
+    """The library is damaged until this was done."""
     look: Callable[[Path], Any] | None = None
     """What else may be seen, and must be of the same moment or an older one"""
 
     def see(self, root: Path) -> Any:
-        found = see(root / self.library)
+        try:
+            found = see(root / self.library)
+        except DamagedError:
+            if not self.mends:
+                raise
+            return DAMAGED
         return found if self.look is None else [found, self.look(root)]
 
 
@@ -442,6 +474,8 @@ def _of_either(root: Path) -> Any:
 
 
 INSIDE = "old/stackroom"
+DAMAGED = "damaged"
+"""What is seen of a library before it was mended."""
 
 SCENARIOS: dict[str, Scenario] = {
     "create": Scenario(nothing, create),
@@ -465,6 +499,7 @@ SCENARIOS: dict[str, Scenario] = {
     "migrate": Scenario(old, migrate, library=INSIDE, look=_of_old),
     "roll-back": Scenario(migrated, roll_back, library=INSIDE, look=_of_old),
     "discard": Scenario(old, discard, library=INSIDE, look=_of_either),
+    "repair": Scenario(damaged, repair, mends=True),
 }
 
 

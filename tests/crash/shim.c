@@ -282,6 +282,16 @@ int rename(const char *old, const char *new) { return renamed(AT_FDCWD, old, AT_
 int renameat(int from, const char *old, int to, const char *new) { return renamed(from, old, to, new, 0); }
 int renameat2(int from, const char *old, int to, const char *new, unsigned flags) { return renamed(from, old, to, new, flags); }
 
+int linkat(int from, const char *old, int to, const char *new, int flags) {
+    char one[LONGEST], two[LONGEST];
+    const char *before = below(from, old, one), *after = below(to, new, two);
+    if (after && decide(MAKE)) return -1;
+    int done = syscall(SYS_linkat, from, old, to, new, flags);
+    if (!done && before && after) note('L', 0, 0, before, after, 0, 0, 0);
+    return done;
+}
+int link(const char *old, const char *new) { return linkat(AT_FDCWD, old, AT_FDCWD, new, 0); }
+
 int unlinkat(int folder, const char *path, int flags) {
     char room[LONGEST];
     const char *full = below(folder, path, room);

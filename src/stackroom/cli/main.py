@@ -24,6 +24,7 @@ VERBS = {
     "migrate": ("migration", "Bring an old index along: LlamaIndex, LangChain and others; nothing is embedded."),
     "export": ("migration", "Write the library in another program's format."),
     "verify": ("upkeep", "Check every stored byte."),
+    "repair": ("upkeep", "Bring back what can be of a damaged library."),
     "compact": ("upkeep", "Give disk space back."),
     "measure": ("measure", "How fast and how exact searches of this library are."),
 }

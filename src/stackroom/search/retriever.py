@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stackroom.backend import Scope, Scored, View
-from stackroom.errors import UsageError
+from stackroom.errors import DamagedError, UsageError
 from stackroom.types import Explanation, Hit, HitDocument, Leg, Mode, Passage
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
     found = view.document_of(list({passage.document_id for passage in passages}))
     hits = []
     for rank, (index, passage) in enumerate(zip(chosen, passages, strict=True), start=1):
+        if passage.document_id not in found:
+            raise DamagedError(
+                f"The document {passage.document_id!r} of a passage can't be found by its id.",
+                hint="See what is hit: stackroom verify",
+                actual=passage.document_id,
+            )
         document, source = found[passage.document_id]
         key = int(ranking.keys[index])
         before, after = view.neighbours(key, request.context) if request.context else ([], [])

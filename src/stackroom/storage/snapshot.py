@@ -19,9 +19,10 @@ from stackroom.backend import (
     SourceRecord,
     StoredChunk,
     TextStatistics,
+    Waiting,
 )
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
-from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs
+from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector, Sets
@@ -29,7 +30,7 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.derived import Derived
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.row_map import RowMap
-from stackroom.storage.vectors.vector_file import VectorMap, open_map
+from stackroom.storage.vectors.vector_file import VectorMap, missing, open_map
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 _SAMPLE = 1024
 
 _PASSAGE = "key, chunk_id, document_key, chunks.checksum, details, text"
+_OWN = """EXISTS(SELECT 1 FROM runs WHERE runs.document_key = chunks.document_key AND first_key <= key AND first_key + n > key)"""
+"""Whether the document has the passage as well: no checksum says whose it is."""
 
 
 class Shared:
@@ -101,6 +104,10 @@ class Snapshot:
         settings: dict[str, int] = dict(
             connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'candidates')")
         )
+        if not isinstance(settings.get("commits"), int):
+            raise DamagedError(
+                f"The settings of {self._library} are damaged.", hint="See: stackroom verify", path=self._library
+            )
         self.version: int = settings["commits"]
         candidates = settings.get("candidates")
         # A library may come from a stranger.
@@ -151,10 +158,19 @@ class Snapshot:
         rows = self._connection.execute(
             f"SELECT position, {_PASSAGE} FROM chunks WHERE document_key = ? ORDER BY position, key", (document_key,)
         )
+        left = runs.of_documents(self._connection, [document_key]).count
         for position, *row in rows:
+            left -= 1
             key, chunk_id, text, place, metadata = self._decoded(tuple(row))
             embedding = self._vector(key) if vectors else None
             yield StoredChunk(key, position, Chunk(text, chunk_id, metadata, place, embedding))
+        if left:
+            raise DamagedError(
+                f"The document with key {document_key} has not the passages that it should have.",
+                hint="See what is hit: stackroom verify",
+                path=self._library,
+                actual=document_key,
+            )
 
     def keys_of(self, document_key: int) -> list[int]:
         rows = self._connection.rows(
@@ -165,7 +181,7 @@ class Snapshot:
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         # One question for all: a search asks for ten, a proof or an export for thousands.
         asked = self._connection.execute(
-            f"""SELECT {_PASSAGE}, document_id FROM chunks LEFT JOIN documents USING(document_key)
+            f"""SELECT {_PASSAGE}, document_id, {_OWN} FROM chunks LEFT JOIN documents USING(document_key)
                 WHERE key IN (SELECT value FROM json_each(?))""",
             (json.dumps(list(keys)),),
         )
@@ -177,15 +193,17 @@ class Snapshot:
                 raise DamagedError(
                     f"The index names the passage {key}, which the catalogue does not hold.",
                     hint="See what is hit: stackroom verify",
+                    path=self._library,
+                    actual=key,
                 )
             found.append(self._passage(row))
         return found
 
     def _passage(self, row: tuple[Any, ...]) -> Passage:
-        """Of a row of `_PASSAGE` with the document's id behind it."""
-        *stored, document_id = row
+        """Of a row of `_PASSAGE` with the document's id and `_OWN` behind it."""
+        *stored, document_id, own = row
         _, chunk_id, text, place, metadata = self._decoded(tuple(stored))
-        if document_id is None:
+        if document_id is None or not own:
             raise self._damaged(chunk_id, stored[2])
         return Passage(chunk_id, ids.unpack_id(document_id), text, place, metadata)
 
@@ -193,8 +211,11 @@ class Snapshot:
         """Key, id, text, place and metadata of a row of `_PASSAGE`, its checksum verified."""
         key, packed_id, document_key, checksum, details, text = row
         chunk_id = ids.unpack_id(packed_id)
-        plain = self._codec.decode(text)
-        described = None if details is None else self._codec.decode(details)
+        try:
+            plain = self._codec.decode(text)
+            described = None if details is None else self._codec.decode(details)
+        except DamagedError as error:
+            raise self._damaged(chunk_id, document_key) from error
         if codec.chunk_checksum(chunk_id, plain, described) != checksum:
             raise self._damaged(chunk_id, document_key)
         place, metadata = codec.load_details(described)
@@ -208,7 +229,7 @@ class Snapshot:
         where = f"document {ids.unpack_id(row[0])} ({ids.unpack_text(row[1])})" if row else "no document"
         return DamagedError(
             f"The passage {chunk_id} of {where} is not what was written.",
-            hint="See what is hit: stackroom verify. Then read that source again: stackroom rebuild SOURCE",
+            hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair",
             path=self._library,
             actual=chunk_id,
         )
@@ -218,7 +239,7 @@ class Snapshot:
         if found is None:
             return [], []
         document_key, position = found
-        beside = f"SELECT {_PASSAGE}, document_id FROM chunks LEFT JOIN documents USING(document_key)"
+        beside = f"SELECT {_PASSAGE}, document_id, {_OWN} FROM chunks LEFT JOIN documents USING(document_key)"
         before = self._connection.rows(
             f"{beside} WHERE document_key = ? AND position < ? ORDER BY position DESC LIMIT ?",
             (document_key, position, context),
@@ -242,7 +263,9 @@ class Snapshot:
         rows = {} if space is None else extents.rows_of_keys(self._connection, space.key, keys)
         for i, key in enumerate(keys):
             if mapped is None or key not in rows:
-                raise NotFoundError(f"The chunk with key {key} has no vector.", hint="See: stackroom status")
+                raise NotFoundError(
+                    f"The chunk with key {key} has no vector.", hint="See: stackroom status", actual=key
+                )
             found[i] = self._verified(mapped, key, *rows[key])
         return found
 
@@ -296,7 +319,10 @@ class Snapshot:
             own = collections.find(self._connection, collection).space_key
             for space in spaces.every(self._connection) if own is not None else ():
                 if space.key == own:
-                    return space, self.mapped(space)
+                    try:
+                        return space, self.mapped(space)
+                    except FileNotFoundError as error:
+                        raise missing(error.filename) from error
         return self._space, self._vectors
 
     def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
@@ -412,6 +438,9 @@ class Snapshot:
 
     def kept(self, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
         return originals.kept(self._connection, self._codec, owner, keys)
+
+    def waiting(self) -> Waiting:
+        return waiting.get(self._connection)
 
     def attachment(self, name: str) -> bytes | None:
         return originals.attachment(self._connection, self._codec, name)

@@ -18,7 +18,6 @@ import apsw
 from stackroom.backend import EmbedTexts
 from stackroom.errors import (
     ClosedError,
-    DamagedError,
     NotALibraryError,
     NotFoundError,
     ReadOnlyError,
@@ -35,7 +34,7 @@ from stackroom.storage.disk.lock import FileLock
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
-    from stackroom.reports import Compaction, Stats, Verification
+    from stackroom.reports import Compaction, Repair, Stats, Verification
     from stackroom.storage.snapshot import Shared, Snapshot
     from stackroom.storage.upkeep.background import Background
     from stackroom.storage.writer import LocalCommit
@@ -46,6 +45,8 @@ _RESTARTS = 20
 class _Reader(NamedTuple):
     connection: Connection
     codec: Codec
+    file: tuple[int, int]
+    """the catalogue that it has open: a repair puts another one in its place"""
 
 
 class LocalStore:
@@ -53,11 +54,7 @@ class LocalStore:
 
     def __init__(self, path: Path, *, mode: str = "a") -> None:
         """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
-        self.path = path
-        self.read_only = mode == "r"
-        self._writer_lock = FileLock(path / layout.WRITER_LOCK)
-        self._ingest_lock = FileLock(path / layout.INGEST_LOCK)
-        self._forget()
+        self._prepare(path, mode)
         exists = layout.is_library(path)
         if mode == "x" and exists:
             raise NotALibraryError(
@@ -67,6 +64,20 @@ class LocalStore:
             self._create(mode)
         with self._reader() as reader:
             schema.check_version(reader.connection, path, writing=not self.read_only)
+
+    @classmethod
+    def damaged(cls, path: Path) -> LocalStore:
+        """A store of what may not even open: only `repair` can be relied on."""
+        store = cls.__new__(cls)
+        store._prepare(path, "w")
+        return store
+
+    def _prepare(self, path: Path, mode: str) -> None:
+        self.path = path
+        self.read_only = mode == "r"
+        self._writer_lock = FileLock(path / layout.WRITER_LOCK)
+        self._ingest_lock = FileLock(path / layout.INGEST_LOCK)
+        self._forget()
 
     def _forget(self) -> None:
         """Begin without connections: at the start, and in a forked child (whose parent's are not its own)."""
@@ -146,11 +157,9 @@ class LocalStore:
                     reader.connection.execute("ROLLBACK")
                     reader.connection.execute("BEGIN")
                     if attempt == _RESTARTS - 1:
-                        raise DamagedError(
-                            f"The vector file {error.filename} is missing.",
-                            hint="Restore the library from a backup, or embed again: stackroom rebuild",
-                            path=self.path,
-                        ) from error
+                        from stackroom.storage.vectors import vector_file
+
+                        raise vector_file.missing(error.filename) from error
             yield snapshot
 
     @contextlib.contextmanager
@@ -168,17 +177,19 @@ class LocalStore:
     @contextlib.contextmanager
     def _reader(self) -> Iterator[_Reader]:
         self._check_open()
+        self._let_go_of_replaced()
         with self._guard:
             reader = self._idle.pop() if self._idle else None
         if reader is None:
+            file = _identity(self.path)
             connection = database.open_reader(self.path)
-            reader = _Reader(connection, Codec(connection))
+            reader = _Reader(connection, Codec(connection), file)
         try:
             with database.translated(layout.catalogue(self.path), reader.connection):
                 yield reader
         finally:
             with self._guard:
-                keep = not self._closed and self._pid == os.getpid()
+                keep = not self._closed and self._pid == os.getpid() and reader.file == _identity(self.path)
                 if keep:
                     self._idle.append(reader)
             if not keep:
@@ -243,13 +254,14 @@ class LocalStore:
                     hint="Check the disk, then open the library again.",
                     path=self.path,
                 ) from self._failed
+            self._let_go_of_replaced(writing=True)
             if self._writer is None:
                 self._refuse_network()
                 self._refuse_links()
                 connection = database.open_writer(self.path)
                 with database.translated(layout.catalogue(self.path), connection):
                     schema.check_version(connection, self.path, writing=True)
-                self._writer = _Reader(connection, Codec(connection))
+                self._writer = _Reader(connection, Codec(connection), _identity(self.path))
             try:
                 with database.translated(layout.catalogue(self.path), self._writer.connection):
                     maintenance.settle(self._writer.connection, self.path)
@@ -258,6 +270,20 @@ class LocalStore:
                 # Where SQLite could not open the WAL's index for writing once, a connection stays read-only.
                 self._forget_connections()
                 raise
+
+    def _let_go_of_replaced(self, *, writing: bool = False) -> None:
+        """Close connections to a catalogue that a repair has replaced; that of the writer too, by who holds the writer lock."""
+        now = _identity(self.path)
+        with self._guard:
+            old = [held for held in self._idle if held.file != now]
+            self._idle = [held for held in self._idle if held.file == now]
+            if writing and self._writer is not None and self._writer.file != now:
+                old.append(self._writer)
+                self._writer = None
+            if old:
+                self._shared = None
+        for held in old:
+            held.connection.close()
 
     def _forget_connections(self) -> None:
         """Close what is not in use, so that it is opened anew. The caller holds the writer lock."""
@@ -315,6 +341,16 @@ class LocalStore:
 
         return check.verify(self, progress=progress, cancel=cancel)
 
+    def repair(self, *, dry_run: bool, progress: Progress, cancel: CancelToken) -> Repair:
+        from stackroom.storage.upkeep import repair
+
+        if self.read_only and not dry_run:
+            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        found = repair.repair(self.path, dry_run=dry_run, progress=progress, cancel=cancel)
+        if found.damage and not dry_run and not cancel.cancelled:
+            self._upkeep().run(thorough=True)
+        return found
+
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction:
         from stackroom.storage.upkeep import compaction
 
@@ -356,6 +392,7 @@ class LocalStore:
 
         # Busy, or a disk that refuses: the next one to close does it.
         with contextlib.suppress(Exception), self._writer_lock.hold(wait=0.05):
+            self._let_go_of_replaced(writing=True)
             writer = self._writer.connection if self._writer else database.open_writer(self.path)
             if self._failed is None:
                 maintenance.checkpoint(writer, "TRUNCATE")
@@ -364,6 +401,15 @@ class LocalStore:
             return
         if self._writer is not None:
             self._writer.connection.close()
+
+
+def _identity(library: Path) -> tuple[int, int]:
+    """Of the catalogue's file, by device and number; opening it here would drop SQLite's locks."""
+    try:
+        found = os.stat(layout.catalogue(library))
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _is_begun(name: str) -> bool:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord
+from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting
 from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
 from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, schema
+from stackroom.storage.catalogue import waiting as waits
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.ids import pack_id
 from stackroom.storage.catalogue.keysets import KeySet
@@ -53,6 +54,7 @@ class LocalCommit:
         self._declared: EmbedderIdentity | None = None
         self._next_key: int | None = None
         self._removes = False
+        self._members_changed = False
         # Gathered until the end: a value's postings are then read and written once, not once a document.
         self._described: dict[int, dict[int, Metadata]] = {metadata.DOCUMENT: {}, metadata.CHUNK: {}}
 
@@ -95,6 +97,7 @@ class LocalCommit:
             f"INSERT INTO sources VALUES(NULL, ?{', ?' * 15})", (source_id, *records.source_fields(record))
         )
         key = self._connection.last_insert_rowid()
+        self._members_changed = True
         # Row by row: a statement that may insert several would have FTS5 write out what it holds, before each.
         joined = self._connection.execute("SELECT set_key FROM sets WHERE joins").fetchall()
         self._connection.executemany("INSERT INTO set_members VALUES(?, ?)", ((row[0], key) for row in joined))
@@ -259,19 +262,36 @@ class LocalCommit:
             extents.remove(self._connection, space.key, key, key + 1)
             self._append_run(space, document_key, key, vector[None])
 
+    def give_vectors(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        for key, vector in vectors:
+            document_key = self._connection.value("SELECT document_key FROM chunks WHERE key = ?", (key,))
+            if document_key is None:
+                continue
+            for row in self._checked([vector]):
+                if row is not None:
+                    space = self._writable_space(len(row))
+                    extents.remove(self._connection, space.key, key, key + 1)
+                    self._append_run(space, document_key, key, row[None])
+
+    def set_waiting(self, waiting: Waiting) -> None:
+        waits.put(self._connection, waiting)
+
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
+        self._members_changed = True
         collections.enlist(self._connection, collection, keys)
 
     def listings(self, source_key: int) -> list[str]:
         return collections.listing(self._connection, runs.of_sources(self._connection, [source_key]))
 
     def leave(self, collection: str, keys: Sequence[int]) -> None:
+        self._members_changed = True
         space_key = collections.leave(self._connection, collection, keys)
         if space_key is not None:
             for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist():
                 extents.remove(self._connection, space_key, first, end)
 
     def disband(self, collection: str) -> None:
+        self._members_changed = True
         collections.disband(self._connection, collection)
 
     def keep(self, owner: Owner, records_: Sequence[tuple[int, bytes]]) -> None:
@@ -353,10 +373,12 @@ class LocalCommit:
     def remove_source(self, source_key: int) -> None:
         for document in records.documents_of(self._connection, source_key):
             self.remove_document(document.key)
+        self._members_changed = True
         self._connection.execute("DELETE FROM set_members WHERE source_key = ?", (source_key,))
         self._connection.execute("DELETE FROM sources WHERE source_key = ?", (source_key,))
 
     def set_active(self, source_keys: Sequence[int] | None, active: bool) -> None:
+        self._members_changed = True
         connection, members = self._connection, schema.ACTIVE_SET
         if source_keys is None:
             connection.execute("DELETE FROM set_members WHERE set_key = ?", (members,))
@@ -405,7 +427,7 @@ class LocalCommit:
             appender.sync()
             spaces.set_rows(self._connection, space, rows=appender.rows, unit=appender.unit)
         # Copies that are written to apart count on alike; this tells them apart.
-        schema.count_commit(self._connection)
+        schema.count_commit(self._connection, members=self._members_changed)
 
     def release(self) -> None:
         for _, appender in self._appenders.values():

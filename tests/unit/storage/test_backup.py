@@ -15,6 +15,7 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
+from stackroom.storage.catalogue import sums
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import backup, compaction
@@ -235,6 +236,7 @@ def test_only_backups_are_replaced(store: LocalStore, target: Path) -> None:
     copy = LocalStore(target)
     with copy.exclusive() as writer:
         writer.connection.execute("DELETE FROM settings WHERE name = 'backup_of'")
+        sums.put(writer.connection)
     copy.close()
     put(store, "bb", ["second"])
     with pytest.raises(UsageError, match="no backup"):

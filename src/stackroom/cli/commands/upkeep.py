@@ -1,4 +1,4 @@
-"""What keeps the library well: verify, compact."""
+"""What keeps the library well: verify, repair, compact."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import click
 
 from stackroom.cli.commands.library import size
 from stackroom.cli.meter import meter
-from stackroom.cli.session import Session, cancellable, safe
+from stackroom.cli.session import Session, cancellable, count, plain, safe
 from stackroom.errors import DamagedError
+from stackroom.reports import Damage, Repair
 
 _SHOWN = 20
+
+
+def _where(damage: Damage) -> str:
+    return f" ({safe(damage.source or '')}, document {damage.document_id})" if damage.document_id else ""
 
 
 @click.command("verify", help="Check every stored byte, and name what is damaged.")
@@ -20,8 +25,7 @@ def verify_command(session: Session) -> int:
     if session.as_json:
         session.print_json({"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": found.damage})
     for damage in found.damage[:_SHOWN]:
-        where = f" ({safe(damage.source or '')}, document {damage.document_id})" if damage.document_id else ""
-        session.say(f"  {damage.structure}: {safe(damage.message)}{where}")
+        session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
     if cancel.cancelled:
         session.say("Interrupted: not everything was checked.")
         return 130
@@ -29,8 +33,56 @@ def verify_command(session: Session) -> int:
         session.say(f"All is well: {found.chunks:,} passages and {found.rows:,} vectors checked.")
         return 0
     damaged = "1 thing is damaged" if len(found.damage) == 1 else f"{len(found.damage):,} things are damaged"
-    session.say(f"{damaged}. Read the sources named above again: {session.command('rebuild')} SOURCE")
+    session.say(f"{damaged}. Bring back what can be: {session.command('repair')}")
     return DamagedError.exit_code
+
+
+@click.command(
+    "repair",
+    help="Bring back what can be of a damaged library, and say what can't be. What was damaged is put aside in the library's folder.",
+)
+@click.option(
+    "--embedder", metavar="NAME", help="The model that made the library's vectors, where it is not at hand by its name."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@click.pass_obj
+def repair_command(session: Session, embedder: str | None, dry_run: bool) -> int:
+    import stackroom
+
+    with cancellable() as cancel, meter(session, "Repairing") as progress:
+        done = stackroom.repair(session.library, embedder=embedder, dry_run=dry_run, progress=progress, cancel=cancel)
+    if session.as_json:
+        session.print_json({"ok": done.ok, **plain(done)})
+    _tell(session, done)
+    if done.cancelled:
+        return 130
+    if dry_run:
+        return DamagedError.exit_code if done.damage else 0
+    return 0 if done.ok else 1
+
+
+def _tell(session: Session, done: Repair) -> None:
+    for title, found in (("Damaged", done.damage), ("Lost", done.lost), ("Waiting", done.waiting)):
+        if found:
+            session.say(f"{title}:")
+        for damage in found[:_SHOWN]:
+            session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
+        if len(found) > _SHOWN:
+            session.say(f"  and {len(found) - _SHOWN:,} more; --json names them all.")
+    for line in done.restored:
+        session.say(safe(line))
+    if done.reread:
+        session.say(f"{count(done.reread, 'file')} read again.")
+    if done.embedded:
+        session.say(f"{count(done.embedded, 'passage')} embedded again.")
+    if done.aside:
+        session.say(f"What was damaged is in {safe(done.aside)}; delete it when you no longer want it.")
+    if done.cancelled:
+        session.say("Interrupted: the next repair goes on here.")
+    elif done.dry_run:
+        session.say("Nothing was changed." if done.damage else "All is well.")
+    elif done.ok:
+        session.say("All is well." if not done.damage else "Everything is there again.")
 
 
 @click.command("compact", help="Give disk space back after removals and changes. Searches go on meanwhile.")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stackroom.backend import CollectionRecord
-from stackroom.errors import NotFoundError
+from stackroom.errors import DamagedError, NotFoundError
 from stackroom.storage.catalogue import runs
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.schema import DEFAULT_COLLECTION
@@ -29,7 +29,13 @@ class Collection(NamedTuple):
 
 
 def every(connection: Connection) -> list[Collection]:
-    return [Collection(*row) for row in connection.rows("SELECT collection_key, name, space_key FROM collections")]
+    rows = connection.rows("SELECT collection_key, name, space_key FROM collections")
+    for key, name, space_key in rows:
+        if not isinstance(name, str) or not isinstance(space_key, int | None):
+            raise DamagedError(
+                f"The record of collection {key} is damaged.", hint="See what is hit: stackroom verify", actual=key
+            )
+    return [Collection(*row) for row in rows]
 
 
 def find(connection: Connection, name: str) -> Collection:

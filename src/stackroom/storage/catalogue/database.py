@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import struct
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,13 +47,50 @@ def translated(path: Path, connection: Connection | None = None) -> Iterator[Non
         before = error.__context__
         first = before if isinstance(error, apsw.SQLError) and isinstance(before, apsw.Error) else error
         raise _translate(first, path, connection) from error
+    except DamagedError as error:
+        error.path = error.path or os.fspath(path)
+        raise
+    except STRANGE as error:
+        # What is no text at all is damage; other surprises may be a fault of the program, and SQLite's own check tells.
+        if isinstance(error, StackroomError) or not _met_in_storage(error):
+            raise
+        if not isinstance(error, UnicodeDecodeError) and (connection is None or not _is_malformed(connection)):
+            raise
+        raise _damaged(path, error) from error
+
+
+STRANGE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, MemoryError, struct.error)
+"""What code that expects sound values raises when it meets others."""
+
+
+def _met_in_storage(error: BaseException) -> bool:
+    """Whether it was raised here, and not by whoever holds a view or is called back."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [name for name in names if name.partition(".")[0] not in ("json", "numpy", "zstandard", "contextlib")]
+    return bool(own) and own[-1].startswith("stackroom.storage.")
+
+
+def _is_malformed(connection: Connection) -> bool:
+    """A look at every page, which is worth its time once something inexplicable has happened."""
+    try:
+        return connection.rows("PRAGMA quick_check(1)") != [("ok",)]
+    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError):
+        return True
+    except apsw.Error:
+        return False
+
+
+def _damaged(path: Path, error: BaseException) -> DamagedError:
+    return DamagedError(
+        f"The catalogue {path} is damaged ({error}).", hint="See what is hit: stackroom verify", path=path
+    )
 
 
 def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
-        return DamagedError(
-            f"The catalogue {path} is damaged ({error}).", hint="See what is hit: stackroom verify", path=path
-        )
+    # What is asked never changes: a table that is not there is damage.
+    lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in ("no such", "unsupported file"))
+    if lacking or isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
+        return _damaged(path, error)
     if isinstance(error, apsw.FullError):
         return DiskFullError(
             f"No space is left to write {path}.",

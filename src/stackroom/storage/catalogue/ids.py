@@ -6,6 +6,8 @@ import os
 import re
 import time
 
+from stackroom.errors import DamagedError
+
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -50,4 +52,7 @@ def pack_text(text: str) -> bytes | str:
 def unpack_text(stored: bytes | str) -> str:
     if isinstance(stored, str):
         return stored
-    return stored.removeprefix(_MARKER).decode("utf-8", "surrogatepass")
+    try:
+        return stored.removeprefix(_MARKER).decode("utf-8", "surrogatepass")
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise DamagedError("The catalogue holds a name that is no text.", hint="See: stackroom verify") from error

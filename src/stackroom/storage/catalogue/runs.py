@@ -38,6 +38,21 @@ def remove(connection: Connection, document_key: int, keys: KeySet) -> None:
     )
 
 
+def rebuild(connection: Connection) -> None:
+    """Make them anew from the chunks there are."""
+    connection.execute("DELETE FROM runs")
+    last: tuple[int, int, int] | None = None
+    for document_key, key in connection.execute("SELECT document_key, key FROM chunks ORDER BY document_key, key"):
+        if last is not None and (last[0], last[1] + last[2]) == (document_key, key):
+            last = (document_key, last[1], last[2] + 1)
+            continue
+        if last is not None:
+            connection.execute("INSERT INTO runs VALUES(?, ?, ?)", last)
+        last = (document_key, key, 1)
+    if last is not None:
+        connection.execute("INSERT INTO runs VALUES(?, ?, ?)", last)
+
+
 def of_documents(connection: Connection, document_keys: Iterable[int]) -> KeySet:
     statement = "SELECT first_key, first_key + n FROM runs WHERE document_key IN (...)"
     return _of(connection.among(statement, list(document_keys)))

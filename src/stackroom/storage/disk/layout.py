@@ -26,6 +26,8 @@ INGEST_LOCK = "ingest.lock"
 SKETCH_LOCK = "sketch.lock"
 VECTORS = "vectors"
 SKETCHES = "sketches"
+DAMAGED = "damaged"
+"""How the folders begin in which a repair puts aside what it has replaced."""
 
 VECTOR_MAGIC = b"STRMVEC\x01"
 VECTOR_HEADER = 4096
@@ -47,6 +49,11 @@ def sketches(library: Path) -> Path:
 def norms_of(vector_file: Path) -> Path:
     """The norms beside a vector file whose rows are not all of unit length."""
     return vector_file.with_name(vector_file.name + ".norms")
+
+
+def is_name(value: object) -> bool:
+    """Whether this can be a file's name in a folder of the library: one from a stranger, or a damaged one, may say anything."""
+    return isinstance(value, str) and "\x00" not in value and Path(value).name == value
 
 
 def is_library(path: Path) -> bool:

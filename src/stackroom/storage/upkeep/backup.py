@@ -19,11 +19,11 @@ import apsw
 
 from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage.catalogue import database
+from stackroom.storage.catalogue import database, sums
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
-from stackroom.storage.vectors import spaces
+from stackroom.storage.vectors import spaces, vector_file
 
 if TYPE_CHECKING:
     from stackroom.storage.snapshot import Snapshot
@@ -80,11 +80,7 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
                     missing = error
     except _Cancelled:
         return False
-    raise DamagedError(
-        f"The vector file {missing.path} is missing.",
-        hint="Restore the library from a backup, or embed again: stackroom rebuild",
-        path=store.path,
-    ) from missing
+    raise vector_file.missing(missing.path) from missing
 
 
 def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
@@ -316,6 +312,7 @@ def _copy_catalogue(view: Snapshot, target: Connection, progress: Progress, canc
         """INSERT OR REPLACE INTO settings
            VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
     )
+    sums.put(target)
     # Closing folds the WAL in as well, but would not say that it failed.
     target.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -333,7 +330,7 @@ def _copy_start(source: Path, target: Path, size: int, progress: Progress, cance
             if not data:
                 raise DamagedError(
                     f"The vector file {source} is shorter than what was committed.",
-                    hint="Restore the library from a backup, or embed again: stackroom rebuild",
+                    hint="Restore the library from a backup, or bring back what can be: stackroom repair",
                     path=source,
                     expected=size,
                     actual=size - left,

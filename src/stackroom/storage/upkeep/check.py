@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.errors import DamagedError, StackroomError
+from stackroom.errors import DamagedError, StackroomError, StorageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
-from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs
+from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, sums, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
@@ -33,9 +32,12 @@ _EVERY_ROW = """
 """Merged from two tables that are in this order."""
 
 
-def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Verification:
-    """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree."""
-    check = _Check(store, progress, cancel)
+def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusing: bool = False) -> Verification:
+    """Check the catalogue's pages, every record and chunk, every live row, and that the derived indexes agree.
+
+    What the system refuses to read is named as damage too; with `refusing` it is raised: StorageError.
+    """
+    check = _Check(store, progress, cancel, refusing)
     with store.view() as view:
         connection = view.connection
         check.part("catalogue", lambda: check.structure(connection))
@@ -46,13 +48,15 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken) -> Ver
         check.part("sketches", lambda: check.sketches(connection))
         check.part("originals", lambda: check.originals(connection, view.codec))
         check.part("full text", lambda: check.words(connection))
+        check.part("repair", lambda: check.waiting(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
     return Verification(check.checked_chunks, check.checked_rows, tuple(check.damage[:_MOST_DAMAGE]))
 
 
 class _Check:
-    def __init__(self, store: LocalStore, progress: Progress, cancel: CancelToken) -> None:
+    def __init__(self, store: LocalStore, progress: Progress, cancel: CancelToken, refusing: bool) -> None:
         self._store = store
+        self._refusing = refusing
         self._progress = progress
         self._cancel = cancel
         self.damage: list[Damage] = []
@@ -77,7 +81,9 @@ class _Check:
         try:
             with database.translated(layout.catalogue(self._store.path)):
                 look()
-        except (StackroomError, ValueError, TypeError) as error:
+        except (StackroomError, *database.STRANGE) as error:
+            if self._refusing and isinstance(error, StorageError | MemoryError):
+                raise
             self._found(structure, str(getattr(error, "message", error)))
 
     def structure(self, connection: Connection) -> None:
@@ -96,8 +102,10 @@ class _Check:
             for row in connection.execute(f"SELECT {columns} FROM {table}"):
                 try:
                     decode(row)
-                except (StackroomError, ValueError, TypeError) as error:
+                except (StackroomError, *database.STRANGE) as error:
                     self._found(table, str(getattr(error, "message", error)))
+        for table in sums.differing(connection):
+            self._found("catalogue", f"The table {table} is not what was written.")
         orphans = connection.row(
             "SELECT count(*) FROM documents WHERE source_key NOT IN (SELECT source_key FROM sources)"
         )
@@ -118,7 +126,7 @@ class _Check:
                 plain = blobs.decode(text)
                 described = None if details is None else blobs.decode(details)
                 good = codec.chunk_checksum(name, plain, described) == checksum
-            except (DamagedError, ValueError, TypeError):
+            except (DamagedError, *database.STRANGE):
                 good = False
             if not good:
                 self._found("chunks", f"The passage with key {key} is not what was written.", connection, document)
@@ -178,8 +186,8 @@ class _Check:
         """One that is gone is no damage: what it would have found is found without it."""
         for table, is_damaged in (("sketches", sketches.is_damaged), ("word_files", postings.is_damaged)):
             for (name,) in connection.execute(f"SELECT file FROM {table}"):
-                path = layout.sketches(self._store.path) / Path(name).name
-                if is_damaged(path):
+                path = layout.sketches(self._store.path) / (name if layout.is_name(name) else "?")
+                if not layout.is_name(name) or is_damaged(path):
                     self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
 
     def _rows(self, connection: Connection, mapped: vector_file.VectorMap, extent: extents.Extent) -> None:
@@ -196,7 +204,7 @@ class _Check:
                 )
         if mapped.norms is not None:
             norms = mapped.norms[extent.first_row : extent.first_row + extent.n]
-            if not np.allclose(norms, vector_file.lengths(np.asarray(rows)), rtol=1e-5, atol=0):
+            if not vector_file.are_norms(norms, np.asarray(rows)):
                 self._found(
                     "vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key
                 )
@@ -211,6 +219,14 @@ class _Check:
         stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
         if indexed != stored:
             self._found("full text", "It does not hold the same passages as the catalogue.")
+
+    def waiting(self, connection: Connection) -> None:
+        """What a repair could not do yet."""
+        left = waiting.get(connection)
+        if left.embed:
+            self._found("repair", f"Passages that wait for the model to be embedded again: {len(left.embed):,}.")
+        if left.read:
+            self._found("repair", f"Files that wait to be read again: {len(left.read):,}.")
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:
         """What the filter index says of each live record, and what the record says itself."""
@@ -240,7 +256,7 @@ class _Check:
             try:
                 document = records.document_by_key(connection, key)
                 source = None if document is None else records.source_by_key(connection, document.source_key)
-            except (StackroomError, ValueError, TypeError):
+            except (StackroomError, *database.STRANGE):
                 continue
             if document is not None and source is not None:
                 yield records.indexed_metadata(document, source)
@@ -249,7 +265,7 @@ class _Check:
         for (details,) in connection.execute("SELECT details FROM chunks WHERE details IS NOT NULL"):
             try:
                 described = codec.load_details(blobs.decode(details))[1]
-            except (DamagedError, ValueError, TypeError):
+            except (DamagedError, *database.STRANGE):
                 continue
             if described:
                 yield described

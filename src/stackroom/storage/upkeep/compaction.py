@@ -9,6 +9,7 @@ caught up with, and one commit switches to the new file. Chunks and their text a
 from __future__ import annotations
 
 import contextlib
+import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -131,7 +132,7 @@ def _purge(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -
         with connection:
             fulltext.optimize(connection)
             _recompress(connection, writer.codec)
-            _rebuild_metadata(connection, writer.codec)
+            rebuild_metadata(connection, writer.codec)
         maintenance.train_dictionaries(connection, writer.codec)
     _compact(store, progress, stopped)
     with store.exclusive() as writer:
@@ -139,6 +140,10 @@ def _purge(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -
         writer.connection.execute("VACUUM")
         done = maintenance.checkpoint(writer.connection, "TRUNCATE", wait=_READERS_SECONDS)
         writer.connection.rows("PRAGMA secure_delete = OFF")
+    # What a repair has put aside may hold what was removed.
+    with fsio.translated(store.path):
+        for folder in store.path.glob(f"{layout.DAMAGED}.*"):
+            shutil.rmtree(folder)
     if not done:
         raise BusyError(
             f"Somebody reads an older state of {store.path}, so that its files still hold traces of what was removed.",
@@ -159,7 +164,10 @@ def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress,
         live = view.connection.value("SELECT coalesce(sum(n), 0) FROM extents WHERE space_key = ?", (space.key,))
         if live == space.rows:
             return 0
-        mapped = view.mapped(space)
+        try:
+            mapped = view.mapped(space)
+        except FileNotFoundError as error:
+            raise vector_file.missing(error.filename) from error
         with store.exclusive() as writer:
             name = spaces.new_file_name(writer.connection, store.path, space.key)
             path = layout.vectors(store.path) / name
@@ -292,7 +300,7 @@ def _bury_gaps(connection: Connection, space_key: int, rows: int) -> None:
         connection.execute("INSERT INTO dead_rows VALUES(?, ?, ?)", (space_key, end, rows - end))
 
 
-def _rebuild_metadata(connection: Connection, blobs: Codec) -> None:
+def rebuild_metadata(connection: Connection, blobs: Codec) -> None:
     """The index of metadata without the values of what is gone."""
 
     def batches() -> Iterator[tuple[int, list[tuple[int, Mapping[str, Any]]]]]:

@@ -11,7 +11,7 @@ from stackroom.errors import DimensionMismatchError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import writer
-from stackroom.storage.catalogue import schema
+from stackroom.storage.catalogue import schema, sums
 from stackroom.storage.upkeep import compaction
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
@@ -65,6 +65,7 @@ def _begin(store: LocalStore, identity: EmbedderIdentity) -> None:
             building = None
         if building is None:
             spaces.create(held.connection, store.path, identity, spaces.BUILDING)
+        sums.put(held.connection)
 
 
 def _append(store: LocalStore, chunks: list[tuple[int, int]], rows: NDArray[np.float32]) -> None:

@@ -82,7 +82,7 @@ def of_space(connection: Connection, space: Space) -> list[Entry]:
     found: list[Entry] = []
     for entry in (Entry(*row) for row in rows):
         start = found[-1].end if found else 0
-        if start <= entry.first < entry.end <= space.rows and Path(entry.file).name == entry.file:
+        if start <= entry.first < entry.end <= space.rows and layout.is_name(entry.file):
             found.append(entry)
     return found
 

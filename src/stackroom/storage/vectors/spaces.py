@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, get_args
 
 from stackroom.errors import DamagedError
 from stackroom.storage.catalogue.sql import Connection
@@ -41,7 +41,7 @@ _FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*")
 _COLUMNS = "space_key, state, identity, dim, metric, unit, file, file_uuid, rows"
 
 
-def _to_space(row: tuple[Any, ...]) -> Space:
+def to_space(row: tuple[Any, ...]) -> Space:
     key, state, identity, dim, metric, unit, file, file_uuid, rows = row
     # A library from a stranger may name files of other folders.
     if not isinstance(file, str) or not _FILE.fullmatch(file):
@@ -51,15 +51,31 @@ def _to_space(row: tuple[Any, ...]) -> Space:
             actual=file,
         )
     known = {field.name for field in fields(EmbedderIdentity)}
-    described = {name: value for name, value in json.loads(identity).items() if name in known}
-    return Space(
-        key, state, EmbedderIdentity(**described), dim, cast(Metric, metric), bool(unit), file, file_uuid, rows
-    )
+    try:
+        described = {name: value for name, value in json.loads(identity).items() if name in known}
+        space = Space(key, state, EmbedderIdentity(**described), dim, metric, bool(unit), file, file_uuid, rows)
+        sound = _is_sound(space)
+    except (TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise DamagedError(
+            f"The record of the embedding space {key} is damaged.",
+            hint="Bring back what can be: stackroom repair",
+            actual=key,
+        )
+    return space
+
+
+def _is_sound(space: Space) -> bool:
+    """Whether the columns are of the kind that they should be, and agree with the identity."""
+    named, identity = layout.is_name(space.file), space.identity
+    agree = (identity.dim, identity.metric) == (space.dim, space.metric) and space.metric in get_args(Metric)
+    return named and agree and len(space.file_uuid) == 16 and 0 < space.dim < 1 << 24 and 0 <= space.rows < 1 << 48
 
 
 def with_state(connection: Connection, state: str) -> Space | None:
     row = connection.row(f"SELECT {_COLUMNS} FROM spaces WHERE state = ?", (state,))
-    return None if row is None else _to_space(row)
+    return None if row is None else to_space(row)
 
 
 def serving(connection: Connection) -> Space | None:
@@ -67,7 +83,7 @@ def serving(connection: Connection) -> Space | None:
 
 
 def every(connection: Connection) -> list[Space]:
-    return [_to_space(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM spaces ORDER BY space_key")]
+    return [to_space(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM spaces ORDER BY space_key")]
 
 
 def create(connection: Connection, library: Path, identity: EmbedderIdentity, state: str) -> Space:
@@ -78,11 +94,17 @@ def create(connection: Connection, library: Path, identity: EmbedderIdentity, st
     file = new_file_name(connection, library, key)
     file_uuid = vector_file.create(layout.vectors(library) / file, identity.dim)
     space = Space(key, state, identity, identity.dim, identity.metric, True, file, file_uuid, 0)
+    insert(connection, space)
+    return space
+
+
+def insert(connection: Connection, space: Space) -> None:
+    """Name a space whose file is there."""
+    fields_ = (space.key, space.state, _dump(space.identity), space.dim, space.metric, int(space.unit))
     connection.execute(
         f"INSERT INTO spaces({_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (key, state, _dump(identity), space.dim, space.metric, 1, file, file_uuid, 0),
+        (*fields_, space.file, space.file_uuid, space.rows),
     )
-    return space
 
 
 def new_file_name(connection: Connection, library: Path, space_key: int) -> str:

@@ -66,7 +66,7 @@ def check_header(path: Path, head: bytes, *, dim: int, file_uuid: bytes) -> None
             return
     raise DamagedError(
         f"{path} is not the vector file that the catalogue names, or its header is damaged.",
-        hint="Restore the library from a backup, or embed again: stackroom rebuild",
+        hint="Restore the library from a backup, or bring back what can be: stackroom repair",
         path=path,
     )
 
@@ -92,7 +92,7 @@ def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
         if size < header + length:
             raise DamagedError(
                 f"{path} is shorter than what was committed to it.",
-                hint="Restore the library from a backup, or see what is hit: stackroom verify",
+                hint="Restore the library from a backup, or bring back what can be: stackroom repair",
                 path=path,
                 expected=header + length,
                 actual=size,
@@ -101,6 +101,44 @@ def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
             return b""
         # Only the committed part, so that what a writer appends never shows.
         return mmap.mmap(file.fileno(), header + length, access=mmap.ACCESS_READ)
+
+
+def described(path: Path) -> tuple[bytes, int] | None:
+    """UUID and dimensions as the file's own header has them; None where that is damaged. Raises StorageError."""
+    with fsio.translated(path), fsio.open_regular(path) as file:
+        head = file.read(_HEADER.size)
+    try:
+        _, file_uuid, dim, _, _ = _HEADER.unpack(head)
+        check_header(path, head, dim=dim, file_uuid=file_uuid)
+    except (struct.error, DamagedError):
+        return None
+    return file_uuid, dim
+
+
+def surviving(path: Path, *, dim: int) -> NDArray[np.float32] | None:
+    """As many whole rows as the file has, mapped, whatever its header says; None where there is no file. Raises OSError."""
+    n = max(fsio.size_of(path) - layout.VECTOR_HEADER, 0) // (4 * dim)
+    try:
+        mapped = _map(path, layout.VECTOR_HEADER, n * dim * 4)
+    except (FileNotFoundError, DamagedError):
+        return None
+    rows = np.frombuffer(mapped, dtype="<f4", count=n * dim, offset=layout.VECTOR_HEADER)
+    return rows.reshape(n, dim)
+
+
+def are_norms(norms: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:
+    """Whether these are the lengths of these rows, but for rounding."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.allclose(norms, lengths(rows), rtol=1e-5, atol=0))
+
+
+def missing(path: str | os.PathLike[str]) -> DamagedError:
+    """The error for a vector file that the catalogue names and nobody has replaced."""
+    return DamagedError(
+        f"The vector file {os.fspath(path)} is missing.",
+        hint="Restore the library from a backup, or bring back what can be: stackroom repair",
+        path=path,
+    )
 
 
 def lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:

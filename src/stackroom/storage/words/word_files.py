@@ -54,7 +54,7 @@ def every(connection: Connection) -> list[Entry]:
     rows = connection.rows("SELECT first_key, end_key, n, file FROM word_files ORDER BY first_key")
     found = (Entry(*row) for row in rows)
     # A library from a stranger may name files of other folders.
-    return [entry for entry in found if entry.first < entry.end and Path(entry.file).name == entry.file]
+    return [entry for entry in found if entry.first < entry.end and layout.is_name(entry.file)]
 
 
 def register(connection: Connection, made: Entry) -> None:

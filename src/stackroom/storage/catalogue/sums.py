@@ -1,0 +1,68 @@
+"""Checksums of the small tables whose rows have none of their own: settings, spaces, collections and sets, and who is in them.
+
+They are one row of `settings`, which each commit writes anew. Only `verify` reads it. A library without that row is not checked so.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from stackroom.storage.catalogue.codec import record_checksum
+from stackroom.storage.catalogue.sql import Connection
+
+NAME = "sums"
+
+_SMALL = {
+    "settings": f"SELECT name, value FROM settings WHERE name <> '{NAME}' ORDER BY name",
+    "spaces": "SELECT * FROM spaces ORDER BY space_key",
+    "collections": "SELECT * FROM collections ORDER BY collection_key",
+    "sets": "SELECT * FROM sets ORDER BY set_key",
+}
+# Added up by SQLite: there may be as many members as sources, or more. No product leaves 63 bits.
+_LARGE = {
+    "set_members": "SELECT count(*), sum(((source_key % 1048573) * 2654435761 + source_key * 31 + set_key * 977) % 4294967291) FROM set_members",
+    "collection_members": """
+        SELECT count(*), sum(((first_key % 1048573) * 2654435761 + first_key * 31 + n * 2477 + collection_key * 977) % 4294967291)
+        FROM collection_members""",
+}
+
+
+def put(connection: Connection, *, members: bool = False) -> None:
+    """Write them anew; those of the members only where they may have changed."""
+    try:
+        before = _stored(connection)
+    except (TypeError, ValueError):
+        before = {}
+    found: dict[str, Any] = {name: _small(connection, name) for name in _SMALL}
+    for name in _LARGE:
+        found[name] = _large(connection, name) if members or name not in before else before[name]
+    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NAME, json.dumps(found)))
+
+
+def differing(connection: Connection) -> Iterator[str]:
+    """The tables that are not what was written."""
+    stored = _stored(connection)
+    for name in stored:
+        now = _small(connection, name) if name in _SMALL else _large(connection, name) if name in _LARGE else None
+        if now is not None and now != stored[name]:
+            yield name
+
+
+def _stored(connection: Connection) -> dict[str, Any]:
+    """Raises ValueError, TypeError where it is nothing of ours."""
+    value = connection.value("SELECT value FROM settings WHERE name = ?", (NAME,))
+    return {} if value is None else dict(json.loads(value))
+
+
+def _small(connection: Connection, name: str) -> int:
+    total = 0
+    for row in connection.execute(_SMALL[name]):
+        total = zlib.crc32(record_checksum(*row).to_bytes(4, "little"), total)
+    return total
+
+
+def _large(connection: Connection, name: str) -> list[Any]:
+    return list(connection.row(_LARGE[name]) or ())

@@ -1,0 +1,192 @@
+"""A slice of `make test-corruption`, the same harms every time, and those that found something once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import campaign
+import library as made
+import look
+import pytest
+from campaign import Bench
+from places import loosely, norms_file, row_file, spoil, sql
+
+import stackroom
+from stackroom.errors import DamagedError
+from stackroom.storage.catalogue import records
+from stackroom.storage.store import LocalStore
+
+SEED = 20261126
+Harmed = Callable[..., Path]
+
+
+def test_a_few_harms_of_every_kind(bench: Bench) -> None:
+    tally = campaign.campaign(bench, SEED, range(12))
+    assert tally.found == []
+
+
+@pytest.mark.slow
+def test_hundreds_of_harms(bench: Bench) -> None:
+    assert campaign.campaign(bench, SEED, range(12, 400)).found == []
+
+
+def seen(bench: Bench, path: Path) -> look.Seen:
+    """What another process sees; it must not die of it, and nothing may be wrong."""
+    died, told = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
+    assert not died
+    assert campaign.judge(told, bench.states[:1], bench.known) == []
+    return dict(told)
+
+
+def named(told: look.Seen) -> list[str]:
+    return [structure for structure, _, _ in told["verify"][1]]
+
+
+def test_a_collections_missing_vectors_are_named(bench: Bench, harmed: Harmed) -> None:
+    told = seen(bench, harmed(lambda copy: row_file(copy, 2).unlink()))
+    assert told["beside"][:2] == ["error", "DamagedError"]
+    assert "vectors" in named(told)
+
+
+def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
+    path = harmed(lambda copy: row_file(copy, 2).unlink())
+    with made.quickly(), stackroom.open(path, embedder=made.embedder()) as index:
+        index.remove_documents(["record5"])
+        with pytest.raises(DamagedError, match="is missing"):
+            index.compact()
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [
+        ("collections", "UPDATE collections SET name = x'00' WHERE name = 'beside'"),
+        ("spaces", "UPDATE spaces SET identity = '{' WHERE state = 'serving'"),
+        ("spaces", "UPDATE spaces SET dim = 31 WHERE state = 'serving'"),
+        ("spaces", "UPDATE spaces SET rows = 'many' WHERE state = 'serving'"),
+        ("documents", "UPDATE documents SET document_id = x'00' WHERE document_key = 12"),
+        ("documents", "UPDATE documents SET document_id = NULL WHERE document_key = 12"),
+        ("sources", "UPDATE sources SET name = CAST(x'f8f8' AS TEXT) WHERE source_key = 8"),
+        ("runs", "UPDATE runs SET n = 'few'"),
+        ("settings", "DELETE FROM settings WHERE name = 'commits'"),
+        ("attachments", "DROP TABLE chunks"),
+        # Text that is none: SQLite hands it on, and so does its own check.
+        ("sketches", "UPDATE sketches SET file = CAST(x'f8f8' AS TEXT)"),
+    ],
+)
+def test_broken_records_are_damage_and_no_strange_exception(
+    bench: Bench, harmed: Harmed, table: str, statement: str
+) -> None:
+    told = seen(bench, harmed(lambda copy: loosely(copy, table, statement)))
+    errors = {answer[1] for answer in told.values() if answer[0] == "error"}
+    assert "DamagedError" in errors
+
+
+def test_a_passage_is_never_of_another_document(bench: Bench, harmed: Harmed) -> None:
+    """No checksum of a passage says whose it is: the document must have it as well."""
+    told = seen(bench, harmed(lambda copy: sql(copy, "UPDATE chunks SET document_key = 12 WHERE document_key = 13")))
+    assert told["read record5"][:2] == ["error", "DamagedError"]
+    assert "runs" in named(told)
+
+
+def test_a_list_of_passages_with_one_missing_is_no_answer(bench: Bench, harmed: Harmed) -> None:
+    told = seen(bench, harmed(lambda copy: sql(copy, "DELETE FROM chunks WHERE key = 97")))
+    assert told["read record0"][:2] == ["error", "DamagedError"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE collection_members SET n = n + 3",
+        "DELETE FROM set_members WHERE source_key = 8",
+        "UPDATE sets SET joins = 0",
+        "UPDATE collections SET name = 'beSide' WHERE name = 'beside'",
+        "UPDATE spaces SET identity = replace(identity, '40', '41')",
+        "INSERT INTO settings VALUES('candidates', 7)",
+    ],
+)
+def test_small_tables_have_checksums(bench: Bench, harmed: Harmed, statement: str) -> None:
+    told = seen(bench, harmed(lambda copy: sql(copy, statement)))
+    assert "catalogue" in named(told)
+
+
+def test_every_commit_keeps_the_checksums(harmed: Harmed) -> None:
+    path = harmed(lambda copy: None)
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        index.set_active(["record source 1"], False)
+        assert index.verify().ok
+        index.set_active(None, True)
+        assert index.verify().ok
+        index.set_candidates(300, force=True)
+        index.remove(["elsewhere"])
+        assert index.verify().ok
+        index.rebuild(embedder=made.WordEmbedder("other", dim=24))
+        assert index.verify().ok
+
+
+def test_a_broken_checksum_keeps_nobody_from_writing(harmed: Harmed) -> None:
+    path = harmed(lambda copy: sql(copy, "UPDATE settings SET value = '{' WHERE name = 'sums'"))
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        assert "catalogue" in [one.structure for one in index.verify().damage]
+        index.set_active(["record source 1"], False)
+        assert index.verify().ok
+
+
+def test_a_fault_of_the_program_is_not_called_damage(harmed: Harmed, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = harmed(lambda copy: None)
+    # What goes through it meets None.
+    monkeypatch.setattr(records, "each_source", lambda *_: None)
+    with stackroom.open(path, mode="r") as index, pytest.raises(TypeError, match="NoneType"):
+        index.sources()
+    spoil(path / "catalogue.db", 8192 * 9, bytes(8192))
+    with stackroom.open(path, mode="r") as index, pytest.raises(DamagedError, match="NoneType"):
+        index.sources()
+
+
+def test_an_exception_of_who_holds_a_view_is_passed_on(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil(copy / "catalogue.db", 8192 * 9, bytes(8192)))
+    store = LocalStore(path, mode="r")
+    with pytest.raises(ValueError, match="mine"), store.view():
+        raise ValueError("mine")
+    store.close()
+
+
+class TestTheCheckerItself:
+    """A checker that can't fail is none: each kind of fault, as it would be seen, is told."""
+
+    def told(self, bench: Bench, **changed: Any) -> list[str]:
+        return campaign.judge({**bench.states[0], **changed}, bench.states[:1], bench.known)
+
+    def test_what_is_right_is_no_problem(self, bench: Bench) -> None:
+        assert self.told(bench) == []
+
+    def test_wrong_text(self, bench: Bench) -> None:
+        hits = [[*bench.states[0]["vector"][1][0]]]
+        hits[0][1] += "!"
+        assert "wrong passage" in self.told(bench, vector=["is", hits], verify=["is", [["catalogue", "x", None]]])[0]
+
+    def test_a_missing_answer_that_nobody_names(self, bench: Bench) -> None:
+        assert "silent: vector" in self.told(bench, vector=["is", bench.states[0]["vector"][1][1:]])[0]
+
+    def test_a_strange_exception(self, bench: Bench) -> None:
+        assert "another kind" in self.told(bench, vector=["foreign", "KeyError"])[0]
+
+    def test_an_error_that_names_nothing(self, bench: Bench) -> None:
+        assert "names nothing" in self.told(bench, vector=["error", "DamagedError", "broken", False])[0]
+
+    def test_a_process_that_dies(self) -> None:
+        assert campaign.in_a_fork(lambda: os.kill(os.getpid(), signal.SIGSEGV))[0] == signal.SIGSEGV
+
+
+def test_norms_that_are_wrong_are_named(bench: Bench, harmed: Harmed) -> None:
+    told = seen(bench, harmed(lambda copy: spoil(norms_file(copy), 8, b"\x00\x00\x80\x7f")))
+    assert "vectors" in named(told)
+
+
+def test_a_catalogue_that_is_empty_is_damaged(harmed: Harmed) -> None:
+    path = harmed(lambda copy: (copy / "catalogue.db").write_bytes(b""))
+    with pytest.raises(DamagedError, match="no such table"):
+        stackroom.open(path, mode="r")

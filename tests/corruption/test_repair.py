@@ -1,0 +1,364 @@
+"""What `repair` brings back, what it can't, and what it says of both."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import campaign
+import library as made
+import look
+import pytest
+from campaign import Bench
+from click.testing import CliRunner
+from places import norms_file, row_file, spoil, sql, value
+
+import stackroom
+from stackroom.cli.main import cli
+from stackroom.errors import BusyError, DamagedError, FormatVersionError, NotFoundError, StorageError
+from stackroom.storage.disk import fsio, layout
+from stackroom.storage.disk.lock import FileLock
+from stackroom.storage.vectors import vector_file
+
+Harmed = Callable[..., Path]
+
+OF_A_FILE = "SELECT min(key) FROM chunks WHERE document_key = (SELECT document_key FROM documents JOIN sources USING(source_key) WHERE is_file LIMIT 1)"
+OF_A_RECORD = "SELECT min(key) FROM chunks JOIN documents USING(document_key) WHERE document_id = 'record2'"
+
+
+def repaired(path: Path, **named: Any) -> stackroom.Repair:
+    with campaign.shrunken():
+        return stackroom.repair(path, embedder=named.pop("embedder", None) or made.embedder(), **named)
+
+
+def as_before(bench: Bench, path: Path) -> list[str]:
+    """The questions that are answered otherwise than before the harm."""
+    died, told = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
+    assert not died
+    assert told["verify"] == ["is", []]
+    told["status"][1][5] = bench.states[0]["status"][1][5]  # dead rows
+    return campaign._differing(told, bench.states[0])
+
+
+def spoil_text(path: Path, which: str) -> None:
+    sql(path, f"UPDATE chunks SET text = zeroblob(30) WHERE key = ({which})")
+
+
+def spoil_row(path: Path, row: int) -> None:
+    spoil(row_file(path, 1), layout.VECTOR_HEADER + row * made.DIM * 4 + 5, b"\xff")
+
+
+def test_a_sound_library_is_left_alone(harmed: Harmed) -> None:
+    path = harmed(lambda copy: None)
+    before = value(path, "SELECT value FROM settings WHERE name = 'commits'")
+    done = repaired(path)
+    assert done == stackroom.Repair()
+    assert value(path, "SELECT value FROM settings WHERE name = 'commits'") == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda copy: sql(copy, "DELETE FROM words WHERE rowid IN (SELECT key FROM chunks LIMIT 10)"),
+        lambda copy: sql(copy, "UPDATE words_data SET block = zeroblob(90) WHERE id > 10"),
+        lambda copy: sql(copy, "DELETE FROM runs WHERE document_key = 13"),
+        lambda copy: sql(copy, "DELETE FROM field_values", "DELETE FROM postings"),
+        lambda copy: norms_file(copy).unlink(),
+        lambda copy: spoil(norms_file(copy), 40, b"\x00\x00\x00\x00"),
+        lambda copy: spoil(row_file(copy, 1), 0, b"nothing"),
+        lambda copy: spoil(layout.catalogue(copy), 0, bytes(100)),
+        lambda copy: spoil(layout.catalogue(copy), 0, bytes(layout.PAGE_SIZE)),
+        lambda copy: [path.write_bytes(b"nothing") for path in layout.sketches(copy).iterdir()],
+    ],
+    ids=["words", "words-data", "runs", "filters", "norms", "a-norm", "row-header", "header", "first-page", "sketches"],
+)
+def test_what_is_derived_comes_back_without_a_model(bench: Bench, harmed: Harmed, harm: Callable[[Path], Any]) -> None:
+    path = harmed(harm)
+    done = repaired(path)
+    assert done.damage
+    assert done.ok
+    assert (done.embedded, done.reread) == (0, 0)
+    assert as_before(bench, path) == []
+
+
+def test_a_damaged_vector_is_embedded_alone(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_row(copy, 4))
+    model = made.embedder()
+    done = repaired(path, embedder=model)
+    assert done.ok
+    assert done.embedded == len(model.embedded) == 1
+    assert as_before(bench, path) == []
+    assert list(path.glob("damaged.0001/vectors/*"))
+
+
+def test_without_its_model_the_documents_are_named_and_wait(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_row(copy, 4))
+    with campaign.shrunken():
+        done = stackroom.repair(path)
+    assert not done.ok
+    assert [one.document_id for one in done.waiting if one.structure == "vectors"] != [None]
+    assert "open(..., embedder=...)" in done.waiting[0].message
+    with stackroom.open(path, mode="r") as index:
+        assert [one.structure for one in index.verify().damage] == ["repair"]
+        assert index.search("harbour", mode="text")
+    again = repaired(path)
+    assert again.ok
+    assert again.embedded == 1
+    assert as_before(bench, path) == []
+
+
+def test_lost_passages_are_read_again_from_their_file(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_FILE))
+    before = bench.states[0]
+    model = made.embedder()
+    done = repaired(path, embedder=model)
+    assert done.ok
+    assert done.reread == 1
+    assert len(model.embedded) == 1
+    differing = as_before(bench, path)
+    assert all(name.startswith(("get", "read", "text", "list", "vector", "exact", "within")) for name in differing)
+    with stackroom.open(path, mode="r", embedder=model) as index:
+        texts = {passage.text for source in index.sources() for passage in index.get(source.id)}
+    assert texts == {
+        held[1] for name, told in before.items() if name.startswith("get ") and told[0] == "is" for held in told[1]
+    }
+
+
+def test_a_file_that_has_changed_is_not_read_in_its_place(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_FILE))
+    name = value(path, "SELECT name FROM sources WHERE is_file ORDER BY source_key LIMIT 1")
+    file = Path(str(name))
+    before = file.read_bytes()
+    try:
+        file.write_text("something else")
+        done = repaired(path)
+    finally:
+        file.write_bytes(before)
+    assert not done.ok
+    assert "has changed" in done.waiting[0].message
+    assert done.lost[0].structure == "chunks"
+    assert repaired(path).reread == 1
+
+
+def test_a_changed_file_that_was_added_since_waits_no_more(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_FILE))
+    file = Path(str(value(path, "SELECT name FROM sources WHERE is_file ORDER BY source_key LIMIT 1")))
+    before = file.read_bytes()
+    try:
+        file.write_text("something else about lanterns")
+        assert repaired(path).waiting
+        with stackroom.open(path, embedder=made.embedder()) as index:
+            index.add(file)
+            assert not index.verify().ok
+        assert repaired(path).ok
+        with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+            assert index.verify().ok
+    finally:
+        file.write_bytes(before)
+
+
+def test_what_another_program_had_read_is_not_read_by_itself(harmed: Harmed) -> None:
+    path = harmed(lambda copy: None)
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        with index.backend.view() as view:
+            record = next(record for record in view.each_source() if record.is_file)
+        with index.backend.commit() as commit:
+            commit.put_source(replace(record, recipe="imported:other"))
+    spoil_text(path, OF_A_FILE)
+    done = repaired(path)
+    assert "stackroom rebuild" in done.waiting[0].message
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        index.rebuild([record.name])
+    assert repaired(path).ok
+
+
+def test_a_passage_that_no_file_has_is_lost_and_named(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_RECORD))
+    done = repaired(path)
+    assert [(one.structure, one.document_id, one.source) for one in done.lost] == [
+        ("chunks", "record2", "record source 2")
+    ]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert index.verify().ok
+        assert len(index.get("record source 2")) == 3
+
+
+def test_a_record_that_its_indexes_know_comes_back_whole(bench: Bench, harmed: Harmed) -> None:
+    """The row alone is hit, as on one page of many: the id still stands in its index, and the checksum says that it is the right one."""
+
+    def harm(copy: Path) -> None:
+        data = layout.catalogue(copy).read_bytes()
+        (found,) = re.finditer(rb'record2.{1,3}\{"number":2', data, re.DOTALL)
+        spoil(layout.catalogue(copy), found.start(), b"recorX")
+
+    path = harmed(harm)
+    done = repaired(path)
+    assert done.damage
+    assert done.ok
+    assert as_before(bench, path) == []
+
+
+def test_vectors_of_a_collection_of_its_own_can_not_come_back(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil(row_file(copy, 2), layout.VECTOR_HEADER + 3, b"\xff"))
+    done = repaired(path)
+    assert [one.structure for one in done.lost] == ["vectors"]
+    assert done.lost[0].document_id == "record5"
+
+
+def test_what_was_damaged_is_kept_until_it_is_deleted(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_RECORD))
+    damaged = layout.catalogue(path).read_bytes()
+    done = repaired(path)
+    assert done.aside == str(path / "damaged.0001")
+    assert layout.catalogue(path / "damaged.0001").read_bytes() == damaged
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        index.compact()
+        assert (path / "damaged.0001").exists()
+        index.compact(purge=True)
+    assert not (path / "damaged.0001").exists()
+
+
+def test_a_dry_run_changes_nothing(harmed: Harmed) -> None:
+    path = harmed(lambda copy: (spoil_text(copy, OF_A_FILE), spoil_row(copy, 4)))
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and "lock" not in file.name}
+    done = repaired(path, dry_run=True)
+    assert done.damage
+    assert {one.structure for one in done.waiting} == {"vectors", "sources"}
+    after = {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and "lock" not in file.name}
+    assert {name: data for name, data in after.items() if not name.name.endswith(("-shm", "-wal"))} == before
+
+
+def test_an_open_index_goes_on_with_what_was_repaired(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_row(copy, 4))
+    with (
+        stackroom.open(path, embedder=made.embedder()) as beside,
+        stackroom.open(path, embedder=made.embedder()) as index,
+    ):
+        assert beside.search("harbour", mode="text")
+        with beside.backend.commit() as commit:
+            commit.attach("before", b"1")
+        assert index.repair().ok
+        with beside.backend.commit() as commit:
+            commit.attach("after", b"1")
+        with index.backend.view() as view:
+            assert {"before", "after"} <= {name for name, _ in view.attachments()}
+        assert beside.verify().ok
+        assert index.verify().ok
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index, index.backend.view() as view:
+        assert {"before", "after"} <= {name for name, _ in view.attachments()}
+
+
+def test_commits_that_are_in_the_wal_are_not_lost(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_row(copy, 4), wal=True)
+    assert repaired(path).ok
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert [passage.text[:4] for passage in index.get("late2")] == ["late"] * 3
+
+
+def test_half_a_catalogue_says_what_it_still_knows(harmed: Harmed) -> None:
+    path = harmed(lambda copy: None)
+    catalogue = layout.catalogue(path)
+    with catalogue.open("rb+") as file:
+        file.truncate(catalogue.stat().st_size // 2)
+    done = repaired(path)
+    assert done.lost
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert all(one.structure == "repair" for one in index.verify().damage)
+        assert len(index.sources()) == 16
+
+
+def test_nothing_at_all_is_an_error_and_leaves_what_there_is(harmed: Harmed) -> None:
+    path = harmed(lambda copy: layout.catalogue(copy).write_bytes(b"\xa5" * 50_000))
+    before = layout.catalogue(path).read_bytes()
+    with pytest.raises(DamagedError, match="Nothing can be read"):
+        repaired(path)
+    assert layout.catalogue(path).read_bytes() == before
+    layout.catalogue(path).unlink()
+    with pytest.raises(NotFoundError, match="catalogue is missing"):
+        repaired(path)
+
+
+def test_a_library_of_a_newer_release_is_not_repaired(harmed: Harmed) -> None:
+    path = harmed(lambda copy: sql(copy, "UPDATE settings SET value = 99 WHERE name = 'format_version'"))
+    with pytest.raises(FormatVersionError):
+        repaired(path)
+
+
+def test_one_at_a_time(harmed: Harmed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.storage.upkeep import repair
+
+    monkeypatch.setattr(repair, "_WAIT", 0.01)
+    path = harmed(lambda copy: spoil_row(copy, 4))
+    with FileLock(path / layout.WRITER_LOCK).hold(wait=1), pytest.raises(BusyError):
+        repaired(path)
+
+
+def test_the_command_says_what_it_did(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_RECORD))
+    asked = CliRunner().invoke(cli, ["--library", str(path), "repair", "--dry-run"], standalone_mode=False)
+    assert asked.return_value == DamagedError.exit_code
+    told = CliRunner().invoke(cli, ["--library", str(path), "--json", "repair"], standalone_mode=False)
+    assert told.return_value == 1
+    report = json.loads(told.stdout)
+    assert report["ok"] is False
+    assert report["lost"][0]["document_id"] == "record2"
+    assert Path(report["aside"]).is_dir()
+    again = CliRunner().invoke(cli, ["--library", str(path), "repair"], standalone_mode=False)
+    assert again.return_value == 0
+    assert "All is well." in again.stderr
+
+
+def test_a_name_that_no_checksum_covers_is_told_as_doubtful(harmed: Harmed) -> None:
+    """The table says one thing, its index another, and nobody knows which."""
+
+    def harm(copy: Path) -> None:
+        at = layout.catalogue(copy).read_bytes().index(b"something")
+        spoil(layout.catalogue(copy), at, b"somethong")
+
+    done = repaired(harmed(harm))
+    assert [one.structure for one in done.lost] == ["attachments"]
+
+
+def test_small_tables_that_are_not_what_was_written_are_told(harmed: Harmed) -> None:
+    path = harmed(lambda copy: sql(copy, "UPDATE collection_members SET n = n + 3"))
+    done = repaired(path)
+    assert [(one.structure, "collection_members" in one.message) for one in done.lost] == [("catalogue", True)]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert index.verify().ok
+
+
+def test_a_sketch_whose_name_is_none_is_forgotten(harmed: Harmed) -> None:
+    path = harmed(lambda copy: sql(copy, "UPDATE sketches SET file = 'a' || char(0) || 'b'"))
+    done = repaired(path)
+    assert [one.structure for one in done.damage] == ["sketches"]
+    assert done.ok
+    assert done.aside is None
+
+
+def test_what_the_system_refuses_to_read_is_not_taken_for_lost(harmed: Harmed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full table of open files, say: tomorrow it is there."""
+    path = harmed(lambda copy: spoil_text(copy, OF_A_RECORD))
+    before = layout.catalogue(path).read_bytes()
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise fsio.refusal(errno.EMFILE, path, "Too many open files")
+
+    monkeypatch.setattr(vector_file, "_map", refused)
+    with pytest.raises(StorageError, match="Too many open files"):
+        repaired(path)
+    assert layout.catalogue(path).read_bytes() == before
+    assert not list(path.glob("damaged*")) + list(path.glob("catalogue.db.new*"))
+
+
+def test_a_text_that_is_another_passages_is_not_taken_over(harmed: Harmed) -> None:
+    other = "SELECT max(text) FROM chunks WHERE document_key = 12"
+    path = harmed(lambda copy: sql(copy, f"UPDATE chunks SET text = ({other}) WHERE key = ({OF_A_RECORD})"))
+    done = repaired(path)
+    assert [(one.structure, one.document_id) for one in done.lost] == [("chunks", "record2")]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert [passage.text[:8] for passage in index.get("record source 2")] == ["record 2"] * 3
