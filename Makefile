@@ -48,7 +48,7 @@ test-crash: $(VENV)/.development
 
 # One file of a library is harmed, another process looks at it and repairs it; a seed names the same runs everywhere.
 test-corruption: $(VENV)/.development
-	$(BIN)/python -W ignore tests/corruption/campaign.py --runs $(RUNS) --seed $(SEED)
+	$(BIN)/python -W ignore tests/corruption/harm_campaign.py --runs $(RUNS) --seed $(SEED)
 
 # Readers and writers in threads, processes and the terminal on one library for SECONDS; what they saw is checked afterwards.
 test-concurrency: SECONDS = 60

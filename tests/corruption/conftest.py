@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import campaign
-from campaign import Bench
+import harm_campaign as campaign
+from harm_campaign import Bench
 
 
 @pytest.fixture(scope="session")

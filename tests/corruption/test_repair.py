@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import campaign
+import harm_campaign as campaign
 import library as made
 import look
 import pytest
-from campaign import Bench
 from click.testing import CliRunner
+from harm_campaign import Bench
 from places import norms_file, row_file, spoil, sql, value
 
 import stackroom

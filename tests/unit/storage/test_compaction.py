@@ -32,7 +32,7 @@ def test_commits_between_two_looks_of_a_compaction(store: LocalStore, after: int
         (space,) = spaces.every(view.connection)
     for n in range(after):
         put(store, f"new{n}", 2 + n)
-    assert compaction._rewrite_vectors(store, space, silent, CancelToken()) == 3
+    assert compaction._rewrite_vectors(store, space, silent, lambda: False) == 3
     assert store.verify(progress=silent, cancel=CancelToken()).damage == ()
     with store.view() as view:
         for n in range(after):

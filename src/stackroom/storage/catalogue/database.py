@@ -156,7 +156,7 @@ def open_writer(library: Path) -> Connection:
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     with translated(path, connection):
-        _defend(connection)
+        defend(connection)
         connection.rows("PRAGMA journal_mode = WAL")
         connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA synchronous = FULL")
@@ -173,7 +173,7 @@ def open_reader(library: Path) -> Connection:
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     with translated(path, connection):
         try:
-            _defend(connection)
+            defend(connection)
             connection.rows("SELECT 1 FROM sqlite_schema LIMIT 1")
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             # Opened as immutable, it would never see a commit: too many open files are no read-only medium.
@@ -181,7 +181,7 @@ def open_reader(library: Path) -> Connection:
                 raise
             connection.close()
             connection = _open_immutable(library, path)
-            _defend(connection)
+            defend(connection)
         connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
 
@@ -198,7 +198,7 @@ def _open_immutable(library: Path, path: Path) -> Connection:
     return Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
 
 
-def _defend(connection: Connection) -> None:
+def defend(connection: Connection) -> None:
     """A library may come from a stranger: its schema is data, never code."""
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)

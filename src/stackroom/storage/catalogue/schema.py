@@ -29,6 +29,12 @@ _FOREIGN = """
 
 def check_version(connection: Connection, library: Path, *, writing: bool) -> None:
     """Refuse what is no library, holds what runs, or needs a newer Stackroom. Raises NotALibraryError, DamagedError, FormatVersionError."""
+    if not connection.value("PRAGMA page_count"):
+        raise DamagedError(
+            f"The catalogue {layout.catalogue(library)} is empty.",
+            hint="Restore the library from a backup.",
+            path=layout.catalogue(library),
+        )
     if connection.value("PRAGMA application_id") != layout.APPLICATION_ID:
         raise NotALibraryError(
             f"{layout.catalogue(library)} is a database of another program.",

@@ -198,6 +198,7 @@ def _copied(library: Path) -> Connection:
             with copy.open("rb+") as file:
                 file.write(_first_page(model, pages))
         connection = Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
+        database.defend(connection)
         try:
             _require_tables(connection)
             return connection
