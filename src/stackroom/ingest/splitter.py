@@ -107,6 +107,7 @@ class _Packing:
         self._units: list[_Unit] = []
         self._tokens = 0
         self._fresh = False  # whether the units in hand hold anything that no chunk has yet
+        self._shared = 0  # how many of them, from the first on, the chunk before has too
         self._text = ""
         self._base = 0
         self._sections: dict[int, Section] = {}
@@ -140,6 +141,7 @@ class _Packing:
             else:
                 # Only shared sentences are in hand, and too many of them.
                 self._tokens -= self._units.pop(0).tokens
+                self._shared = max(self._shared - 1, 0)
         if not unit.tokens and not self._units:
             return
         if not unit.tokens and not self._units[-1].tokens:
@@ -156,7 +158,9 @@ class _Packing:
         """Close the chunk at its last sentence, if that leaves it at least half full; what follows goes on."""
         cut = len(self._units)
         tokens = self._tokens
-        for index in range(len(self._units) - 1, 0, -1):
+        # What the chunk before has too is no chunk by itself.
+        fresh = next((at for at in range(self._shared, cut) if self._units[at].tokens), 0)
+        for index in range(len(self._units) - 1, fresh, -1):
             if self._units[index].strong:
                 break
             tokens -= self._units[index].tokens
@@ -167,7 +171,8 @@ class _Packing:
                 break
         chunk = self._chunk(self._units[:cut])
         rest = self._units[cut:]
-        self._units = self._overlap(self._units[:cut], sum(unit.tokens for unit in rest)) + rest
+        shared = self._overlap(self._units[:cut], sum(unit.tokens for unit in rest))
+        self._units, self._shared = shared + rest, len(shared)
         self._tokens = sum(unit.tokens for unit in self._units)
         self._fresh = any(unit.tokens for unit in rest)
         if chunk is not None:
@@ -189,7 +194,7 @@ class _Packing:
             chunk = self._chunk(self._units)
             if chunk is not None:
                 yield chunk
-        self._units, self._tokens, self._fresh = [], 0, False
+        self._units, self._tokens, self._fresh, self._shared = [], 0, False, 0
 
     def _chunk(self, units: Sequence[_Unit]) -> Chunk | None:
         if not units:

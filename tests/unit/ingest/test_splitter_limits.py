@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackroom.ingest.embedders import resolve
@@ -69,6 +69,7 @@ def test_every_character_that_is_no_space_is_in_a_chunk(sections: list[Section],
 
 @settings(max_examples=300, deadline=None)
 @given(documents, st.integers(5, 40), st.integers(0, 10))
+@example([Section("9? 9?！9?", ("A", "A", "A")), Section("99999", ("A", "A", "A"))], 6, 3)
 def test_a_place_tells_the_pages_and_headings_that_its_text_is_from(
     sections: list[Section], limit: int, overlap: int
 ) -> None:

@@ -236,3 +236,28 @@ def test_removing_much_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 _nothing: Callable[..., None] = lambda *_: None  # noqa: E731
+
+
+def test_a_commit_beside_a_run_is_seen_to_as_well(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run may have looked before that commit, and another commit may never come."""
+    begun, go_on = threading.Event(), threading.Event()
+    before = compaction.reclaim
+
+    def looked_already(*arguments: object, **named: object) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(30)
+            return
+        before(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compaction, "reclaim", looked_already)
+    dropped = put(store, "dropped", 200)
+    put(store, "kept", 300, seed=1)
+    remove(store, dropped[:190])
+    assert begun.wait(30)
+    remove(store, dropped[190:])
+    go_on.set()
+    done(store)
+    assert vector_bytes(library) == 300 * DIM * 4

@@ -30,6 +30,9 @@ class Background:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._running = False
+        self._again = False
+        """whether a commit came while a run was at it, which may have looked before"""
 
     def run(self, *, thorough: bool = False, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Do what is due; with `thorough` make damaged files anew as well, which costs a look at every byte."""
@@ -46,14 +49,26 @@ class Background:
     def start(self, connection: Connection) -> None:
         """Do it in a thread, where it is due: for a commit that is not to wait. `connection` is the one that has committed."""
         with contextlib.suppress(Exception), self._starting:
-            if self._thread is not None and self._thread.is_alive():
+            if self._stop.is_set() or not _is_due(connection, self._store.path):
                 return
-            if not self._stop.is_set() and _is_due(connection, self._store.path):
-                arguments = self._store, Work(self._stop.is_set, silent)
-                self._thread = threading.Thread(target=_quietly, args=arguments, daemon=True)
-                # A thread that is within FAISS when the interpreter ends would take the process down with it.
-                atexit.register(_end, weakref.ref(self))
-                self._thread.start()
+            if self._running:
+                self._again = True
+                return
+            self._thread = threading.Thread(target=self._quietly, daemon=True)
+            # A thread that is within FAISS when the interpreter ends would take the process down with it.
+            atexit.register(_end, weakref.ref(self))
+            self._thread.start()
+            self._running = True
+
+    def _quietly(self) -> None:
+        while True:
+            with contextlib.suppress(Exception):
+                _work(self._store, Work(self._stop.is_set, silent), thorough=False)
+            with self._starting:
+                if not self._again or self._stop.is_set():
+                    self._running = False
+                    return
+                self._again = False
 
     def end(self) -> None:
         """Stop, and wait until the thread has."""
@@ -71,11 +86,6 @@ def _end(background: weakref.ref[Background]) -> None:
     found = background()
     if found is not None:
         found.end()
-
-
-def _quietly(store: LocalStore, work: Work) -> None:
-    with contextlib.suppress(Exception):
-        _work(store, work, thorough=False)
 
 
 def _is_due(connection: Connection, library: Path) -> bool:
