@@ -9,7 +9,6 @@ import argparse
 import collections
 import contextlib
 import importlib
-import marshal
 import os
 import pkgutil
 import random
@@ -32,6 +31,9 @@ import library as made
 import look
 from harms import Harm
 
+import small_worlds
+from small_worlds import Sizes
+
 _PATIENCE = 60
 """Seconds after which a look hangs."""
 _MEMORY = 1 << 30
@@ -44,26 +46,17 @@ def working_folder() -> str | None:
 
 
 def in_a_fork(work: Callable[[], Any], *, limited: bool = True) -> tuple[int, Any]:
-    """The signal that the child died of (0 for none), and what it returned."""
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(readable)
-        signal.alarm(_PATIENCE)
+    """As of small_worlds, in a small one, with a limit on memory."""
+
+    def small() -> Any:
         if limited:
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
             most = pages * resource.getpagesize() + _MEMORY
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        made.shrink_the_world()
-        answer = work()
-        with os.fdopen(writable, "wb") as pipe:
-            marshal.dump(answer, pipe)
-        os._exit(0)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        told = pipe.read()
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, marshal.loads(told) if told else None
+        Sizes().set()
+        return work()
+
+    return small_worlds.in_a_fork(small, patience=_PATIENCE)
 
 
 def _import_all() -> None:
@@ -261,13 +254,13 @@ def campaign(
 
 @contextlib.contextmanager
 def shrunken() -> Iterator[None]:
-    """What `shrink_the_world` changes is as it was afterwards, for other tests of the same process."""
-    before = made.sizes()
-    made.shrink_the_world()
+    """The sizes are as they were afterwards, for other tests of the same process."""
+    before = Sizes.now()
+    Sizes().set()
     try:
         yield
     finally:
-        made.restore(before)
+        before.set()
 
 
 @contextlib.contextmanager

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import stackroom
+from small_worlds import quickly
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
-from stackroom.storage.upkeep import maintenance
-from stackroom.storage.vectors import nearest, sketches
-from stackroom.storage.words import word_files
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows, write_files
 
 DIM = 32
 OWN_DIM = 8
 _WORDS = ("harbour", "lantern", "orchard", "granite", "velvet", "thunder", "meadow", "copper", "glacier", "saffron")
-
-
-def shrink_the_world() -> None:
-    """Sketches, postings files and dictionaries are due in small libraries from now on."""
-    sketches.LOADING_BYTES = 0
-    nearest.LEAST = 30
-    maintenance._TRAIN_AT = 60
-
-
-def sizes() -> tuple[int, int, int]:
-    return sketches.LOADING_BYTES, nearest.LEAST, maintenance._TRAIN_AT
-
-
-def restore(before: tuple[int, int, int]) -> None:
-    sketches.LOADING_BYTES, nearest.LEAST, maintenance._TRAIN_AT = before
-
-
-@contextlib.contextmanager
-def quickly() -> Iterator[None]:
-    """They are made at once; elsewhere they are not due, so that no thread makes them in the middle of a look."""
-    before = sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH
-    sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = 40 * DIM * 4, 40, 20
-    try:
-        yield
-    finally:
-        sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = before
 
 
 def embedder() -> WordEmbedder:
@@ -118,7 +89,7 @@ def _fill(library: Path, documents: Path, *, seed: int, older: Path | None) -> N
     if older is not None:
         shutil.copytree(library, older)
     with contextlib.closing(LocalStore(library)) as store:
-        with quickly():
+        with quickly(DIM):
             store.compact(progress=silent, cancel=CancelToken())
         with store.view() as view:
             found = {name: key for name in ("record5", "record6") if (key := view.document(name))}
@@ -138,7 +109,7 @@ def _fill(library: Path, documents: Path, *, seed: int, older: Path | None) -> N
         with store.commit() as change:
             change.set_active(passive, False)
             change.remove_source(next(iter(view_keys(store, "record source 9"))))
-        with quickly():
+        with quickly(DIM):
             store.sketch()
 
 

@@ -16,6 +16,7 @@ from harm_campaign import Bench
 from places import loosely, norms_file, row_file, spoil, sql
 
 import stackroom
+from small_worlds import quickly
 from stackroom.errors import DamagedError
 from stackroom.storage.catalogue import records
 from stackroom.storage.store import LocalStore
@@ -54,7 +55,7 @@ def test_a_collections_missing_vectors_are_named(bench: Bench, harmed: Harmed) -
 
 def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
     path = harmed(lambda copy: row_file(copy, 2).unlink())
-    with made.quickly(), stackroom.open(path, embedder=made.embedder()) as index:
+    with quickly(made.DIM), stackroom.open(path, embedder=made.embedder()) as index:
         index.remove_documents(["record5"])
         with pytest.raises(DamagedError, match="is missing"):
             index.compact()

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import importlib
 import json
-import marshal
 import os
 import pkgutil
 import random
@@ -31,6 +30,7 @@ from power import Disk, Entry, read_journal
 from scenarios import SCENARIOS, Run, Scenario
 from shim import CHANGING, Action, Call, Shim
 
+import small_worlds
 from stackroom.errors import (
     BusyError,
     DamagedError,
@@ -81,24 +81,15 @@ _WRONG: dict[str, tuple[type[StackroomError], ...]] = {
 
 
 def in_a_fork(work: Callable[[], Any]) -> tuple[int, Any]:
-    """The child's signal, and what it returned (an exception's text in `problems` otherwise)."""
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(readable)
-        signal.alarm(_PATIENCE)
+    """As of small_worlds; an exception's text is in `problems`."""
+
+    def told() -> Any:
         try:
-            answer = work()
+            return work()
         except BaseException:
-            answer = {"problems": [traceback.format_exc(limit=-6)]}
-        with os.fdopen(writable, "wb") as pipe:
-            marshal.dump(answer, pipe)
-        os._exit(0)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        told = pipe.read()
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, marshal.loads(told) if told else None
+            return {"problems": [traceback.format_exc(limit=-6)]}
+
+    return small_worlds.in_a_fork(told, patience=_PATIENCE)
 
 
 class Harness:

@@ -15,6 +15,7 @@ import numpy as np
 
 import stackroom
 from old_index import OldIndex
+from small_worlds import Sizes, quickly
 from stackroom import migration
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, NotFoundError, StackroomError
@@ -26,8 +27,6 @@ from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import backup as backups
 from stackroom.storage.upkeep import compaction, maintenance
-from stackroom.storage.vectors import nearest, sketches
-from stackroom.storage.words import word_files
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, chunks, unit_rows, write_files
 
@@ -38,23 +37,10 @@ QUERY = unit_rows(1, DIM, seed=77)[0]
 
 def shrink_the_world() -> None:
     """What happens in large libraries only happens in small ones from now on; but sketches and postings files, see `quickly`."""
-    sketches.LOADING_BYTES = 0
-    nearest.LEAST, nearest.SCANNED_BYTES = 30, 0
-    maintenance._TRAIN_AT = 60
+    Sizes().set()
     maintenance._WAL_BYTES = 400_000
     pipeline.PART = 16
     reading.BATCH = 16
-
-
-@contextlib.contextmanager
-def quickly() -> Iterator[None]:
-    """Sketches and postings files are due. Elsewhere they are not: they are made in a thread, and no two runs would be alike."""
-    before = sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH
-    sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = 40 * DIM * 4, 40, 20
-    try:
-        yield
-    finally:
-        sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = before
 
 
 class Run:
@@ -223,13 +209,13 @@ def remove(run: Run) -> None:
 
 
 def compact(run: Run) -> None:
-    with quickly(), run.store() as store:
+    with quickly(DIM), run.store() as store:
         store.compact(progress=silent, cancel=CancelToken())
         run.mark()
 
 
 def purge(run: Run) -> None:
-    with quickly(), run.store() as store:
+    with quickly(DIM), run.store() as store:
         store.purge(progress=silent, cancel=CancelToken())
         run.mark()
 
@@ -251,7 +237,7 @@ def large(run: Run) -> None:
 
 
 def sketch(run: Run) -> None:
-    with quickly(), run.store() as store:
+    with quickly(DIM), run.store() as store:
         store.sketch()
         run.mark()
 
@@ -259,7 +245,7 @@ def sketch(run: Run) -> None:
 def sketched(run: Run) -> None:
     large(run)
     with contextlib.closing(LocalStore(run.library)) as store:
-        with quickly():
+        with quickly(DIM):
             store.sketch()
         with store.commit() as change:
             change.remove_chunks(list(range(60, 90)))
@@ -276,7 +262,7 @@ def reclaim(run: Run) -> None:
     """What a thread does beside commits, done at once."""
     before, compaction._LEAST_BYTES = compaction._LEAST_BYTES, 1
     try:
-        with quickly(), run.store() as store:
+        with quickly(DIM), run.store() as store:
             store.sketch()
             run.mark()
     finally:

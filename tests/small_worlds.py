@@ -1,0 +1,59 @@
+"""What happens in large libraries only, in small ones: for campaigns that make hundreds of them. And a look that may die."""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from stackroom.storage.upkeep import maintenance
+from stackroom.storage.vectors import nearest, sketches
+from stackroom.storage.words import word_files
+
+
+class Sizes(NamedTuple):
+    """From which sizes on sketches are asked and dictionaries trained."""
+
+    loading_bytes: int = 0
+    candidates: int = 30
+    scanned_bytes: int = 0
+    trained_at: int = 60
+
+    @classmethod
+    def now(cls) -> Sizes:
+        return cls(sketches.LOADING_BYTES, nearest.LEAST, nearest.SCANNED_BYTES, maintenance._TRAIN_AT)
+
+    def set(self) -> None:
+        sketches.LOADING_BYTES, nearest.LEAST, nearest.SCANNED_BYTES, maintenance._TRAIN_AT = self
+
+
+@contextlib.contextmanager
+def quickly(dim: int) -> Iterator[None]:
+    """Sketches and postings files are due. Elsewhere they are not: they are made in a thread, and no two runs would be alike."""
+    before = sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH
+    sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = 40 * dim * 4, 40, 20
+    try:
+        yield
+    finally:
+        sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = before
+
+
+def in_a_fork(work: Callable[[], Any], *, patience: int) -> tuple[int, Any]:
+    """The signal that the child died of (0 for none), and what it returned within `patience` seconds."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        signal.alarm(patience)
+        answer = work()
+        with os.fdopen(writable, "wb") as pipe:
+            marshal.dump(answer, pipe)
+        os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, marshal.loads(told) if told else None
