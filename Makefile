@@ -10,6 +10,7 @@ STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[documents]'
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.development: $(VENV)/.installed
@@ -120,12 +121,12 @@ bench-dropin: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check llama-index-vector-stores-faiss
 	$(BIN)/python bench/dropin.py --report docs/benchmarks/dropin.md
 
-# Stackroom beside other stores, which have an environment of their own; LlamaIndex's Simple stores take most of the half hour.
+# Stackroom beside other stores, in an environment of their own, each installed as by its users; LlamaIndex's Simple stores take most of the half hour.
 PEERS ?= .peers
 SIZES ?= 25000
 bench-peers:
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r bench/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check . -r bench/peers/requirements.txt
 	$(PEERS)/bin/python bench/peers/run.py --work $(WORK)/peers --sizes $(SIZES) $(if $(STORES),--stores $(STORES)) --report docs/benchmarks/peers.md
 
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
