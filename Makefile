@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -132,6 +132,10 @@ bench-peers:
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
 bench-search: $(VENV)/.installed
 	$(BIN)/python bench/search.py --work $(WORK) $(if $(REAL),--real $(REAL)) --report docs/benchmarks/search.md
+
+# From a process's start to its hits, with a warm and a cold page cache (as root).
+bench-start: $(VENV)/.installed
+	$(BIN)/python bench/start.py --work $(WORK)/start --report docs/benchmarks/start.md
 
 # A library's life at 100,000 and at a million passages; 14 GB of WORK.
 bench-scale: $(VENV)/.installed
