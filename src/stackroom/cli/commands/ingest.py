@@ -84,7 +84,7 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 @click.option(
     "--embedder",
     metavar="NAME",
-    help="The model of a new library: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
+    help="The model of a new library: minilm (shipped), multilingual, onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
 )
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -154,7 +154,7 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 @click.option(
     "--embedder",
     metavar="NAME",
-    help="Change the model: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
+    help="Change the model: minilm (shipped), multilingual, onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
 )
 @click.pass_obj
 def rebuild_command(session: Session, sources: tuple[str, ...], embedder: str | None) -> int:

@@ -22,7 +22,7 @@ __all__ = ["DEFAULT", "checked", "destination", "resolve"]
 def resolve(embedder: str | Embedder) -> Embedder:
     """The embedder of that name, without loading its model yet; an object with the protocol is taken as it is.
 
-    Names: "minilm" (also "default"), the model that is shipped; "onnx:PATH", a folder with `model.onnx` and its
+    Names: "minilm" (also "default"), the model that is shipped; "multilingual", that of the extra; "onnx:PATH", a folder with `model.onnx` and its
     tokenizer; "ollama:MODEL" and "openai:MODEL", behind a server, whose address may follow: "openai:MODEL@URL".
     Raises UsageError for any other, and UnavailableError when the folder lacks something.
     """
@@ -43,6 +43,10 @@ def resolve(embedder: str | Embedder) -> Embedder:
 
     if embedder in (DEFAULT, "default"):
         return shipped()
+    if embedder == "multilingual":
+        from stackroom.ingest.embedders.multilingual import named
+
+        return named()
     kind, _, rest = embedder.partition(":")
     if kind == "onnx" and rest:
         return from_folder(Path(rest).expanduser())
@@ -52,7 +56,7 @@ def resolve(embedder: str | Embedder) -> Embedder:
         return from_name("ollama" if kind == "ollama" else "openai", rest)
     raise UsageError(
         f"There is no embedder called {embedder!r}.",
-        hint=f"There are: {DEFAULT} (shipped), onnx:PATH (a folder with model.onnx and tokenizer.json), ollama:MODEL, openai:MODEL, openai:MODEL@URL.",
+        hint=f"There are: {DEFAULT} (shipped), multilingual, onnx:PATH (a folder with model.onnx and tokenizer.json), ollama:MODEL, openai:MODEL, openai:MODEL@URL.",
         actual=embedder,
     )
 
