@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.filters import Filter
-    from stackroom.protocols import Embedder
-    from stackroom.reports import Collection, Compaction, Measurement, Repair, Report, Stats, Verification
+    from stackroom.protocols import AnyEmbedder, Embedder
+    from stackroom.reports import Collection, Compaction, Comparison, Measurement, Repair, Report, Stats, Verification
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
@@ -35,7 +35,9 @@ _MANY = 2_000
 class Index:
     """A library to add to and to search; made by `stackroom.open`. A context manager, and usable from several threads."""
 
-    def __init__(self, backend: Backend, *, embedder: str | Embedder | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, embedder: str | AnyEmbedder | None = None, folder: Path | None = None
+    ) -> None:
         self._backend = backend
         self._model = LibraryModel(backend, embedder)
         self._folder = folder
@@ -309,28 +311,40 @@ class Index:
         self,
         sources: Sequence[str] | None = None,
         *,
-        embedder: str | Embedder | None = None,
+        embedder: str | AnyEmbedder | None = None,
+        back: bool = False,
+        confirm: Callable[[Comparison], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
         """Read and embed sources again (None: all files); or, with `embedder`, embed every passage with another model.
 
-        The old index serves until the switch. A cancelled change of model is continued by the next one.
+        The old index serves until the switch. A cancelled change of model is continued by the next one. Before the switch both models are
+        asked the same questions: `comparison` of the report says how they answer, and where `confirm(comparison)` is false there is no switch.
+        With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it.
         Raises NotFoundError, BusyError, UsageError.
         """
         from stackroom.ingest.pipeline import rebuild_sources
 
         progress, cancel = progress or silent, cancel or CancelToken()
-        if embedder is not None:
+        if embedder is not None or back:
             if sources is not None:
                 raise UsageError(
                     "A library has one model: it is changed for all sources.", hint="Leave the sources out."
                 )
-            return self._model.change(embedder, progress, cancel)
+            if embedder is None:
+                return self._model.go_back(progress, cancel)
+            if back:
+                raise UsageError("Going back needs no model: the library knows it.", hint="Leave embedder out.")
+            return self._model.change(embedder, progress, cancel, confirm)
         with self._backend.view() as view:
             records = view.each_source() if sources is None else self._records(view, sources)
             files = [record.name for record in records if record.is_file]
         return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
+
+    def discard_former(self) -> bool:
+        """Give up the vectors of the model before the last change, and with them the way back; False where there are none."""
+        return self._backend.discard_former()
 
     def stats(self) -> Stats:
         """The library in numbers."""

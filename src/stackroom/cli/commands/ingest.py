@@ -11,7 +11,7 @@ import click
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.model import ALLOWED
-from stackroom.reports import Report
+from stackroom.reports import Comparison, Report
 
 _SHOWN = 10
 
@@ -84,7 +84,7 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 @click.option(
     "--embedder",
     metavar="NAME",
-    help="The model of a new library: minilm (shipped), multilingual, onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
+    help="The model of a new library: minilm (shipped), multilingual, onnx:PATH, fastembed:MODEL, sentence-transformers:MODEL, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
 )
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -154,12 +154,65 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 @click.option(
     "--embedder",
     metavar="NAME",
-    help="Change the model: minilm (shipped), multilingual, onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
+    help="Change the model: minilm (shipped), multilingual, onnx:PATH, fastembed:MODEL, sentence-transformers:MODEL, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
 )
+@click.option("--back", is_flag=True, help="Go back to the model before the last change; its vectors are kept.")
+@click.option("--discard", is_flag=True, help="Give up the vectors of the model before, and the way back.")
+@click.option("-y", "--yes", is_flag=True, help="Switch to a model also where it finds less.")
 @click.pass_obj
-def rebuild_command(session: Session, sources: tuple[str, ...], embedder: str | None) -> int:
+def rebuild_command(
+    session: Session, sources: tuple[str, ...], embedder: str | None, back: bool, discard: bool, yes: bool
+) -> int:
+    if sum((bool(sources), embedder is not None, back, discard)) > 1:
+        raise click.UsageError("Sources, --embedder, --back and --discard are for one each.")
+    if discard:
+        return _discard(session)
+
+    def confirm(comparison: Comparison) -> bool:
+        if not comparison.is_worse or yes:
+            return True
+        with asking():
+            session.say(_compared(comparison))
+            return sys.stdin.isatty() and click.confirm("The new model finds less. Switch to it?", err=True)
+
     _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
-        report = index.rebuild(sources or None, embedder=embedder, progress=progress, cancel=cancel)
-    model = ("--embedder", embedder) if embedder else ()
-    return _finish(session, report, session.command("rebuild", *model, *sources), embedding=embedder is not None)
+        report = index.rebuild(
+            sources or None, embedder=embedder, back=back, confirm=confirm, progress=progress, cancel=cancel
+        )
+    model = ("--embedder", embedder) if embedder else ("--back",) if back else ()
+    code = _finish(
+        session, report, session.command("rebuild", *model, *sources), embedding=embedder is not None or back
+    )
+    if not model or report.cancelled:
+        return code
+    if report.comparison is not None and not report.comparison.is_worse:
+        session.say(_compared(report.comparison))
+    if not report.switched:
+        session.say(
+            f"The old model goes on serving. To switch all the same: {session.command('rebuild', *model, '--yes')}"
+        )
+        return 1
+    session.say(
+        f"The vectors of the model before are kept. To go back: {session.command('rebuild', '--back')}. "
+        f"To give them up: {session.command('rebuild', '--discard')}"
+    )
+    return code
+
+
+def _discard(session: Session) -> int:
+    with session.open() as index:
+        gone = index.discard_former()
+    if session.as_json:
+        session.print_json({"discarded": gone})
+    session.say("The vectors of the model before are gone." if gone else "There are none of another model.")
+    return 0
+
+
+def _compared(comparison: Comparison) -> str:
+    """How two models answer, for people."""
+    questions = f"Of {count(comparison.questions, 'question')} from its own passages"
+    after = f"{comparison.after} finds the passage of {comparison.found_after:.0%}"
+    if comparison.found_before is None or comparison.overlap is None:
+        return f"{questions}, {after}. The model before is not at hand to compare with."
+    return f"{questions}, {comparison.before} finds the passage of {comparison.found_before:.0%}, {after}; they share {comparison.overlap:.0%} of the ten best."
