@@ -17,6 +17,7 @@ from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.storage import writer
 from stackroom.storage.catalogue import schema, sums
+from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.upkeep import compaction
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
@@ -91,20 +92,23 @@ def discard(store: LocalStore) -> bool:
 def _begin(store: LocalStore, identity: EmbedderIdentity) -> int:
     """The key of the former space, where it is this model's; else of one that an interrupted run left, or of a new one."""
     with store.exclusive() as held, held.connection:
-        serving = spaces.serving(held.connection)
-        former = spaces.with_state(held.connection, spaces.FORMER)
-        # A model that is changed for itself is to embed all anew.
-        anew = serving is not None and interchangeable(serving.identity, identity)
-        if former is not None and not anew and interchangeable(former.identity, identity):
-            return former.key
-        building = spaces.with_state(held.connection, spaces.BUILDING)
-        if building is not None and not interchangeable(building.identity, identity):
-            spaces.drop(held.connection, building)
-            building = None
-        if building is None:
-            building = spaces.create(held.connection, store.path, identity, spaces.BUILDING)
+        key = _target(held.connection, store, identity)
         sums.put(held.connection)
-        return building.key
+    return key
+
+
+def _target(connection: Connection, store: LocalStore, identity: EmbedderIdentity) -> int:
+    serving = spaces.serving(connection)
+    former = spaces.with_state(connection, spaces.FORMER)
+    # A model that is changed for itself is to embed all anew.
+    anew = serving is not None and interchangeable(serving.identity, identity)
+    if former is not None and not anew and interchangeable(former.identity, identity):
+        return former.key
+    building = spaces.with_state(connection, spaces.BUILDING)
+    if building is not None and not interchangeable(building.identity, identity):
+        spaces.drop(connection, building)
+        building = None
+    return (building or spaces.create(connection, store.path, identity, spaces.BUILDING)).key
 
 
 def _append(store: LocalStore, key: int, chunks: Sequence[tuple[int, int]], rows: NDArray[np.float32]) -> None:
