@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.filters import Filter
-    from stackroom.protocols import AnyEmbedder, Embedder
+    from stackroom.protocols import AnyEmbedder, Embedder, Reranker
     from stackroom.reports import Collection, Compaction, Comparison, Measurement, Repair, Report, Stats, Verification
+    from stackroom.search.reranking import Reranking
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
 
 LEAST_CANDIDATES = 100
+RERANK_SECONDS = 5.0
+_LEAST_RERANKED = 30
 _MANY = 2_000
 """Removed passages after which a call waits for the space that they have left."""
 
@@ -41,6 +44,7 @@ class Index:
         self._backend = backend
         self._model = LibraryModel(backend, embedder)
         self._folder = folder
+        self._rerankers: dict[str, Reranker] = {}
         self._closed = False
 
     def __enter__(self) -> Index:
@@ -153,6 +157,8 @@ class Index:
         context: int = 0,
         explain: bool = False,
         collection: str = "default",
+        rerank: str | Reranker | None = None,
+        rerank_seconds: float = RERANK_SECONDS,
     ) -> list[Hit]:
         """The `k` best hits, best first; ties go to the older chunk.
 
@@ -161,6 +167,9 @@ class Index:
         Where the model that made the vectors is not at hand, the default is "text" (`resolve_mode` says so), and the others are errors. `where` is a filter, its dict or its expression; `sources` are names, titles
         or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
         one that a migration made of an index or namespace (`collections` lists them).
+
+        `rerank` is "fastembed:MODEL", or an object with the protocol Reranker: it reads the `3 * k` best (30 at least), and hits have its order and its
+        scores. Where it fails, or is not done in `rerank_seconds`, they keep the order that they had, with a NotRerankedWarning.
 
         Raises UsageError, InvalidFilterError, NotFoundError, DimensionMismatchError, EmbedderMismatchError, DamagedError.
         """
@@ -176,10 +185,24 @@ class Index:
         _check_number("context", context)
         if per_document is not None:
             _check_number("per_document", per_document, least=1)
+        reranking = None if rerank is None else self._reranking(rerank, k, rerank_seconds, query)
         with self._backend.view() as view:
             text, vector, chosen, embedder = understood(query, mode, self._model, view, collection)
-            request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain)
+            request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain, reranking)
             return search(view, request, embedder)
+
+    def _reranking(self, rerank: str | Reranker, k: int, seconds: float, query: object) -> Reranking:
+        from stackroom.rerankers import resolve
+        from stackroom.search.reranking import Reranking
+
+        if not isinstance(query, str):
+            raise UsageError("A reranker reads a question, and a vector is none.", hint="Give the query as text.")
+        if isinstance(rerank, str):
+            # Loading one takes longer than a search.
+            if rerank not in self._rerankers:
+                self._rerankers[rerank] = resolve(rerank)
+            rerank = self._rerankers[rerank]
+        return Reranking(resolve(rerank), max(3 * k, _LEAST_RERANKED), seconds)
 
     def resolve_mode(self, mode: Mode | None = None, *, collection: str = "default") -> tuple[Mode, str | None]:
         """The mode in which a text is searched where `mode` is asked for, and why it is not by meaning, where that is so.

@@ -110,6 +110,18 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class Reranker(Protocol):
+    """Reads a question together with each passage, which is slower than comparing vectors, and judges better."""
+
+    @property
+    def name(self) -> str: ...
+
+    def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """How well each text answers the query: higher is better, in the order given."""
+        ...
+
+
+@runtime_checkable
 class LangChainEmbeddings(Protocol):
     """LangChain's `Embeddings`, as far as it is called."""
 

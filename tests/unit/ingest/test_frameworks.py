@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 import types
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from langchain_core.embeddings import Embeddings
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 import stackroom
+import tiny_models
 from stackroom import Document
 from stackroom.errors import EmbedderMismatchError, MissingExtraError, UnavailableError, UsageError
 from stackroom.ingest.embedders import resolve
@@ -139,41 +139,8 @@ def test_our_own_model_dressed_for_a_framework_is_itself() -> None:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A model as fastembed takes it: four numbers a word, and their mean by fastembed."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *" ".join(TEXTS).split(), "query", "passage", ":"]
-    words = list(dict.fromkeys(words))
-    table = np.random.default_rng(5).normal(size=(len(words), 4)).astype(np.float32)
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    graph = helper.make_graph(
-        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])],
-        "tiny",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in names],
-        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "tokens", 4])],
-        [numpy_helper.from_array(table, "table")],
-    )
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx"
-    )
-    import tokenizers
-
-    made = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]")
-    )
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    made.save(str(folder / "tokenizer.json"))
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    (folder / "config.json").write_text(json.dumps({"pad_token_id": 0}))
-    (folder / "special_tokens_map.json").write_text(json.dumps(special))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 40, **special}))
-    return folder
+    pytest.importorskip("onnx")
+    return tiny_models.embedding_model(tmp_path / "tiny", " ".join(TEXTS).split())
 
 
 @pytest.mark.skipif(importlib.util.find_spec("fastembed") is None, reason="the extra fastembed is not installed")
