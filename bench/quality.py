@@ -107,7 +107,7 @@ def across(data: Path, filled: Callable[[str, list[Document]], Index], every: in
 
 def table(rows: list[dict[str, object]], embedder: str) -> str:
     lines = [
-        "# Retrieval quality",
+        f"# Retrieval quality{'' if embedder == 'minilm' else f', {embedder}'}",
         "",
         f"Made by `bench/quality.py` with the model `{embedder}`. Figures are nDCG@10 (recall@10). The margin is hybrid against the better of",
         "the other two, in nDCG. XQuAD en->de means English questions and German paragraphs.",

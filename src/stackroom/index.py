@@ -35,6 +35,10 @@ _MANY = 2_000
 """Removed passages after which a call waits for the space that they have left."""
 
 
+def _unheard(said: object) -> None:
+    del said
+
+
 class Index:
     """A library to add to and to search; made by `stackroom.open`. A context manager, and usable from several threads."""
 
@@ -119,6 +123,47 @@ class Index:
             progress=progress or silent,
             cancel=cancel or CancelToken(),
         )
+
+    def watch(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        told: Callable[[Report | str], None] = _unheard,
+        ignore: Sequence[str] = (),
+        also: Sequence[str] = (),
+        readers: Sequence[str] = (),
+        follow_links: bool = False,
+        prune: bool = False,
+        confirm: Callable[[int, int], bool] | None = None,
+        quiet: float = 1.0,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Add folders, and whatever changes in them once it has been quiet for `quiet` seconds, until `cancel`.
+
+        `told` hears the report of each run, and in words what keeps it waiting: a folder that is gone, another ingest. With `prune` sources whose files are
+        gone are removed as they go; where more than a fifth of them is gone at once, `confirm(gone, total)` decides, and without it they stay.
+        The other options are those of `add`. Raises MissingExtraError, and what `add` raises.
+        """
+        from stackroom.ingest.watching import follow
+
+        wanted = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        cancel = cancel or CancelToken()
+
+        def spare(gone: int, total: int) -> bool:
+            told(
+                f"{gone:,} of {total:,} sources are gone from disk at once: they stay until add --prune is told to remove them."
+            )
+            return False
+
+        def add() -> Report:
+            return self.add(
+                wanted, ignore=ignore, also=also, readers=readers, follow_links=follow_links, prune=prune,
+                confirm=confirm or spare, progress=progress, cancel=cancel,
+            )  # fmt: skip
+
+        exclude = () if self._folder is None else (self._folder,)
+        follow(wanted, add, told=told, exclude=exclude, quiet=quiet, cancel=cancel)
 
     def add_documents(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
@@ -86,6 +87,7 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
     metavar="NAME",
     help="The model of a new library: minilm (shipped), multilingual, onnx:PATH, fastembed:MODEL, sentence-transformers:MODEL, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
 )
+@click.option("--watch", is_flag=True, help="Then follow these folders, and index what changes, until Ctrl-C.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -96,16 +98,23 @@ def add_command(
     retry: bool,
     ignore: tuple[str, ...],
     also: tuple[str, ...],
+    watch: bool,
     follow_links: bool,
     embedder: str | None,
     yes: bool,
 ) -> int:
+    if watch and retry:
+        raise click.UsageError("--retry reads once more, and --watch goes on and on: add with --retry first.")
+
     def confirm(gone: int, total: int) -> bool:
         with asking():
             return yes or click.confirm(f"\n{gone} of {total} sources are gone from disk. Remove them?", err=True)
 
     asks = confirm if yes or sys.stdin.isatty() else None
     _say_where_texts_go(session, embedder)
+    if watch:
+        options = {"prune": prune, "ignore": ignore, "also": also, "follow_links": follow_links}
+        return _watch(session, paths, embedder, confirm if yes else None, options)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(
             paths,
@@ -122,6 +131,30 @@ def add_command(
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
     return code
+
+
+def _watch(
+    session: Session,
+    paths: tuple[str, ...],
+    embedder: str | None,
+    confirm: Callable[[int, int], bool] | None,
+    options: Mapping[str, Any],
+) -> int:
+    """Ctrl-C is how it ends, and no fault."""
+    begun: list[bool] = []
+
+    def told(said: Report | str) -> None:
+        if isinstance(said, str):
+            session.say(said)
+        elif not begun or said.added or said.updated or said.moved or said.removed or said.failed:
+            _finish(session, said, session.command("add", "--watch", *paths))
+        if not begun:
+            begun.append(True)
+            session.say("Following what changes there. Ctrl-C ends it.")
+
+    with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
+        index.watch(paths, told=told, confirm=confirm, progress=progress, cancel=cancel, **options)
+    return 0
 
 
 @click.command("remove", help="Take sources out of the library: by title, path, glob or id. The files themselves stay.")
