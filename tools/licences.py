@@ -25,6 +25,7 @@ OF_ITS_OWN = {"zim", "sentence-transformers"}
 
 KNOWN = {
     "dirtyjson": "MIT OR AFL-2.1",
+    "py-rust-stemmers": "MIT",
     "pysimdjson": "MIT",
 }
 """What a package's metadata does not say, looked up in its files."""
