@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -102,6 +102,10 @@ picture: $(VENV)/.development
 # DATA is a folder with scifact/ (BEIR's form) and xquad/.
 bench-quality: $(VENV)/.installed
 	$(BIN)/python bench/quality.py --data $(DATA) --report docs/benchmarks/quality.md
+
+# The same with the model of the extra multilingual; half an hour.
+bench-multilingual: $(VENV)/.development
+	$(BIN)/python bench/quality.py --data $(DATA) --embedder multilingual --report docs/benchmarks/multilingual.md
 
 # The store by itself, on texts of DATA.
 bench-store: $(VENV)/.installed

@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ def measure(index: Index, questions: list[Question]) -> dict[str, dict[str, floa
     return figures
 
 
-def sets(data: Path, work: Path, embedder: str, every: int) -> Iterator[dict[str, object]]:
+def sets(data: Path, work: Path, embedder: str, every: int, only: str) -> Iterator[dict[str, object]]:
     """Each set's figures as they are measured."""
 
     def filled(name: str, documents: list[Document]) -> Index:
@@ -85,9 +85,16 @@ def sets(data: Path, work: Path, embedder: str, every: int) -> Iterator[dict[str
             index.add_documents(documents)
         return index
 
-    documents, questions = scifact(data / "scifact")
-    with filled("scifact", documents) as index:
-        yield {"set": "SciFact", "queries": len(questions), **measure(index, questions)}
+    if only in ("", "scifact"):
+        documents, questions = scifact(data / "scifact")
+        with filled("scifact", documents) as index:
+            yield {"set": "SciFact", "queries": len(questions), **measure(index, questions)}
+    if only in ("", "xquad"):
+        yield from across(data, filled, every)
+
+
+def across(data: Path, filled: Callable[[str, list[Document]], Index], every: int) -> Iterator[dict[str, object]]:
+    """XQuAD, each language asked in each."""
     asked = {language: xquad(data / "xquad", language) for language in LANGUAGES}
     for of_documents, of_questions in itertools.product(LANGUAGES, LANGUAGES):
         questions = asked[of_questions][1]
@@ -100,7 +107,7 @@ def sets(data: Path, work: Path, embedder: str, every: int) -> Iterator[dict[str
 
 def table(rows: list[dict[str, object]], embedder: str) -> str:
     lines = [
-        "# Retrieval quality",
+        f"# Retrieval quality{'' if embedder == 'minilm' else f', {embedder}'}",
         "",
         f"Made by `bench/quality.py` with the model `{embedder}`. Figures are nDCG@10 (recall@10). The margin is hybrid against the better of",
         "the other two, in nDCG. XQuAD en->de means English questions and German paragraphs.",
@@ -129,11 +136,12 @@ def main() -> None:
     parser.add_argument("--embedder", default="minilm")
     parser.add_argument("--work", type=Path, help="keep the libraries here, to measure again without embedding")
     parser.add_argument("--every", type=int, default=4, help="across languages, ask every n-th question")
+    parser.add_argument("--only", choices=("", "scifact", "xquad"), default="", help="one of the collections")
     parser.add_argument("--report", type=Path, help="write the table to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         rows = []
-        for row in sets(options.data, options.work or Path(scratch), options.embedder, options.every):
+        for row in sets(options.data, options.work or Path(scratch), options.embedder, options.every, options.only):
             rows.append(row)
             print(json.dumps({**row, "margin": round(margin(row), 4)}), flush=True)
     text = table(rows, options.embedder)

@@ -1,6 +1,7 @@
 """Check the licences of all that an installation brings along: of the core and its extras, and of what these need.
 
-Each must be one that may be used in a closed program. `zim` is an extra of its own because its package is under the GPL.
+Each must be one that may be used in a closed program. `zim` is an extra of its own because its package is under the GPL. The extra
+`sentence-transformers` (Apache-2.0) brings torch (BSD-3-Clause) with gigabytes of NVIDIA's libraries, which is not installed to look at licences.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ ALLOWED = re.compile(
     re.IGNORECASE,
 )
 
-OF_ITS_OWN = {"zim"}
+OF_ITS_OWN = {"zim", "sentence-transformers"}
 
 KNOWN = {
     "dirtyjson": "MIT OR AFL-2.1",
+    "py-rust-stemmers": "MIT",
     "pysimdjson": "MIT",
 }
 """What a package's metadata does not say, looked up in its files."""

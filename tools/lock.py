@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from requirements import PROJECT
+from requirements import PROJECT, extras
 
 HEAD = f"""# Made by `make lock` for Linux on x86-64 and Python {sys.version_info.major}.{sys.version_info.minor}.
 # Install with: pip install --require-hashes -r requirements/development.txt
@@ -21,10 +21,8 @@ HEAD = f"""# Made by `make lock` for Linux on x86-64 and Python {sys.version_inf
 
 
 def wanted() -> list[str]:
-    """The core, every extra and the group dev."""
-    project = PROJECT["project"]
-    extras = [needed for extra in project["optional-dependencies"].values() for needed in extra]
-    return [*project["dependencies"], *extras, *PROJECT["dependency-groups"]["dev"]]
+    """The core, every extra that is not heavy, and the group dev."""
+    return [*PROJECT["project"]["dependencies"], *extras(), *PROJECT["dependency-groups"]["dev"]]
 
 
 def locked(requirements: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 releases that the package says it works with.
 
     requirements.py dev        the group dev
-    requirements.py --lowest   the core and its extras, each pinned to its lower bound
+    requirements.py --lowest   the core and its extras (but those that are heavy), each pinned to its lower bound
 """
 
 from __future__ import annotations
@@ -15,11 +15,19 @@ from pathlib import Path
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+HEAVY = {"sentence-transformers"}
+"""Extras that are installed by nobody who only develops: gigabytes."""
+
+
+def extras() -> list[str]:
+    """What the other extras need."""
+    named = PROJECT["project"]["optional-dependencies"]
+    return [line for extra, lines in named.items() if extra not in HEAVY for line in lines]
+
+
 def lowest() -> list[str]:
     """Each requirement with `==` for its `>=`, and without an upper bound."""
-    wanted = [*PROJECT["project"]["dependencies"]]
-    for extra in PROJECT["project"]["optional-dependencies"].values():
-        wanted += extra
+    wanted = [*PROJECT["project"]["dependencies"], *extras()]
     return [re.sub(r">=([^,]+).*", r"==\1", requirement) for requirement in wanted]
 
 

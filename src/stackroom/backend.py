@@ -7,7 +7,7 @@ the block leaves no trace. `key`s are the engine's own integers: never reused, n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +146,11 @@ class View(Protocol):
     @property
     def identity(self) -> EmbedderIdentity | None:
         """The embedder of the serving space; None while nothing was embedded."""
+        ...
+
+    @property
+    def former(self) -> EmbedderIdentity | None:
+        """The embedder of the space that served before the model was changed, while that is kept."""
         ...
 
     def source(self, name: str) -> SourceRecord | None:
@@ -406,13 +411,19 @@ class Backend(Protocol):
         identity: EmbedderIdentity,
         embed: EmbedTexts,
         *,
+        judge: Judge | None = None,
         progress: Progress,
         cancel: CancelToken,
-    ) -> int:
-        """Build a second space beside the serving one and switch to it when it is whole.
+    ) -> tuple[int, bool]:
+        """Build a second space beside the serving one and switch to it when it is whole; the old one is kept as the former.
 
-        Returns how many chunks were embedded now; a cancelled run is continued by the next one.
+        Where the former space is this model's, it is taken, and what it lacks is embedded. `judge` is asked once, before the switch. Returns how
+        many chunks were embedded now, and whether the space serves; a run that was cancelled or refused is continued by the next one.
         """
+        ...
+
+    def discard_former(self) -> bool:
+        """Forget the former space for good; False where there is none."""
         ...
 
     def close(self) -> None: ...
@@ -422,3 +433,9 @@ class EmbedTexts(Protocol):
     """Texts in, float32 of shape `(n, dim)` out."""
 
     def __call__(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...
+
+
+class Judge(Protocol):
+    """Whether another space is to serve: `view` shows the one that does, `nearest(query, k)` asks the other."""
+
+    def __call__(self, view: View, nearest: Callable[[NDArray[np.float32], int], Scored], /) -> bool: ...

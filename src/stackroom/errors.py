@@ -184,6 +184,10 @@ class ReaderCrashedError(ReadError):
     """The parser of this file died, failed, hung, or went over its limits of memory or time."""
 
 
+class NotRerankedWarning(UserWarning):
+    """A reranker failed or took too long: the hits are in the order that they had before it."""
+
+
 class NoVectorsWarning(UserWarning):
     """An old index was migrated on the way, and none of its passages had a vector: only words find them."""
 

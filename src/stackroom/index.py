@@ -21,24 +21,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.filters import Filter
-    from stackroom.protocols import Embedder
-    from stackroom.reports import Collection, Compaction, Measurement, Repair, Report, Stats, Verification
+    from stackroom.protocols import AnyEmbedder, Embedder, Reranker
+    from stackroom.reports import Collection, Compaction, Comparison, Measurement, Repair, Report, Stats, Verification
+    from stackroom.search.reranking import Reranking
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
 
 LEAST_CANDIDATES = 100
+RERANK_SECONDS = 5.0
+_LEAST_RERANKED = 30
 _MANY = 2_000
 """Removed passages after which a call waits for the space that they have left."""
+
+
+def _unheard(said: object) -> None:
+    del said
 
 
 class Index:
     """A library to add to and to search; made by `stackroom.open`. A context manager, and usable from several threads."""
 
-    def __init__(self, backend: Backend, *, embedder: str | Embedder | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, embedder: str | AnyEmbedder | None = None, folder: Path | None = None
+    ) -> None:
         self._backend = backend
         self._model = LibraryModel(backend, embedder)
         self._folder = folder
+        self._rerankers: dict[str, Reranker] = {}
         self._closed = False
 
     def __enter__(self) -> Index:
@@ -114,6 +124,47 @@ class Index:
             cancel=cancel or CancelToken(),
         )
 
+    def watch(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        told: Callable[[Report | str], None] = _unheard,
+        ignore: Sequence[str] = (),
+        also: Sequence[str] = (),
+        readers: Sequence[str] = (),
+        follow_links: bool = False,
+        prune: bool = False,
+        confirm: Callable[[int, int], bool] | None = None,
+        quiet: float = 1.0,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Add folders, and whatever changes in them once it has been quiet for `quiet` seconds, until `cancel`.
+
+        `told` hears the report of each run, and in words what keeps it waiting: a folder that is gone, another ingest. With `prune` sources whose files are
+        gone are removed as they go; where more than a fifth of them is gone at once, `confirm(gone, total)` decides, and without it they stay.
+        The other options are those of `add`. Raises MissingExtraError, and what `add` raises.
+        """
+        from stackroom.ingest.watching import follow
+
+        wanted = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        cancel = cancel or CancelToken()
+
+        def spare(gone: int, total: int) -> bool:
+            told(
+                f"{gone:,} of {total:,} sources are gone from disk at once: they stay until add --prune is told to remove them."
+            )
+            return False
+
+        def add() -> Report:
+            return self.add(
+                wanted, ignore=ignore, also=also, readers=readers, follow_links=follow_links, prune=prune,
+                confirm=confirm or spare, progress=progress, cancel=cancel,
+            )  # fmt: skip
+
+        exclude = () if self._folder is None else (self._folder,)
+        follow(wanted, add, told=told, exclude=exclude, quiet=quiet, cancel=cancel)
+
     def add_documents(
         self,
         documents: Iterable[Document],
@@ -151,6 +202,8 @@ class Index:
         context: int = 0,
         explain: bool = False,
         collection: str = "default",
+        rerank: str | Reranker | None = None,
+        rerank_seconds: float = RERANK_SECONDS,
     ) -> list[Hit]:
         """The `k` best hits, best first; ties go to the older chunk.
 
@@ -159,6 +212,9 @@ class Index:
         Where the model that made the vectors is not at hand, the default is "text" (`resolve_mode` says so), and the others are errors. `where` is a filter, its dict or its expression; `sources` are names, titles
         or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
         one that a migration made of an index or namespace (`collections` lists them).
+
+        `rerank` is "fastembed:MODEL", or an object with the protocol Reranker: it reads the `3 * k` best (30 at least), and hits have its order and its
+        scores. Where it fails, or is not done in `rerank_seconds`, they keep the order that they had, with a NotRerankedWarning.
 
         Raises UsageError, InvalidFilterError, NotFoundError, DimensionMismatchError, EmbedderMismatchError, DamagedError.
         """
@@ -174,10 +230,24 @@ class Index:
         _check_number("context", context)
         if per_document is not None:
             _check_number("per_document", per_document, least=1)
+        reranking = None if rerank is None else self._reranking(rerank, k, rerank_seconds, query)
         with self._backend.view() as view:
             text, vector, chosen, embedder = understood(query, mode, self._model, view, collection)
-            request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain)
+            request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain, reranking)
             return search(view, request, embedder)
+
+    def _reranking(self, rerank: str | Reranker, k: int, seconds: float, query: object) -> Reranking:
+        from stackroom.rerankers import resolve
+        from stackroom.search.reranking import Reranking
+
+        if not isinstance(query, str):
+            raise UsageError("A reranker reads a question, and a vector is none.", hint="Give the query as text.")
+        if isinstance(rerank, str):
+            # Loading one takes longer than a search.
+            if rerank not in self._rerankers:
+                self._rerankers[rerank] = resolve(rerank)
+            rerank = self._rerankers[rerank]
+        return Reranking(resolve(rerank), max(3 * k, _LEAST_RERANKED), seconds)
 
     def resolve_mode(self, mode: Mode | None = None, *, collection: str = "default") -> tuple[Mode, str | None]:
         """The mode in which a text is searched where `mode` is asked for, and why it is not by meaning, where that is so.
@@ -309,28 +379,40 @@ class Index:
         self,
         sources: Sequence[str] | None = None,
         *,
-        embedder: str | Embedder | None = None,
+        embedder: str | AnyEmbedder | None = None,
+        back: bool = False,
+        confirm: Callable[[Comparison], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
         """Read and embed sources again (None: all files); or, with `embedder`, embed every passage with another model.
 
-        The old index serves until the switch. A cancelled change of model is continued by the next one.
+        The old index serves until the switch. A cancelled change of model is continued by the next one. Before the switch both models are
+        asked the same questions: `comparison` of the report says how they answer, and where `confirm(comparison)` is false there is no switch.
+        With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it.
         Raises NotFoundError, BusyError, UsageError.
         """
         from stackroom.ingest.pipeline import rebuild_sources
 
         progress, cancel = progress or silent, cancel or CancelToken()
-        if embedder is not None:
+        if embedder is not None or back:
             if sources is not None:
                 raise UsageError(
                     "A library has one model: it is changed for all sources.", hint="Leave the sources out."
                 )
-            return self._model.change(embedder, progress, cancel)
+            if embedder is None:
+                return self._model.go_back(progress, cancel)
+            if back:
+                raise UsageError("Going back needs no model: the library knows it.", hint="Leave embedder out.")
+            return self._model.change(embedder, progress, cancel, confirm)
         with self._backend.view() as view:
             records = view.each_source() if sources is None else self._records(view, sources)
             files = [record.name for record in records if record.is_file]
         return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
+
+    def discard_former(self) -> bool:
+        """Give up the vectors of the model before the last change, and with them the way back; False where there are none."""
+        return self._backend.discard_former()
 
     def stats(self) -> Stats:
         """The library in numbers."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from stackroom.errors import EmbedderMismatchError, UnavailableError, UsageError
+from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
 from stackroom.identity import require_same
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
-    from stackroom.backend import Backend, View
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stackroom.backend import Backend, Scored, View
     from stackroom.progress import CancelToken, Progress
-    from stackroom.protocols import Embedder
-    from stackroom.reports import Report
+    from stackroom.protocols import AnyEmbedder, Embedder
+    from stackroom.reports import Comparison, Report
 
 
 ALLOWED = "STACKROOM_EMBEDDER"
@@ -31,7 +35,7 @@ class NoModelError(UsageError):
 class LibraryModel:
     """Found at the first use, and kept. `given` is a name, an object with the Embedder protocol, or None."""
 
-    def __init__(self, backend: Backend, given: str | Embedder | None) -> None:
+    def __init__(self, backend: Backend, given: str | AnyEmbedder | None) -> None:
         self._backend = backend
         self._given = given
         self._found: Embedder | None = None
@@ -57,13 +61,18 @@ class LibraryModel:
         """Raises EmbedderMismatchError when the given model is not the library's."""
         if self._given is None:
             return
+        given = None
         if not isinstance(self._given, str):
             from stackroom.ingest.embedders import resolve
 
-            resolve(self._given)
+            given = resolve(self._given)
         with self._backend.view() as view:
             identity = view.identity
         if identity is not None and identity.name:
+            from stackroom.ingest.embedders.frameworks import FrameworkEmbedder
+
+            if isinstance(given, FrameworkEmbedder) and given.name == identity.name:
+                return  # what else is to be known it must be asked for, at its first use
             self(identity)
 
     def for_texts(self, view: View, collection: str) -> Embedder | None:
@@ -79,21 +88,77 @@ class LibraryModel:
             raise NoModelError("No passage of this library has a vector.")
         return None
 
-    def change(self, embedder: str | Embedder, progress: Progress, cancel: CancelToken) -> Report:
-        """Embed every passage with another model, and switch to it. Raises BusyError, UsageError."""
+    def change(
+        self,
+        embedder: str | AnyEmbedder,
+        progress: Progress,
+        cancel: CancelToken,
+        confirm: Callable[[Comparison], bool] | None = None,
+    ) -> Report:
+        """Embed every passage with another model, compare the two, and switch to it unless `confirm` refuses. Raises BusyError, UsageError."""
         from stackroom.ingest.embedders import resolve
-        from stackroom.reports import Report
 
         model = resolve(embedder)
         begun = time.monotonic()
+        compared: list[Comparison] = []
+
+        def judge(view: View, nearest: Callable[[NDArray[np.float32], int], Scored]) -> bool:
+            from stackroom.search.comparing import compare
+
+            try:
+                before = None if view.identity is None else self.for_texts(view, "default")
+            except (EmbedderMismatchError, UnavailableError, UsageError):
+                before = None
+            name = "" if view.identity is None else view.identity.name
+            compared.append(compare(view, before, model, nearest, name=name))
+            return confirm is None or confirm(compared[0])
+
         with self._backend.lease("rebuild --embedder"):
-            embedded = self._backend.reembed(model.identity, model.embed_passages, progress=progress, cancel=cancel)
-        if not cancel.cancelled:
+            embedded, switched = self._backend.reembed(
+                model.identity, model.embed_passages, judge=judge, progress=progress, cancel=cancel
+            )
+        if switched:
             self._given, self._found = embedder, model
-        seconds = round(time.monotonic() - begun, 3)
-        return Report(chunks=embedded, embedded=embedded, seconds=seconds, cancelled=cancel.cancelled)
+        return self._report(begun, embedded, switched, cancel, compared[0] if compared else None)
+
+    def go_back(self, progress: Progress, cancel: CancelToken) -> Report:
+        """Let the model before the last change serve again; what was added since is embedded with it. Raises NotFoundError, BusyError."""
+        begun = time.monotonic()
+        with self._backend.view() as view:
+            former = view.former
+        if former is None:
+            raise NotFoundError(
+                "There is no model to go back to.", hint="Change it: stackroom rebuild --embedder NAME", actual=None
+            )
+        model = LibraryModel(self._backend, None)
+
+        def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+            # Only where something was added since.
+            return model(former).embed_passages(texts)
+
+        with self._backend.lease("rebuild --back"):
+            embedded, switched = self._backend.reembed(former, embed, progress=progress, cancel=cancel)
+        if switched:
+            self._given = self._found = None
+        return self._report(begun, embedded, switched, cancel, None)
+
+    @staticmethod
+    def _report(
+        begun: float, embedded: int, switched: bool, cancel: CancelToken, comparison: Comparison | None
+    ) -> Report:
+        from stackroom.reports import Report
+
+        return Report(
+            chunks=embedded,
+            embedded=embedded,
+            seconds=round(time.monotonic() - begun, 3),
+            cancelled=cancel.cancelled and not switched,
+            comparison=comparison,
+            switched=switched,
+        )
 
     def _find(self, identity: EmbedderIdentity | None) -> Embedder:
+        from stackroom.ingest.embedders.frameworks import FrameworkEmbedder
         from stackroom.ingest.embedders.onnx import OnnxEmbedder
         from stackroom.ingest.embedders.served import ServedEmbedder
 
@@ -112,14 +177,21 @@ class LibraryModel:
         if identity.name and isinstance(found, ServedEmbedder) and found.model == identity.model:
             found = found.known_as(identity)
         require_same(identity, found.identity)
-        if identity.name:
-            return found
-        from stackroom.migration.probe import claimed
+        if not identity.name:
+            from stackroom.migration.probe import claimed
 
-        return claimed(self._backend, found)
+            return claimed(self._backend, found)
+        if isinstance(found, FrameworkEmbedder):
+            from stackroom.migration.probe import proven
+
+            with self._backend.view() as view:
+                return proven(view, found)
+        return found
 
     def _resolved(self, identity: EmbedderIdentity | None) -> Embedder:
         from stackroom.ingest.embedders import DEFAULT, destination, resolve
+        from stackroom.ingest.embedders.fastembed import FastEmbedder
+        from stackroom.ingest.embedders.sentence_transformers import SentenceTransformersEmbedder
 
         if self._given is not None:
             return resolve(self._given)
@@ -137,6 +209,15 @@ class LibraryModel:
                 hint=f"Open it with that model: open(..., embedder=...). {ANEW}",
                 expected=identity,
             ) from error
+        if isinstance(found, FastEmbedder):
+            return found.at_hand()
+        if isinstance(found, SentenceTransformersEmbedder):
+            # A model's folder may hold code, which that library runs.
+            raise UnavailableError(
+                f"The library's model {stored!r} is loaded by another library, which nobody has allowed here.",
+                hint=f"To allow it: {ALLOWED}={stored}, or open(..., embedder={stored!r}).",
+                expected=identity,
+            )
         elsewhere = destination(found)
         if elsewhere is not None:
             # A library may come from a stranger: that its texts or its user's questions are sent away, with a key, is for the user to say.

@@ -21,7 +21,7 @@ from stackroom.storage.disk.layout import absolute, is_library
 
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken, Progress
-    from stackroom.protocols import Embedder
+    from stackroom.protocols import AnyEmbedder
     from stackroom.reports import Repair
 
 
@@ -29,7 +29,7 @@ def open(
     path: str | os.PathLike[str] | None = None,
     *,
     mode: Literal["r", "a", "x"] = "a",
-    embedder: str | Embedder | None = None,
+    embedder: str | AnyEmbedder | None = None,
     migrate: Literal["ask", "auto", "never"] = "ask",
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -37,7 +37,7 @@ def open(
     """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
 
     `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
-    the Embedder protocol, or None for the library's own model (a new library's is the shipped one).
+    the Embedder protocol, an embedding object of LangChain or LlamaIndex, or None for the library's own model (a new library's is the shipped one).
 
     Where `path` is another program's index (LlamaIndex's, for example), its migrated library is opened; where there is none yet,
     `migrate` decides: "ask" raises MigrationNeeded with what is in there, "auto" migrates first, "never" takes it for no library.
@@ -79,7 +79,7 @@ def open(
 def repair(
     path: str | os.PathLike[str] | None = None,
     *,
-    embedder: str | Embedder | None = None,
+    embedder: str | AnyEmbedder | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -114,7 +114,7 @@ def repair(
 def _migrated(
     old: Path,
     mode: str,
-    embedder: str | Embedder | None,
+    embedder: str | AnyEmbedder | None,
     migrate: str,
     progress: Progress | None,
     cancel: CancelToken | None,

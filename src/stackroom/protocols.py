@@ -107,3 +107,37 @@ class Embedder(Protocol):
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """float32 of shape `(dim,)`."""
         ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reads a question together with each passage, which is slower than comparing vectors, and judges better."""
+
+    @property
+    def name(self) -> str: ...
+
+    def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """How well each text answers the query: higher is better, in the order given."""
+        ...
+
+
+@runtime_checkable
+class LangChainEmbeddings(Protocol):
+    """LangChain's `Embeddings`, as far as it is called."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
+
+    def embed_query(self, text: str) -> list[float]: ...
+
+
+@runtime_checkable
+class LlamaIndexEmbedding(Protocol):
+    """LlamaIndex's `BaseEmbedding`, as far as it is called."""
+
+    def get_text_embedding_batch(self, texts: list[str]) -> list[list[float]]: ...
+
+    def get_query_embedding(self, query: str) -> list[float]: ...
+
+
+AnyEmbedder = Embedder | LangChainEmbeddings | LlamaIndexEmbedding
+"""What is accepted as a model."""

@@ -18,6 +18,30 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models on questions taken from a library's own passages: the one that serves (`before`), and the one that is to (`after`).
+
+    `overlap` is the share of the ten best that both find, and `found` how often the passage that a question is from is among them. What needs the
+    model before is None where that is not at hand.
+    """
+
+    before: str
+    after: str
+    questions: int
+    overlap: float | None
+    found_before: float | None
+    found_after: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether it finds clearly fewer of the passages."""
+        return self.found_before is not None and self.found_after < self.found_before - _CLEARLY
+
+
+_CLEARLY = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a run did. Counts of sources, but for `chunks`, `embedded` and `reused`, which count chunks.
 
@@ -41,6 +65,10 @@ class Report:
     """files that no reader knows, by suffix"""
     outside: int = 0
     """links that lead out of the given folders, and were left alone"""
+    comparison: Comparison | None = None
+    """of a change of model: how the two answer"""
+    switched: bool = False
+    """whether another model serves now"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +208,8 @@ class Stats:
     needs_embedding: int = 0
     dead_rows: int = 0
     collections: tuple[Collection, ...] = ()
+    former: EmbedderIdentity | None = None
+    """the model before the last change, while its vectors are kept"""
     hiding: int = 0
     """documents whose files hide text; it was left out"""
 

@@ -138,12 +138,13 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a hit is where it is: each leg that saw it, and the weights that fused them."""
+    """Why a hit is where it is: each leg that saw it, the weights that fused them, and a reranker's opinion."""
 
     vector: Leg | None = None
     text: Leg | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     matched: tuple[str, ...] = ()
+    rerank: Leg | None = None
 
 
 @dataclass(frozen=True, slots=True)

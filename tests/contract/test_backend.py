@@ -396,17 +396,110 @@ def test_reembedding_serves_the_old_space_until_the_switch(backend: Backend) -> 
             cancel.cancel()
         return new.embed_passages(texts)
 
-    first = backend.reembed(new.identity, embed, progress=silent, cancel=cancel)
+    first, switched = backend.reembed(new.identity, embed, progress=silent, cancel=cancel)
     assert 0 < first < 70
+    assert not switched
     put(backend, "later", ["added meanwhile"], seed=5)
-    second = backend.reembed(new.identity, embed, progress=silent, cancel=CancelToken())
+    second, switched = backend.reembed(new.identity, embed, progress=silent, cancel=CancelToken())
     assert first + second == 71
+    assert switched
     assert len(new.embedded) == len(set(new.embedded)) == 71
     with backend.view() as view:
         assert view.identity == new.identity
         got = view.nearest(new.embed_query("text number 7"), 1, Scope())
         assert view.passages(got.keys.tolist())[0].text == "text number 7"
     assert backend.verify(progress=silent, cancel=CancelToken()).ok
+
+
+def test_the_space_before_is_kept_for_going_back(backend: Backend) -> None:
+    put(backend, "s", [f"text number {i}" for i in range(70)])
+    with backend.commit() as commit:
+        commit.use_embedder(EmbedderIdentity("old", DIM))
+    with backend.view() as view:
+        old, before = view.identity, view.nearest(QUERY, 100, Scope())
+        keys = view.live_keys().tolist()
+        rows = view.vectors(keys)
+        assert view.former is None
+    new = WordEmbedder("new", dim=8)
+    assert backend.reembed(new.identity, new.embed_passages, progress=silent, cancel=CancelToken()) == (70, True)
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="later"))
+        document = commit.put_document(DocumentRecord("later", source))
+        commit.add_chunks(document, chunks(["added meanwhile", "and this"], dim=8))
+    with backend.commit() as commit:
+        commit.remove_chunks(keys[:3])
+    with backend.view() as view:
+        assert view.former == old
+        assert view.identity == new.identity
+    assert backend.stats().former == old
+    backend.compact(progress=silent, cancel=CancelToken())
+    asked: list[str] = []
+
+    def embed(texts):
+        asked.extend(texts)
+        return unit_rows(len(texts), DIM, seed=9)
+
+    assert backend.reembed(old, embed, progress=silent, cancel=CancelToken()) == (2, True)
+    assert sorted(asked) == ["added meanwhile", "and this"]
+    with backend.view() as view:
+        assert (view.identity, view.former) == (old, new.identity)
+        # Bit for bit what it was.
+        assert np.array_equal(view.vectors(keys[3:]), rows[3:])
+        after = [key for key in view.nearest(QUERY, 100, Scope()).keys.tolist() if key in keys]
+        assert after == [key for key in before.keys.tolist() if key not in keys[:3]]
+    assert backend.verify(progress=silent, cancel=CancelToken()).ok
+    assert backend.discard_former()
+    assert not backend.discard_former()
+    with backend.view() as view:
+        assert (view.identity, view.former) == (old, None)
+    assert backend.verify(progress=silent, cancel=CancelToken()).ok
+
+
+def test_a_judge_is_asked_before_the_switch(backend: Backend) -> None:
+    put(backend, "s", [f"text number {i}" for i in range(40)])
+    new = WordEmbedder("new", dim=8)
+    answers = [False, True]
+
+    def judge(view, nearest):
+        assert view.identity.dim == DIM
+        assert len(view.nearest(QUERY, 10, Scope()).keys) == 10
+        found = nearest(new.embed_query("text number 7"), 1)
+        assert view.passages(found.keys.tolist())[0].text == "text number 7"
+        return answers.pop(0)
+
+    assert backend.reembed(new.identity, new.embed_passages, judge=judge, progress=silent, cancel=CancelToken()) == (
+        40,
+        False,
+    )
+    with backend.view() as view:
+        assert view.identity.dim == DIM
+    # What was embedded is not embedded again.
+    assert backend.reembed(new.identity, new.embed_passages, judge=judge, progress=silent, cancel=CancelToken()) == (
+        0,
+        True,
+    )
+    with backend.view() as view:
+        assert view.identity == new.identity
+    assert answers == []
+
+
+def test_what_lacks_a_vector_is_looked_for_once(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library of n passages takes n steps, and not n * n."""
+    put(backend, "s", [f"text number {i}" for i in range(200)])
+    from stackroom.storage.snapshot import Snapshot
+
+    looks = 0
+    whole = Snapshot.without_row
+
+    def without_row(self, space_key):
+        nonlocal looks
+        looks += 1
+        return whole(self, space_key)
+
+    monkeypatch.setattr(Snapshot, "without_row", without_row)
+    new = WordEmbedder("new", dim=8)
+    assert backend.reembed(new.identity, new.embed_passages, progress=silent, cancel=CancelToken()) == (200, True)
+    assert looks == 2
 
 
 def test_compaction_drops_dead_rows_and_changes_nothing_else(backend: Backend) -> None:

@@ -29,7 +29,7 @@ FAULTS = ("full", "quota", "broken", "unreadable", "handles", "read-only", "memo
 SCENARIOS = (
     "create", "first", "commit", "lengths", "active", "many", "add", "update", "remove", "compact", "compact-sketched",
     "purge", "reembed", "sketch", "backup", "backup-again", "export", "migrate", "roll-back", "discard", "reclaim",
-    "repair",
+    "repair", "go-back", "discard-former",
 )  # fmt: skip
 KINDS = {"kill": 35, "cut": 40, "fault": 25}
 

@@ -227,6 +227,31 @@ def reembed(run: Run) -> None:
         run.mark()
 
 
+def changed(run: Run) -> None:
+    """A library whose model was changed, and to which something was added since."""
+    filled(run)
+    with contextlib.closing(LocalStore(run.library)) as store:
+        new = WordEmbedder("new", dim=16)
+        store.reembed(new.identity, new.embed_passages, progress=silent, cancel=CancelToken())
+        put(store, "since", chunks(["one since", "two since"], seed=5, dim=16))
+
+
+def go_back(run: Run) -> None:
+    with run.store() as store:
+        with store.view() as view:
+            former = view.former
+        if former is not None and former.dim == DIM:
+            old = WordEmbedder("old", dim=DIM)
+            store.reembed(former, old.embed_passages, progress=silent, cancel=CancelToken())
+        run.mark()
+
+
+def discard_former(run: Run) -> None:
+    with run.store() as store:
+        store.discard_former()
+        run.mark()
+
+
 def large(run: Run) -> None:
     """Enough for sketches and postings files, without them."""
     with contextlib.closing(LocalStore(run.library)) as store:
@@ -478,6 +503,8 @@ SCENARIOS: dict[str, Scenario] = {
     "purge": Scenario(sketched, purge),
     "reclaim": Scenario(wasted, reclaim),
     "reembed": Scenario(filled, reembed),
+    "go-back": Scenario(changed, go_back),
+    "discard-former": Scenario(changed, discard_former),
     "sketch": Scenario(large, sketch),
     "backup": Scenario(filled, backup, look=_of_backup),
     "backup-again": Scenario(backed_up, backup, look=_of_backup),

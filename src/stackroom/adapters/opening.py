@@ -10,7 +10,7 @@ from typing import Literal
 
 from stackroom.index import Index
 from stackroom.opening import open as open_index
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder
 from stackroom.storage.disk import layout
 
 AnyLibrary = str | os.PathLike[str] | Index
@@ -21,7 +21,7 @@ _identities: weakref.WeakKeyDictionary[Index, tuple[int, int] | None] = weakref.
 _guard = threading.Lock()
 
 
-def obtain(library: AnyLibrary, *, embedder: str | Embedder | None = None, migrate: Migrate = "auto") -> Index:
+def obtain(library: AnyLibrary, *, embedder: str | AnyEmbedder | None = None, migrate: Migrate = "auto") -> Index:
     """The Index of this library: the caller's own, the one that is open already, or a new one.
 
     It is closed when the last store that uses it is gone, or at the end of the program. Raises what `stackroom.open` raises.

@@ -101,7 +101,7 @@ class Discovery:
             folders = []
             for entry in listed:
                 is_folder = _is_folder(entry)
-                if _is_junk(entry.name, is_folder) or any(rule.ignores(entry.path, is_folder) for rule in rules):
+                if is_junk(entry.name, is_folder) or any(rule.ignores(entry.path, is_folder) for rule in rules):
                     continue
                 if not self.follow and entry.is_symlink() and self._leads_out(entry.path):
                     self.outside += 1
@@ -149,7 +149,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_junk(name: str, is_folder: bool) -> bool:
+def is_junk(name: str, is_folder: bool) -> bool:
+    """Whether a walk leaves everything of this name alone."""
     if name.startswith("."):
         return True
     if is_folder:

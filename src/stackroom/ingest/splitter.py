@@ -19,7 +19,7 @@ from typing import NamedTuple
 from stackroom.protocols import Embedder, Section, Tokenizer
 from stackroom.types import Chunk, Place
 
-VERSION = 1
+VERSION = 2
 LONGEST = 512
 
 _WINDOW = 100_000
@@ -28,7 +28,8 @@ _LONGEST_TOKEN = 32
 _BOUNDARY = re.compile(
     r"""(?P<strong>(?<![.!?…])[.!?…]+["'”’»)\]]*(?=\s)   # Latin marks, before a space; a run is looked at once
         |[。！？｡]+["'”’」』）]*                       # CJK marks need none
-        |[؟۔।॥]+                                     # Arabic, Urdu, Devanagari
+        |(?<!\d)．(?!\d)                              # the wide full stop, where it is none of a number
+        |[؟۔।॥༎။።፧។៕]+                             # Arabic, Urdu, Devanagari, Tibetan, Burmese, Amharic, Khmer
         |\n[ \t]*(?=\n))                              # a blank line
         |(?P<weak>\n)""",
     re.VERBOSE,
@@ -42,13 +43,15 @@ _ABBREVIATION = re.compile(
 
 # A mark ends strongly where a paragraph does; what is said in a recording, where a sentence does.
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*$")
-_SENTENCE_END = re.compile(r"""[.!?…。！？｡؟۔।॥]["'”’»)\]」』）]*\s*$""")
+_SENTENCE_END = re.compile(r"""[.!?…。！？｡．؟۔।॥༎။።፧។៕]["'”’»)\]」』）]*\s*$""")
 
 _LONGEST_BLANK = 2_000
 """Characters of white space within a chunk."""
 
 # Where no tokenizer is known: four letters a token errs on the side of shorter chunks.
-_ROUGH_TOKEN = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]{1,4}|[^\w\s]|_")
+_ROUGH_TOKEN = re.compile(
+    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]{1,4}|[^\w\s]|_"
+)
 
 
 class _Unit(NamedTuple):

@@ -26,7 +26,8 @@ from typing import IO, Any, TypeVar
 
 from stackroom import errors
 from stackroom.errors import ReaderCrashedError, ReadError
-from stackroom.ingest.embedders.tokens import FileTokenizer
+from stackroom.ingest.embedders.tokens import FileTokenizer, from_where
+from stackroom.ingest.embedders.unigram import UnigramTokenizer
 from stackroom.ingest.splitter import TokenSplitter
 from stackroom.progress import CancelToken
 from stackroom.protocols import Section, Splitter
@@ -380,7 +381,7 @@ def splitter_spec(splitter: Splitter) -> Message | None:
     """How a worker can make this splitter, or None when it must stay in this process."""
     if not isinstance(splitter, TokenSplitter):
         return None
-    if splitter.tokenizer is not None and not isinstance(splitter.tokenizer, FileTokenizer):
+    if splitter.tokenizer is not None and not isinstance(splitter.tokenizer, FileTokenizer | UnigramTokenizer):
         return None
     return {
         "tokenizer": None if splitter.tokenizer is None else splitter.tokenizer.where,
@@ -391,7 +392,7 @@ def splitter_spec(splitter: Splitter) -> Message | None:
 
 def splitter_from(spec: Message) -> TokenSplitter:
     where = spec["tokenizer"]
-    tokenizer = None if where is None else FileTokenizer(Path(where[0]), lowercase=where[1])
+    tokenizer = None if where is None else from_where(*where)
     return TokenSplitter(tokenizer, spec["max_tokens"], spec["overlap"])
 
 

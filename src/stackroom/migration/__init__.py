@@ -14,7 +14,7 @@ from stackroom.reports import Inventory, MigrationReport
 from stackroom.types import Metric, Source
 
 if TYPE_CHECKING:
-    from stackroom.protocols import Embedder
+    from stackroom.protocols import AnyEmbedder
 
 __all__ = ["discard_old", "inventory", "make_quick", "migrate", "roll_back"]
 
@@ -26,7 +26,7 @@ def inventory(
     *,
     library: AnyPath | None = None,
     format: str | None = None,
-    embedder: str | Embedder | None = None,
+    embedder: str | AnyEmbedder | None = None,
     keep_orphans: bool = False,
     split_dims: bool = False,
     index_id: str | None = None,
@@ -57,7 +57,7 @@ def migrate(
     *,
     library: AnyPath | None = None,
     format: str | None = None,
-    embedder: str | Embedder | None = None,
+    embedder: str | AnyEmbedder | None = None,
     keep_orphans: bool = False,
     split_dims: bool = False,
     index_id: str | None = None,

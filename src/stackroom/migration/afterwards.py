@@ -20,7 +20,7 @@ from stackroom.migration.judging import Choices
 from stackroom.migration.origin import Origin, anew, origin_of
 from stackroom.migration.probe import claimed, proven
 from stackroom.progress import CancelToken, Progress, silent
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder, Embedder
 from stackroom.reports import MigrationReport
 from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
@@ -29,7 +29,7 @@ from stackroom.types import Source
 
 
 def done_before(
-    old: Path, target: Path, format: str | None, choices: Choices, embedder: str | Embedder | None
+    old: Path, target: Path, format: str | None, choices: Choices, embedder: str | AnyEmbedder | None
 ) -> MigrationReport | None:
     """The report of an earlier migration of the same index to the same place.
 

@@ -20,7 +20,7 @@ from stackroom.ingest.embedders import DEFAULT, checked, resolve
 from stackroom.ingest.embedders.onnx import OnnxEmbedder
 from stackroom.migration.records import Anomalies, MainSpace, OldChunk, OldStore, usable
 from stackroom.nodes import reading as nodes
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder, Embedder
 from stackroom.reports import ModelGuess
 from stackroom.types import EmbedderIdentity
 
@@ -54,7 +54,7 @@ def _sample(chunk: OldChunk, vector: NDArray[np.float64]) -> Sample:
 
 
 def probe(
-    samples: Sequence[Sample], main: MainSpace, named: str | Embedder | None
+    samples: Sequence[Sample], main: MainSpace, named: str | AnyEmbedder | None
 ) -> tuple[list[ModelGuess], Embedder | None]:
     """Every model that was tried, best first, and the one that agrees.
 

@@ -29,7 +29,7 @@ from stackroom.migration.stopping import PAUSE, stoppable
 from stackroom.migration.stores.detection import open_old
 from stackroom.migration.survey import described, needed, require_index, require_passages, require_space, size
 from stackroom.progress import CancelToken, Progress, Stopped
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder
 from stackroom.reports import MigrationReport, ModelGuess, Proof
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
@@ -42,7 +42,7 @@ def migrate(
     *,
     library: Path | None = None,
     format: str | None = None,
-    embedder: str | Embedder | None = None,
+    embedder: str | AnyEmbedder | None = None,
     choices: Choices | None = None,
     progress: Progress,
     cancel: CancelToken,
@@ -139,7 +139,7 @@ class _Migration:
         target: Path,
         reading: Reading,
         choices: Choices,
-        embedder: str | Embedder | None,
+        embedder: str | AnyEmbedder | None,
         progress: Progress,
         cancel: CancelToken,
     ) -> None:
@@ -257,7 +257,7 @@ class _Migration:
 
 
 def _model(
-    head: Head, embedder: str | Embedder | None, choices: Choices
+    head: Head, embedder: str | AnyEmbedder | None, choices: Choices
 ) -> tuple[list[ModelGuess], EmbedderIdentity | None]:
     """The models that were tried, and the one that made the vectors. Raises UsageError where it is not the one that was named."""
     # Models are compared by cosine: where the old scores are to be kept, none is claimed.
@@ -305,8 +305,10 @@ def _continues(staging: Path, state: str) -> bool:
         backend.close()
 
 
-def _unproven(embedder: str | Embedder, guesses: list[Any]) -> UsageError:
-    name = embedder if isinstance(embedder, str) else embedder.identity.name
+def _unproven(embedder: str | AnyEmbedder, guesses: list[Any]) -> UsageError:
+    from stackroom.ingest.embedders import resolve
+
+    name = embedder if isinstance(embedder, str) else resolve(embedder).identity.name
     said = f"the likeness is {guesses[0].cosine:.2f}" if guesses else "its vectors have another length"
     return UsageError(
         f"The model {name!r} did not make these vectors: {said}.",

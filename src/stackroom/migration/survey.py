@@ -21,7 +21,7 @@ from stackroom.migration.stopping import stoppable
 from stackroom.migration.stores.detection import open_old
 from stackroom.nodes.reading import file_of
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder
 from stackroom.reports import Anomaly, Inventory, MigrationReport, ModelGuess
 
 _START = 1.2
@@ -35,7 +35,7 @@ def inventory(
     *,
     library: Path | None = None,
     format: str | None = None,
-    embedder: str | Embedder | None = None,
+    embedder: str | AnyEmbedder | None = None,
     choices: Choices | None = None,
     progress: Progress,
     cancel: CancelToken,
@@ -62,7 +62,7 @@ class _Survey:
         old: Path,
         target: Path,
         format: str | None,
-        embedder: str | Embedder | None,
+        embedder: str | AnyEmbedder | None,
         choices: Choices,
         progress: Progress,
         cancel: CancelToken,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.words import tokenizer
@@ -23,10 +24,24 @@ def mark(text: str, query: str) -> list[tuple[int, int]]:
                 pairs.add(part)
             else:
                 stems.update(tokenizer.stem(connection, part))
-    spans = [(match.start(), match.end()) for pair in pairs for match in re.finditer(re.escape(pair), text)]
+    shown, places = _folded(text)
+    spans = [(match.start(), match.end()) for pair in pairs for match in re.finditer(re.escape(pair), shown)]
     if stems:
-        spans += [(start, end) for start, end, token in _tokens(connection, text) if token in stems]
-    return _joined(sorted(spans))
+        spans += [(start, end) for start, end, token in _tokens(connection, shown) if token in stems]
+    return _joined(sorted((places[start], places[end - 1] + 1) for start, end in spans))
+
+
+def _folded(text: str) -> tuple[str, Sequence[int]]:
+    """The text as the index reads it, and where each of its characters stands in the text."""
+    if text.isascii():
+        return text, range(len(text))
+    shown: list[str] = []
+    places: list[int] = []
+    for at, character in enumerate(text):
+        folded = "" if character == tokenizer.NO_WIDTH else tokenizer.folded(character)
+        shown.append(folded)
+        places += [at] * len(folded)
+    return "".join(shown), places
 
 
 def _tokens(connection: Connection, text: str) -> list[tuple[int, int, str]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.protocols import Embedder
+    from stackroom.search.reranking import Reranking
 
 # What knows words is imported where there are some: a process that asks with a vector starts sooner.
 
@@ -36,6 +37,7 @@ class Request(NamedTuple):
     per_document: int | None = None
     context: int = 0
     explain: bool = False
+    reranking: Reranking | None = None
 
 
 class _Ranking(NamedTuple):
@@ -59,6 +61,8 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
     depth = _depth(request)
     while True:
         ranking = _rank(view, request, embedder, depth)
+        if request.reranking is not None and request.text is not None:
+            ranking = _reranked(view, request.text, request.reranking, ranking)
         chosen, passages = _choose(view, request, ranking)
         if len(chosen) == request.k or ranking.complete or request.per_document is None:
             break
@@ -107,6 +111,8 @@ def _excluded(text: str) -> tuple[str, ...]:
 def _depth(request: Request) -> int:
     """How many hits each leg is asked for: more than are wanted where legs are fused, or hits of one document are limited."""
     fused = request.mode == "hybrid" and request.text is not None
+    if request.reranking is not None:
+        return max(_DEPTH, 2 * request.k, request.reranking.candidates)
     return max(_DEPTH, 2 * request.k) if fused or request.per_document is not None else request.k
 
 
@@ -126,6 +132,26 @@ def _choose(view: View, request: Request, ranking: _Ranking) -> tuple[list[int],
             if len(chosen) == request.k:
                 break
     return chosen, passages
+
+
+def _reranked(view: View, text: str, asked: Reranking, ranking: _Ranking) -> _Ranking:
+    """The first candidates in the order of the reranker, with its scores, or the ranking as it is."""
+    from stackroom.search.reranking import judged
+
+    keys = ranking.keys[: asked.candidates]
+    found = judged(asked, text, [passage.text for passage in view.passages(keys.tolist())]) if len(keys) else None
+    if found is None:
+        # Looking deeper would only take the time once more.
+        return ranking._replace(complete=True)
+    scores = np.array(found, dtype=np.float64)
+    order = np.lexsort((np.arange(len(keys)), -scores))
+    ranks = {int(at): rank for rank, at in enumerate(order, start=1)}
+
+    def explain(index: int) -> Explanation:
+        at = int(order[index])
+        return replace(ranking.explain(at), rerank=Leg(ranks[at], float(scores[at])))
+
+    return _Ranking(keys[order], scores[order], explain, complete=True)
 
 
 def _rank(view: View, request: Request, embedder: Embedder | None, depth: int) -> _Ranking:

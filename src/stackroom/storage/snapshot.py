@@ -301,8 +301,25 @@ class Snapshot:
         allowed = self._selector.select(scope)
         among = self._live_rows() if allowed is None else self._row_map(space).rows_of(self._connection, allowed)
         known = [] if exact else self._sketches(space, among.count)
+        return self._ranked(space, mapped, known, query, k, among, candidates or self.candidates)
+
+    def nearest_in(self, space: spaces.Space, query: NDArray[np.float32], k: int) -> Scored:
+        """The nearest of all that have a row in this space, exactly."""
+        among = KeySet(extents.live_ranges(self._connection, space.key, space.rows))
+        return self._ranked(space, self.mapped(space), [], query, k, among, None)
+
+    def _ranked(
+        self,
+        space: spaces.Space,
+        mapped: VectorMap,
+        known: list[sketches.Sketch],
+        query: NDArray[np.float32],
+        k: int,
+        among: KeySet,
+        candidates: int | None,
+    ) -> Scored:
         rows, scores = nearest.nearest_rows(
-            mapped, known, query, k, metric=space.metric, among=among, candidates=candidates or self.candidates
+            mapped, known, query, k, metric=space.metric, among=among, candidates=candidates
         )
         keys = self._row_map(space).keys_of_rows(self._connection, rows)
         order = np.lexsort((keys, -scores))[:k]
@@ -383,14 +400,19 @@ class Snapshot:
 
         return self._derived.get(f"words {name}", lambda: File(file, file.alive(self._sets.everything())))
 
-    def without_row(self, space_key: int, limit: int) -> list[tuple[int, int, str]]:
-        """`(key, document_key, text)` of the first chunks that have no vector in this space, verified."""
-        found = []
-        for key in self._sets.everything().difference(extents.keys(self._connection, space_key)).first(limit):
-            row = self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (key,))
-            if row is not None:
-                found.append((key, int(row[2]), self._decoded(row)[2]))
-        return found
+    @property
+    def former(self) -> EmbedderIdentity | None:
+        kept = spaces.with_state(self._connection, spaces.FORMER)
+        return None if kept is None else kept.identity
+
+    def without_row(self, space_key: int) -> NDArray[np.int64]:
+        """The keys of the chunks that have no vector in this space, in order: int64 of shape (n,)."""
+        return self._sets.everything().difference(extents.keys(self._connection, space_key)).keys()
+
+    def texts(self, keys: Sequence[int]) -> list[tuple[int, int, str]]:
+        """`(key, document_key, text)` of those of these chunks that are still there, verified."""
+        rows = [self._connection.row(f"SELECT {_PASSAGE} FROM chunks WHERE key = ?", (int(key),)) for key in keys]
+        return [(int(row[0]), int(row[2]), self._decoded(row)[2]) for row in rows if row is not None]
 
     def live_keys(self, *, with_vector: bool = False) -> NDArray[np.int64]:
         keys = self._sets.everything()

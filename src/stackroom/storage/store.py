@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
-from stackroom.backend import EmbedTexts
+from stackroom.backend import EmbedTexts, Judge
 from stackroom.errors import (
     ClosedError,
     NotALibraryError,
@@ -368,10 +368,23 @@ class LocalStore:
 
         return backup.backup(self, folder, refresh=refresh, progress=progress, cancel=cancel)
 
-    def reembed(self, identity: EmbedderIdentity, embed: EmbedTexts, *, progress: Progress, cancel: CancelToken) -> int:
+    def reembed(
+        self,
+        identity: EmbedderIdentity,
+        embed: EmbedTexts,
+        *,
+        judge: Judge | None = None,
+        progress: Progress,
+        cancel: CancelToken,
+    ) -> tuple[int, bool]:
         from stackroom.storage.upkeep import reembedding
 
-        return reembedding.reembed(self, identity, embed, progress=progress, cancel=cancel)
+        return reembedding.reembed(self, identity, embed, judge=judge, progress=progress, cancel=cancel)
+
+    def discard_former(self) -> bool:
+        from stackroom.storage.upkeep import reembedding
+
+        return reembedding.discard(self)
 
     def close(self) -> None:
         """Close every connection; the last one out folds the WAL into the catalogue, under the writer lock."""

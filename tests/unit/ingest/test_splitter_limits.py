@@ -186,13 +186,27 @@ def test_cjk_is_cut_after_its_own_full_stops() -> None:
 
 @pytest.mark.parametrize(
     ("text", "mark"),
-    [("یہ ایک جملہ ہے۔ " * 20, "۔"), ("यह एक वाक्य है। " * 20, "।"), ("هل هذا سؤال؟ " * 20, "؟")],
-    ids=["Urdu", "Hindi", "Arabic"],
+    [
+        ("یہ ایک جملہ ہے۔ " * 20, "۔"),
+        ("यह एक वाक्य है। " * 20, "।"),
+        ("هل هذا سؤال؟ " * 20, "؟"),
+        ("ရန်ကုန်သည် မြို့ဖြစ်သည်။ " * 20, "။"),
+        ("ភ្នំពេញជារាជធានី។ " * 20, "។"),
+        ("提案手法は有効である．" * 20, "．"),
+    ],
+    ids=["Urdu", "Hindi", "Arabic", "Burmese", "Khmer", "Japanese"],
 )
 def test_other_scripts_are_cut_after_their_own_marks(text: str, mark: str) -> None:
     chunks = split(TokenSplitter(None, 25, 0), [Section(text)])
     assert len(chunks) > 3
     assert all(chunk.text.endswith(mark) for chunk in chunks)
+
+
+def test_a_wide_point_within_a_number_is_no_end() -> None:
+    text = "圧力は１０．５である．" * 20
+    chunks = split(TokenSplitter(None, 25, 0), [Section(text)])
+    assert len(chunks) > 3
+    assert all(chunk.text.endswith("る．") for chunk in chunks)
 
 
 def test_an_abbreviation_is_no_end() -> None:

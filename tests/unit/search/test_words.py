@@ -55,6 +55,42 @@ def test_words_are_found(filled: LocalStore, query: str, wanted: str) -> None:
     assert found(filled, query)[:1] == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("في البَدْءِ خَلَقَ اللهُ السَّمَاوَاتِ وَالأَرْضَ", "السماوات والارض"),
+        ("محمـــد إلى المدرسة", "محمد المدرسه"),
+        ("او به کتابخانهٔ ملی رفت", "كتابخانه ملي"),
+        ("בְּרֵאשִׁית בָּרָא אֱלֹהִים", "בראשית אלהים"),
+        ("人々の声を聞く時々", "人々"),
+        ("二〇二四年の夏", "二〇二四"),
+        ("葛\U000e0100城市", "葛城"),
+        ("ภาษา\u200bไทย\u200bง่าย", "ภาษาไทย"),
+        ("น้ำตก", "น้ำตก"),
+        ("ក្រុង\u200bភ្នំពេញ", "ភ្នំពេញ"),
+        ("ရန်ကုန်မြို့သည် မြန်မာနိုင်ငံ၏ မြို့တော်ဟောင်းဖြစ်သည်။", "မြန်မာနိုင်ငံ"),
+        ("Donau\u00addampf\u00adschiff", "Donaudampfschiff"),
+        ("the \u202aRFC\u202c says", "rfc"),
+        ("ශ්\u200dරී ලංකාව", "ශ්රී"),
+        ("用Python3写的RAG系统", "python3 系统"),
+        ("文档 (PDF) מסמך وثيقة", "وثيقه"),
+    ],
+)  # fmt: skip
+def test_ways_of_writing_that_say_the_same_find_each_other(store: LocalStore, text: str, query: str) -> None:
+    others = ["A passage in English.", "其他的文字在这里", "نص آخر تماما", "טקסט אחר לגמרי", "ข้อความอื่น"]
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        commit.add_chunks(commit.put_document(DocumentRecord("d", source)), chunks([*others, text]))
+    for asked in (query, text):
+        with store.view() as view:
+            scored, _ = view.matching(asked, 10, Scope())
+            assert view.passages(scored.keys.tolist()[:1])[0].text == text
+    # What was found is marked, signs that the query leaves out included.
+    marked = [text[start:end] for start, end in mark(text, query)]
+    assert marked
+    assert all(part.strip() for part in marked)
+
+
 def test_phrases_and_exclusions(filled: LocalStore) -> None:
     assert found(filled, '"system log files"') == ["en"]
     assert found(filled, '"log system files"') == []
@@ -91,6 +127,9 @@ def test_marks_stand_on_the_words_that_matched() -> None:
     assert marked(TEXTS["en"], "rotating log file") == ["rotates", "log", "files"]
     assert marked(TEXTS["de"], "apfel strasse größe") == ["Äpfel", "Größe"]
     assert marked(TEXTS["zh"], "首都在哪") == ["首都"]
+    assert marked("בְּרֵאשִׁית בָּרָא", "בראשית") == ["בְּרֵאשִׁית"]
+    assert marked("Donau\u00addampf", "donaudampf") == ["Donau\u00addampf"]
+    assert marked("น้ำตก", "น้ำตก") == ["น้ำตก"]
     assert marked("a \U0001f600 log \U0001f600 logs", "log") == ["log", "logs"]
 
 

@@ -8,7 +8,7 @@ from langchain_core.embeddings import Embeddings
 
 from stackroom.errors import UsageError
 from stackroom.index import Index
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder, Embedder
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class StackroomEmbeddings(Embeddings):
     a library that was written through the store. Raises UsageError for an unknown name.
     """
 
-    def __init__(self, embedder: str | Embedder = "minilm") -> None:
+    def __init__(self, embedder: str | AnyEmbedder = "minilm") -> None:
         from stackroom.ingest.embedders import resolve
 
         self._given = embedder

@@ -9,7 +9,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from stackroom.ingest.embedders import DEFAULT, resolve
-from stackroom.protocols import Embedder
+from stackroom.protocols import AnyEmbedder, Embedder
 from stackroom.types import EmbedderIdentity
 
 
@@ -21,7 +21,7 @@ class StackroomEmbedding(BaseEmbedding):
 
     _embedder: Embedder = PrivateAttr()
 
-    def __init__(self, embedder: str | Embedder = DEFAULT, **kwargs: Any) -> None:
+    def __init__(self, embedder: str | AnyEmbedder = DEFAULT, **kwargs: Any) -> None:
         found = resolve(embedder)
         super().__init__(model_name=found.identity.name, **kwargs)
         self._embedder = found

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.model import ALLOWED
-from stackroom.reports import Report
+from stackroom.reports import Comparison, Report
 
 _SHOWN = 10
 
@@ -84,8 +85,9 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 @click.option(
     "--embedder",
     metavar="NAME",
-    help="The model of a new library: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
+    help="The model of a new library: minilm (shipped), multilingual, onnx:PATH, fastembed:MODEL, sentence-transformers:MODEL, ollama:MODEL, openai:MODEL or openai:MODEL@URL (else STACKROOM_EMBEDDER).",
 )
+@click.option("--watch", is_flag=True, help="Then follow these folders, and index what changes, until Ctrl-C.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -96,16 +98,23 @@ def add_command(
     retry: bool,
     ignore: tuple[str, ...],
     also: tuple[str, ...],
+    watch: bool,
     follow_links: bool,
     embedder: str | None,
     yes: bool,
 ) -> int:
+    if watch and retry:
+        raise click.UsageError("--retry reads once more, and --watch goes on and on: add with --retry first.")
+
     def confirm(gone: int, total: int) -> bool:
         with asking():
             return yes or click.confirm(f"\n{gone} of {total} sources are gone from disk. Remove them?", err=True)
 
     asks = confirm if yes or sys.stdin.isatty() else None
     _say_where_texts_go(session, embedder)
+    if watch:
+        options = {"prune": prune, "ignore": ignore, "also": also, "follow_links": follow_links}
+        return _watch(session, paths, embedder, confirm if yes else None, options)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(
             paths,
@@ -122,6 +131,30 @@ def add_command(
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
     return code
+
+
+def _watch(
+    session: Session,
+    paths: tuple[str, ...],
+    embedder: str | None,
+    confirm: Callable[[int, int], bool] | None,
+    options: Mapping[str, Any],
+) -> int:
+    """Ctrl-C is how it ends, and no fault."""
+    begun: list[bool] = []
+
+    def told(said: Report | str) -> None:
+        if isinstance(said, str):
+            session.say(said)
+        elif not begun or said.added or said.updated or said.moved or said.removed or said.failed:
+            _finish(session, said, session.command("add", "--watch", *paths))
+        if not begun:
+            begun.append(True)
+            session.say("Following what changes there. Ctrl-C ends it.")
+
+    with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
+        index.watch(paths, told=told, confirm=confirm, progress=progress, cancel=cancel, **options)
+    return 0
 
 
 @click.command("remove", help="Take sources out of the library: by title, path, glob or id. The files themselves stay.")
@@ -154,12 +187,65 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 @click.option(
     "--embedder",
     metavar="NAME",
-    help="Change the model: minilm (shipped), onnx:PATH, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
+    help="Change the model: minilm (shipped), multilingual, onnx:PATH, fastembed:MODEL, sentence-transformers:MODEL, ollama:MODEL, openai:MODEL or openai:MODEL@URL.",
 )
+@click.option("--back", is_flag=True, help="Go back to the model before the last change; its vectors are kept.")
+@click.option("--discard", is_flag=True, help="Give up the vectors of the model before, and the way back.")
+@click.option("-y", "--yes", is_flag=True, help="Switch to a model also where it finds less.")
 @click.pass_obj
-def rebuild_command(session: Session, sources: tuple[str, ...], embedder: str | None) -> int:
+def rebuild_command(
+    session: Session, sources: tuple[str, ...], embedder: str | None, back: bool, discard: bool, yes: bool
+) -> int:
+    if sum((bool(sources), embedder is not None, back, discard)) > 1:
+        raise click.UsageError("Sources, --embedder, --back and --discard are for one each.")
+    if discard:
+        return _discard(session)
+
+    def confirm(comparison: Comparison) -> bool:
+        if not comparison.is_worse or yes:
+            return True
+        with asking():
+            session.say(_compared(comparison))
+            return sys.stdin.isatty() and click.confirm("The new model finds less. Switch to it?", err=True)
+
     _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
-        report = index.rebuild(sources or None, embedder=embedder, progress=progress, cancel=cancel)
-    model = ("--embedder", embedder) if embedder else ()
-    return _finish(session, report, session.command("rebuild", *model, *sources), embedding=embedder is not None)
+        report = index.rebuild(
+            sources or None, embedder=embedder, back=back, confirm=confirm, progress=progress, cancel=cancel
+        )
+    model = ("--embedder", embedder) if embedder else ("--back",) if back else ()
+    code = _finish(
+        session, report, session.command("rebuild", *model, *sources), embedding=embedder is not None or back
+    )
+    if not model or report.cancelled:
+        return code
+    if report.comparison is not None and not report.comparison.is_worse:
+        session.say(_compared(report.comparison))
+    if not report.switched:
+        session.say(
+            f"The old model goes on serving. To switch all the same: {session.command('rebuild', *model, '--yes')}"
+        )
+        return 1
+    session.say(
+        f"The vectors of the model before are kept. To go back: {session.command('rebuild', '--back')}. "
+        f"To give them up: {session.command('rebuild', '--discard')}"
+    )
+    return code
+
+
+def _discard(session: Session) -> int:
+    with session.open() as index:
+        gone = index.discard_former()
+    if session.as_json:
+        session.print_json({"discarded": gone})
+    session.say("The vectors of the model before are gone." if gone else "There are none of another model.")
+    return 0
+
+
+def _compared(comparison: Comparison) -> str:
+    """How two models answer, for people."""
+    questions = f"Of {count(comparison.questions, 'question')} from its own passages"
+    after = f"{comparison.after} finds the passage of {comparison.found_after:.0%}"
+    if comparison.found_before is None or comparison.overlap is None:
+        return f"{questions}, {after}. The model before is not at hand to compare with."
+    return f"{questions}, {comparison.before} finds the passage of {comparison.found_before:.0%}, {after}; they share {comparison.overlap:.0%} of the ten best."

@@ -116,6 +116,9 @@ def status_command(session: Session) -> int:
         ("format", f"{stats.format_version}, SQLite {stats.sqlite}"),
     ]
     rows += [("collection", _collection(item)) for item in stats.collections if not _is_all(item, stats)]
+    if stats.former is not None:
+        undo, forget = session.command("rebuild", "--back"), session.command("rebuild", "--discard")
+        rows.append(("before", f"{stats.former.name or '(unnamed)'}, whose vectors are kept: {undo}, or {forget}"))
     if stats.needs_embedding:
         rows.append(("to embed", f"{count(stats.needs_embedding, 'passage')} without a vector"))
     if stats.pages_without_text:
@@ -166,6 +169,7 @@ def status_json(stats: Stats) -> dict[str, object]:
         "chunks": stats.chunks,
         "active_sources": stats.active_sources,
         "embedder": plain(stats.embedder),
+        "former": plain(stats.former),
         "bytes": dict(stats.bytes),
         "failed": {
             "count": stats.failed_count,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stackroom.cli.session import Session, count, plain, safe
+from stackroom.errors import NotRerankedWarning
 from stackroom.types import HIDDEN_CHARACTERS, Explanation, Hit, Place
 
 if TYPE_CHECKING:
@@ -44,11 +45,17 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--context", type=click.IntRange(min=0), default=0, metavar="N", help="Show so many neighbouring passages."
 )
+@click.option(
+    "--rerank",
+    metavar="NAME",
+    help="Have a reranker read the best passages and order them: fastembed:MODEL. It has five seconds.",
+)
 @click.option("--explain", is_flag=True, help="Show what each leg thought of a hit.")
 @click.option("--full", is_flag=True, help="Print whole passages.")
 @click.pass_obj
 def search_command(session: Session, /, query: tuple[str, ...], full: bool, **options: Any) -> int:
     import time
+    import warnings
 
     text = " ".join(query)
     if not text.strip():
@@ -60,7 +67,11 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
         if reason is not None:
             session.say(f"{safe(reason)} Words alone were searched.")
         begun = time.perf_counter()
-        hits = index.search(text, **options)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", NotRerankedWarning)
+            hits = index.search(text, **options)
+        for one in told:
+            session.say(safe(str(one.message)))
         took = (time.perf_counter() - begun) * 1000
         if session.as_json:
             session.print_json(as_json(text, options["mode"], took, hits, explain=options["explain"]))
@@ -222,4 +233,6 @@ def _explanation(explain: Explanation, mode: str) -> str:
         else:
             share = "" if leg.share is None else f", adds {leg.share:.3f}"
             parts.append(f"{name}: rank {leg.rank}, score {leg.score:.3f}{share}")
+    if explain.rerank is not None:
+        parts.append(f"reranker: rank {explain.rerank.rank}, score {explain.rerank.score:.3f}")
     return "; ".join(parts)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +26,8 @@ from stackroom.types import EmbedderIdentity
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
+
+    from stackroom.ingest.embedders.unigram import UnigramTokenizer
 
 Pooling = Literal["mean", "cls", "none"]
 
@@ -51,9 +53,16 @@ class OnnxEmbedder:
     limit are cut there; the splitter sees to it that none is.
     """
 
-    def __init__(self, files: ModelFiles, identity: EmbedderIdentity, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        identity: EmbedderIdentity,
+        *,
+        threads: int | None = None,
+        tokenizer: FileTokenizer | UnigramTokenizer | None = None,
+    ) -> None:
         self.identity = identity
-        self.tokenizer = FileTokenizer(files.tokenizer, lowercase=files.lowercase)
+        self.tokenizer = tokenizer or FileTokenizer(files.tokenizer, lowercase=files.lowercase)
         self._files = files
         self._threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
         self._local = threading.local()
@@ -61,8 +70,13 @@ class OnnxEmbedder:
 
     def with_prefixes(self, query: str, passage: str) -> OnnxEmbedder:
         """The same model with other prefixes, which makes it another one: its vectors are not comparable."""
+        if (query, passage) == (self.identity.query_prefix, self.identity.passage_prefix):
+            return self
         room = self._limit - 2 - _tokens(self.tokenizer, passage)
         identity = replace(self.identity, query_prefix=query, passage_prefix=passage, max_tokens=room)
+        return self._as(identity)
+
+    def _as(self, identity: EmbedderIdentity) -> OnnxEmbedder:
         return OnnxEmbedder(self._files, identity, threads=self._threads)
 
     @cached_property
@@ -98,7 +112,12 @@ class OnnxEmbedder:
 
     def _embed(self, text: str) -> NDArray[np.float32]:
         session = self._session()
-        ids = np.array([self.tokenizer.ids(text, self._limit)], dtype=np.int64)
+        given = self._given(session, self.tokenizer.ids(text, self._limit))
+        return self._pooled(np.asarray(session.run(None, given)[0], dtype=np.float32))
+
+    def _given(self, session: InferenceSession, numbers: list[int]) -> Mapping[str, NDArray[Any]]:
+        """What the graph takes, by name."""
+        ids = np.array([numbers], dtype=np.int64)
         given: dict[str, NDArray[np.int64]] = {}
         for expected in session.get_inputs():
             if expected.name == "input_ids":
@@ -109,7 +128,7 @@ class OnnxEmbedder:
                 given[expected.name] = (
                     np.zeros_like(ids) if expected.name == "token_type_ids" else np.arange(ids.shape[1])[None]
                 )
-        return self._pooled(np.asarray(session.run(None, given)[0], dtype=np.float32))
+        return given
 
     def _pooled(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         if output.ndim == 3:
@@ -215,7 +234,7 @@ def from_folder(folder: Path, *, threads: int | None = None) -> OnnxEmbedder:
     return OnnxEmbedder(ModelFiles(model, tokenizer, lowercase), identity, threads=threads)
 
 
-def _tokens(tokenizer: FileTokenizer, prefix: str) -> int:
+def _tokens(tokenizer: FileTokenizer | UnigramTokenizer, prefix: str) -> int:
     return len(tokenizer.spans(prefix)) if prefix else 0
 
 

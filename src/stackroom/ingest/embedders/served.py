@@ -15,13 +15,14 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from stackroom._optional import require
 from stackroom.errors import UnavailableError, UsageError
+from stackroom.ingest.embedders.prefixes import prefixes_of
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
@@ -39,31 +40,6 @@ _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 120.0
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may do better."""
 _SHOWN = 300
-
-
-class _Prefixes(NamedTuple):
-    query: str = ""
-    passage: str = ""
-
-
-_REPRESENT = "Represent this sentence for searching relevant passages: "
-_KNOWN: tuple[tuple[str, _Prefixes], ...] = (
-    # Each from the model's card on huggingface.co.
-    ("e5-mistral", _Prefixes()),
-    ("e5-small", _Prefixes("query: ", "passage: ")),
-    ("e5-base", _Prefixes("query: ", "passage: ")),
-    ("e5-large", _Prefixes("query: ", "passage: ")),
-    ("nomic-embed-text", _Prefixes("search_query: ", "search_document: ")),
-    ("mxbai-embed-large", _Prefixes(_REPRESENT)),
-    ("arctic-embed2", _Prefixes("query: ")),
-    ("arctic-embed-l-v2", _Prefixes("query: ")),
-    ("arctic-embed-m-v2", _Prefixes("query: ")),
-    ("arctic-embed", _Prefixes(_REPRESENT)),
-    ("bge-small-en", _Prefixes(_REPRESENT)),
-    ("bge-base-en", _Prefixes(_REPRESENT)),
-    ("bge-large-en", _Prefixes(_REPRESENT)),
-)
-"""What models were trained to see before a text; the server does not add it. The first that a model's name holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +246,7 @@ class ServedEmbedder:
 
 
 def _identity(service: Service, model: str, dim: int) -> EmbedderIdentity:
-    prefixes = next((known for part, known in _KNOWN if part in model.lower()), _Prefixes())
+    prefixes = prefixes_of(model)
     # Servers name no revision: what they call by one name is taken as one model.
     return EmbedderIdentity(
         name=f"{service}:{model}", dim=dim, model=model, revision="served", query_prefix=prefixes.query, passage_prefix=prefixes.passage,

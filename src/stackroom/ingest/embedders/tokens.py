@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import UnavailableError
+from stackroom.ingest.embedders.unigram import UnigramTokenizer
 
 
 class FileTokenizer:
@@ -23,7 +24,7 @@ class FileTokenizer:
         return str(self._path), self._lowercase
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_where, self.where
+        return from_where, self.where
 
     def spans(self, text: str) -> Sequence[tuple[int, int]]:
         """`(start, end)` code points of every token, special tokens excluded, in order."""
@@ -62,5 +63,6 @@ def _as_utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _from_where(path: str, lowercase: bool) -> FileTokenizer:
-    return FileTokenizer(Path(path), lowercase=lowercase)
+def from_where(path: str, lowercase: bool | None) -> FileTokenizer | UnigramTokenizer:
+    """The tokenizer that said so of itself."""
+    return UnigramTokenizer(Path(path)) if lowercase is None else FileTokenizer(Path(path), lowercase=lowercase)

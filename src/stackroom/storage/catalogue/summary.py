@@ -24,7 +24,7 @@ def stats(connection: Connection, library: Path) -> Stats:
     def number(query: str, *values: object) -> int:
         return int(connection.value(query, values) or 0)
 
-    space = spaces.serving(connection)
+    space, kept = spaces.serving(connection), spaces.with_state(connection, spaces.FORMER)
     chunks = number("SELECT count(*) FROM chunks")
     dead = number("SELECT sum(n) FROM dead_rows WHERE space_key = ?", space.key) if space else 0
     failed = connection.rows(
@@ -50,6 +50,7 @@ def stats(connection: Connection, library: Path) -> Stats:
         needs_embedding=chunks - (space.rows - dead if space else 0),
         dead_rows=dead,
         collections=_collections(connection, chunks, None if space is None else space.dim),
+        former=None if kept is None else kept.identity,
         hiding=_hiding(connection),
     )
 

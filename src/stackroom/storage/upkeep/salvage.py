@@ -417,6 +417,10 @@ class _Salvage:
                 self._restored.append(
                     "A change of model that was under way begins anew: stackroom rebuild --embedder NAME"
                 )
+            elif space.state == spaces.FORMER:
+                self._restored.append(
+                    f"The vectors of the model before, {space.identity.name!r}, are not kept: there is no way back to it"
+                )
             elif space.state == spaces.SERVING or space.key in own:
                 self._space(
                     space, sorted(by_space.get(space.key, []), key=lambda e: e.first_key), live, whole=kept.whole

@@ -58,9 +58,13 @@ def is_due(connection: Connection, library: Path) -> bool:
     for space in spaces.every(connection):
         entries = sketches.of_space(connection, space)
         there = [entry for entry in entries if sketches.is_usable(folder / entry.file, space, entry)]
-        if space.state != spaces.BUILDING and sketches.wanted(space, there) is not None:
+        if _is_searched(space) and sketches.wanted(space, there) is not None:
             return True
     return False
+
+
+def _is_searched(space: spaces.Space) -> bool:
+    return space.state in (spaces.SERVING, spaces.OWN)
 
 
 def make(store: LocalStore, work: Work, *, thorough: bool) -> None:
@@ -71,7 +75,7 @@ def make(store: LocalStore, work: Work, *, thorough: bool) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     _sweep_begun(store.path)
     with store.view() as view:
-        keys = [space.key for space in spaces.every(view.connection) if space.state != spaces.BUILDING]
+        keys = [space.key for space in spaces.every(view.connection) if _is_searched(space)]
     for key in keys:
         while _sketch(store, key, work, thorough=thorough):
             work.check()

@@ -15,6 +15,8 @@ from stackroom.types import EmbedderIdentity, Metric
 
 SERVING = "serving"
 BUILDING = "building"
+FORMER = "former"
+"""That of the model before, to which a library can go back."""
 OWN = "own"
 
 
@@ -78,6 +80,11 @@ def with_state(connection: Connection, state: str) -> Space | None:
     return None if row is None else to_space(row)
 
 
+def of_key(connection: Connection, key: int) -> Space | None:
+    row = connection.row(f"SELECT {_COLUMNS} FROM spaces WHERE space_key = ?", (key,))
+    return None if row is None else to_space(row)
+
+
 def serving(connection: Connection) -> Space | None:
     return with_state(connection, SERVING)
 
@@ -133,10 +140,12 @@ def set_identity(connection: Connection, space: Space, identity: EmbedderIdentit
     connection.execute("UPDATE spaces SET identity = ? WHERE space_key = ?", (_dump(identity), space.key))
 
 
-def switch(connection: Connection, new: Space, old: Space | None) -> None:
-    """Let `new` serve; `old` and its extents are gone with the same commit."""
-    if old is not None:
-        drop(connection, old)
+def switch(connection: Connection, new: Space) -> None:
+    """Let `new` serve; the one that served is kept as the former one, in the place of another that was kept."""
+    kept = with_state(connection, FORMER)
+    if kept is not None and kept.key != new.key:
+        drop(connection, kept)
+    connection.execute("UPDATE spaces SET state = ? WHERE state = ?", (FORMER, SERVING))
     connection.execute("UPDATE spaces SET state = ? WHERE space_key = ?", (SERVING, new.key))
 
 

@@ -2,7 +2,8 @@
 
 The tokenizer is SQLite's: Unicode words, folded case, no diacritics, Porter's stems (Porter 1980). It finds no words where
 a script writes no spaces; runs of such scripts are indexed as overlapping pairs of characters, as Lucene's CJK
-analyzer does, so that any two neighbouring characters of a query are found.
+analyzer does, so that any two neighbouring characters of a query are found. Vowel signs of Arabic and Hebrew, which most
+texts leave out, are left out, and letters that are written now one way and now another are one, as in Lucene's normalizers.
 """
 
 from __future__ import annotations
@@ -27,10 +28,28 @@ _MOST_CHARACTERS = 20_000
 _LONGEST_TERM = 256
 
 UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u200b\u3005-\u3007\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f]+"
 )
-"""Runs of Thai, Lao, Myanmar, Khmer, Kana, Han and Hangul."""
+"""Runs of Thai, Lao, Myanmar, Khmer, Kana, Han (with its iteration mark and zero) and Hangul, and the space without width that some put between their words."""
+
+# Signs that no one types: hyphens for a line's end, marks of direction, joiners, variants of a letter's shape.
+_UNTYPED = [0x00AD, 0x061C, 0x200D, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF]
+_VARIANTS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
+_HEBREW_POINTS = [*range(0x0591, 0x05BE), 0x05BF, 0x05C1, 0x05C2, 0x05C4, 0x05C5, 0x05C7]
+_ARABIC_SIGNS = [
+    0x0640,
+    *range(0x064B, 0x0660),
+    0x0670,
+    *range(0x06D6, 0x06DD),
+    *range(0x06DF, 0x06E5),
+    0x06E7,
+    0x06E8,
+    *range(0x06EA, 0x06EE),
+]
+_LETTERS = str.maketrans("آأإٱةىکی", "ااااهيكي")
+"""Alefs with what they carry, and the last letters and Persian forms that stand for others."""
+_FOLDED: dict[int, int | None] = {**dict.fromkeys(_UNTYPED + _VARIANTS + _HEBREW_POINTS + _ARABIC_SIGNS), **_LETTERS}
 
 _PIECES = re.compile(r'(?P<minus>(?<!\S)-(?!-))?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+))')
 
@@ -57,12 +76,18 @@ def indexed_form(text: str) -> str:
     """What is given to the full-text index for this text."""
     if text.isascii():
         return text
-    return UNSPACED.sub(_spread, unicodedata.normalize("NFKC", text))
+    return UNSPACED.sub(_spread, folded(text))
+
+
+def folded(text: str) -> str:
+    """Compatible forms (NFKC) and ways of writing that say the same, as one."""
+    return unicodedata.normalize("NFKC", text).translate(_FOLDED)
 
 
 def _spread(run: re.Match[str]) -> str:
     """A run without spaces as pairs; its last character alone too, so that a single one is found by prefix."""
-    return f" {' '.join(pairs(run[0]))} {_units(run[0])[-1]} "
+    units = _units(run[0])
+    return f" {' '.join(pairs(run[0]))} {units[-1]} " if units else " "
 
 
 def pairs(run: str) -> list[str]:
@@ -70,10 +95,15 @@ def pairs(run: str) -> list[str]:
     return [first + second for first, second in pairwise(units)]
 
 
+NO_WIDTH = "\u200b"
+
+
 def _units(run: str) -> list[str]:
     """Characters with the marks that belong to them (Thai vowels above, for example)."""
     units: list[str] = []
     for character in run:
+        if character == NO_WIDTH:
+            continue
         if units and unicodedata.category(character) in ("Mn", "Mc"):
             units[-1] += character
         else:
@@ -113,7 +143,7 @@ def parse_query(query: str) -> TextQuery:
     """Words are alternatives; a "quoted phrase" must stand as it is; -word excludes (--word does not: it is an option's name)."""
     wanted: dict[str, None] = {}
     excluded: dict[str, None] = {}
-    for piece in _PIECES.finditer(unicodedata.normalize("NFKC", query[:_MOST_CHARACTERS])):
+    for piece in _PIECES.finditer(folded(query[:_MOST_CHARACTERS])):
         target = excluded if piece["minus"] else wanted
         if piece["phrase"] is not None:
             phrase = _phrase(piece["phrase"])
@@ -152,7 +182,7 @@ def _terms(word: str) -> list[str]:
     for plain in _words(word):
         for part in _split_scripts(plain):
             if UNSPACED.fullmatch(part):
-                terms += pairs(part) or [part + "*"]
+                terms += pairs(part) or [f"{unit}*" for unit in _units(part)]
             else:
                 spaced.append(part[:_LONGEST_TERM])
     if len(spaced) > 1 and sum(map(len, spaced)) <= _LONGEST_TERM:
@@ -162,7 +192,7 @@ def _terms(word: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     """Runs of letters, numbers and marks: the tokenizer's own categories."""
-    marked = "".join(c if unicodedata.category(c)[0] in "LNM" else " " for c in text)
+    marked = "".join(c if unicodedata.category(c)[0] in "LNM" or c == NO_WIDTH else " " for c in text)
     return marked.split()
 
 

@@ -1,0 +1,196 @@
+"""A change of model: compared before the switch, taken back, and given up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+import stackroom
+from stackroom import Document, Index
+from stackroom.cli.main import cli
+from stackroom.errors import NotFoundError, UsageError
+from stackroom.reports import Comparison
+from stackroom.search import comparing
+from support import WordEmbedder
+
+TEXTS = [
+    f"The {n}th report is about topic{n}. It says that item{n} costs coin{n}. Its author is person{n}."
+    for n in range(60)
+]
+
+
+class Blind(WordEmbedder):
+    """Sees the same in every text."""
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        row = np.zeros(self.identity.dim, dtype=np.float32)
+        row[0] = 1
+        return row
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.embedded += texts
+        return np.stack([self.embed_query(text) for text in texts])
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def old() -> WordEmbedder:
+    return WordEmbedder("old", dim=64)
+
+
+@pytest.fixture
+def index(library: Path, old: WordEmbedder) -> Iterator[Index]:
+    with stackroom.open(library, embedder=old) as opened:
+        opened.add_documents([Document(str(n), text=text) for n, text in enumerate(TEXTS)])
+        yield opened
+
+
+def answers(index: Index) -> list[tuple[str, float]]:
+    return [
+        (hit.text, hit.score) for n in range(0, 60, 7) for hit in index.search(f"item{n} costs", mode="vector", k=5)
+    ]
+
+
+def test_both_models_are_compared_before_the_switch(index: Index) -> None:
+    seen: list[Comparison] = []
+
+    def confirm(comparison: Comparison) -> bool:
+        assert index.stats().embedder is not None
+        assert index.stats().embedder.name == "old"
+        seen.append(comparison)
+        return True
+
+    report = index.rebuild(embedder=WordEmbedder("new", dim=96), confirm=confirm)
+    (comparison,) = seen
+    assert report.comparison == comparison
+    assert report.switched
+    assert (comparison.before, comparison.after, comparison.questions) == ("old", "new", comparing.QUESTIONS)
+    # Each question is a sentence with words that one passage alone has.
+    assert comparison.found_before is not None
+    assert comparison.overlap is not None
+    assert comparison.found_before > 0.95
+    assert comparison.found_after > 0.95
+    assert 0.1 < comparison.overlap < 1
+    assert not comparison.is_worse
+
+
+def test_a_model_that_finds_less_can_be_refused(index: Index) -> None:
+    before = answers(index)
+    blind = Blind("blind", dim=8)
+    report = index.rebuild(embedder=blind, confirm=lambda comparison: not comparison.is_worse)
+    assert report.comparison is not None
+    assert report.comparison.is_worse
+    assert not report.switched
+    assert answers(index) == before
+    # It is there all the same: who wants it has it at once.
+    report = index.rebuild(embedder=blind)
+    assert (report.embedded, report.switched) == (0, True)
+    assert len(blind.embedded) == 60
+
+
+def test_going_back_gives_the_same_answers(index: Index, old: WordEmbedder, library: Path) -> None:
+    before = answers(index)
+    index.rebuild(embedder=WordEmbedder("new", dim=96))
+    assert answers(index) != before
+    index.close()
+    embedded = len(old.embedded)
+    # What has its vectors needs no model.
+    with stackroom.open(library) as again:
+        report = again.rebuild(back=True)
+        assert (report.embedded, report.switched) == (0, True)
+    assert len(old.embedded) == embedded
+    with stackroom.open(library, embedder=old) as again:
+        assert answers(again) == before
+        assert again.verify().ok
+
+
+def test_what_was_added_since_is_embedded_with_the_old_model(index: Index, old: WordEmbedder) -> None:
+    index.rebuild(embedder=WordEmbedder("new", dim=96))
+    index.add_documents([Document("since", text="something about a zebra")])
+    # By name nobody makes an application's own model; given again, it goes on with the vectors that it made.
+    embedded = len(old.embedded)
+    report = index.rebuild(embedder=old)
+    assert (report.embedded, report.switched) == (1, True)
+    assert old.embedded[embedded:] == ["something about a zebra"]
+    assert index.search("a zebra", mode="vector", k=1)[0].document.id == "since"
+
+
+def test_a_second_change_keeps_the_one_before_it_alone(index: Index, library: Path) -> None:
+    for name in ("second", "third", "fourth"):
+        assert index.rebuild(embedder=WordEmbedder(name, dim=32)).switched
+    assert index.stats().former is not None
+    assert index.stats().former.name == "third"
+    assert len(list((library / "vectors").iterdir())) == 2
+
+
+def test_giving_up_the_way_back(index: Index, library: Path) -> None:
+    with pytest.raises(NotFoundError, match="no model to go back to"):
+        index.rebuild(back=True)
+    assert not index.discard_former()
+    index.rebuild(embedder=WordEmbedder("new", dim=96))
+    assert len(list((library / "vectors").iterdir())) == 2
+    assert index.discard_former()
+    assert len(list((library / "vectors").iterdir())) == 1
+    with pytest.raises(NotFoundError, match="no model to go back to"):
+        index.rebuild(back=True)
+    for wrong in ({"back": True, "embedder": "minilm"}, {"back": True, "sources": ["x"]}):
+        with pytest.raises(UsageError):
+            index.rebuild(**wrong)  # type: ignore[arg-type]
+
+
+def test_removed_for_good_is_removed_from_the_kept_vectors_too(index: Index, library: Path) -> None:
+    row = index.vectors([index.search("item7 costs", mode="text", k=1)[0].chunk_id])[0].tobytes()
+    index.rebuild(embedder=WordEmbedder("new", dim=96))
+    assert any(row in path.read_bytes() for path in library.rglob("*") if path.is_file())
+    index.remove_documents(["7"], purge=True)
+    assert not any(row in path.read_bytes() for path in library.rglob("*") if path.is_file())
+    assert index.stats().former is not None
+
+
+def told(*args: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(cli, list(args), standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.return_value, done.stdout, done.stderr
+
+
+def test_the_command_line(index: Index, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.close()
+    at = ("--library", str(library))
+    code, _, said = told(*at, "rebuild", "--embedder", "minilm")
+    assert code == 0, said
+    assert "not at hand to compare with" in said
+    assert "rebuild --back" in said
+    assert "old" in told(*at, "status")[1]
+    assert json.loads(told(*at, "--json", "status")[1])["former"]["name"] == "old"
+    code, _, said = told(*at, "rebuild", "--back")
+    assert code == 0, said
+    assert json.loads(told(*at, "--json", "status")[1])["embedder"]["name"] == "old"
+
+    def worse(*_: Any, **__: Any) -> Comparison:
+        return Comparison("old", "minilm", 50, 0.2, 0.9, 0.5)
+
+    assert told(*at, "rebuild", "--discard")[0] == 0
+    monkeypatch.setattr(comparing, "compare", worse)
+    code, _, said = told(*at, "rebuild", "--embedder", "minilm")
+    assert code == 1
+    assert "old finds the passage of 90%, minilm finds the passage of 50%; they share 20%" in said
+    assert "--yes" in said
+    code, out, _ = told(*at, "--json", "rebuild", "--embedder", "minilm", "--yes")
+    assert code == 0
+    assert json.loads(out)["comparison"]["found_after"] == 0.5
+    assert json.loads(out)["embedded"] == 0
+    with pytest.raises(click.UsageError):
+        told(*at, "rebuild", "--back", "--discard")
