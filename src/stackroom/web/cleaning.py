@@ -139,7 +139,7 @@ def _first(whole: str, passage: str) -> int:
             best, place = solid, before
         before += len(solid)
     start = whole.find(_SPACE.sub("", best)) if best else -1
-    return max(start - place - 40, 0)
+    return max(start - place, 0)
 
 
 def _mark(found: dict[int, tuple[int, int]], texts: list[str], begins: list[int], start: int, end: int) -> None:
