@@ -14,11 +14,116 @@ from typing import Any, NamedTuple
 from stackroom.ingest.readers.html import decode, parse
 
 _KEPT = frozenset(
-    ["a", "abbr", "address", "article", "aside", "b", "bdi", "bdo", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd", "del", "details", "dfn", "div", "dl", "dt", "em", "figcaption", "figure", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "i", "ins", "kbd", "li", "main", "mark", "ol", "p", "pre", "q", "rp", "rt", "ruby", "s", "samp", "section", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "time", "tr", "u", "ul", "var", "wbr", "center", "tt"]
+    [
+        "a",
+        "abbr",
+        "address",
+        "article",
+        "aside",
+        "b",
+        "bdi",
+        "bdo",
+        "blockquote",
+        "br",
+        "caption",
+        "cite",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "del",
+        "details",
+        "dfn",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "figcaption",
+        "figure",
+        "footer",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hgroup",
+        "hr",
+        "i",
+        "ins",
+        "kbd",
+        "li",
+        "main",
+        "mark",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "rp",
+        "rt",
+        "ruby",
+        "s",
+        "samp",
+        "section",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "time",
+        "tr",
+        "u",
+        "ul",
+        "var",
+        "wbr",
+        "center",
+        "tt",
+    ]
 )
 _VOID = frozenset({"br", "col", "hr", "wbr"})
 _DROPPED = frozenset(
-    ["script", "style", "template", "noscript", "iframe", "object", "embed", "svg", "math", "head", "title", "link", "meta", "base", "form", "button", "select", "option", "textarea", "input", "video", "audio", "source", "track", "canvas", "applet", "frame", "frameset", "map", "area", "portal", "dialog"]
+    [
+        "script",
+        "style",
+        "template",
+        "noscript",
+        "iframe",
+        "object",
+        "embed",
+        "svg",
+        "math",
+        "head",
+        "title",
+        "link",
+        "meta",
+        "base",
+        "form",
+        "button",
+        "select",
+        "option",
+        "textarea",
+        "input",
+        "video",
+        "audio",
+        "source",
+        "track",
+        "canvas",
+        "applet",
+        "frame",
+        "frameset",
+        "map",
+        "area",
+        "portal",
+        "dialog",
+    ]
 )
 """Whose text goes with them; of all others that are not kept the text stays."""
 _ATTRIBUTES = {"dir": re.compile(r"ltr|rtl|auto"), "lang": re.compile(r"[A-Za-z0-9-]{1,35}")}
@@ -36,8 +141,8 @@ body{font:16px/1.6 Charter,"Iowan Old Style",Georgia,"Noto Serif",serif;max-widt
 pre,code,kbd,samp,tt{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.875em}
 pre{overflow-x:auto;padding:.75rem;border-radius:6px;background:#8881}
 table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid #8884;padding:.25rem .5rem;text-align:start}
-mark{background:#ffe08a;color:#1d1a12;border-radius:2px}h1,h2,h3,h4{line-height:1.25}a{color:inherit}
-@media(prefers-color-scheme:dark){body{background:#16181d;color:#dfe2e8}mark{background:#7a5c10;color:#fff6dc}}
+mark{background:#fdf0c4;color:inherit;border-radius:2px}h1,h2,h3,h4{line-height:1.25}a{color:inherit}
+@media(prefers-color-scheme:dark){body{background:#16181d;color:#dfe2e8}mark{background:#43371a}}
 """
 
 
