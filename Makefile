@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -111,6 +111,11 @@ docs: $(VENV)/.development
 
 picture: $(VENV)/.development
 	$(BIN)/python tools/terminal_picture.py docs/terminal.svg
+
+# Screenshots of the page for the documentation.
+page-pictures: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	$(BIN)/python tools/page_pictures.py "$${CHROMIUM:-$$(command -v chromium)}" "$(or $(FOLDER),$(CURDIR)/.try/Documents)"
 
 # DATA is a folder with scifact/ (BEIR's form) and xquad/.
 bench-quality: $(VENV)/.installed

@@ -63,7 +63,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "summary": endpoint.summary,
         "responses": {
             str(endpoint.status): _answer("Done.", endpoint.returns),
-            **_errors({400, 401, 403, 500, 507, *endpoint.errors}),
+            **_errors({400, 401, 403, 500, 507, *endpoint.errors, *(() if endpoint.body is None else (413,))}),
         },
     }
     if parameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -52,7 +53,7 @@ def ui_command(
             session.print_json({"address": address})
         else:
             click.echo(safe(address))
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         session.say("Stackroom is at this address, until you press Ctrl-C.")
         if not no_open:
             _open(once)
