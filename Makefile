@@ -4,12 +4,13 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[documents]'
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.development: $(VENV)/.installed
@@ -139,17 +140,21 @@ bench-dropin: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check llama-index-vector-stores-faiss
 	$(BIN)/python bench/dropin.py --report docs/benchmarks/dropin.md
 
-# Stackroom beside other stores, which have an environment of their own; LlamaIndex's Simple stores take most of the half hour.
+# Stackroom beside other stores, in an environment of their own, each installed as by its users; LlamaIndex's Simple stores take most of the half hour.
 PEERS ?= .peers
 SIZES ?= 25000
 bench-peers:
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r bench/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check . -r bench/peers/requirements.txt
 	$(PEERS)/bin/python bench/peers/run.py --work $(WORK)/peers --sizes $(SIZES) $(if $(STORES),--stores $(STORES)) --report docs/benchmarks/peers.md
 
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
 bench-search: $(VENV)/.installed
 	$(BIN)/python bench/search.py --work $(WORK) $(if $(REAL),--real $(REAL)) --report docs/benchmarks/search.md
+
+# From a process's start to its hits, with a warm and a cold page cache (as root).
+bench-start: $(VENV)/.installed
+	$(BIN)/python bench/start.py --work $(WORK)/start --report docs/benchmarks/start.md
 
 # A library's life at 100,000 and at a million passages; 14 GB of WORK.
 bench-scale: $(VENV)/.installed

@@ -4,7 +4,7 @@
 
 Every measurement has a process of its own. They are taken in turns, round after round, so that what the machine does meanwhile hits all alike;
 the report has the medians. `--report` names the page to write; every measurement goes to a file of JSON lines beside it, from which the page can be
-written again (`--again`).
+written again (`--again`), and to which other stores and sizes can be added (`--add`: what it holds of the same stores and sizes is replaced).
 """
 
 from __future__ import annotations
@@ -114,6 +114,12 @@ def summary(lines: list[dict[str, Any]]) -> dict[tuple[int, str], dict[str, Any]
     }
 
 
+def _others(log: Path, sizes: list[int], stores: list[str]) -> list[str]:
+    with log.open() as file:
+        next(file)
+        return [line for line in file if not ((told := json.loads(line))["size"] in sizes and told["store"] in stores)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
@@ -122,11 +128,13 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=list(STORES), choices=list(STORES))
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--again", action="store_true", help="write the page from what was measured before")
+    parser.add_argument("--add", action="store_true", help="keep what was measured of other stores and sizes")
     chosen = parser.parse_args()
     log = chosen.report.with_suffix(".jsonl")
     if not chosen.again:
+        kept = _others(log, chosen.sizes, chosen.stores) if chosen.add else []
         with log.open("w") as file:
-            file.write(json.dumps({"machine": machine.describe()}) + "\n")
+            file.writelines([json.dumps({"machine": machine.describe()}) + "\n", *kept])
             for size in chosen.sizes:
                 run(chosen.stores, size, chosen.dim, chosen.work / str(size), file)
     head, *lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import stackroom
 from old_index import OldIndex
-from stackroom import errors, filters, migration
+from stackroom import Chunk, Document, errors, filters, migration
 from stackroom.errors import InvalidFilterError, UsageError
 
 HEAVY = ("faiss", "onnxruntime", "tokenizers", "torch", "rich", "pypdfium2", "lxml", "docx", "selectolax")
@@ -47,6 +48,18 @@ with stackroom.open('library') as index:
     index.sources(); index.stats()
 """
     assert not modules_after(code, cwd=tmp_path) & set(HEAVY)
+
+
+def test_a_question_by_vector_loads_what_knows_words_neither_then_nor_at_closing(tmp_path: Path) -> None:
+    with stackroom.open(tmp_path / "library") as index:
+        index.add_documents([Document("d", chunks=[Chunk("words", embedding=np.ones(4, dtype=np.float32))])])
+    code = """
+import numpy, stackroom
+with stackroom.open('library') as index:
+    assert index.search(numpy.ones(4, dtype=numpy.float32))[0].text == 'words'
+"""
+    words = {name for name in modules_after(code, cwd=tmp_path) if name.startswith("stackroom.storage.words.")}
+    assert words == set()
 
 
 def test_the_command_line_help_loads_no_index() -> None:

@@ -299,19 +299,18 @@ class Snapshot:
                 actual=query.shape,
             )
         allowed = self._selector.select(scope)
-        ranges = self._live_rows() if allowed is None else self._row_map(space).rows_of(self._connection, allowed)
-        known = [] if exact else self._sketches(space, ranges)
+        among = self._live_rows() if allowed is None else self._row_map(space).rows_of(self._connection, allowed)
+        known = [] if exact else self._sketches(space, among.count)
         rows, scores = nearest.nearest_rows(
-            mapped, known, query, k, metric=space.metric, ranges=ranges, candidates=candidates or self.candidates
+            mapped, known, query, k, metric=space.metric, among=among, candidates=candidates or self.candidates
         )
         keys = self._row_map(space).keys_of_rows(self._connection, rows)
         order = np.lexsort((keys, -scores))[:k]
         return Scored(keys[order], scores[order])
 
-    def _sketches(self, space: spaces.Space, ranges: NDArray[np.int64]) -> list[sketches.Sketch]:
+    def _sketches(self, space: spaces.Space, rows: int) -> list[sketches.Sketch]:
         entries = sketches.of_space(self._connection, space)
-        scanning = int((ranges[:, 1] - ranges[:, 0]).sum()) * space.dim * 4
-        return self._shelf.take(self._library, space, entries, scanning)
+        return self._shelf.take(self._library, space, entries, rows * space.dim * 4)
 
     def _searched(self, collection: str) -> tuple[spaces.Space | None, VectorMap | None]:
         """The space whose vectors are a collection's: its own, or the serving one."""
@@ -346,16 +345,16 @@ class Snapshot:
 
     def _sample(self, vectors: VectorMap) -> VectorMap:
         """Rows spread evenly over the live ones, in memory: the same for every query of this version."""
-        rows = scan.expand(self._live_rows())
+        rows = self._live_rows().keys()
         if len(rows) > _SAMPLE:
             rows = rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
         return replace(vectors, rows=vectors.rows[rows], norms=None if vectors.norms is None else vectors.norms[rows])
 
-    def _live_rows(self) -> NDArray[np.int64]:
+    def _live_rows(self) -> KeySet:
         space = self._space
         if space is None:
-            return np.empty((0, 2), dtype=np.int64)
-        return self._derived.get("live", lambda: extents.live_ranges(self._connection, space.key, space.rows))
+            return KeySet.empty()
+        return self._derived.get("live", lambda: KeySet(extents.live_ranges(self._connection, space.key, space.rows)))
 
     def _row_map(self, space: spaces.Space) -> RowMap:
         return self._derived.get(f"rows {space.key}", lambda: RowMap(space.key))

@@ -164,6 +164,23 @@ def test_remove_purge_compact_verify_and_rebuild(tmp_path: Path) -> None:
     assert answer(library, "verify") == {"ok": True, "chunks": 1, "rows": 1, "damage": []}
 
 
+def test_a_backup_is_a_library_and_brings_another_one_back(tmp_path: Path) -> None:
+    library, kept, again = tmp_path / "library", tmp_path / "kept here", tmp_path / "again"
+    write_files(tmp_path / "d", {"a.txt": "alpha", "b.txt": "beta"})
+    answer(library, "add", str(tmp_path / "d" / "a.txt"))
+    told = stackroom(library, "backup", str(kept))
+    assert (told.returncode, told.stdout) == (0, "")
+    assert f"stackroom --library '{kept}' status" in told.stderr
+    answer(library, "add", str(tmp_path / "d" / "b.txt"))
+    assert answer(kept, "status")["sources"] == 1
+    code, refused = error(library, "backup", str(kept))
+    assert (code, refused["type"]) == (2, "UsageError")
+    assert answer(library, "backup", "--refresh", str(kept)) == {"folder": str(kept)}
+    assert answer(kept, "backup", str(again)) == {"folder": str(again)}
+    assert answer(again, "search", "--mode", "text", "beta")["hits"][0]["text"] == "beta"
+    assert answer(again, "verify")["ok"]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "kind"),
     [

@@ -43,9 +43,27 @@ def test_both_ways_agree_with_the_vectors(scattered: LocalStore, monkeypatch: py
         gone = np.array([0, int(keys.max()) + 1, 10**9], dtype=np.int64)
         assert asked.rows_of_keys(view.connection, gone).tolist() == [-1, -1, -1]
         some = KeySet.from_keys(keys[:20])
-        ranges = asked.rows_of(view.connection, some)
-        held = [row for first, end in ranges.tolist() for row in range(first, end)]
+        held = asked.rows_of(view.connection, some).keys().tolist()
         assert held == sorted(asked.rows_of_keys(view.connection, some.keys()).tolist())
+
+
+@pytest.mark.parametrize("copied_apart", [0, 2000])
+def test_marked_keys_have_the_rows_that_their_ranges_have(
+    scattered: LocalStore, monkeypatch: pytest.MonkeyPatch, copied_apart: int
+) -> None:
+    monkeypatch.setattr(row_map, "_LOADED_IN_A_LOOKUP", 1_000_000)
+    monkeypatch.setattr(row_map, "_COPIED_APART", copied_apart)
+    with scattered.view() as view:
+        asked = RowMap(1)
+        live = view.live_keys()
+        for some in (live[::2], live[5:70:3], np.array([0, 2, 10**4], dtype=np.int64), np.array([10**5, 10**5 + 2])):
+            marks = np.zeros(int(some.max()) + 1, dtype=np.bool_)
+            marks[some] = True
+            marked = KeySet.from_marks(marks, 0)
+            assert marked.is_marked is bool(np.count_nonzero(np.diff(some) > 1) * 128 > len(marks))
+            rows = asked.rows_of(view.connection, marked)
+            assert rows == asked.rows_of(view.connection, KeySet.from_keys(some))
+            assert asked._table is not None
 
 
 @pytest.mark.parametrize("loaded", [False, True])
@@ -87,5 +105,5 @@ def test_ranges_within_an_extent_and_beyond_give_the_same_rows(scattered: LocalS
         assert len(table.n) < 12
         live = KeySet.from_keys(view.live_keys())
         for wanted in (live, KeySet(np.array([[1, 90]])), KeySet(np.array([[3, 6], [20, 50]])), KeySet.empty()):
-            rows = KeySet(table.rows_of_ranges(wanted.ranges)).keys()
+            rows = table.rows_of(wanted).keys()
             assert rows.tolist() == sorted(asked.rows_of_keys(view.connection, wanted.intersection(live).keys()))

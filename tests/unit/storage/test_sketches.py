@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord
 from stackroom.filters import as_filter
 from stackroom.progress import CancelToken, silent
+from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.disk import layout
 from stackroom.storage.snapshot import Snapshot
 from stackroom.storage.store import LocalStore
@@ -103,8 +104,8 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     asked: list[tuple[int, int]] = []
     original = sketches.Sketch.candidates
 
-    def candidates(self: sketches.Sketch, query: NDArray[np.float32], k: int, within: NDArray[np.int64]) -> object:
-        asked.append((self.first, int((within[:, 1] - within[:, 0]).sum())))
+    def candidates(self: sketches.Sketch, query: NDArray[np.float32], k: int, within: KeySet) -> object:
+        asked.append((self.first, within.count))
         return original(self, query, k, within)
 
     monkeypatch.setattr(sketches.Sketch, "candidates", candidates)

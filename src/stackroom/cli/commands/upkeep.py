@@ -1,6 +1,9 @@
-"""What keeps the library well: verify, repair, compact."""
+"""What keeps the library well: verify, repair, compact, backup."""
 
 from __future__ import annotations
+
+import os
+from dataclasses import replace
 
 import click
 
@@ -96,3 +99,24 @@ def compact_command(session: Session, purge: bool) -> int:
         session.print_json(done)
     session.say(f"{size(done.bytes_before)} before, {size(done.bytes_after)} now.")
     return 130 if cancel.cancelled else 0
+
+
+@click.command(
+    "backup",
+    help="Copy the library to DIR while it is used: its newest commit, whole or not at all. A backup is a library like any other.",
+)
+@click.argument("folder", metavar="DIR", type=click.Path())
+@click.option("--refresh", is_flag=True, help="DIR holds an earlier backup of this library: replace it.")
+@click.pass_obj
+def backup_command(session: Session, folder: str, refresh: bool) -> int:
+    with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Copying") as progress:
+        done = index.backup(folder, refresh=refresh, progress=progress, cancel=cancel)
+    if not done:
+        session.say(f"Interrupted: {folder} is what it was before.")
+        return 130
+    if session.as_json:
+        session.print_json({"folder": os.path.abspath(folder)})
+    there = replace(session, library=folder)
+    session.say(f"The library is in {folder}, and can be used there: {there.command('status')}")
+    session.say(f"From there to another place: {there.command('backup', 'FOLDER')}")
+    return 0

@@ -213,7 +213,7 @@ class _Query:
         own = self._matching(field_key, CHUNK, condition)
         inherited = self._of_documents(self._matching(field_key, DOCUMENT, condition))
         missing = holds_when_missing(condition)
-        if not missing and not len(inherited.ranges):
+        if not missing and not inherited:
             return own.intersection(self._universe)
         having = self._present(field_key, CHUNK)
         found = own.union(inherited.difference(having))
@@ -427,11 +427,11 @@ def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:
 
 
 def _marked(rows: list[tuple[int, bytes]], first: int, span: int) -> KeySet:
-    mask = np.zeros(span, dtype=np.bool_)
+    marks = np.zeros(span, dtype=np.bool_)
     for block, blob in rows:
-        own = mask[(block - first) * _BLOCK :][:_BLOCK]
+        own = marks[(block - first) * _BLOCK :][:_BLOCK]
         if len(blob) == _BITMAP_BYTES:
             own |= np.unpackbits(np.frombuffer(blob, dtype=np.uint8), bitorder="little").view(np.bool_)
         else:
             own[np.frombuffer(blob, dtype="<u2")] = True
-    return KeySet.from_mask(mask, first * _BLOCK)
+    return KeySet.from_marks(marks, first * _BLOCK)

@@ -11,7 +11,6 @@ from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.vectors import spaces
-from stackroom.storage.words import fulltext
 
 _CHECKPOINT_EVERY = 8
 _WAL_BYTES = 12 * 1024 * 1024
@@ -31,6 +30,8 @@ _NEWEST: dict[codec.Kind, str] = {
 
 def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
     """A little upkeep now and then. The caller holds the writer lock, and no transaction is open."""
+    from stackroom.storage.words import fulltext  # every process that closes a library is here, and most know no words
+
     commits = connection.value("SELECT value FROM settings WHERE name = 'commits'")
     # Never together with a checkpoint: the slowest commit counts.
     if commits % _MERGE_EVERY == _MERGE_EVERY // 2:

@@ -19,8 +19,6 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Ranges = NDArray[np.int64]
-
 LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 200
 """How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
 
@@ -43,32 +41,32 @@ def nearest_rows(
     k: int,
     *,
     metric: Metric,
-    ranges: Ranges,
+    among: KeySet,
     candidates: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """As `scan.nearest_rows`; exact but for rows that no sketch proposed. `candidates`: how many are to be proposed, at least."""
     asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
     if asked is None:
-        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
-    left = KeySet(ranges)
-    usual = min(max(left.count // ROWS_A_CANDIDATE, LEAST), MOST)
+        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=among.ranges)
+    usual = min(max(among.count // ROWS_A_CANDIDATE, LEAST), MOST)
     wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
     rows: list[NDArray[np.int64]] = []
     estimates: list[NDArray[np.float32]] = []
     sketched: list[tuple[int, int]] = []
     for sketch in sketches:
-        within = _within(left, sketch.first, sketch.end)
-        if within.count <= wanted or _scans_quicker(within.count, sketch.n, vectors):
+        within = _within(among, sketch.first, sketch.end)
+        n = within.count
+        if n <= wanted or _scans_quicker(n, sketch.n, vectors):
             continue
-        found, estimated = sketch.candidates(asked, wanted, within.ranges)
+        found, estimated = sketch.candidates(asked, wanted, within)
         if len(found) < wanted or not np.isfinite(estimated).all():
             continue
         rows.append(found)
         estimates.append(estimated)
         sketched.append((sketch.first, sketch.end))
     if not rows:
-        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=ranges)
-    rest = _without(left, sketched)
+        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=among.ranges)
+    rest = _without(among, sketched)
     return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
 
 
@@ -92,14 +90,14 @@ def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> ND
 
 
 def _within(rows: KeySet, first: int, end: int) -> KeySet:
-    # A filter leaves hundreds of thousands of ranges of a million rows, and mostly one sketch has all of them.
+    # Mostly one sketch has all rows.
     if _covers(first, end, rows):
         return rows
     return rows.intersection(KeySet(np.array([[first, end]], dtype=np.int64)))
 
 
 def _covers(first: int, end: int, rows: KeySet) -> bool:
-    return len(rows.ranges) > 0 and first <= int(rows.ranges[0, 0]) and int(rows.ranges[-1, 1]) <= end
+    return first <= rows.start and rows.end <= end
 
 
 def _without(left: KeySet, sketched: list[tuple[int, int]]) -> KeySet:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _LOADED_IN_A_LOOKUP = 10
 """Extents that are loaded in the time of one question to the catalogue."""
 
+_COPIED_APART = 2_000
+"""Extents up to which the marks of each are copied by themselves; beyond, every key is looked up, which follows their number less."""
+
 
 class _Table(NamedTuple):
     """A space's extents as arrays (int64, shape (m,)), ordered by key; neighbours in both, keys and rows, are one."""
@@ -40,6 +43,25 @@ class _Table(NamedTuple):
             starts = np.flatnonzero(np.concatenate([[True], ~follows]))
             first_key, n, first_row = first_key[starts], np.add.reduceat(n, starts), first_row[starts]
         return cls(first_key, n, first_row, np.argsort(first_row, kind="stable"))
+
+    def rows_of(self, keys: KeySet) -> KeySet:
+        if not keys.is_marked:
+            return KeySet.from_ranges(self.rows_of_ranges(keys.ranges))
+        start = int(np.searchsorted(self.first_key + self.n, keys.start, side="right"))
+        stop = int(np.searchsorted(self.first_key, keys.end, side="left"))
+        if start >= stop:
+            return KeySet.empty()
+        met = np.s_[start:stop]
+        low, high = int(self.first_row[met].min()), int((self.first_row + self.n)[met].max())
+        marks = np.zeros(high - low, dtype=np.bool_)
+        if stop - start <= _COPIED_APART:
+            columns = (self.first_key[met].tolist(), self.n[met].tolist(), (self.first_row[met] - low).tolist())
+            for key, n, row in zip(*columns, strict=True):
+                marks[row : row + n] = keys.marks(key, key + n)
+        else:
+            rows = self.rows_of_keys(keys.keys())
+            marks[rows[rows >= 0] - low] = True
+        return KeySet.from_marks(marks, low)
 
     def rows_of_ranges(self, keys: Ranges) -> Ranges:
         if not len(self.n) or not len(keys):
@@ -116,17 +138,17 @@ class RowMap:
         found = extents.rows_of_keys(connection, self._space_key, keys.tolist())
         return np.array([found[key][0] if key in found else -1 for key in keys.tolist()], dtype=np.int64)
 
-    def rows_of(self, connection: Connection, keys: KeySet) -> Ranges:
-        """The row ranges of these keys (int64, shape (m, 2)), ordered by row."""
-        table = self._loaded(connection, len(keys.ranges))
+    def rows_of(self, connection: Connection, keys: KeySet) -> KeySet:
+        """The rows of these keys."""
+        table = self._loaded(connection, keys.count if keys.is_marked else len(keys.ranges))
         if table is not None:
-            return table.rows_of_ranges(keys.ranges)
+            return table.rows_of(keys)
         found = [
             (part.first_row, part.first_row + part.n)
             for first, end in keys.ranges.tolist()
             for part in extents.overlapping(connection, self._space_key, first, end)
         ]
-        return np.array(sorted(found), dtype=np.int64).reshape(len(found), 2)
+        return KeySet.from_ranges(np.array(sorted(found), dtype=np.int64).reshape(len(found), 2))
 
     def _loaded(self, connection: Connection, asking: int) -> _Table | None:
         """The table, where what was asked so far, and is now, costs as much as loading it."""

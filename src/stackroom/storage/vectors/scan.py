@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.errors import DamagedError
+from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.vectors.vector_file import VectorMap
 from stackroom.types import Metric
 
@@ -166,13 +167,5 @@ def _blocks(ranges: Ranges) -> list[slice | NDArray[np.int64]]:
             for first, end in ranges.tolist()
             for start in range(first, end, _BLOCK)
         ]
-    rows = expand(ranges)
+    rows = KeySet(ranges).keys()
     return [rows[start : start + _GATHERED] for start in range(0, total, _GATHERED)]
-
-
-def expand(ranges: Ranges) -> NDArray[np.int64]:
-    """Every number in the ranges, in their order: int64 of shape (total,)."""
-    lengths = ranges[:, 1] - ranges[:, 0]
-    starts = np.repeat(ranges[:, 0] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-    numbers: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + starts
-    return numbers

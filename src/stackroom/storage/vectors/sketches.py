@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
-from stackroom.storage.vectors.scan import expand
 from stackroom.storage.vectors.spaces import Space
 from stackroom.storage.vectors.vector_file import VectorMap
 from stackroom.types import Metric
@@ -139,12 +139,13 @@ class Sketch:
         return self.first + self.n
 
     def candidates(
-        self, query: NDArray[np.float32], k: int, within: Ranges
+        self, query: NDArray[np.float32], k: int, within: KeySet
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows of the file (int64) that are likely among the best `k` of `within`, with estimates (float32, higher is better)."""
         faiss = _faiss()
-        whole = len(within) == 1 and int(within[0, 0]) <= self.first and int(within[0, 1]) >= self.end
-        bits = None if whole else self._bits(within)
+        # One bit a row, the lowest first, as FAISS has it.
+        whole = within.count == self.n
+        bits = None if whole else np.packbits(within.marks(self.first, self.end), bitorder="little")
         chosen = None if bits is None else faiss.IDSelectorBitmap(bits)
         parameters = faiss.SearchParametersIVF(nprobe=1, sel=chosen) if chosen is not None else None
         with _one_thread(faiss):
@@ -152,16 +153,6 @@ class Sketch:
         found = rows[0] >= 0
         estimates = distances[0][found] if self._metric == "dot" else -distances[0][found]
         return rows[0][found] + self.first, estimates
-
-    def _bits(self, within: Ranges) -> NDArray[np.uint8]:
-        """One bit a row, the lowest first, as FAISS has it."""
-        chosen = np.zeros(self.n, dtype=np.bool_)
-        if len(within) <= 64:
-            for start, end in (np.clip(within, self.first, self.end) - self.first).tolist():
-                chosen[start:end] = True
-        else:
-            chosen[expand(np.clip(within, self.first, self.end)) - self.first] = True
-        return np.packbits(chosen, bitorder="little")
 
 
 def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *, check: Callable[[], None]) -> None:

@@ -247,7 +247,7 @@ def _of_tail(
 def _tail(connection: Connection, terms: Sequence[_Term], last: File, live: KeySet) -> _Tail:
     first = last.postings.end
     # Also where FTS5 would find nothing: it walks over all that is before.
-    if not terms or not len(live.ranges) or int(live.ranges[-1, 1]) <= first:
+    if not terms or live.end <= first:
         none = np.empty(0, dtype=np.int64)
         return _Tail(none, none, np.empty((0, len(terms)), dtype=np.int64))
     if not connection.counts_words:

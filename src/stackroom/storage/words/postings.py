@@ -14,7 +14,6 @@ import hashlib
 import mmap
 import struct
 import zlib
-from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +44,8 @@ LISTED, BLOCKED, EVERY = 1, 2, 3
 BOUNDS = 255
 """Steps in which the most that a word adds to a score is kept."""
 
-_FEW = 64
-"""Ranges that are quicker marked one by one."""
+_THIN = 4
+"""Numbers from the first key to the last for each passage, beyond which each is asked for."""
 
 # Both counts of a byte, as two float32 next to each other.
 _PAIRS = np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1).astype("<f4").view("<u8").reshape(-1)
@@ -195,12 +194,12 @@ class Postings:
         return None if live.intersection(own).count == len(self.keys) else self.among(live)
 
     def among(self, chosen: KeySet) -> NDArray[np.bool_]:
-        """Which of its passages are chosen. Quicker than asking for each, since keys come in ranges."""
-        return self._flags(self._numbered(chosen), len(self.keys))
+        """Which of its passages are chosen."""
+        return self._chosen(chosen, self.keys)
 
     def few_among(self, chosen: KeySet, most: int) -> NDArray[np.int64] | None:
         """The numbers of its passages that are chosen, ascending; None where they are more than `most`, or would take long to list."""
-        if len(chosen.ranges) > most:
+        if chosen.is_marked or len(chosen.ranges) > most:
             return None
         ranges = self._numbered(chosen)
         if int((ranges[:, 1] - ranges[:, 0]).sum()) > most:
@@ -209,22 +208,18 @@ class Postings:
 
     def among_block(self, chosen: KeySet, block: int) -> NDArray[np.bool_]:
         """Which of the passages of a block are chosen, without a look at those of others."""
-        start, end = block * BLOCK, min((block + 1) * BLOCK, len(self.keys))
-        first = bisect_right(chosen.ranges[:, 1], self.keys[start])
-        last = bisect_right(chosen.ranges[:, 0], self.keys[end - 1])
-        ranges = np.clip(self._numbered(KeySet(chosen.ranges[first:last])) - start, 0, end - start)
-        return self._flags(ranges, end - start)
+        return self._chosen(chosen, self.keys[block * BLOCK : (block + 1) * BLOCK])
 
-    def _flags(self, ranges: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
-        if len(ranges) <= _FEW:
-            found = np.zeros(n, dtype=np.bool_)
-            for start, end in ranges.tolist():
-                found[start:end] = True
-            return found
-        steps = np.zeros(n + 1, dtype=np.int8)
-        steps[ranges[:, 0]] = 1
-        steps[ranges[:, 1]] -= 1
-        return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
+    @staticmethod
+    def _chosen(chosen: KeySet, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these keys, ascending ones, are chosen. Quicker than asking for each, where few are gone between them."""
+        if not len(keys):
+            return np.zeros(0, dtype=np.bool_)
+        first, end = int(keys[0]), int(keys[-1]) + 1
+        if end - first > _THIN * len(keys):
+            return chosen.contains(keys)
+        marks = chosen.marks(first, end)
+        return marks if end - first == len(keys) else marks[keys - first]
 
     def _numbered(self, chosen: KeySet) -> NDArray[np.int64]:
         """Ranges of keys as ranges of passages, without empty ones."""

@@ -84,7 +84,7 @@ def wanted(live: KeySet, entries: Sequence[Entry]) -> Plan | None:
     """What should be made next of the live passages; None: all is well."""
     good = contiguous(entries)
     first = good[-1].end if good else 0
-    end = int(live.ranges[-1, 1]) if len(live.ranges) else 0
+    end = live.end
     if live.count < LEAST:
         return None
     left = [live.intersection(entry.range).count for entry in good]
