@@ -32,14 +32,14 @@ from stackroom.errors import (
 )
 from stackroom.forms import error_form, plain, plain_error
 from stackroom.web import pages
-from stackroom.web.api import reading, writing
+from stackroom.web.api import asking, reading, writing
 from stackroom.web.described import Endpoint, given_body, given_query
 from stackroom.web.desk import Desk
 from stackroom.web.guard import Address, Guard
 from stackroom.web.openapi import description
 from stackroom.web.uploads import TooMuchError
 
-ENDPOINTS: tuple[Endpoint, ...] = (*reading.ENDPOINTS, *writing.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (*reading.ENDPOINTS, *writing.ENDPOINTS, *asking.ENDPOINTS)
 
 _STATUS: tuple[tuple[type[StackroomError], int], ...] = (
     (TooMuchError, 413),
@@ -75,6 +75,7 @@ def application(desk: Desk, address: Address, token: str, once: str | None = Non
         Route("/api/openapi.json", _told(openapi)),
         Route("/api/events", _told(_events)),
         Route("/api/upload", _told(_upload), methods=["POST"]),
+        Route("/api/ask", _told(_ask), methods=["POST"]),
         Mount("/static", StaticFiles(directory=pages.HERE / "static")),
     ]
     # What ends a path may hold slashes; what goes on behind it comes first.
@@ -150,6 +151,13 @@ async def _upload(request: Request) -> Response:
     length = request.headers.get("content-length", "")
     path = await desk.uploads.take(name, int(length) if length.isdecimal() else None, request.stream())
     return JSONResponse(plain({"path": str(path), "bytes": os.path.getsize(path)}), 201)
+
+
+async def _ask(request: Request) -> Response:
+    given_query(request.query_params.multi_items(), {})
+    given = given_body(await _body(request), asking.BODY)
+    events = await run_in_threadpool(asking.begun, request.app.state.desk, given)
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
 async def _events(request: Request) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from stackroom import __version__
+from stackroom.web.api.asking import BODY
 from stackroom.web.api.shapes import SHAPES
 from stackroom.web.described import Endpoint, Schema, record, ref, text, whole
 
@@ -102,6 +103,20 @@ _STREAMS: dict[str, Any] = {
             "responses": {
                 "201": _answer("It is there.", record({"path": text("Where it is."), "bytes": whole("Its size.")})),
                 **_errors({400, 401, 403, 413, 500, 507}),
+            },
+        }
+    },
+    "/api/ask": {
+        "post": {
+            "operationId": "ask",
+            "summary": "An answer with citations, as server-sent events: passages, text in pieces, citations, done; or error.",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": BODY}}},
+            "responses": {
+                "200": {
+                    "description": "Each event's data is JSON. Without a model the passages are the answer.",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                },
+                **_errors({400, 401, 403, 404, 409, 413, 500, 503}),
             },
         }
     },

@@ -50,3 +50,25 @@ export function upload(file, name) {
     method: "POST", headers: { "content-type": "application/octet-stream" }, body: file,
   });
 }
+
+/** Server-sent events of a POST: each as [name, data]. `signal` ends them. */
+export async function* streamed(path, body, signal) {
+  const response = await fetch(path, {
+    method: "POST", credentials: "same-origin", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
+  });
+  if (!response.ok) await answered(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    held += value;
+    for (let end = held.indexOf("\n\n"); end >= 0; end = held.indexOf("\n\n")) {
+      const lines = held.slice(0, end).split("\n");
+      held = held.slice(end + 2);
+      const name = lines.find((line) => line.startsWith("event: "))?.slice(7);
+      const data = lines.find((line) => line.startsWith("data: "))?.slice(6);
+      if (name && data) yield [name, JSON.parse(data)];
+    }
+  }
+}

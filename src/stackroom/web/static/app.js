@@ -6,10 +6,11 @@ import { startJobs, retryFailed } from "./jobs.js";
 import { startSearch, searchKey, fillFacets, refresh, setIdleNote } from "./search.js";
 import { startDocuments, documentsKey, load, menusKeys } from "./documents.js";
 import { startAdding, openAdding, sayWhere } from "./adding.js";
+import { startAsking, showAsking } from "./ask.js";
 import { showTrouble } from "./migrating.js";
 import { sayError } from "./toast.js";
 
-const VIEWS = ["search", "documents"];
+const VIEWS = ["search", "documents", "ask"];
 let view = "search";
 let ready = false;
 
@@ -21,11 +22,12 @@ function go(name, push = true) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.title = name === "search" ? "Stackroom" : "Documents · Stackroom";
+  document.title = { search: "Stackroom", documents: "Documents · Stackroom", ask: "Ask · Stackroom" }[name];
   scrollTo(0, 0);
   if (!ready) return;
   if (name === "documents") load();
   if (name === "search") $("#query").focus();
+  if (name === "ask") showAsking();
 }
 
 async function look() {
@@ -88,14 +90,14 @@ function keys(event) {
   if (event.target.closest?.(".menu")) return;
   const typing = isTyping(event.target);
   if (!typing) {
-    const field = view === "documents" ? $("#documents-filter") : $("#query");
+    const field = { search: $("#query"), documents: $("#documents-filter"), ask: $("#question") }[view];
     if (event.key === "/") { event.preventDefault(); field.focus(); field.select(); return; }
     if (event.key === "?") { event.preventDefault(); $("#help-dialog").showModal(); return; }
     if (VIEWS[Number(event.key) - 1]) { event.preventDefault(); go(VIEWS[Number(event.key) - 1]); return; }
   }
   if (typing && event.target.type !== "search") return;
   if (typing && !["ArrowDown", "ArrowUp", "Escape"].includes(event.key)) return;
-  const took = view === "search" ? searchKey(event) : documentsKey(event);
+  const took = view === "search" ? searchKey(event) : view === "documents" && documentsKey(event);
   if (took) event.preventDefault();
 }
 
@@ -106,13 +108,14 @@ for (const link of document.querySelectorAll("nav a")) {
     go(link.dataset.view);
   });
 }
-const shown = () => (new URLSearchParams(location.search).get("view") === "documents" ? "documents" : "search");
+const shown = () => VIEWS.find((name) => name === new URLSearchParams(location.search).get("view")) || "search";
 addEventListener("popstate", () => go(shown(), false));
 addEventListener("keydown", keys);
 $("#help-button").addEventListener("click", () => $("#help-dialog").showModal());
 view = shown();
 startDocuments({ onChanged: look, emptyNote });
 startAdding(go);
+startAsking();
 startJobs(go);
 libraryMenu();
 await look();
@@ -124,5 +127,5 @@ onChange((now, before) => {
   if (before.version === -1) return;
   // While a run commits one thing after the other, the page looks again now and then.
   clearTimeout(timer);
-  timer = setTimeout(() => { look(); if (view === "documents") load(); else refresh(); }, 400);
+  timer = setTimeout(() => { look(); if (view === "documents") load(); else if (view === "search") refresh(); }, 400);
 });
