@@ -66,6 +66,7 @@ def filled(asker: Asker, library: Path, prepared: Path) -> Asker:
 def program(library: Path) -> Iterator[Callable[..., tuple[httpx.Client, str]]]:
     """Start `stackroom ui`; gives a client with the token, and the address. The program is ended as by Ctrl-C."""
     started: list[subprocess.Popen[str]] = []
+    clients: list[httpx.Client] = []
 
     def start(*options: str, path: Path = library) -> tuple[httpx.Client, str]:
         command = [sys.executable, "-m", "stackroom", "--library", str(path), "ui", "--no-open", *options]
@@ -76,11 +77,13 @@ def program(library: Path) -> Iterator[Callable[..., tuple[httpx.Client, str]]]:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         base, _, token = address.partition("/?token=")
-        return httpx.Client(
-            base_url=base, headers={"authorization": f"Bearer {token}"}, timeout=60, verify=False
-        ), address
+        headers = {"authorization": f"Bearer {token}"}
+        clients.append(httpx.Client(base_url=base, headers=headers, timeout=60, verify=False))
+        return clients[-1], address
 
     yield start
+    for client in clients:
+        client.close()
     for process in started:
         process.terminate()
         process.wait(30)

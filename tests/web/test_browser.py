@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import stackroom
+from chat_support import STALL, chat_server
 from old_index import OldIndex
 from support import WordEmbedder, write_files
 
@@ -321,6 +322,43 @@ def test_an_old_index_is_offered_to_be_converted(tmp_path: Path, visit: Callable
     assert (old / "stackroom" / "catalogue.db").exists()
 
 
+def test_an_answer_is_written_cited_and_stopped(
+    made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with chat_server(["logrotate removes ", "old log files [1]."], ["It goes on ", STALL]) as server:
+        monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
+        page = visit(made).ready()
+        page.click("nav a[data-view=ask]")
+        page.wait_for_function("() => document.querySelector('#model').value.startsWith('openai:small')")
+        page.fill("#question", "What removes old log files?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("a.cite:has-text('1')")
+        assert page.locator(".answer").inner_text() == "logrotate removes old log files 1."
+        page.fill("#question", "And then?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".answer.writing:has-text('It goes on')")
+        page.click("#stop-button")
+        page.wait_for_selector(".answer-note:has-text('Stopped')")
+        assert server.left.wait(30)
+        page.reload()
+        page.wait_for_selector(".turn-of >> nth=1")
+        page.click("a.cite:has-text('1')")
+        page.wait_for_selector("#here:has-text('logrotate')")
+
+
+def test_without_a_model_the_passages_answer(
+    made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STACKROOM_CHAT_MODEL", raising=False)
+    page = visit(made).ready()
+    page.keyboard.press("Escape")
+    page.click("nav a[data-view=ask]")
+    page.fill("#question", "What hunts mice at night?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer-note:has-text('The passages that answer best')")
+    assert "A cat is a small animal" in page.locator(".cited li").first.inner_text()
+
+
 def test_a_library_of_thousands_is_scrolled(library: Path, visit: Callable[..., Visit]) -> None:
     with stackroom.open(library, embedder=WordEmbedder()) as index:
         index.add_documents(
@@ -391,5 +429,12 @@ def test_every_view_is_accessible_and_fits(
     page.keyboard.press("?")
     page.wait_for_selector("#help-dialog[open]")
     check("help")
+    page.keyboard.press("Escape")
+    page.click("nav a[data-view=ask]")
+    page.fill("#question", "What hunts mice?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited")
+    page.wait_for_timeout(400)
+    check("ask")
     at.context.close()
     assert at.complaints == []
