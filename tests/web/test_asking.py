@@ -95,3 +95,13 @@ async def test_a_reader_who_leaves_ends_the_answer(filled: Asker) -> None:
         with pytest.raises(asyncio.CancelledError):
             await pulled
         assert await asyncio.to_thread(server.left.wait, 30), "the server was told"
+
+
+def test_models_that_there_are(filled: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "found", lambda: [chat.FoundModel("ollama:small", "Ollama")])
+    listed = [{"name": "ollama:small", "program": "Ollama"}]
+    assert filled.get("/api/models") == {"models": listed, "named": None, "sent_to": None}
+    monkeypatch.setenv(chat.NAMED, "openai:large@https://models.example/v1")
+    told = filled.get("/api/models")
+    assert told["named"] == "openai:large@https://models.example/v1"
+    assert "models.example" in told["sent_to"]
