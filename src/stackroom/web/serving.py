@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def serve(settings: Settings, started: Callable[[str, str], None]) -> None:
             ssl_keyfile=settings.key,
         )
         server = _Server(config, desk.closing)
+        # The server gives back what it was told to end by: then there is still something to close.
+        signal.signal(signal.SIGTERM, _end)
         try:
             # Whoever connects from now on is answered as soon as the server runs.
             started(f"{address.url}/?token={token}", f"{address.url}/?token={once}")
@@ -83,6 +86,11 @@ def serve(settings: Settings, started: Callable[[str, str], None]) -> None:
             server.run(sockets=[listener])
         finally:
             desk.close()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise SystemExit(0)
 
 
 def check_host(settings: Settings) -> None:

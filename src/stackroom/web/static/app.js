@@ -2,7 +2,7 @@
 import { $, h, count, isTyping, size } from "./dom.js";
 import { get, post } from "./api.js";
 import { listen, onChange } from "./events.js";
-import { startJobs, retryFailed } from "./jobs.js";
+import { isRunning, startJobs, retryFailed } from "./jobs.js";
 import { startSearch, searchKey, fillFacets, refresh, setIdleNote } from "./search.js";
 import { startDocuments, documentsKey, load, menusKeys } from "./documents.js";
 import { startAdding, openAdding, sayWhere } from "./adding.js";
@@ -122,10 +122,16 @@ await look();
 listen();
 
 let timer = 0;
+let took = 0;
 onChange((now, before) => {
   if (now.version === before.version && now.removals === before.removals) return;
-  if (before.version === -1) return;
-  // While a run commits one thing after the other, the page looks again now and then.
-  clearTimeout(timer);
-  timer = setTimeout(() => { look(); if (view === "documents") load(); else if (view === "search") refresh(); }, 400);
+  if (before.version === -1 || timer) return;
+  // While a run commits one thing after the other, the page looks again now and then, and spends a fifth of its time on it.
+  const pause = Math.max(now.jobs.some(isRunning) ? 2000 : 400, 4 * took);
+  timer = setTimeout(async () => {
+    timer = 0;
+    const begun = performance.now();
+    await Promise.all([look(), view === "documents" ? load() : view === "search" ? refresh() : null]);
+    took = performance.now() - begun;
+  }, pause);
 });

@@ -86,7 +86,7 @@ function since(query) {
 }
 
 /** Ask again what was asked, for the library has changed. */
-export const refresh = () => { if (given().q) ask(true, true); };
+export const refresh = () => (given().q ? ask(true, true) : null);
 
 async function ask(keepAddress = false, again = false) {
   const query = given();
