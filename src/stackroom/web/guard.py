@@ -154,7 +154,7 @@ class Guard:
         cookie = f"{self._address.cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict{secure}"
         location = "/" + (f"?{urlencode(rest)}" if rest else "")
         # Not a redirect: to a browser that one would still come from the page with the link, and a strict cookie would stay behind.
-        page = f'<!doctype html><meta charset=utf-8><title>Stackroom</title><meta http-equiv=refresh content="0;url={escape(location)}">'
+        page = f'<!doctype html><meta charset=utf-8><title>Stackroom</title><link rel=icon href=/static/icon.svg><meta http-equiv=refresh content="0;url={escape(location)}">'
         headers = {
             "content-type": "text/html; charset=utf-8",
             "set-cookie": cookie,
