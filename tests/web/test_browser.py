@@ -49,7 +49,9 @@ class Visit:
         self.context.set_default_timeout(60_000)
         self.complaints: list[str] = []
         self.context.on("request", self._asked)
-        self.context.on("response", lambda told: told.status >= 400 and self.complaints.append(f"{told.status} {told.url}"))
+        self.context.on(
+            "response", lambda told: told.status >= 400 and self.complaints.append(f"{told.status} {told.url}")
+        )
         self.page = self.context.new_page()
         self.page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
