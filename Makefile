@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases lint lock audit format wheel-smoke docs picture bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -56,6 +56,20 @@ test-concurrency: SECONDS = 60
 test-concurrency: $(VENV)/.development
 	$(BIN)/python tests/concurrency/rivalry.py --seconds $(SECONDS) --seed $(SEED)
 
+# The page in a real browser: CHROMIUM, or the one on the path (Debian: apt-get install chromium). With npm, accessibility is checked by axe.
+AXE ?= .browser/package/axe.min.js
+test-browser: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	test -e $(AXE) || { mkdir -p .browser && cd .browser && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz; } || true
+	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -q -m browser tests/web
+
+# What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
+SCHEMATHESIS ?= .schemathesis
+test-api: $(VENV)/.development
+	test -x $(SCHEMATHESIS)/bin/schemathesis || $(PYTHON) -m venv $(SCHEMATHESIS)
+	$(SCHEMATHESIS)/bin/python -m pip install --quiet --disable-pip-version-check schemathesis
+	$(BIN)/python tools/api_check.py $(BIN)/python $(SCHEMATHESIS)/bin/schemathesis --seed $(SEED) --max-examples 50
+
 # The tests with the oldest releases of what the package needs that it says it works with, in an environment of their own.
 LOWEST ?= .lowest
 test-lowest: $(VENV)/.development
@@ -98,6 +112,11 @@ docs: $(VENV)/.development
 
 picture: $(VENV)/.development
 	$(BIN)/python tools/terminal_picture.py docs/terminal.svg
+
+# Screenshots of the page for the documentation.
+page-pictures: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	$(BIN)/python tools/page_pictures.py "$${CHROMIUM:-$$(command -v chromium)}" "$(or $(FOLDER),$(CURDIR)/.try/Documents)"
 
 # DATA is a folder with scifact/ (BEIR's form) and xquad/.
 bench-quality: $(VENV)/.installed

@@ -14,7 +14,7 @@ from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.question import means, understood
 from stackroom.storage.disk.layout import absolute
-from stackroom.types import Document, Hit, Mode, Passage, Source
+from stackroom.types import Document, Excerpt, Hit, Mode, Passage, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -290,6 +290,14 @@ class Index:
                 for document in view.documents(records[0].key)
                 for item in view.chunks(document.key)
             ]
+
+    def read(self, chunk_id: str, *, context: int = 0) -> Excerpt:
+        """One passage, with up to `context` passages of its document before and after it. Raises NotFoundError, DamagedError."""
+        from stackroom.search.retriever import excerpt
+
+        _check_number("context", context)
+        with self._backend.view() as view:
+            return excerpt(view, chunk_id, context)
 
     def vectors(self, chunk_ids: Sequence[str]) -> NDArray[np.float32]:
         """The stored vectors, a copy: float32 of shape `(n, dim)`, bit for bit what was added. Raises NotFoundError."""

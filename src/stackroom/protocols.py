@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from stackroom.types import Chunk, EmbedderIdentity
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from stackroom.progress import CancelToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +143,28 @@ class LlamaIndexEmbedding(Protocol):
 
 AnyEmbedder = Embedder | LangChainEmbeddings | LlamaIndexEmbedding
 """What is accepted as a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of what a chat model is told."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """Writes an answer, piece by piece. `name` is how `--model` calls it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def stream(
+        self, messages: Sequence[Message], *, cancel: CancelToken, max_tokens: int | None = None
+    ) -> Iterator[str]:
+        """Pieces of text as they come; whoever closes the iterator ends the answer. It ends soon after `cancel` is set, also while nothing comes.
+
+        `max_tokens` bounds the answer. Raises UnavailableError, also between two pieces.
+        """
+        ...

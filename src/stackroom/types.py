@@ -99,7 +99,8 @@ class Source:
     """A file or record that the user knows, as `list` shows it.
 
     `state` is "indexed", "partial" (an interrupted run will finish it) or "failed"; `error` says why the last
-    reading failed, also where an older reading still serves. `indexed_at` is ISO 8601 in UTC.
+    reading failed, also where an older reading still serves. `indexed_at` is ISO 8601 in UTC, and so is `modified_at`, the
+    time of the file as it was read (None for a record).
     """
 
     id: str
@@ -115,16 +116,19 @@ class Source:
     size: int | None = None
     pages: int | None = None
     pages_without_text: int | None = None
+    modified_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HitDocument:
-    """The document that a hit belongs to."""
+    """The document that a hit belongs to. `source_id` and `type` are those of its source."""
 
     id: str
     title: str
     path: str
     metadata: Metadata
+    source_id: str = ""
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,16 @@ class Passage:
     text: str
     place: Place
     metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A passage in its document, with those that stand `before` and `after` it, in reading order."""
+
+    document: HitDocument
+    passage: Passage
+    before: tuple[Passage, ...] = ()
+    after: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

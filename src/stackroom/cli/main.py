@@ -26,6 +26,7 @@ VERBS = {
     "verify": ("upkeep", "Check every stored byte."),
     "repair": ("upkeep", "Bring back what can be of a damaged library."),
     "compact": ("upkeep", "Give disk space back."),
+    "ui": ("ui", "Open the library in your browser: search, read, and keep your documents."),
     "backup": ("upkeep", "Copy the library while it is used."),
     "measure": ("measure", "How fast and how exact searches of this library are."),
 }

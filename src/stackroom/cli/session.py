@@ -13,12 +13,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stackroom.errors import OldFilesChangedWarning, StackroomError
+from stackroom.forms import plain, plain_error
 from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -77,19 +78,6 @@ def _utf8() -> bool:
 def count(number: int, noun: str) -> str:
     """As a person says it: 1 passage, 2 passages."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def plain(value: object) -> Any:
-    """Dataclasses, tuples and mappings as JSON knows them; lone surrogates, which UTF-8 can't print, replaced."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(item) for name, item in asdict(value).items()}
-    if isinstance(value, dict):
-        return {plain(str(name)): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return value
 
 
 @contextlib.contextmanager
@@ -157,8 +145,7 @@ def fail(error: Exception, *, as_json: bool) -> int:
 
 
 def _print_error(kind: str, message: str, hint: str | None) -> None:
-    told = {"error": {"type": kind, "message": message, "hint": hint}}
-    click.echo(json.dumps(plain(told)), err=True)
+    click.echo(json.dumps(plain_error(kind, message, hint)), err=True)
 
 
 def safe(text: str, *, keep_newlines: bool = True) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stackroom.backend import Scope, Scored, View
-from stackroom.errors import DamagedError, UsageError
-from stackroom.types import Explanation, Hit, HitDocument, Leg, Mode, Passage
+from stackroom.backend import DocumentRecord, Scope, Scored, SourceRecord, View
+from stackroom.errors import DamagedError, NotFoundError, UsageError
+from stackroom.types import Excerpt, Explanation, Hit, HitDocument, Leg, Mode, Passage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,12 +86,7 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
                 score=float(ranking.scores[index]),
                 chunk_id=passage.chunk_id,
                 text=passage.text,
-                document=HitDocument(
-                    document.document_id,
-                    document.title or source.title or os.path.basename(source.name) or source.name,
-                    source.name,
-                    document.metadata,
-                ),
+                document=described(document, source),
                 place=passage.place,
                 metadata=passage.metadata,
                 explain=ranking.explain(index) if request.explain else None,
@@ -100,6 +95,24 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
             )
         )
     return hits
+
+
+def described(document: DocumentRecord, source: SourceRecord) -> HitDocument:
+    title = document.title or source.title or os.path.basename(source.name) or source.name
+    return HitDocument(document.document_id, title, source.name, document.metadata, source.source_id, source.type)
+
+
+def excerpt(view: View, chunk_id: str, context: int) -> Excerpt:
+    """A passage with up to `context` before and after it. Raises NotFoundError, DamagedError."""
+    (key,) = view.chunk_keys([chunk_id])
+    if key is None:
+        raise NotFoundError(
+            f"There is no passage {chunk_id!r}.", hint="It may have been removed: search again.", actual=chunk_id
+        )
+    (passage,) = view.passages([key])
+    before, after = view.neighbours(key, context) if context else ([], [])
+    document, source = view.document_of([passage.document_id])[passage.document_id]
+    return Excerpt(described(document, source), passage, tuple(before), tuple(after))
 
 
 def _excluded(text: str) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def test_search_json_is_the_surface(filled: Path) -> None:
     assert (found["query"], found["mode"]) == ("cat mice", "hybrid")
     hit = found["hits"][0]
     assert set(hit) == {"rank", "score", "chunk_id", "text", "metadata", "document", "place", "explain"}
-    assert set(hit["document"]) == {"id", "title", "path", "metadata"}
+    assert set(hit["document"]) == {"id", "title", "path", "metadata", "source_id", "type"}
     assert set(hit["place"]) == {
         "page", "page_end", "page_label", "section", "start", "end", "unit", "first", "last",
     }  # fmt: skip

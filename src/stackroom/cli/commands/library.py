@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from stackroom.cli.commands.search import place_json, where_text
-from stackroom.cli.session import Session, count, plain, safe
+from stackroom.cli.commands.search import where_text
+from stackroom.cli.session import Session, count, safe
+from stackroom.forms import passage_form, status_form
 from stackroom.reports import Collection, Stats
-from stackroom.types import Passage, Source
+from stackroom.types import Source
 
 
 @click.command("list", help="Show the sources: all, or those of a name, path or glob.")
@@ -58,7 +59,7 @@ def show_command(session: Session, source: str) -> int:
         passages = index.get(source)
         (found,) = index.find(source)
     if session.as_json:
-        session.print_json({"source": found, "passages": [_passage_json(passage) for passage in passages]})
+        session.print_json({"source": found, "passages": [passage_form(passage) for passage in passages]})
         return 0
     for number, passage in enumerate(passages, start=1):
         where = safe(where_text(passage.place), keep_newlines=False)
@@ -67,16 +68,6 @@ def show_command(session: Session, source: str) -> int:
     if found.error:
         session.say(f"Its last reading failed: {safe(found.error)}")
     return 0
-
-
-def _passage_json(passage: Passage) -> dict[str, object]:
-    return {
-        "chunk_id": passage.chunk_id,
-        "document_id": passage.document_id,
-        "text": passage.text,
-        "place": place_json(passage.place),
-        "metadata": plain(dict(passage.metadata)),
-    }
 
 
 @click.command("active", help="Switch sources on or off for 'search --active': on SOURCE..., off SOURCE..., all, none.")
@@ -104,7 +95,7 @@ def status_command(session: Session) -> int:
         stats = index.stats()
     since = written_since(Path(stats.library))
     if session.as_json:
-        session.print_json({**status_json(stats), "old_files_changed": since})
+        session.print_json({**status_form(stats), "old_files_changed": since})
         return 0
     model = stats.embedder
     rows = [
@@ -157,31 +148,6 @@ def _is_all(item: Collection, stats: Stats) -> bool:
 def _collection(item: Collection) -> str:
     vectors = "no vectors" if item.dim is None else f"{item.dim} dimensions{', of its own' if item.own_vectors else ''}"
     return f"{item.name}: {count(item.chunks, 'passage')}, {vectors}"
-
-
-def status_json(stats: Stats) -> dict[str, object]:
-    """The form that every face gives its status in."""
-    return {
-        "library": stats.library,
-        "format_version": stats.format_version,
-        "sources": stats.sources,
-        "documents": stats.documents,
-        "chunks": stats.chunks,
-        "active_sources": stats.active_sources,
-        "embedder": plain(stats.embedder),
-        "former": plain(stats.former),
-        "bytes": dict(stats.bytes),
-        "failed": {
-            "count": stats.failed_count,
-            "first": [{"path": failure.path, "reason": failure.reason} for failure in stats.failed],
-        },
-        "missing": stats.missing,
-        "pages_without_text": stats.pages_without_text,
-        "documents_with_hidden_text": stats.hiding,
-        "needs_embedding": stats.needs_embedding,
-        "sqlite": stats.sqlite,
-        "collections": plain(stats.collections),
-    }
 
 
 def size(count: float) -> str:

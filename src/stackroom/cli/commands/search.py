@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.session import Session, count, plain, safe
+from stackroom.cli.session import Session, count, safe
 from stackroom.errors import NotRerankedWarning
+from stackroom.forms import hits_form
 from stackroom.types import HIDDEN_CHARACTERS, Explanation, Hit, Place
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             session.say(safe(str(one.message)))
         took = (time.perf_counter() - begun) * 1000
         if session.as_json:
-            session.print_json(as_json(text, options["mode"], took, hits, explain=options["explain"]))
+            session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]))
             return 0
         if not hits:
             _nothing(session, index, active=options["active"])
@@ -84,34 +84,6 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             _print_hit(hit, text, full=full, marking=marking, mode=options["mode"])
     session.say(f"{count(len(hits), 'hit')} in {took:.0f} ms.")
     return 0
-
-
-def as_json(query: str, mode: str, took: float, hits: list[Hit], *, explain: bool) -> dict[str, Any]:
-    """The form that every face gives its hits in."""
-    listed = []
-    for hit in hits:
-        item: dict[str, Any] = {
-            "rank": hit.rank,
-            "score": hit.score,
-            "chunk_id": hit.chunk_id,
-            "text": hit.text,
-            "metadata": hit.metadata,
-            "document": asdict(hit.document),
-            "place": place_json(hit.place),
-        }
-        if hit.before or hit.after:
-            item["before"] = [passage.text for passage in hit.before]
-            item["after"] = [passage.text for passage in hit.after]
-        if explain and hit.explain is not None:
-            item["explain"] = plain(hit.explain)
-        listed.append(item)
-    return {"query": query, "mode": mode, "took_ms": round(took, 3), "hits": listed}
-
-
-def place_json(place: Place) -> dict[str, Any]:
-    found = asdict(place)
-    found["section"] = list(place.section) or None
-    return found
 
 
 def _nothing(session: Session, index: Index, *, active: bool) -> None:

@@ -9,8 +9,9 @@ import click
 
 from stackroom.cli.commands.library import size
 from stackroom.cli.meter import meter
-from stackroom.cli.session import Session, cancellable, count, plain, safe
+from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.errors import DamagedError
+from stackroom.forms import plain
 from stackroom.reports import Damage, Repair
 
 _SHOWN = 20

@@ -37,7 +37,7 @@ _ATTEMPTS = 6
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second attempt, doubled for each later one; a server may ask for more, up to the second number."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 120.0
-_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may do better."""
 _SHOWN = 300
 
@@ -188,31 +188,23 @@ class ServedEmbedder:
             except httpx.TransportError as error:
                 # One that was never there is not waited for.
                 if not self._has_answered and isinstance(error, httpx.ConnectError):
-                    raise self._unreachable(error) from error
+                    raise unreachable(self.server, self.model, error) from error
                 if attempt == _ATTEMPTS:
-                    raise self._unreachable(error) from error
+                    raise unreachable(self.server, self.model, error) from error
             else:
                 self._has_answered = True
                 if answer.status_code < 400:
                     return self._parsed(answer)
-                if answer.status_code not in _PASSING or attempt == _ATTEMPTS:
-                    raise self._refused(answer)
-                asked = _seconds(answer.headers.get("retry-after"))
+                if answer.status_code not in PASSING or attempt == _ATTEMPTS:
+                    raise refusal(self.server, self.model, answer.status_code, answer.text)
+                asked = seconds_asked(answer.headers.get("retry-after"))
             time.sleep(min(max(wait * random.uniform(0.8, 1.2), asked), _LONGEST_WAIT))
             wait *= 2
         raise AssertionError
 
     @cached_property
     def _client(self) -> Any:
-        httpx = require("httpx", extra="served")
-        headers = {"Authorization": f"Bearer {self.server.key}"} if self.server.key else {}
-        client = httpx.Client(
-            base_url=self.server.url,
-            headers=headers,
-            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-            # A proxy of the environment is not for servers on this machine.
-            trust_env=not self.server.is_here,
-        )
+        client = new_client(self.server, _ANSWER_SECONDS)
         weakref.finalize(self, client.close)
         return client
 
@@ -225,24 +217,39 @@ class ServedEmbedder:
             raise self._misunderstood()
         return told
 
-    def _unreachable(self, error: Exception) -> UnavailableError:
-        hint = f"Is Ollama running? ollama serve, then: ollama pull {self.model}"
-        if self.server.service == "openai":
-            hint = "Is the server running? Its address is in OPENAI_BASE_URL, or in the model's name: openai:MODEL@URL"
-        return UnavailableError(
-            f"The model server {self.server.url} does not answer ({type(error).__name__}).", hint=f"{hint}. Nothing that was committed is lost."
-        )  # fmt: skip
 
-    def _refused(self, answer: Any) -> UnavailableError:
-        said = " ".join(answer.text.split())[:_SHOWN]
-        if self.server.key:
-            said = said.replace(self.server.key, "(the key)")
-        hint = "Run the same command again later. Nothing that was committed is lost."
-        if answer.status_code in (401, 403):
-            hint = "Is the key right? It is read from OPENAI_API_KEY."
-        elif answer.status_code == 404 and self.server.service == "ollama":
-            hint = f"Fetch the model: ollama pull {self.model}"
-        return UnavailableError(f"{self._called} refused ({answer.status_code}): {said}", hint=hint)
+def new_client(server: Server, seconds: float) -> Any:
+    """An httpx.Client for this server, which may be silent for so long. Raises MissingExtraError."""
+    httpx = require("httpx", extra="served")
+    return httpx.Client(
+        base_url=server.url,
+        headers={"Authorization": f"Bearer {server.key}"} if server.key else {},
+        timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
+        # A proxy of the environment is not for servers on this machine.
+        trust_env=not server.is_here,
+    )
+
+
+def unreachable(server: Server, model: str, error: Exception) -> UnavailableError:
+    """The error of a server that does not answer."""
+    hint = f"Is Ollama running? ollama serve, then: ollama pull {model}"
+    if server.service == "openai":
+        hint = "Is the server running? Its address is in OPENAI_BASE_URL, or in the model's name: openai:MODEL@URL"
+    return UnavailableError(
+        f"The model server {server.url} does not answer ({type(error).__name__}).", hint=f"{hint}. Nothing that was committed is lost."
+    )  # fmt: skip
+
+
+def refusal(server: Server, model: str, status: int, text: str) -> UnavailableError:
+    """The error of a server that answers by `status` and says `text`; the key is in neither."""
+    # Before it is cut: half of a key is one that nobody finds.
+    said = " ".join((text.replace(server.key, "(the key)") if server.key else text).split())[:_SHOWN]
+    hint = "Run the same command again later. Nothing that was committed is lost."
+    if status in (401, 403):
+        hint = "Is the key right? It is read from OPENAI_API_KEY."
+    elif status == 404 and server.service == "ollama":
+        hint = f"Fetch the model: ollama pull {model}"
+    return UnavailableError(f"The model {model!r} of {server.url} refused ({status}): {said}", hint=hint)
 
 
 def _identity(service: Service, model: str, dim: int) -> EmbedderIdentity:
@@ -253,7 +260,7 @@ def _identity(service: Service, model: str, dim: int) -> EmbedderIdentity:
     )  # fmt: skip
 
 
-def _seconds(header: str | None) -> float:
+def seconds_asked(header: str | None) -> float:
     """Of a Retry-After header; a date is not waited for."""
     try:
         return max(0.0, float(header or 0))

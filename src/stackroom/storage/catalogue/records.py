@@ -6,6 +6,7 @@ import fnmatch
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -209,9 +210,20 @@ def listing(connection: Connection, records: Sequence[SourceRecord] | None) -> l
                 size=record.size,
                 pages=record.pages,
                 pages_without_text=record.pages_without_text,
+                modified_at=_time(record.mtime_ns),
             )
         )
     return sources
+
+
+def _time(ns: int | None) -> str | None:
+    """ISO 8601 in UTC, to the second; None also for what no calendar has, which a library from a stranger may say."""
+    if ns is None:
+        return None
+    try:
+        return datetime.fromtimestamp(ns // 1_000_000_000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def documents_of(connection: Connection, source_key: int) -> list[DocumentRecord]:

@@ -1,0 +1,272 @@
+"""Verbs that change the library, and the jobs that do what takes long."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from stackroom.errors import UsageError
+from stackroom.forms import plain
+from stackroom.progress import CancelToken, Progress
+from stackroom.web.api.shapes import JOB
+from stackroom.web.described import Endpoint, Given, Schema, flag, or_null, record, ref, several, text, whole
+from stackroom.web.desk import Desk
+from stackroom.web.jobs import Job
+
+_UNDO = 3600
+
+
+def active(desk: Desk, given: Given) -> object:
+    index = desk.library.index()
+    changed = index.set_active(given["sources"], given["active"])
+    desk.library.changed()
+    stats = index.stats()
+    return {"changed": changed, "active_sources": stats.active_sources, "sources": stats.sources}
+
+
+def remove(desk: Desk, given: Given) -> object:
+    index = desk.library.index()
+    if given["undo_seconds"] and given["purge"]:
+        raise UsageError("A purge can't be undone.", hint="Leave out undo_seconds, or purge.")
+    hidden = desk.removals.hidden()
+    found = {source.id: source for name in given["sources"] for source in index.find(name) if source.id not in hidden}
+    chunks = sum(source.chunks for source in found.values())
+    if given["undo_seconds"]:
+        removal = desk.removals.schedule(list(found), given["undo_seconds"])
+        return {"removed": len(found), "chunks": chunks, "removal": removal.id}
+    if found:
+        index.remove(list(found), purge=given["purge"])
+        desk.library.changed()
+    return {"removed": len(found), "chunks": chunks, "removal": None}
+
+
+def undo(desk: Desk, given: Given) -> object:
+    return {"restored": len(desk.removals.undo(given["removal"]).source_ids)}
+
+
+def add(desk: Desk, given: Given) -> object:
+    paths: list[str] = given["paths"]
+    for path in paths:
+        if "\0" in path or not os.path.isabs(os.path.expanduser(path)):
+            raise UsageError(f"{path!r} is no whole path.", hint="Begin with / or ~, or with a drive.")
+    full = [os.path.expanduser(path) for path in paths]
+    title = os.path.basename(full[0].rstrip("/\\")) or full[0]
+    title = title if len(full) == 1 else f"{title} and {len(full) - 1:,} more"
+    options = {name: given[name] for name in ("retry", "prune", "also", "ignore", "follow_links")}
+    return _job(desk.add(full, title, **options))
+
+
+def retry(desk: Desk, given: Given) -> object:
+    del given
+    failed = [source.path for source in desk.sources() if source.error is not None and os.path.isabs(source.path)]
+    there = [path for path in failed if os.path.lexists(path)]
+    if not there:
+        raise UsageError("No file failed that could be read again.", hint="See: GET /api/sources?state=failed")
+    return _job(desk.add(there, f"{len(there):,} that failed", retry=True))
+
+
+def verify(desk: Desk, given: Given) -> object:
+    del given
+    index = desk.library.index()
+
+    def work(progress: Progress, cancel: CancelToken) -> object:
+        found = index.verify(progress=progress, cancel=cancel)
+        damage = plain(found.damage[:100])
+        return _Told({"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": damage}, cancel)
+
+    return _job(desk.jobs.start("verify", "Check every stored byte", work, writes=False))
+
+
+def compact(desk: Desk, given: Given) -> object:
+    index = desk.library.index()
+
+    def work(progress: Progress, cancel: CancelToken) -> object:
+        return _Told(plain(index.compact(purge=given["purge"], progress=progress, cancel=cancel)), cancel)
+
+    return _job(desk.jobs.start("compact", "Give disk space back", work))
+
+
+def migrate(desk: Desk, given: Given) -> object:
+    from stackroom import migration
+
+    path, embedder = desk.library.path, desk.library.embedder
+    if not desk.library.is_old():
+        raise UsageError(
+            f"{path} holds no old index.", hint="Start the page with the old index as its library: --library OLD"
+        )
+    if not given["dry_run"]:
+
+        def convert(progress: Progress, cancel: CancelToken) -> object:
+            return migration.migrate(path, embedder=embedder, progress=progress, cancel=cancel)
+
+        return _job(desk.jobs.start("migrate", f"Convert {path.name}", convert))
+
+    def look(progress: Progress, cancel: CancelToken) -> object:
+        return migration.inventory(path, embedder=embedder, progress=progress, cancel=cancel)
+
+    return _job(desk.jobs.start("inventory", f"Look at {path.name}", look, writes=False))
+
+
+class _Told(dict[str, Any]):
+    """A report that does not say itself whether it was stopped."""
+
+    def __init__(self, told: dict[str, Any], cancel: CancelToken) -> None:
+        super().__init__(told)
+        self.cancelled = cancel.cancelled
+
+
+def jobs(desk: Desk, given: Given) -> object:
+    del given
+    return {"jobs": [job.form() for job in desk.jobs.all()]}
+
+
+def job(desk: Desk, given: Given) -> object:
+    return _job(desk.jobs.get(given["job_id"]))
+
+
+def cancel(desk: Desk, given: Given) -> object:
+    return _job(desk.jobs.cancel(given["job_id"]))
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {"job": job.form()}
+
+
+_SOURCES = several(
+    text("An id, a title, a path, or a glob over these.", minLength=1, maxLength=4096), "", minItems=1, maxItems=100_000
+)
+_NOTHING = record({})
+_JOB_NAME = {"job_id": text("The job's id.", minLength=1)}
+
+
+def _post(
+    path: str,
+    name: str,
+    summary: str,
+    answer: Callable[[Desk, Given], object],
+    returns: Schema,
+    body: Schema = _NOTHING,
+    *,
+    status: int = 200,
+    errors: tuple[int, ...] = (404, 409),
+    path_names: dict[str, Schema] | None = None,
+) -> Endpoint:
+    return Endpoint(
+        "POST",
+        path,
+        name,
+        summary,
+        answer,
+        returns,
+        body=body,
+        status=status,
+        errors=errors,
+        path_names=path_names or {},
+    )
+
+
+ENDPOINTS = [
+    _post(
+        "/api/active",
+        "setActive",
+        "Put sources into the active set, or take them out.",
+        active,
+        record({"changed": whole(""), "active_sources": whole(""), "sources": whole("")}),
+        record(
+            {"sources": or_null({**_SOURCES, "description": "null: all of them"}), "active": flag("", None)},
+        ),
+    ),
+    _post(
+        "/api/remove",
+        "remove",
+        "Take sources out of the library. With undo_seconds they are hidden at once, and removed after that time.",
+        remove,
+        record(
+            {
+                "removed": whole("How many sources."),
+                "chunks": whole("How many passages."),
+                "removal": or_null(text("What to say to undo it.")),
+            }
+        ),
+        record(
+            {"sources": _SOURCES},
+            {
+                "purge": flag("Leave nothing of them in any file; slow."),
+                "undo_seconds": whole("How long it can be undone.", minimum=0, maximum=_UNDO, default=0),
+            },
+        ),
+    ),
+    _post(
+        "/api/undo",
+        "undo",
+        "Take a removal back, while there is time.",
+        undo,
+        record({"restored": whole("How many sources.")}),
+        record({"removal": text("As remove answered.", minLength=1, maxLength=20)}),
+        errors=(404,),
+    ),
+    _post(
+        "/api/add",
+        "add",
+        "Index files, folders or globs of the machine that runs the page, in the background.",
+        add,
+        JOB,
+        record(
+            {"paths": several(text("A whole path.", minLength=1, maxLength=4096), "", minItems=1, maxItems=10_000)},
+            {
+                "retry": flag("Read again what failed before."),
+                "prune": flag("Remove sources under these folders that are gone from disk."),
+                "also": several(
+                    text("", enum=["code", "json", "xml", "zim"]), "Of folders take these too.", default=[], maxItems=4
+                ),
+                "ignore": several(
+                    text("", maxLength=4096), "Skip files or folders like this.", default=[], maxItems=100
+                ),
+                "follow_links": flag("Follow symbolic links that lead out of these folders."),
+            },
+        ),
+        status=202,
+        errors=(409,),
+    ),
+    _post("/api/retry", "retry", "Read again all that failed.", retry, JOB, status=202, errors=(409,)),
+    _post("/api/verify", "verify", "Check every stored byte.", verify, JOB, status=202, errors=(409,)),
+    _post(
+        "/api/compact",
+        "compact",
+        "Give disk space back.",
+        compact,
+        JOB,
+        record({}, {"purge": flag("Leave nothing of what was removed in any file; slow.")}),
+        status=202,
+        errors=(409,),
+    ),
+    _post(
+        "/api/migrate",
+        "migrate",
+        "Turn the old index in the library's folder into a library; with dry_run only say what is in there.",
+        migrate,
+        JOB,
+        record({}, {"dry_run": flag("Only look.")}),
+        status=202,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        "/api/jobs",
+        "jobs",
+        "What runs, waits or ended, the newest first.",
+        jobs,
+        record({"jobs": several(ref("Job"), "")}),
+    ),
+    Endpoint("GET", "/api/jobs/{job_id}", "job", "One job.", job, JOB, path_names=_JOB_NAME, errors=(404,)),
+    _post(
+        "/api/jobs/{job_id}/cancel",
+        "cancel",
+        "Stop a job; what is committed stays.",
+        cancel,
+        JOB,
+        errors=(404,),
+        path_names=_JOB_NAME,
+    ),
+]

@@ -1,0 +1,137 @@
+// The page: which view is shown, what the library is like, and keys.
+import { $, h, count, isTyping, size } from "./dom.js";
+import { get, post } from "./api.js";
+import { listen, onChange } from "./events.js";
+import { isRunning, startJobs, retryFailed } from "./jobs.js";
+import { startSearch, searchKey, fillFacets, refresh, setIdleNote } from "./search.js";
+import { startDocuments, documentsKey, load, menusKeys } from "./documents.js";
+import { startAdding, openAdding, sayWhere } from "./adding.js";
+import { startAsking, showAsking } from "./ask.js";
+import { showTrouble } from "./migrating.js";
+import { sayError } from "./toast.js";
+
+const VIEWS = ["search", "documents", "ask"];
+let view = "search";
+let ready = false;
+
+function go(name, push = true) {
+  if (push && name !== view) history.pushState(null, "", name === "search" ? sessionStorage.getItem("stackroom-search") || "/" : `/?view=${name}`);
+  view = name;
+  for (const one of VIEWS) $(`#view-${one}`).hidden = !ready || one !== name;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = { search: "Stackroom", documents: "Documents · Stackroom", ask: "Ask · Stackroom" }[name];
+  scrollTo(0, 0);
+  if (!ready) return;
+  if (name === "documents") load();
+  if (name === "search") $("#query").focus();
+  if (name === "ask") showAsking();
+}
+
+async function look() {
+  try {
+    const told = await get("/api/status");
+    const first = !ready;
+    ready = told.state === "ready";
+    showTrouble(told, look);
+    sayWhere(told.uploads);
+    if (ready) {
+      fillFacets(told.facets);
+      facts(told);
+      if (first) {
+        startSearch();
+        go(view, false);
+      }
+    } else go(view, false);
+  } catch (error) {
+    sayError(error);
+  }
+}
+
+function facts({ status, facets, words_only: wordsOnly, path }) {
+  const model = status.embedder ? `${status.embedder.name}, ${status.embedder.dim} dimensions` : "no model yet";
+  const told = [count(status.sources, "document"), count(status.chunks, "passage"), size(status.bytes.total)];
+  $("#library-facts").textContent = told.join(" · ");
+  $("#library-facts").title = `${path}\nModel: ${model}`;
+  setIdleNote(status.sources
+    ? h("div.idle-note", {}, h("p", {}, told.slice(0, 2).join(" · ")),
+      h("p.small", {}, wordsOnly ? `Only words are searched: ${wordsOnly}` : facets.states.active < status.sources ? `${facets.states.active} active` : ""))
+    : emptyNote());
+}
+
+function emptyNote() {
+  return h("div.empty", {}, h("h2", {}, "Nothing is in the library yet"),
+    h("p", {}, "Add a folder of documents, or drop files anywhere on this page. PDFs, books, pages, notes, mail and Office files are read."),
+    h("div.buttons", {}, h("button.primary", { type: "button", onclick: openAdding }, "Add documents")));
+}
+
+function libraryMenu() {
+  const button = $("#library-menu-button");
+  const menu = $("#library-menu");
+  const items = [
+    ["Read again what failed", retryFailed],
+    ["Check every byte", () => post("/api/verify").catch(sayError)],
+    ["Give disk space back", () => post("/api/compact").catch(sayError)],
+  ];
+  menu.append(...items.map(([label, run]) => h("button", { type: "button", role: "menuitem", onclick: () => { close(); run(); } }, label)));
+  const close = () => { menu.hidden = true; button.setAttribute("aria-expanded", "false"); };
+  button.addEventListener("click", () => {
+    menu.hidden = !menu.hidden;
+    button.setAttribute("aria-expanded", String(!menu.hidden));
+    if (!menu.hidden) menusKeys(menu, button);
+  });
+  document.addEventListener("click", (event) => { if (!event.target.closest(".actions")) close(); });
+}
+
+function keys(event) {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.target.closest?.(".menu")) return;
+  const typing = isTyping(event.target);
+  if (!typing) {
+    const field = { search: $("#query"), documents: $("#documents-filter"), ask: $("#question") }[view];
+    if (event.key === "/") { event.preventDefault(); field.focus(); field.select(); return; }
+    if (event.key === "?") { event.preventDefault(); $("#help-dialog").showModal(); return; }
+    if (VIEWS[Number(event.key) - 1]) { event.preventDefault(); go(VIEWS[Number(event.key) - 1]); return; }
+  }
+  if (typing && event.target.type !== "search") return;
+  if (typing && !["ArrowDown", "ArrowUp", "Escape"].includes(event.key)) return;
+  const took = view === "search" ? searchKey(event) : view === "documents" && documentsKey(event);
+  if (took) event.preventDefault();
+}
+
+for (const link of document.querySelectorAll("nav a")) {
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(link.dataset.view);
+  });
+}
+const shown = () => VIEWS.find((name) => name === new URLSearchParams(location.search).get("view")) || "search";
+addEventListener("popstate", () => go(shown(), false));
+addEventListener("keydown", keys);
+$("#help-button").addEventListener("click", () => $("#help-dialog").showModal());
+view = shown();
+startDocuments({ onChanged: look, emptyNote });
+startAdding(go);
+startAsking();
+startJobs(go);
+libraryMenu();
+await look();
+listen();
+
+let timer = 0;
+let took = 0;
+onChange((now, before) => {
+  if (now.version === before.version && now.removals === before.removals) return;
+  if (before.version === -1 || timer) return;
+  // While a run commits one thing after the other, the page looks again now and then, and spends a fifth of its time on it.
+  const pause = Math.max(now.jobs.some(isRunning) ? 2000 : 400, 4 * took);
+  timer = setTimeout(async () => {
+    timer = 0;
+    const begun = performance.now();
+    await Promise.all([look(), view === "documents" ? load() : view === "search" ? refresh() : null]);
+    took = performance.now() - begun;
+  }, pause);
+});

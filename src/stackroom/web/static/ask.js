@@ -1,0 +1,164 @@
+// A conversation: each answer is written as it comes, with citations that open the passage. Without a model the passages are the answer.
+import { $, h, count, placeText } from "./dom.js";
+import { get, streamed } from "./api.js";
+
+const KEPT = "stackroom-conversation";
+let turns = [];
+let running = null;
+
+export function startAsking() {
+  $("#ask-form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+  $("#question").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }
+    if (event.key === "Escape") { if (running) stop(); else event.target.blur(); }
+  });
+  $("#stop-button").addEventListener("click", stop);
+  $("#new-conversation").addEventListener("click", () => { stop(); turns = []; keep(); draw(); $("#question").focus(); });
+  $("#model").addEventListener("change", () => localStorage.setItem("stackroom-model", $("#model").value));
+  turns = JSON.parse(sessionStorage.getItem(KEPT) || "[]");
+  draw();
+}
+
+export async function showAsking() {
+  $("#question").focus();
+  try {
+    const found = await get("/api/models");
+    const options = found.models.map((model) => [model.name, `${model.name.replace(/^(ollama|openai):/, "").split("@")[0]} (${model.program})`]);
+    if (found.named && !options.some(([name]) => name === found.named)) {
+      options.unshift([found.named, found.sent_to ? `${found.named}, at ${found.sent_to}` : found.named]);
+    }
+    const select = $("#model");
+    const wanted = localStorage.getItem("stackroom-model");
+    select.replaceChildren(h("option", { value: "" }, "No model: passages only"), ...options.map(([value, label]) => h("option", { value }, label)));
+    const chosen = wanted !== null && options.some(([name]) => name === wanted) ? wanted : wanted === "" ? "" : found.named || options[0]?.[0] || "";
+    select.value = chosen;
+    $("#ask-note").textContent = options.length ? "" : "No language model was found on this machine (Ollama, LM Studio, llama.cpp, vLLM). Answers are the best passages, quoted.";
+  } catch { /* a question says what is wrong */ }
+}
+
+function stop() {
+  running?.abort();
+}
+
+function keep() {
+  // What is on show, without what would fill the store.
+  sessionStorage.setItem(KEPT, JSON.stringify(turns.slice(-20)));
+}
+
+async function ask() {
+  const question = $("#question").value.trim();
+  if (!question || running) return;
+  $("#question").value = "";
+  const history = turns.filter((turn) => turn.text && turn.outcome !== "not_in_documents").flatMap((turn) => [{ role: "user", text: turn.question }, { role: "assistant", text: turn.text }]).slice(-20);
+  const turn = { question, text: "", passages: [], citations: [], quotes: [], outcome: null, note: "" };
+  turns.push(turn);
+  running = new AbortController();
+  busy(true);
+  draw();
+  const body = { question, history, active: $("#ask-active").checked };
+  if ($("#model").value) body.model = $("#model").value;
+  try {
+    for await (const [name, told] of streamed("/api/ask", body, running.signal)) {
+      if (name === "passages") Object.assign(turn, { passages: told.passages, model: told.model, sent_to: told.sent_to, query: told.query });
+      else if (name === "text") turn.text += told.text;
+      else if (name === "citations") Object.assign(turn, { citations: told.citations, quotes: told.quotes });
+      else if (name === "done") Object.assign(turn, { outcome: told.outcome, text: told.outcome === "not_in_documents" ? "" : told.answer || turn.text });
+      else if (name === "error") Object.assign(turn, { outcome: "failed", note: [told.error.message, told.error.hint].filter(Boolean).join(" ") });
+      redraw(turn);
+    }
+  } catch (error) {
+    if (error.name === "AbortError") turn.outcome = "stopped";
+    else Object.assign(turn, { outcome: "failed", note: [error.message, error.hint].filter(Boolean).join(" ") });
+  }
+  turn.outcome ||= "stopped";
+  running = null;
+  busy(false);
+  redraw(turn);
+  keep();
+}
+
+function busy(is) {
+  $("#ask-button").hidden = is;
+  $("#stop-button").hidden = !is;
+  $("#turns").setAttribute("aria-busy", String(is));
+}
+
+function draw() {
+  $("#new-conversation").hidden = !turns.length;
+  $("#turns").replaceChildren(...turns.map(turnOf));
+  $("#turns").lastElementChild?.scrollIntoView({ block: "start" });
+}
+
+function redraw(turn) {
+  const at = turns.indexOf(turn);
+  const near = document.documentElement.scrollHeight - scrollY - innerHeight < 160;
+  const old = $("#turns").children[at];
+  if (old) old.replaceWith(turnOf(turn));
+  if (near && !turn.outcome) scrollTo(0, document.body.scrollHeight);
+}
+
+const NOTES = {
+  not_in_documents: "Your documents do not answer this. The nearest passages:",
+  quoted: "The passages that answer best:",
+  uncited: "This answer names no passage: check it.",
+  stopped: "Stopped.",
+};
+
+function turnOf(turn) {
+  const writing = !turn.outcome;
+  const note = turn.note || NOTES[turn.outcome] || (writing && !turn.text ? (turn.passages.length ? `Reading ${count(turn.passages.length, "passage")} …` : "Searching …") : "");
+  const cited = new Set(turn.citations.filter((one) => one.exists).map((one) => one.number));
+  const unfound = turn.quotes.filter((one) => !one.found).length;
+  const shown = turn.text && cited.size ? turn.passages.filter((passage) => cited.has(passage.number)) : turn.outcome && turn.outcome !== "answered" ? turn.passages.slice(0, 5) : [];
+  return h("article.turn-of", { "aria-label": turn.question },
+    h("h2", {}, turn.question),
+    turn.text && h(`div.answer${writing ? ".writing" : ""}`, { "aria-live": writing ? "off" : "polite" }, pieces(turn)),
+    note && h(`p.answer-note${turn.outcome === "failed" ? ".bad" : ""}`, { role: "status" }, note),
+    turn.outcome && unfound > 0 && h("p.answer-note.bad", {}, `${count(unfound, "quotation")} could not be found in the passages, and ${unfound === 1 ? "is" : "are"} marked.`),
+    turn.outcome && turn.text && h("div.answer-tools", {}, h("button.quiet", { type: "button", onclick: (event) => copy(turn, event.target) }, "Copy"),
+      turn.sent_to && h("span.answer-note", {}, `Question and passages were sent to ${turn.sent_to}.`)),
+    shown.length > 0 && h("ol.cited", {}, shown.map((passage) => passageOf(passage, turn))));
+}
+
+async function copy(turn, button) {
+  await navigator.clipboard.writeText(turn.text);
+  button.textContent = "Copied";
+}
+
+const address = (passage, turn) => `/read?${new URLSearchParams({ chunk: passage.chunk_id, q: turn.query || turn.question })}`;
+
+function passageOf(passage, turn) {
+  const place = placeText(passage.place, passage.document.title);
+  const where = [place.page, place.section].filter(Boolean).join(", ");
+  return h("li", {}, h("a", { href: address(passage, turn) },
+    h("span.cite", {}, passage.number), h("span.title", {}, passage.document.title, where && h("span", {}, ` · ${where}`)),
+    h("span.quote", {}, passage.text.slice(0, 400))));
+}
+
+/** The answer's text with its citations as links, and what it quotes wrongly marked. Offsets are code points. */
+function pieces(turn) {
+  const points = [...turn.text];
+  const spans = [
+    ...turn.citations.map((one) => ({ ...one, kind: "cite" })),
+    ...turn.quotes.filter((one) => !one.found).map((one) => ({ ...one, kind: "quote" })),
+  ].sort((a, b) => a.start - b.start);
+  const made = [];
+  let at = 0;
+  for (const [index, span] of spans.entries()) {
+    if (span.kind === "cite") {
+      const same = index > 0 && spans[index - 1].start === span.start;
+      if (!same && span.start < at) continue;
+      if (!same) made.push(points.slice(at, span.start).join(""));
+      const passage = turn.passages.find((one) => one.number === span.number);
+      made.push(passage && span.exists
+        ? h("a.cite", { href: address(passage, turn), title: passage.document.title, "aria-label": `Passage ${span.number}: ${passage.document.title}` }, span.number)
+        : h("span.cite.bad", { title: "There is no such passage" }, span.number));
+      at = span.end;
+    } else if (span.start >= at) {
+      made.push(points.slice(at, span.start).join(""), h("span.unfound", { title: "These words are not in the passage" }, points.slice(span.start, span.end).join("")));
+      at = span.end;
+    }
+  }
+  made.push(points.slice(at).join(""));
+  return made;
+}

@@ -1,0 +1,125 @@
+// What runs: progress, rate and time left, failures with their reasons; kept on show until its user has seen the outcome.
+import { $, h, count, duration, number } from "./dom.js";
+import { post } from "./api.js";
+import { onChange } from "./events.js";
+import { sayError, toast } from "./toast.js";
+
+const VERBS = { add: "Indexing", verify: "Checking", compact: "Compacting", migrate: "Converting", inventory: "Looking at the old index" };
+const ENDED = ["done", "failed", "cancelled"];
+const dismissed = new Set(JSON.parse(sessionStorage.getItem("stackroom-dismissed") || "[]"));
+const opened = new Set();
+
+export const isRunning = (job) => !ENDED.includes(job.state);
+
+export function startJobs(go) {
+  onChange((now, before) => {
+    draw(now.jobs);
+    pill(now.jobs, go);
+    for (const job of now.jobs) {
+      const was = before.jobs.find((item) => item.id === job.id && item.created_at === job.created_at);
+      if (was && isRunning(was) && !isRunning(job)) announce(job);
+    }
+  });
+}
+
+const nameOf = (job) => `${job.created_at} ${job.id}`;
+
+function draw(jobs) {
+  const shown = jobs.filter((job) => isRunning(job) || (!dismissed.has(nameOf(job)) && job.kind !== "inventory" && job.kind !== "migrate")).slice(0, 4);
+  const held = document.activeElement?.dataset?.hold;
+  $("#jobs").replaceChildren(...shown.map(card));
+  if (held) $(`[data-hold="${CSS.escape(held)}"]`)?.focus();
+}
+
+function card(job) {
+  const running = isRunning(job);
+  const made = h("section.job", { "aria-label": `${VERBS[job.kind]} ${job.title}` },
+    h("div.job-head", {}, h("strong", {}, headline(job)),
+      running
+        ? h("button", { type: "button", dataset: { hold: `cancel ${job.id}` }, onclick: () => post(`/api/jobs/${job.id}/cancel`).catch(sayError) }, "Cancel")
+        : h("button.quiet", { type: "button", dataset: { hold: `close ${job.id}` }, "aria-label": `Dismiss ${job.title}`, onclick: () => dismiss(job) }, "Dismiss")));
+  if (job.state === "failed" || job.result?.failed) made.classList.add("bad");
+  if (running) made.append(bar(job));
+  made.append(facts(job));
+  if (job.result?.failures?.length) made.append(failures(job));
+  return made;
+}
+
+function headline(job) {
+  const verb = VERBS[job.kind];
+  if (job.state === "queued") return `Next: ${job.title}`;
+  if (job.state === "waiting") return `Waiting to add ${job.title}`;
+  if (isRunning(job)) return job.progress.stage === "scan" && job.kind === "add" ? `Looking through ${job.title}` : `${verb} ${job.kind === "add" ? job.title : ""}`;
+  if (job.state === "cancelled") return `Stopped: ${job.title}`;
+  if (job.state === "failed") return `Not done: ${job.title}`;
+  return job.kind === "add" ? `Indexed ${job.title}` : job.title;
+}
+
+function bar(job) {
+  const { done, total } = job.progress;
+  const known = job.state === "running" && total;
+  return h("progress", { "aria-label": "Progress", max: known ? total : null, value: known ? done : undefined });
+}
+
+function facts(job) {
+  const { progress, result, error } = job;
+  const told = [];
+  if (job.state === "waiting" || job.state === "failed") told.push([error.message, job.state === "failed" ? error.hint : "It goes on by itself."].filter(Boolean).join(" "));
+  else if (isRunning(job)) {
+    if (progress.total) told.push(`${number(progress.done)} of ${number(progress.total)}`);
+    else if (progress.done) told.push(number(progress.done));
+    if (progress.chunks && job.kind === "add") told.push(count(progress.chunks, "passage"));
+    if (progress.rate) told.push(`${number(Math.round(progress.rate))} passages/s`);
+    if (progress.seconds_left) told.push(`about ${duration(progress.seconds_left)} left`);
+    if (progress.failed) told.push(`${number(progress.failed)} failed`);
+    const name = progress.current?.split(/[/\\]/).pop();
+    if (name) told.push(h("span.current", {}, name));
+  } else if (result) told.push(...outcome(job, result));
+  return h("div.job-facts", {}, told.map((one) => (typeof one === "string" ? h("span", {}, one) : one)));
+}
+
+function outcome(job, result) {
+  if (job.kind === "verify") return [result.ok ? `All is well: ${count(result.chunks, "passage")} and ${count(result.rows, "vector")} checked.` : `${count(result.damage.length, "thing")} damaged: ${result.damage[0].message} In a terminal: stackroom repair`];
+  if (job.kind === "compact") return [`${(result.bytes_before / 1e6).toFixed(1)} MB before, ${(result.bytes_after / 1e6).toFixed(1)} MB now.`];
+  const told = ["added", "updated", "moved", "unchanged", "removed", "failed"].filter((name) => result[name]).map((name) => `${number(result[name])} ${name}`);
+  if (!told.length) told.push("Nothing to do");
+  if (result.chunks) told.push(`${count(result.chunks, "passage")} in ${duration(job.seconds)}`);
+  if (result.pages_without_text) told.push(`${count(result.pages_without_text, "page")} without text`);
+  const others = Object.values(result.skipped || {}).reduce((sum, one) => sum + one, 0);
+  if (others) told.push(`${count(others, "file")} of other kinds left alone`);
+  if (job.state === "cancelled") told.push("What was committed stays. Add it again to go on.");
+  return told;
+}
+
+function failures(job) {
+  const { failures: listed, failed } = job.result;
+  const items = listed.map((failure) => h("li", {}, failure.path, h("span", {}, failure.reason)));
+  const more = failed > listed.length && h("li", {}, `and ${number(failed - listed.length)} more: choose “Failed” below`);
+  return h("details", { open: opened.has(job.id), ontoggle: (event) => (event.target.open ? opened.add(job.id) : opened.delete(job.id)) },
+    h("summary", {}, `${count(failed, "file")} could not be read`), h("ul.failures", {}, items, more),
+    h("button", { type: "button", onclick: () => { dismiss(job); retryFailed(); } }, "Try again"));
+}
+
+export const retryFailed = () => post("/api/retry").catch(sayError);
+
+function dismiss(job) {
+  dismissed.add(nameOf(job));
+  sessionStorage.setItem("stackroom-dismissed", JSON.stringify([...dismissed].slice(-50)));
+  document.querySelectorAll("#jobs .job").forEach((item) => item.querySelector(`[data-hold="close ${job.id}"]`) && item.remove());
+}
+
+function announce(job) {
+  if (job.kind === "inventory" || $("#view-documents").hidden === false) return;
+  toast(`${headline(job)}. ${job.result ? outcome(job, job.result).join(", ") : job.error?.message || ""}`);
+}
+
+function pill(jobs, go) {
+  const running = jobs.filter(isRunning);
+  const shown = $("#job-pill");
+  shown.hidden = !running.length;
+  if (!running.length) return;
+  const { progress, kind } = running.find((job) => job.state === "running") || running[0];
+  const share = progress.total ? ` ${Math.floor((100 * progress.done) / progress.total)} %` : " …";
+  shown.textContent = `${VERBS[kind]}${share}`;
+  shown.onclick = () => go("documents");
+}

@@ -1,0 +1,18 @@
+// The reading page: to the passage, back to the hits, and from side to side on a narrow screen.
+const back = document.querySelector("#back");
+back.href = sessionStorage.getItem("stackroom-search") || back.getAttribute("href");
+
+const wanted = document.querySelector("#here");
+const show = () => wanted?.scrollIntoView({ block: "center" });
+show();
+
+for (const radio of document.querySelectorAll("[name=side]")) {
+  radio.addEventListener("change", () => {
+    document.body.classList.toggle("text-side", radio.value === "text" && radio.checked);
+    show();
+  });
+}
+
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" || event.key === "Backspace") { event.preventDefault(); location.href = back.href; }
+});

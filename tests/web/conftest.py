@@ -1,0 +1,92 @@
+"""A page over a small library, asked in this process; and the real program, asked over a socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+import stackroom
+from stackroom.web.app import application
+from stackroom.web.desk import Desk
+from stackroom.web.library import Library
+from support import WordEmbedder, write_files
+from web_support import ADDRESS, FILES, ONCE, TOKEN, Asker
+
+
+@pytest.fixture
+def desk(library: Path) -> Iterator[Desk]:
+    made = Desk(Library(str(library), WordEmbedder()))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(desk: Desk) -> TestClient:
+    """Knows no token."""
+    return TestClient(application(desk, ADDRESS, TOKEN, ONCE), base_url="http://127.0.0.1:7865")
+
+
+@pytest.fixture
+def asker(client: TestClient, desk: Desk) -> Asker:
+    return Asker(client, desk)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `documents` and their `library`; tests leave it as it is."""
+    made = tmp_path_factory.mktemp("prepared")
+    write_files(made / "documents", FILES)
+    with stackroom.open(made / "library", embedder=WordEmbedder()) as index:
+        assert index.add(made / "documents").added == len(FILES)
+    return made
+
+
+@pytest.fixture
+def documents(prepared: Path) -> Path:
+    """The files behind `filled`."""
+    return prepared / "documents"
+
+
+@pytest.fixture
+def filled(asker: Asker, library: Path, prepared: Path) -> Asker:
+    """A page over a copy of that library."""
+    shutil.copytree(prepared / "library", library)
+    return asker
+
+
+@pytest.fixture
+def program(library: Path) -> Iterator[Callable[..., tuple[httpx.Client, str]]]:
+    """Start `stackroom ui`; gives a client with the token, and the address. The program is ended as by Ctrl-C."""
+    started: list[subprocess.Popen[str]] = []
+    clients: list[httpx.Client] = []
+
+    def start(*options: str, path: Path = library) -> tuple[httpx.Client, str]:
+        command = [sys.executable, "-m", "stackroom", "--library", str(path), "ui", "--no-open", *options]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+        started.append(process)
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        base, _, token = address.partition("/?token=")
+        headers = {"authorization": f"Bearer {token}"}
+        clients.append(httpx.Client(base_url=base, headers=headers, timeout=60, verify=False))
+        return clients[-1], address
+
+    yield start
+    for client in clients:
+        client.close()
+    for process in started:
+        process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.returncode == 0

@@ -1,0 +1,443 @@
+"""The page in Chromium, as its user meets it: the real program, the shipped model, real files. Run with `make test-browser`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stackroom
+from chat_support import STALL, chat_server
+from old_index import OldIndex
+from support import WordEmbedder, write_files
+
+pytestmark = pytest.mark.browser
+
+FILES = {
+    "logs.md": "# Logs\n\n## Rotation\n\nlogrotate rotates, compresses and removes old log files every week.\n",
+    "cats.txt": "A cat is a small animal that purrs and hunts mice at night.\n",
+    "garden/bread.html": "<html><head><title>Bread</title></head><body><h1>Bread</h1><p>Knead the dough.</p>"
+    + "<p>Filler.</p>" * 200
+    + "<p>Bake the loaf until its crust is brown.</p><script>document.title='run'</script></body></html>",
+    "broken.pdf": "%PDF-1.4 nothing of the sort",
+}
+PHONE = {"width": 390, "height": 780}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "There is no Chromium: name it with CHROMIUM=, or install it."
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page of the real program in a browser; what it asks of others, and what it complains of, is kept."""
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.base = address.partition("?")[0]
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 820}, **options})
+        self.context.set_default_timeout(60_000)
+        self.complaints: list[str] = []
+        self.context.on("request", self._asked)
+        self.context.on(
+            "response", lambda told: told.status >= 400 and self.complaints.append(f"{told.status} {told.url}")
+        )
+        self.page = self.context.new_page()
+        self.page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(address)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.base, "chrome", "data:", "blob:", "about:")):
+            self.complaints.append(request.url)
+
+    def ready(self) -> Any:
+        self.page.wait_for_selector("#query:visible")
+        return self.page
+
+    def add(self, folder: Path) -> None:
+        page = self.page
+        page.click("nav a[data-view=documents]")
+        page.click("#add-button")
+        page.fill("#add-path", str(folder))
+        page.click("#add-path-button")
+
+    def indexed(self, text: str) -> None:
+        self.page.wait_for_selector(f".job-facts:has-text('{text}')")
+
+    def titles(self) -> list[str]:
+        found: list[str] = self.page.locator(".row .name a").all_inner_texts()
+        return found
+
+
+@pytest.fixture
+def visit(chromium: Any, program: Callable[..., Any]) -> Iterator[Callable[..., Visit]]:
+    made: list[Visit] = []
+
+    def start(path: Path | None = None, **options: Any) -> Visit:
+        _, address = program("--port", "0", **({} if path is None else {"path": path}))
+        made.append(Visit(chromium, address, **options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.context.close()
+        assert one.complaints == []
+
+
+@pytest.fixture
+def made(library: Path, folder: Path) -> Path:
+    """A library of the files, made beforehand."""
+    write_files(folder, FILES)
+    with stackroom.open(library) as index:
+        index.add(folder)
+    return library
+
+
+def test_from_nothing_to_an_answer(visit: Callable[..., Visit], folder: Path) -> None:
+    write_files(folder, FILES)
+    at = visit()
+    page = at.ready()
+    assert page.locator(".empty h2").inner_text() == "Nothing is in the library yet"
+    assert "token" not in page.url
+    at.add(folder)
+    at.indexed("3 added")
+    page.wait_for_selector(".row >> nth=3")
+    assert at.titles() == ["Bread", "broken.pdf", "cats.txt", "Logs"]
+    page.click(".job summary")
+    assert "broken.pdf" in page.locator(".failures").inner_text()
+    page.keyboard.press("1")
+    page.locator("#query").press_sequentially("get rid of old log files", delay=15)
+    page.wait_for_selector(".hit mark:has-text('log')")
+    first = page.locator(".group").first
+    assert first.locator("h2").inner_text() == "Logs"
+    assert first.locator(".where").inner_text() == "Rotation"
+    assert "q=get+rid" in page.url
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("w")
+    assert "By words: 1st" in first.locator(".why").inner_text()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body.reading #here")
+    assert page.locator("#here mark").first.inner_text() == "rid" or "log" in page.locator("#here").inner_text()
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".hit")
+    assert page.input_value("#query") == "get rid of old log files"
+    assert page.evaluate("document.activeElement.dataset.chunk") is not None
+
+
+def test_a_page_of_html_opens_scrolled_to_the_marked_passage_and_runs_nothing(
+    made: Path, visit: Callable[..., Visit]
+) -> None:
+    page = visit(made).ready()
+    page.fill("#query", "brown crust of the loaf")
+    page.click(".hit a:has-text('crust')")
+    page.wait_for_selector("iframe.original")
+    frame = page.frames[1]
+    frame.wait_for_selector("mark#here")
+    frame.wait_for_function("scrollY > 1000")
+    top = frame.evaluate("document.querySelector('#here').getBoundingClientRect().top")
+    assert -2 < top < 820
+    assert frame.locator("script").count() == 0
+    assert frame.evaluate("origin") == "null"
+
+
+def test_a_pdf_opens_at_its_page(library: Path, samples: Path, visit: Callable[..., Visit]) -> None:
+    with stackroom.open(library) as index:
+        index.add(samples / "debian" / "packaging-tutorial.pdf")
+    page = visit(library).ready()
+    page.fill("#query", "Debian dashboards for maintainers")
+    page.wait_for_selector(".hit .page")
+    number = re.search(r"p\. (\d+)", page.locator(".hit .page").first.inner_text())
+    assert number is not None
+    page.locator(".hit a").first.click()
+    page.wait_for_selector("iframe.original")
+    page.wait_for_function("() => document.querySelector('iframe').src.includes('#page=')")
+    assert f"#page={number[1]}" in page.frames[1].url
+    viewer = next((frame for frame in page.frames if frame.url.startswith("chrome-extension://")), None)
+    for _ in range(100):
+        if viewer is not None:
+            break
+        page.wait_for_timeout(200)
+        viewer = next((frame for frame in page.frames if frame.url.startswith("chrome-extension://")), None)
+    assert viewer is not None, "the browser's own viewer shows it"
+
+
+def test_only_the_newest_question_is_answered(made: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(made).ready()
+    page.route("**/api/search?q=cat&*", lambda route: (page.wait_for_timeout(800), route.continue_()))
+    page.fill("#query", "cat")
+    page.wait_for_timeout(200)
+    page.fill("#query", "bread dough")
+    page.wait_for_selector(".group h2:has-text('Bread')")
+    page.wait_for_timeout(1200)
+    assert page.locator(".group h2").first.inner_text() == "Bread"
+    page.fill("#query", "")
+    page.wait_for_selector(".idle-note")
+    assert page.locator(".hit").count() == 0
+
+
+def test_filters_narrow_what_is_found(made: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(made).ready()
+    page.fill("#query", "the small old files")
+    page.wait_for_selector(".group >> nth=2")
+    page.select_option("[name=type]", "text")
+    page.wait_for_function("() => document.querySelectorAll('.group').length === 1")
+    assert page.locator(".group h2").inner_text() == "cats.txt"
+    assert "type=text" in page.url
+    page.reload()
+    page.wait_for_function("() => document.querySelectorAll('.group').length === 1")
+    page.click("#clear-filters")
+    page.wait_for_selector(".group >> nth=2")
+    page.click("text=Words")
+    page.wait_for_function("() => location.search.includes('mode=text')")
+
+
+def test_active_switches_one_by_one_and_for_a_choice(made: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(made)
+    page = at.ready()
+    page.keyboard.press("Escape")
+    page.click("nav a[data-view=documents]")
+    page.wait_for_selector(".row >> nth=3")
+    page.click("text=None active")
+    page.wait_for_selector(".toast:has-text('0 of 4')")
+    page.click(".row:has-text('cats.txt') .switch")
+    page.wait_for_selector(".row:has-text('cats.txt'):not(.idle)")
+    page.click("nav a[data-view=search]")
+    page.fill("#query", "the small old files")
+    page.click("text=Active only")
+    page.wait_for_function("() => document.querySelectorAll('.group').length === 1")
+    page.click("nav a[data-view=documents]")
+    for title in ("Bread", "Logs"):
+        page.click(f".row:has-text('{title}') .box")
+    page.click("text=Search only these")
+    page.wait_for_selector(".row.idle:has-text('cats.txt')")
+    assert page.locator(".row:not(.idle) .name a").all_inner_texts() == ["Bread", "Logs"]
+    with stackroom.open(made, mode="r") as index:
+        assert sorted(source.title for source in index.sources() if source.active) == ["Bread", "Logs"]
+
+
+def test_removed_with_a_way_back(made: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(made)
+    page = at.ready()
+    page.goto(at.base + "?view=documents")
+    page.wait_for_selector(".row >> nth=3")
+    page.click(".row:has-text('cats.txt') .row-menu")
+    page.click(".menu.of-row >> text=Remove")
+    page.wait_for_selector(".toast:has-text('1 document removed')")
+    page.wait_for_function("() => document.querySelectorAll('.row').length === 3")
+    page.click(".toast >> text=Undo")
+    page.wait_for_selector(".row:has-text('cats.txt')")
+    page.focus(".row:has-text('cats.txt') .name a")
+    page.keyboard.press("Delete")
+    page.wait_for_function("() => document.querySelectorAll('.row').length === 3")
+    for _ in range(200):
+        with stackroom.open(made, mode="r") as index:
+            if len(index.sources()) == 3:
+                break
+        page.wait_for_timeout(100)
+    else:
+        pytest.fail("It is still there.")
+
+
+def test_indexing_is_watched_reloaded_and_stopped(visit: Callable[..., Visit], folder: Path) -> None:
+    write_files(folder, {f"{n}.txt": f"Text {n} about thing {n}. " * 150 for n in range(300)})
+    at = visit()
+    page = at.ready()
+    at.add(folder)
+    page.wait_for_selector(".job progress[value]")
+    page.wait_for_selector(".job-facts:has-text('passages/s')")
+    page.reload()
+    page.wait_for_selector(".job progress[value]")
+    page.click("nav a[data-view=search]")
+    page.wait_for_selector("#job-pill:has-text('Indexing')")
+    page.fill("#query", "thing")
+    page.wait_for_selector(".hit")
+    page.click("#job-pill")
+    page.click(".job >> text=Cancel")
+    page.wait_for_selector(".job:has-text('Stopped')")
+    with stackroom.open(at_library(page), mode="r") as index:
+        assert 0 < len(index.sources()) < 300
+
+
+def at_library(page: Any) -> str:
+    found: str = page.evaluate("fetch('/api/status').then((answer) => answer.json()).then((told) => told.path)")
+    return found
+
+
+def test_files_are_chosen_and_dropped(visit: Callable[..., Visit], folder: Path, library: Path) -> None:
+    write_files(folder, FILES)
+    at = visit()
+    page = at.ready()
+    page.set_input_files("#files-input", str(folder / "cats.txt"))
+    page.wait_for_selector(".row:has-text('cats.txt')")
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(["Mars is red with rust."], "mars.txt"));
+          for (const type of ["dragenter", "dragover", "drop"]) window.dispatchEvent(new DragEvent(type, {dataTransfer: data, bubbles: true, cancelable: true}));
+        }"""
+    )
+    page.wait_for_selector(".row:has-text('mars.txt')")
+    kept = library.with_name(library.name + "-documents")
+    assert sorted(path.name for path in kept.iterdir()) == ["cats.txt", "mars.txt"]
+    assert (kept / "mars.txt").read_text() == "Mars is red with rust."
+
+
+def test_what_failed_says_why_and_is_tried_again(made: Path, folder: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(made)
+    page = at.ready()
+    page.goto(at.base + "?view=documents")
+    page.select_option("#documents-state", "failed")
+    page.wait_for_function("() => document.querySelectorAll('.row').length === 1")
+    assert "broken.pdf" in page.locator(".row .path.bad").inner_text()
+    (folder / "broken.pdf").write_text("It is a text now, about dogs.")
+    page.click("#library-menu-button")
+    page.click("#library-menu >> text=Read again what failed")
+    page.wait_for_selector(".job:has-text('Indexed 1 that failed')")
+    page.select_option("#documents-state", "")
+    page.wait_for_selector(".row:has-text('broken.pdf'):has-text('1 passage')")
+
+
+def test_an_old_index_is_offered_to_be_converted(tmp_path: Path, visit: Callable[..., Visit]) -> None:
+    old = OldIndex().write(tmp_path / "old")
+    before = {path.name: path.read_bytes() for path in old.iterdir()}
+    page = visit(old).page
+    page.wait_for_selector("#convert")
+    text = page.locator("#trouble").inner_text()
+    assert "An old index was found" in text
+    assert "LlamaIndex" in text
+    assert "passages of" in text
+    page.click("#convert")
+    page.wait_for_selector("#query:visible")
+    page.click("nav a[data-view=documents]")
+    page.wait_for_selector(".row")
+    assert {name: (old / name).read_bytes() for name in before} == before
+    assert (old / "stackroom" / "catalogue.db").exists()
+
+
+def test_an_answer_is_written_cited_and_stopped(
+    made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with chat_server(["logrotate removes ", "old log files [1]."], ["It goes on ", STALL]) as server:
+        monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
+        page = visit(made).ready()
+        page.click("nav a[data-view=ask]")
+        page.wait_for_function("() => document.querySelector('#model').value.startsWith('openai:small')")
+        page.fill("#question", "What removes old log files?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("a.cite:has-text('1')")
+        assert page.locator(".answer").inner_text() == "logrotate removes old log files 1."
+        page.fill("#question", "And then?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".answer.writing:has-text('It goes on')")
+        page.click("#stop-button")
+        page.wait_for_selector(".answer-note:has-text('Stopped')")
+        assert server.left.wait(30)
+        page.reload()
+        page.wait_for_selector(".turn-of >> nth=1")
+        page.click("a.cite:has-text('1')")
+        page.wait_for_selector("#here:has-text('logrotate')")
+
+
+def test_without_a_model_the_passages_answer(
+    made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STACKROOM_CHAT_MODEL", raising=False)
+    page = visit(made).ready()
+    page.keyboard.press("Escape")
+    page.click("nav a[data-view=ask]")
+    page.fill("#question", "What hunts mice at night?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer-note:has-text('The passages that answer best')")
+    assert "A cat is a small animal" in page.locator(".cited li").first.inner_text()
+
+
+def test_a_library_of_thousands_is_scrolled(library: Path, visit: Callable[..., Visit]) -> None:
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        index.add_documents(
+            stackroom.Document(str(n), source=f"note {n:05}", title=f"Note {n:05}", text="A note.") for n in range(5000)
+        )
+    at = visit(library)
+    page = at.ready()
+    page.goto(at.base + "?view=documents")
+    page.wait_for_selector(".row")
+    assert page.locator(".row").count() < 60
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_selector(".row:has-text('Note 04999')")
+    assert page.locator(".row").count() < 60
+    page.fill("#documents-filter", "note 02345")
+    page.wait_for_function("() => document.querySelectorAll('.row').length === 1")
+    page.fill("#documents-filter", "")
+    page.wait_for_selector(".row:has-text('Note 00000')")
+    page.focus(".row:has-text('Note 00000') .name a")
+    for _ in range(30):
+        page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.textContent") == "Note 00030"
+    page.check(".selection .box")
+    page.wait_for_selector("text=5,000 chosen")
+    page.click("text=Make inactive")
+    page.wait_for_selector(".toast:has-text('0 of 5,000')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 820}, PHONE], ids=["desktop", "phone"])
+def test_every_view_is_accessible_and_fits(
+    made: Path, chromium: Any, program: Any, scheme: str, viewport: dict[str, int]
+) -> None:
+    axe = Path(os.environ.get("AXE", "no axe"))
+    _, address = program("--port", "0", path=made)
+    at = Visit(chromium, address, color_scheme=scheme, viewport=viewport, bypass_csp=True, reduced_motion="reduce")
+    page = at.ready()
+
+    def check(name: str) -> None:
+        wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{name} is {wide} pixels too wide"
+        if axe.exists():
+            page.evaluate(axe.read_text(encoding="utf-8") + ";0")
+            found = page.evaluate("axe.run(document, {iframes: false})")
+            told = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found["violations"]]
+            assert told == [], name
+
+    check("idle")
+    page.fill("#query", "old log files")
+    page.wait_for_selector(".hit")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("w")
+    page.keyboard.press("c")
+    page.wait_for_selector(".why")
+    page.wait_for_timeout(400)
+    check("search")
+    page.click(".hit a")
+    page.wait_for_selector("#here", state="attached")
+    page.wait_for_timeout(400)
+    check("reading")
+    page.goto(at.base + "?view=documents")
+    page.wait_for_selector(".row")
+    page.wait_for_timeout(400)
+    check("documents")
+    page.click("#add-button")
+    page.wait_for_selector("#folders button")
+    check("adding")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    page.wait_for_selector("#help-dialog[open]")
+    check("help")
+    page.keyboard.press("Escape")
+    page.click("nav a[data-view=ask]")
+    page.fill("#question", "What hunts mice?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited")
+    page.wait_for_timeout(400)
+    check("ask")
+    at.context.close()
+    assert at.complaints == []

@@ -1,0 +1,85 @@
+"""`stackroom ui` itself: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WITHOUT = "import sys; sys.modules['starlette'] = None; from stackroom.cli.main import main; main(sys.argv[1:])"
+
+
+def ui(library: Path, *options: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    start = ["-c", code] if code else ["-m", "stackroom"]
+    command = [sys.executable, *start, "--library", str(library), "ui", "--no-open", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "192.168.1.5"], "TLS"),
+        (["--host", "nobody.invalid", "--without-tls"], "no address of this machine"),
+    ],
+)
+def test_what_can_not_be_served_is_refused(library: Path, options: list[str], said: str) -> None:
+    done = ui(library, *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_port_that_is_taken_is_said(library: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = ui(library, "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 4
+    assert "can't be had" in done.stderr
+
+
+def test_the_extra_that_is_missing_is_named(library: Path) -> None:
+    done = ui(library, code=WITHOUT)
+    assert done.returncode == 7
+    assert "stackroom[ui]" in done.stderr
+
+
+def test_with_json_the_address_is_json_and_ctrl_c_ends_it(library: Path) -> None:
+    command = [sys.executable, "-m", "stackroom", "--json", "--library", str(library), "ui", "--no-open", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["address"].startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert "Traceback" not in said
+
+
+def test_another_address_is_served_over_tls(program: Callable[..., Any], library: Path, tmp_path: Path) -> None:
+    made = subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.2 -keyout {tmp_path}/key.pem -out {tmp_path}/cert.pem".split(),
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode or os.name != "posix":
+        pytest.skip("no openssl to make a certificate with")
+    client, address = program(
+        "--port",
+        "0",
+        "--host",
+        "127.0.0.2",
+        "--certificate",
+        str(tmp_path / "cert.pem"),
+        "--private-key",
+        str(tmp_path / "key.pem"),
+    )
+    assert address.startswith("https://127.0.0.2:")
+    assert client.get("/api/status").json()["state"] == "ready"
+    token = address.partition("token=")[2]
+    assert "; Secure" in client.get(f"/?token={token}").headers["set-cookie"]
