@@ -29,6 +29,7 @@ VERBS = {
     "repair": ("upkeep", "Bring back what can be of a damaged library."),
     "compact": ("upkeep", "Give disk space back."),
     "backup": ("upkeep", "Copy the library while it is used."),
+    "mcp": ("mcp", "Answer an agent, over the Model Context Protocol."),
     "measure": ("measure", "How fast and how exact searches of this library are."),
 }
 
