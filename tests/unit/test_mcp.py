@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "-shm" not in path.name}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "catalogue.db-" not in path.name}
 
 
 async def test_an_agent_searches_reads_and_lists_and_changes_nothing(folder: Path) -> None:
