@@ -379,9 +379,16 @@ class Index:
     def _clear(self, chunks: int, purge: bool, progress: Progress, cancel: CancelToken) -> None:
         """Give back what so many removed chunks have left; where they are few, a thread does it once it is worth it."""
         if purge:
-            self._backend.purge(progress=progress, cancel=cancel)
+            self._purge(progress, cancel)
         elif chunks >= _MANY:
             self._backend.sketch(cancel=cancel)
+
+    def _purge(self, progress: Progress, cancel: CancelToken) -> None:
+        """Answers may repeat what is to be gone: conversations that were shown it go first."""
+        from stackroom.conversations import delete_of_removed
+
+        delete_of_removed(self._backend)
+        self._backend.purge(progress=progress, cancel=cancel)
 
     def rebuild(
         self,
@@ -502,11 +509,11 @@ class Index:
     ) -> Compaction:
         """Give the disk back what deletes and updates left behind. Searches go on meanwhile. Raises BusyError.
 
-        With `purge`, until nothing of what was removed is in any file, which is slow.
+        With `purge`, until nothing of what was removed is in any file, which is slow; conversations that were shown some of it are deleted.
         """
         progress, cancel = progress or silent, cancel or CancelToken()
         if purge:
-            self._backend.purge(progress=progress, cancel=cancel)
+            self._purge(progress, cancel)
         return self._backend.compact(progress=progress, cancel=cancel)
 
     def backup(

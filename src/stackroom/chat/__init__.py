@@ -15,6 +15,7 @@ from stackroom.chat.answering import (
     event_json,
 )
 from stackroom.chat.citations import Citation, Quote
+from stackroom.chat.keeping import history, keep
 from stackroom.chat.models import NAMED, FoundModel, destination, found, resolve
 
 __all__ = [
@@ -34,5 +35,7 @@ __all__ = [
     "destination",
     "event_json",
     "found",
+    "history",
+    "keep",
     "resolve",
 ]

@@ -72,7 +72,8 @@ class ServedChat:
             call.stop()
 
     def _body(self, messages: Sequence[Message], max_tokens: int | None) -> dict[str, Any]:
-        told = [{"role": message.role, "content": message.text} for message in messages]
+        # JSON goes out as UTF-8, which holds no half characters.
+        told = [{"role": one.role, "content": one.text.encode("utf-8", "replace").decode()} for one in messages]
         body: dict[str, Any] = {"model": self.model, "messages": told, "stream": True}
         if self.server.service == "ollama":
             options: dict[str, Any] = {"num_ctx": _CONTEXT, "temperature": 0}

@@ -15,6 +15,8 @@ from stackroom.cli.session import Session, fail
 VERBS = {
     "add": ("ingest", "Index files and folders; run it again to pick up what is new."),
     "search": ("search", "Find passages, in words and in meaning."),
+    "ask": ("ask", "Answer a question from the documents, with citations."),
+    "chat": ("ask", "Ask one question after another, in the terminal."),
     "list": ("library", "Show what is in the library."),
     "show": ("library", "Print the passages of one source."),
     "active": ("library", "Choose which sources 'search --active' looks at."),
@@ -28,6 +30,7 @@ VERBS = {
     "compact": ("upkeep", "Give disk space back."),
     "ui": ("ui", "Open the library in your browser: search, read, and keep your documents."),
     "backup": ("upkeep", "Copy the library while it is used."),
+    "mcp": ("mcp", "Answer an agent, over the Model Context Protocol."),
     "measure": ("measure", "How fast and how exact searches of this library are."),
 }
 
