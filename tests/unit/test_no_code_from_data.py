@@ -61,6 +61,11 @@ KNOWN = {
     ("migration/reader_process.py", "marshal"),
     # One call of libc: a parser's process ends with its parent.
     ("ingest/parser.py", "ctypes"),
+    # A question whose server is silent is cut off by its connection; and where the page listens.
+    ("chat/served.py", "socket"),
+    ("web/serving.py", "socket"),
+    # Reading a cookie, which asks nobody.
+    ("web/guard.py", "http"),
     # Numbers that pdfium fills in.
     ("ingest/readers/pdf.py", "ctypes"),
 }

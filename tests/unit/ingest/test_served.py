@@ -157,9 +157,14 @@ def test_it_is_not_tried_for_ever(scripted: Callable[..., Scripted]) -> None:
 def test_a_server_may_say_how_long_to_wait(scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
-    assert [served._seconds(header) for header in ("3", "0.5", None, "Wed, 21 Oct 2026 07:28:00 GMT")] == [3, 0.5, 0, 0]
+    assert [served.seconds_asked(header) for header in ("3", "0.5", None, "Wed, 21 Oct 2026 07:28:00 GMT")] == [
+        3,
+        0.5,
+        0,
+        0,
+    ]
     server = scripted((429, {}), as_openai)
-    monkeypatch.setattr(served, "_seconds", lambda _: 3600.0)
+    monkeypatch.setattr(served, "seconds_asked", lambda _: 3600.0)
     resolve(f"openai:m@{server.url}").embed_query("one")
     assert waited == [served._LONGEST_WAIT]
 

@@ -216,10 +216,11 @@ class Postings:
         if not len(keys):
             return np.zeros(0, dtype=np.bool_)
         first, end = int(keys[0]), int(keys[-1]) + 1
-        if end - first > _THIN * len(keys):
+        if not len(keys) <= end - first <= _THIN * len(keys):
             return chosen.contains(keys)
         marks = chosen.marks(first, end)
-        return marks if end - first == len(keys) else marks[keys - first]
+        # A damaged file may hold any keys between the first and the last.
+        return marks if end - first == len(keys) else marks.take(keys - first, mode="clip")
 
     def _numbered(self, chosen: KeySet) -> NDArray[np.int64]:
         """Ranges of keys as ranges of passages, without empty ones."""
