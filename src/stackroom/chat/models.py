@@ -13,7 +13,7 @@ from typing import Any
 from stackroom._optional import require
 from stackroom.chat.served import ServedChat
 from stackroom.errors import UsageError
-from stackroom.ingest.embedders.served import Server, new_client, server
+from stackroom.model_servers import Server, new_client, server
 from stackroom.protocols import ChatModel
 
 NAMED = "STACKROOM_CHAT_MODEL"

@@ -17,7 +17,7 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import StackroomError, UnavailableError
-from stackroom.ingest.embedders.served import PASSING, Server, new_client, refusal, seconds_asked, unreachable
+from stackroom.model_servers import PASSING, Server, new_client, refusal, seconds_asked, unreachable
 from stackroom.progress import CancelToken
 from stackroom.protocols import Message
 

@@ -13,7 +13,7 @@ from stackroom import CancelToken, Index
 from stackroom.chat import Answer, Citations, Done, Event, Passages, Question, Text, answer, event_json, resolve
 from stackroom.chat import served as chat_served
 from stackroom.errors import UnavailableError, UsageError
-from stackroom.ingest.embedders.served import server as server_at
+from stackroom.model_servers import server as server_at
 from stackroom.protocols import Message
 
 ASKED = "Who built the Lighthouse of Pharos?"
