@@ -21,6 +21,8 @@ _FARTHER = 4
 
 _FEW = 64
 
+_NO_MARKS = np.empty(0, dtype=np.bool_)
+
 
 class KeySet:
     """An immutable set of int64 keys: as ranges, or as marks where the ranges would be many.
@@ -32,7 +34,7 @@ class KeySet:
 
     def __init__(self, ranges: NDArray[np.int64]) -> None:
         self._ranges: NDArray[np.int64] | None = ranges
-        self._marks: NDArray[np.bool_] | None = None
+        self._marks = _NO_MARKS
         self._first = 0
 
     @classmethod
@@ -74,18 +76,14 @@ class KeySet:
     @property
     def ranges(self) -> NDArray[np.int64]:
         if self._ranges is None:
-            marks = self._marked
+            marks = self._marks
             self._ranges = _ranges_of(marks, marks[1:] != marks[:-1], self._first)
         return self._ranges
 
     @property
     def is_marked(self) -> bool:
         """Whether the ranges are many, and better not asked for."""
-        return self._marks is not None
-
-    @property
-    def _marked(self) -> NDArray[np.bool_]:
-        return np.empty(0, dtype=np.bool_) if self._marks is None else self._marks
+        return self._marks is not _NO_MARKS
 
     @property
     def start(self) -> int:
@@ -95,19 +93,19 @@ class KeySet:
     @property
     def end(self) -> int:
         """Every key is smaller; 0 where there are none."""
-        return self._first + len(self._marked) if self.is_marked else int(self.ranges[-1, 1]) if len(self.ranges) else 0
+        return self._first + len(self._marks) if self.is_marked else int(self.ranges[-1, 1]) if len(self.ranges) else 0
 
     @property
     def count(self) -> int:
         if self.is_marked:
-            return int(np.count_nonzero(self._marked))
+            return int(np.count_nonzero(self._marks))
         return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
 
     def __len__(self) -> int:
         return self.count
 
     def __bool__(self) -> bool:
-        return bool(self._marked.any()) if self.is_marked else len(self.ranges) > 0
+        return bool(self._marks.any()) if self.is_marked else len(self.ranges) > 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeySet) and np.array_equal(self.ranges, other.ranges)
@@ -118,7 +116,7 @@ class KeySet:
     def keys(self) -> NDArray[np.int64]:
         """Every key in order, int64 of shape (count,)."""
         if self.is_marked:
-            return np.flatnonzero(self._marked) + self._first
+            return np.flatnonzero(self._marks) + self._first
         lengths = self.ranges[:, 1] - self.ranges[:, 0]
         shifts = np.repeat(self.ranges[:, 0] - (np.cumsum(lengths) - lengths), lengths)
         keys: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + shifts
@@ -138,8 +136,8 @@ class KeySet:
         found: NDArray[np.bool_]
         if self.is_marked:
             at = keys - self._first
-            inside = (at >= 0) & (at < len(self._marked))
-            found = inside & self._marked[np.where(inside, at, 0)]
+            inside = (at >= 0) & (at < len(self._marks))
+            found = inside & self._marks[np.where(inside, at, 0)]
             return found
         if not len(self.ranges):
             return np.zeros(len(keys), dtype=np.bool_)
@@ -153,7 +151,7 @@ class KeySet:
         if self.is_marked:
             start, stop = max(first, self.start), min(end, self.end)
             if start < stop:
-                found[start - first : stop - first] = self._marked[start - self._first : stop - self._first]
+                found[start - first : stop - first] = self._marks[start - self._first : stop - self._first]
             return found
         ranges = np.clip(self._between(first, end).ranges, first, end) - first
         if len(ranges) <= _FEW:
@@ -169,7 +167,7 @@ class KeySet:
         parts = [part for part in (self, *others) if part]
         if any(part.is_marked for part in parts):
             first, end = min(part.start for part in parts), max(part.end for part in parts)
-            if end - first <= _FARTHER * sum(len(part._marked) for part in parts):
+            if end - first <= _FARTHER * sum(len(part._marks) for part in parts):
                 marks = parts[0].marks(first, end)
                 for part in parts[1:]:
                     marks |= part.marks(first, end)
@@ -207,7 +205,7 @@ class KeySet:
 
     def difference(self, other: KeySet) -> KeySet:
         first, end = self.start, self.end
-        if self.is_marked or (other.is_marked and end - first <= _FARTHER * len(other._marked)):
+        if self.is_marked or (other.is_marked and end - first <= _FARTHER * len(other._marks)):
             return KeySet.from_marks(self.marks(first, end) & ~other.marks(first, end), first)
         return self.intersection(other._complement())
 
