@@ -449,3 +449,33 @@ def test_what_goes_wrong_with_a_sketch_does_not_hurt_the_run(
     with store.lease("add"):
         pass
     assert len(files(library)) == 1
+
+
+FORKER = """
+import os, signal, sys
+from pathlib import Path
+import faiss, numpy as np
+from stackroom.storage.store import LocalStore
+from stackroom.storage.vectors import sketches
+from test_sketches import fill
+
+faiss.omp_set_num_threads(4)
+index = faiss.IndexFlatIP(64)
+index.add(np.ones((20_000, 64), 'f'))
+index.search(np.ones((200, 64), 'f'), 5)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    sketches.WORTH_BYTES = 200 * 64 * 4
+    fill(LocalStore(Path(sys.argv[1])))
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_of_a_process_that_used_faiss_makes_sketches(library: Path) -> None:
+    """OpenMP's threads do not survive a fork, and it waits for them."""
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", FORKER, str(library)], env=here, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(files(library)) == 1

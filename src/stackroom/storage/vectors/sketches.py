@@ -57,6 +57,7 @@ _SAMPLE = 16_384
 _COPIED = 4 * 1024 * 1024
 _BLOCK = 4 * 1024 * 1024
 _LARGEST = np.float32(1e12)
+_PID = os.getpid()
 _MAGIC = b"STRMSKT\x01"
 _HEADER = struct.Struct("<8s16sQQI4s16sI")
 _METRICS: dict[Metric, bytes] = {"cosine": b"cos\x00", "dot": b"dot\x00", "l2": b"l2\x00\x00"}
@@ -161,9 +162,11 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
     centroid = _centroid(vectors, space.metric, first, end)
     index, coarse = _empty(centroid, space.metric)
     step = _at_once(space.dim)
-    for start in range(first, end, step):
-        check()
-        index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))
+    # OpenMP in a forked child waits forever for the threads that its parent had.
+    with _one_thread(faiss) if os.getpid() != _PID else contextlib.nullcontext():
+        for start in range(first, end, step):
+            check()
+            index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))
     lists = faiss.downcast_InvertedLists(index.invlists)
     codes = faiss.rev_swig_ptr(lists.get_codes(0), _code_bytes(lists, end - first))
     del coarse
