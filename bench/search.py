@@ -1,8 +1,9 @@
 """Searching at 25,000, 100,000 and a million passages: by sketches and postings files beside the exact scan and FTS5 alone.
 
-    python bench/search.py --work DIR [--sizes 25000 100000 1000000] [--real LIBRARY] [--report docs/benchmarks/search.md]
+    python bench/search.py --work DIR [--sizes 25000 100000 1000000] [--latent 16 32 256 512] [--real LIBRARY] [--report docs/benchmarks/search.md]
 
-Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--real` is a library that
+Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--latent` makes the largest size once
+more for each number of latent dimensions, with texts of one word. `--real` is a library that
 `stackroom add` made; its questions are first sentences of its own passages, embedded as queries. Every library is measured in a process of its own,
 on one thread. Recall is the share of the exact scan's ten best that are found. A million passages need 8 GB of disk and a quarter of an hour.
 """
@@ -35,29 +36,29 @@ QUERIES = 100
 
 
 def rows_of(n: int, rng: np.random.Generator, latent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    rows = rng.standard_normal((n, LATENT), dtype=np.float32) @ latent + 3 * rng.standard_normal(
-        (n, DIM), dtype=np.float32
-    )
+    # The noise has one eleventh of the variance, however many latent dimensions have the rest.
+    noise = np.float32(3 * np.sqrt(len(latent) / LATENT)) * rng.standard_normal((n, DIM), dtype=np.float32)
+    rows = rng.standard_normal((n, len(latent)), dtype=np.float32) @ latent + noise
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def latent() -> np.ndarray[Any, Any]:
-    return np.random.default_rng(0).standard_normal((LATENT, DIM), dtype=np.float32)
+def latent(n: int = LATENT) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).standard_normal((n, DIM), dtype=np.float32)
 
 
-def texts_of(n: int, rng: np.random.Generator) -> list[str]:
-    words = np.minimum(rng.zipf(1.2, (n, WORDS)), 200_000)
+def texts_of(n: int, rng: np.random.Generator, length: int = WORDS) -> list[str]:
+    words = np.minimum(rng.zipf(1.2, (n, length)), 200_000)
     return [" ".join(f"w{word}" for word in row) for row in words.tolist()]
 
 
-def build(folder: Path, size: int) -> dict[str, Any]:
+def build(folder: Path, size: int, dimensions: int = LATENT, length: int = WORDS) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
-    rng, shape, store = np.random.default_rng(1), latent(), LocalStore(folder)
+    rng, shape, store = np.random.default_rng(1), latent(dimensions), LocalStore(folder)
     spent, made = 0.0, 0
     with store.lease("bench"):
         while made < size:
             n = min(CHUNKS * 10, size - made)
-            rows, texts, third = rows_of(n, rng, shape), texts_of(n, rng), rng.random(n) < 0.3
+            rows, texts, third = rows_of(n, rng, shape), texts_of(n, rng, length), rng.random(n) < 0.3
             begun = time.perf_counter()
             with store.commit() as commit:
                 commit.use_embedder(EmbedderIdentity(name="synthetic", dim=DIM))
@@ -107,15 +108,7 @@ def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where
 
     few = queries[:20]
     everything = Scope()
-    told["exact"], truth = timed([lambda q=q: search(q, everything, exact=True) for q in queries], warm=1)
-    sketches.LOADING_BYTES = 0
-    for least, most in ((100, 100), (200, 200), (nearest.LEAST, nearest.MOST), (1000, 1000), (2000, 2000)):
-        before = nearest.LEAST, nearest.MOST
-        nearest.LEAST, nearest.MOST = least, most
-        spent, found = timed([lambda q=q: search(q, everything) for q in queries])
-        name = "sketch" if (least, most) == before else f"sketch {least}"
-        told[name], told[f"{name} recall"] = spent, recall(found, truth)
-        nearest.LEAST, nearest.MOST = before
+    told |= candidates(lambda exact: [lambda q=q: search(q, everything, exact=exact) for q in queries])
     told["rss searched"] = _anonymous()
     if where:
         scope = Scope(where=as_filter(where))
@@ -135,6 +128,21 @@ def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where
     word_files.Shelf.take = take  # type: ignore[method-assign]
     with store.view() as view:
         told["chunks"] = len(view.live_keys())
+    return told
+
+
+def candidates(calls: Callable[[bool], list[Callable[[], Any]]]) -> dict[str, Any]:
+    """Time and recall with numbers of candidates, and exact; `calls` are the searches, exact or not."""
+    told: dict[str, Any] = {}
+    told["exact"], truth = timed(calls(True), warm=1)
+    sketches.LOADING_BYTES = 0
+    for least, most in ((100, 100), (200, 200), (nearest.LEAST, nearest.MOST), (1000, 1000), (2000, 2000)):
+        before = nearest.LEAST, nearest.MOST
+        nearest.LEAST, nearest.MOST = least, most
+        spent, found = timed(calls(False))
+        name = "sketch" if (least, most) == before else f"sketch {least}"
+        told[name], told[f"{name} recall"] = spent, recall(found, truth)
+        nearest.LEAST, nearest.MOST = before
     return told
 
 
@@ -159,6 +167,18 @@ def stage_synthetic(folder: Path) -> dict[str, Any]:
     return measure(folder, queries, words, "third == true")
 
 
+def stage_latent(folder: Path, size: int, dimensions: int) -> dict[str, Any]:
+    build(folder, size, dimensions, 1)
+    queries = rows_of(QUERIES, np.random.default_rng(2), latent(dimensions))
+    store = LocalStore(folder, mode="r")
+
+    def search(query: np.ndarray[Any, Any], *, exact: bool) -> Any:
+        with store.view() as view:
+            return view.nearest(query, 10, Scope(), exact=exact).keys.tolist()
+
+    return candidates(lambda exact: [lambda q=q: search(q, exact=exact) for q in queries])
+
+
 def stage_real(folder: Path) -> dict[str, Any]:
     import stackroom
 
@@ -175,7 +195,7 @@ def stage_real(folder: Path) -> dict[str, Any]:
     return measure(folder, queries, sentences[:QUERIES], None)
 
 
-def report(path: Path, found: dict[str, dict[str, Any]]) -> None:
+def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict[str, Any]], size: int) -> None:
     def row(name: str, key: str, form: str = "{:.2f}") -> str:
         return (
             f"| {name} | " + " | ".join(form.format(told[key]) if key in told else "" for told in found.values()) + " |"
@@ -199,6 +219,16 @@ def report(path: Path, found: dict[str, dict[str, Any]]) -> None:
         row("commits, s", "commits", "{:.1f}"), row("sketches and postings files, s", "derived", "{:.1f}"), row("catalogue, MB", "catalogue MB", "{:.0f}"),
         row("vectors, MB", "vectors MB", "{:.0f}"), row("sketches, MB", "sketches MB", "{:.1f}"), row("postings files, MB", "words MB", "{:.1f}"),
     ]  # fmt: skip
+    if latents:
+        found = {str(dimensions): told for dimensions, told in latents.items()}
+        lines += [
+            "", f"## {size:,} passages, by latent dimensions", "",
+            "Noise in all 1,024 dimensions has one eleventh of the variance, the latent dimensions have the rest in equal shares: the more there are, the more alike all distances, and the harder to tell the ten best.", "",
+            "| | " + " | ".join(found) + " |",
+            "|---" * (len(found) + 1) + "|",
+            row("exact scan", "exact"),
+            *[row(name, key, form) for title, n in (("**sketch, then exact**", ""), ("with 200 candidates", " 200"), ("with 2,000", " 2000")) for name, key, form in ((title, f"sketch{n}", "{:.2f}"), ("recall@10", f"sketch{n} recall", "{:.4f}"))],
+        ]  # fmt: skip
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -206,25 +236,27 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 100_000, 1_000_000])
+    parser.add_argument("--latent", type=int, nargs="*", default=[])
     parser.add_argument("--real", type=Path)
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--stage", nargs=2)
+    parser.add_argument("--stage", nargs="+")
     arguments = parser.parse_args()
     if arguments.stage:
-        stage, size = arguments.stage
+        stage, size, *rest = arguments.stage
         folder = arguments.work / f"library-{size}"
         told = {
             "build": lambda: build(folder, int(size)),
             "synthetic": lambda: stage_synthetic(folder),
+            "latent": lambda: stage_latent(folder, int(size), int(rest[0])),
             "real": lambda: stage_real(Path(size)),
         }[stage]()
         print(json.dumps(told))
         return
 
-    def run(stage: str, size: object) -> dict[str, Any]:
-        command = [sys.executable, __file__, "--work", str(arguments.work), "--stage", stage, str(size)]
+    def run(stage: str, *of: object) -> dict[str, Any]:
+        command = [sys.executable, __file__, "--work", str(arguments.work), "--stage", stage, *map(str, of)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        print(stage, size, done.stdout.strip(), flush=True)
+        print(stage, *of, done.stdout.strip(), flush=True)
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -236,8 +268,12 @@ def main() -> None:
         shutil.rmtree(arguments.work / f"library-{size}")
     if arguments.real:
         found["real"] = run("real", arguments.real)
+    latents: dict[int, dict[str, Any]] = {}
+    for dimensions in arguments.latent:
+        latents[dimensions] = run("latent", max(arguments.sizes), dimensions)
+        shutil.rmtree(arguments.work / f"library-{max(arguments.sizes)}")
     if arguments.report:
-        report(arguments.report, found)
+        report(arguments.report, found, latents, max(arguments.sizes, default=0))
 
 
 if __name__ == "__main__":

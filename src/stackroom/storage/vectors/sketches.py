@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Ranges = NDArray[np.int64]
 
-WORTH_BYTES = 16 * 1024 * 1024
+WORTH_BYTES = 4 * 1024 * 1024
 """Rows without a sketch of this size get one: below, scanning them takes less than a search of a sketch, or little more."""
 
 GROWTH = 4
