@@ -94,14 +94,21 @@ def search_files(folder: Path, _size: int) -> dict[str, float]:
 def opened(folder: Path, _size: int) -> dict[str, float]:
     stackroom.open(folder, mode="r").close()
     before = machine.anonymous()
-    took = []
+    opening, counting = [], []
     for _ in range(30):
         begun = time.perf_counter()
         index = stackroom.open(folder, mode="r")
+        with index.backend.view():
+            opening.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
         index.stats()
-        took.append(time.perf_counter() - begun)
+        counting.append(time.perf_counter() - begun)
         index.close()
-    return {"open": statistics.median(took) * 1e3, "open memory": machine.anonymous() - before}
+    return {
+        "open": statistics.median(opening) * 1e3,
+        "numbers": statistics.median(counting) * 1e3,
+        "open memory": machine.anonymous() - before,
+    }
 
 
 def searched(folder: Path, size: int) -> dict[str, float]:
@@ -223,7 +230,8 @@ ROWS = {
         Row("of it sketches and postings files", "build.disk derived", "{:,.2f}"),
     ],
     "Searching, ms": [
-        Row("open and look at the numbers", "open.open", "{:,.1f}", grows=False),
+        Row("open, until something can be asked", "open.open", "{:,.1f}", grows=False),
+        Row("count passages, sources and bytes", "open.numbers", "{:,.1f}"),
         Row("vector", "search.vector", "{:,.1f}"),
         Row("the 99th of 100", "search.vector p99", "{:,.1f}"),
         Row("vector, scattered filter that keeps 30 %", "search.filter", "{:,.1f}"),
