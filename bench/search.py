@@ -2,10 +2,11 @@
 
     python bench/search.py --work DIR [--sizes 25000 100000 1000000] [--latent 16 32 256 512] [--real LIBRARY] [--report docs/benchmarks/search.md]
 
-Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--latent` makes the largest size once
-more for each number of latent dimensions, with texts of one word. `--real` is a library that
+Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--latent` makes a million
+once more for each number of latent dimensions, with texts of one word. `--real` is a library that
 `stackroom add` made; its questions are twelve words in a row of its own passages, a thousand times, embedded as queries. Every library is measured in a process of its own,
 on one thread. Recall is the share of the exact scan's ten best that are found. A million passages need 8 GB of disk and a quarter of an hour.
+What was measured goes to a file of JSON lines beside the report, which keeps what is not measured again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from stackroom.types import Chunk, EmbedderIdentity
 
 DIM, LATENT, WORDS, CHUNKS = 1024, 96, 120, 240
 QUERIES, REAL, TOGETHER = 100, 1000, 12
+LARGEST, LATENTS = 1_000_000, "latent "
 
 
 def rows_of(n: int, rng: np.random.Generator, latent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -197,7 +199,11 @@ def stage_real(folder: Path) -> dict[str, Any]:
     return measure(folder, queries, asked[:QUERIES], None)
 
 
-def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict[str, Any]], size: int) -> None:
+def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
+    found = {part: told for part, told in parts.items() if not part.startswith(LATENTS)}
+    latents = {part.removeprefix(LATENTS): told for part, told in parts.items() if part.startswith(LATENTS)}
+    machines = "; ".join(dict.fromkeys(told["machine"] for told in parts.values()))
+
     def row(name: str, key: str, form: str = "{:.2f}") -> str:
         return (
             f"| {name} | " + " | ".join(form.format(told[key]) if key in told else "" for told in found.values()) + " |"
@@ -206,7 +212,7 @@ def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict
     lines = [
         "# Searching", "",
         f"Made by `bench/search.py`: 1,024 dimensions of which 96 are latent, texts of {WORDS} words; *real* is a library that `stackroom add` made of Debian's documentation "
-        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machine.describe()}.", "",
+        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machines}.", "",
         "| | " + " | ".join(found) + " |",
         "|---" * (len(found) + 1) + "|",
         row("passages", "chunks", "{:,}"), row("exact scan", "exact"), row("**sketch, then exact**", "sketch"), row("recall@10", "sketch recall", "{:.4f}"),
@@ -222,9 +228,9 @@ def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict
         row("vectors, MB", "vectors MB", "{:.0f}"), row("sketches, MB", "sketches MB", "{:.1f}"), row("postings files, MB", "words MB", "{:.1f}"),
     ]  # fmt: skip
     if latents:
-        found = {str(dimensions): told for dimensions, told in latents.items()}
+        found = latents
         lines += [
-            "", f"## {size:,} passages, by latent dimensions", "",
+            "", f"## {LARGEST:,} passages, by latent dimensions", "",
             "Noise in all 1,024 dimensions has one eleventh of the variance, the latent dimensions have the rest in equal shares: the more there are, the more alike all distances, and the harder to tell the ten best.", "",
             "| | " + " | ".join(found) + " |",
             "|---" * (len(found) + 1) + "|",
@@ -237,7 +243,7 @@ def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 100_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 100_000, LARGEST])
     parser.add_argument("--latent", type=int, nargs="*", default=[])
     parser.add_argument("--real", type=Path)
     parser.add_argument("--report", type=Path)
@@ -262,20 +268,27 @@ def main() -> None:
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
     arguments.work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict[str, Any]] = {}
+    log = arguments.report.with_suffix(".jsonl") if arguments.report else None
+    kept = [json.loads(line) for line in log.read_text().splitlines()] if log is not None and log.exists() else []
+    parts: dict[str, dict[str, Any]] = {told["part"]: told for told in kept}
+
+    def note(part: str, told: dict[str, Any]) -> None:
+        parts[part] = {"part": part, "machine": machine.describe(), **told}
+        if log is not None:
+            log.write_text("".join(json.dumps(told) + "\n" for told in parts.values()))
+
     for size in arguments.sizes:
         built = run("build", size)
         megabytes = {f"{name} MB": built[name] / 1e6 for name in ("catalogue", "vectors", "sketches", "words")}
-        found[f"{size:,}"] = {**built, **megabytes, **run("synthetic", size)}
+        note(f"{size:,}", {**built, **megabytes, **run("synthetic", size)})
         shutil.rmtree(arguments.work / f"library-{size}")
     if arguments.real:
-        found["real"] = run("real", arguments.real)
-    latents: dict[int, dict[str, Any]] = {}
+        note("real", run("real", arguments.real))
     for dimensions in arguments.latent:
-        latents[dimensions] = run("latent", max(arguments.sizes), dimensions)
-        shutil.rmtree(arguments.work / f"library-{max(arguments.sizes)}")
+        note(f"{LATENTS}{dimensions}", run("latent", LARGEST, dimensions))
+        shutil.rmtree(arguments.work / f"library-{LARGEST}")
     if arguments.report:
-        report(arguments.report, found, latents, max(arguments.sizes, default=0))
+        report(arguments.report, parts)
 
 
 if __name__ == "__main__":
