@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from stackroom.errors import NoTextError, ReadError, StackroomError
-from stackroom.ingest.readers import limits, reader_for
-from stackroom.ingest.readers import plugged as plugs
-from stackroom.ingest.readers.hidden import without_unseen
+from stackroom.ingest.readers import reader_for
+from stackroom.ingest.readers.common import limits
+from stackroom.ingest.readers.common import plugged as plugs
+from stackroom.ingest.readers.common.hidden import without_unseen
 from stackroom.ingest.workers import Message, from_chunk, from_section, read_message, splitter_from, write_message
 from stackroom.protocols import Reader, Reading, Section
 from stackroom.types import HIDDEN_CHARACTERS

@@ -17,7 +17,7 @@ from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.readers import READERS, recipe_of
-from stackroom.ingest.readers import plugged as plugs
+from stackroom.ingest.readers.common import plugged as plugs
 from stackroom.ingest.reconcile import Decision, Reconciler
 from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally

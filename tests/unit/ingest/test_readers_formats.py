@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from stackroom.errors import EncryptedError, NoTextError, ReadError, UnsupportedFormatError
-from stackroom.ingest.readers import ON_REQUEST, READERS, SUFFIXES, limits, reader_for, recipe_of
+from stackroom.ingest.readers import ON_REQUEST, READERS, SUFFIXES, reader_for, recipe_of
+from stackroom.ingest.readers.common import limits
 from stackroom.protocols import Reading, Section
 
 HERE = Path(__file__).parent

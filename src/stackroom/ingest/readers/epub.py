@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import html, limits
-from stackroom.ingest.readers.limits import SafeArchive, clean
+from stackroom.ingest.readers import html
+from stackroom.ingest.readers.common import limits
+from stackroom.ingest.readers.common.limits import SafeArchive, clean
 from stackroom.protocols import Reading, Section
 
 _FONT_ALGORITHMS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")

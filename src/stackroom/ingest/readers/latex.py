@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import tables
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.common import tables
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import clean
 from stackroom.ingest.readers.plaintext import encoding_of, looks_like_text
 from stackroom.protocols import Reading, Section
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import running_heads
-from stackroom.ingest.readers.limits import Expansion, clean
+from stackroom.ingest.readers.common import running_heads
+from stackroom.ingest.readers.common.limits import Expansion, clean
 from stackroom.protocols import Reading, Section
 
 # The dots between a title and its page in a table of contents: a hundred tokens that say nothing.

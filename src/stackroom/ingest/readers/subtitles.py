@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stackroom.errors import NoTextError
-from stackroom.ingest.readers.limits import clean
-from stackroom.ingest.readers.marked import LONG, Marked
+from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.ingest.readers.plaintext import decoded_head, lines, looks_like_text
 from stackroom.protocols import Reading, Section
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import html, markup
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import clean
-from stackroom.ingest.readers.marked import LONG, Marked
-from stackroom.ingest.readers.markup import local
+from stackroom.ingest.readers import html
+from stackroom.ingest.readers.common import markup
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.marked import LONG, Marked
+from stackroom.ingest.readers.common.markup import local
+from stackroom.ingest.readers.common.records import record_text
 from stackroom.ingest.readers.plaintext import looks_like_text
-from stackroom.ingest.readers.records import record_text
 from stackroom.protocols import Reading, Section
 
 _LARGEST = 128 * 1024 * 1024
