@@ -12,7 +12,7 @@ import click
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.model import ALLOWED
-from stackroom.reports import Comparison, Report
+from stackroom.reports import Comparison, Report, ScanEstimate
 
 _SHOWN = 10
 
@@ -47,7 +47,7 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(f"{count(report.reused, 'passage')} kept their vectors.")
     if report.pages_without_text:
         session.say(
-            f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans without recognised text)."
+            f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans; --ocr recognises what is written in them)."
         )
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
@@ -80,7 +80,10 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 @click.option("--retry", is_flag=True, help="Read again what failed before.")
 @click.option("--ignore", multiple=True, metavar="PATTERN", help="Skip files or folders like this (repeatable).")
 @click.option(
-    "--also", multiple=True, metavar="KIND", help="Of folders take these too: code, json, xml, zim (repeatable)."
+    "--also",
+    multiple=True,
+    metavar="KIND",
+    help="Of folders take these too: code, json, xml, zim, picture (repeatable).",
 )
 @click.option(
     "--embedder",
@@ -89,6 +92,9 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 )
 @click.option("--watch", is_flag=True, help="Then follow these folders, and index what changes, until Ctrl-C.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
+@click.option(
+    "--ocr", is_flag=True, help="Then recognise pages without text (scans, pictures); says first how long it takes."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def add_command(
@@ -101,6 +107,7 @@ def add_command(
     watch: bool,
     follow_links: bool,
     embedder: str | None,
+    ocr: bool,
     yes: bool,
 ) -> int:
     if watch and retry:
@@ -110,10 +117,15 @@ def add_command(
         with asking():
             return yes or click.confirm(f"\n{gone} of {total} sources are gone from disk. Remove them?", err=True)
 
+    def agree(expected: ScanEstimate) -> bool:
+        session.say(f"\n{_expected(expected)}")
+        with asking():
+            return yes or not sys.stdin.isatty() or click.confirm("Recognise them?", default=True, err=True)
+
     asks = confirm if yes or sys.stdin.isatty() else None
     _say_where_texts_go(session, embedder)
     if watch:
-        options = {"prune": prune, "ignore": ignore, "also": also, "follow_links": follow_links}
+        options = {"prune": prune, "ignore": ignore, "also": also, "follow_links": follow_links, "ocr": ocr}
         return _watch(session, paths, embedder, confirm if yes else None, options)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(
@@ -124,13 +136,23 @@ def add_command(
             also=also,
             follow_links=follow_links,
             confirm=asks,
+            ocr=ocr,
+            agree=agree,
             progress=progress,
             cancel=cancel,
         )
-    code = _finish(session, report, session.command("add", *paths))
+    code = _finish(session, report, session.command("add", *(("--ocr",) if ocr else ()), *paths))
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
     return code
+
+
+def _expected(estimate: ScanEstimate) -> str:
+    """How long recognising takes, for people."""
+    pages = f"{count(estimate.pages, 'page')} in {count(estimate.files, 'file')} without text"
+    if not estimate.seconds_a_page:
+        return f"{pages}, and nothing on the first of them: that is quick."
+    return f"{pages}. To recognise them takes about {duration(estimate.seconds)}: {estimate.seconds_a_page:.1f} seconds a page, by one that was tried."
 
 
 def _watch(

@@ -18,6 +18,7 @@ from stackroom.ingest.readers.notebook import NotebookReader
 from stackroom.ingest.readers.odf import OdfReader
 from stackroom.ingest.readers.org import OrgReader
 from stackroom.ingest.readers.pdf import PdfReader
+from stackroom.ingest.readers.picture import PictureReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
 from stackroom.ingest.readers.pptx import PptxReader
 from stackroom.ingest.readers.rst import RstReader
@@ -40,6 +41,7 @@ READERS: tuple[Reader, ...] = (
     PptxReader(),
     OdfReader(),
     ZimReader(),
+    PictureReader(),
     RtfReader(),
     MboxReader(),
     EmlReader(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom._optional import require
-from stackroom.errors import EncryptedError, NoTextError, ReadError
+from stackroom.errors import EncryptedError, ReadError, ScannedError
 from stackroom.ingest.readers.common import running_heads
 from stackroom.ingest.readers.common.limits import Expansion, clean
 from stackroom.protocols import Reading, Section
@@ -38,7 +38,7 @@ class PdfReader:
         return path.suffix.lower() in self.suffixes and b"%PDF-" in start
 
     def read(self, path: Path) -> Reading:
-        """Raises EncryptedError, NoTextError (a scan), ReadError."""
+        """Raises EncryptedError, ScannedError, ReadError."""
         pdfium = require("pypdfium2", extra="documents")
         try:
             document = pdfium.PdfDocument(path)
@@ -84,10 +84,11 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
             label = None
         yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label, hidden=gone.popleft())
     if not characters:
-        raise NoTextError(
+        raise ScannedError(
             f"None of the {pages} pages of {path} holds text: it seems to be a scan.",
-            hint="Recognise its text with an OCR program (ocrmypdf, for example), and add the result.",
+            hint="Add it again with --ocr, to have its text recognised.",
             path=path,
+            pages=pages,
         )
 
 
