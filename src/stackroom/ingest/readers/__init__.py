@@ -14,6 +14,7 @@ from stackroom.ingest.readers.json_records import JsonReader
 from stackroom.ingest.readers.latex import LatexReader
 from stackroom.ingest.readers.mail import EmlReader, MboxReader
 from stackroom.ingest.readers.markdown import MarkdownReader
+from stackroom.ingest.readers.mobi import MobiReader
 from stackroom.ingest.readers.notebook import NotebookReader
 from stackroom.ingest.readers.odf import OdfReader
 from stackroom.ingest.readers.org import OrgReader
@@ -36,6 +37,7 @@ HEAD_BYTES = 4096
 READERS: tuple[Reader, ...] = (
     PdfReader(),
     EpubReader(),
+    MobiReader(),
     DocxReader(),
     XlsxReader(),
     PptxReader(),
