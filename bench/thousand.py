@@ -30,7 +30,7 @@ import numpy as np
 import corpus
 import machine
 import stackroom
-from stackroom.ingest.readers import ON_REQUEST, READERS, SUFFIXES
+from stackroom.ingest.readers import ON_REQUEST, READERS
 
 PACKAGES = [
     "texlive-latex-base-doc", "libpython3.11-testsuite", "ieee-data", "iso-codes", "libreoffice-common", "elpa-org", "docutils-doc", "aspell-doc", "linux-doc-6.1",
@@ -123,7 +123,7 @@ def choose(found: dict[str, list[Path]], folder: Path) -> Counter[str]:
     return counts
 
 
-def page(report: Any, counts: Counter[str], origins: dict[str, str], seconds: float, passages: int) -> str:
+def page(report: Any, counts: Counter[str], seconds: float, passages: int) -> str:
     lines = [
         "# A thousand mixed documents",
         "",
@@ -162,13 +162,10 @@ def main() -> None:
     with stackroom.open(library, embedder=Letters()) as index:
         report = index.add(folder, also=[kind for kind in ON_REQUEST if kind != "picture"])
         passages = index.stats().chunks
-    text = page(report, counts, {}, time.monotonic() - begun, passages)
+    text = page(report, counts, time.monotonic() - begun, passages)
     if arguments.report:
         arguments.report.write_text(text)
     print(text)
-
-
-assert SUFFIXES
 
 
 if __name__ == "__main__":

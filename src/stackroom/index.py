@@ -152,6 +152,7 @@ class Index:
         prune: bool = False,
         confirm: Callable[[int, int], bool] | None = None,
         ocr: bool = False,
+        agree: Callable[[ScanEstimate], bool] | None = None,
         quiet: float = 1.0,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
@@ -176,7 +177,7 @@ class Index:
         def add() -> Report:
             return self.add(
                 wanted, ignore=ignore, also=also, readers=readers, follow_links=follow_links, prune=prune,
-                confirm=confirm or spare, ocr=ocr, progress=progress, cancel=cancel,
+                confirm=confirm or spare, ocr=ocr, agree=agree, progress=progress, cancel=cancel,
             )  # fmt: skip
 
         exclude = () if self._folder is None else (self._folder,)
@@ -413,6 +414,7 @@ class Index:
         *,
         embedder: str | AnyEmbedder | None = None,
         back: bool = False,
+        readers: Sequence[str] = (),
         confirm: Callable[[Comparison], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
@@ -422,6 +424,7 @@ class Index:
         The old index serves until the switch. A cancelled change of model is continued by the next one. Before the switch both models are
         asked the same questions: `comparison` of the report says how they answer, and where `confirm(comparison)` is false there is no switch.
         With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it.
+        `readers` are those of your own that read some of the sources, as in `add`: without them such a source stays as it is, and is in the report.
         Raises NotFoundError, BusyError, UsageError.
         """
         from stackroom.ingest.pipeline import rebuild_sources
@@ -440,7 +443,8 @@ class Index:
         with self._backend.view() as view:
             records = view.each_source() if sources is None else self._records(view, sources)
             files = [record.name for record in records if record.is_file]
-        return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
+        named = (readers,) if isinstance(readers, str) else readers
+        return rebuild_sources(self._backend, self._model, files, readers=named, progress=progress, cancel=cancel)
 
     def discard_former(self) -> bool:
         """Give up the vectors of the model before the last change, and with them the way back; False where there are none."""

@@ -16,6 +16,7 @@ from stackroom.ingest import prune as pruning
 from stackroom.ingest import recognition, scans
 from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
+from stackroom.ingest.file_facts import IMPORTED
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.readers import READERS, recipe_of
 from stackroom.ingest.readers.common import plugged as plugs
@@ -101,11 +102,13 @@ def rebuild_sources(
     embedder: Callable[[], Embedder],
     names: Sequence[str],
     *,
+    readers: Sequence[str] = (),
     progress: Progress,
     cancel: CancelToken,
 ) -> Report:
-    """Read and embed these files again; each serves as it was until its own commit."""
+    """Read and embed these files again; each serves as it was until its own commit. Raises BusyError, UsageError (a reader)."""
     tally = Tally(progress, "rebuild")
+    plugged = plugs.load(readers)
     tally.total = len(names)
 
     def found() -> Iterator[Found]:
@@ -118,7 +121,8 @@ def rebuild_sources(
                 yield Found(Path(name), status.st_size, status.st_mtime_ns)
 
     with backend.lease("rebuild"):
-        _Run(backend, cache(embedder), tally, cancel, retry=True, force=True).over(found())
+        run = _Run(backend, cache(embedder), tally, cancel, retry=True, force=True, readers=readers, plugged=plugged)
+        run.over(found())
     tally.tell(last=True)
     return tally.report(cancelled=cancel.cancelled)
 
@@ -149,6 +153,7 @@ class _Run:
         self._ocr = ocr
         self._recipes = recipe_of(known)
         names = frozenset(f"{reader.name}:{reader.version}" for reader in known)
+        self._known = frozenset(reader.name for reader in known)
         current = f"{self._recipes} {self._splitter.recipe}"
         self._reconciler = Reconciler(backend, current, names, retry, force, cancel, recognise=ocr)
         self._batch = Batch(backend, embedder, tally, cancel)
@@ -220,7 +225,7 @@ class _Run:
         found, record, other = decision.found, decision.record, decision.other
         tally = self._tally
         if decision.action == "parse":
-            return True
+            return not self._lacks_reader(decision)
         if decision.action == "unchanged":
             tally.finished("unchanged")
         elif decision.action in ("failed", "vanished"):
@@ -234,6 +239,21 @@ class _Run:
         elif other is not None:
             self._copy(decision, other)
         return False
+
+    def _lacks_reader(self, decision: Decision) -> bool:
+        """Whether the file was read by a reader of the caller's that was not named now: another one would make something else of it.
+
+        Nothing is noted of it: the record goes on to say who read it.
+        """
+        record = decision.record
+        if record is None or record.state != "indexed" or record.error is not None:
+            return False
+        name = record.recipe.partition(" ")[0].partition(":")[0]
+        if not record.recipe or record.recipe.startswith(IMPORTED) or name in self._known:
+            return False
+        reason = f"It was read by {name!r}, a reader of your own: name it with --reader MODULE:OBJECT (readers=[...]). Its passages stay."
+        self._tally.failed(Failure(str(decision.found.path), reason, UsageError.__name__))
+        return True
 
     def _put(self, record: SourceRecord, kind: str) -> None:
         def change(commit: Commit) -> None:

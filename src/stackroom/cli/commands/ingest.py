@@ -74,6 +74,14 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
             session.say(f"The text of every passage is sent to {safe(url)}, where the model is.")
 
 
+_READER = click.option(
+    "--reader",
+    multiple=True,
+    metavar="MODULE:OBJECT",
+    help="A reader of your own, from a module that is installed (repeatable; each time).",
+)
+
+
 @click.command("add", help="Index files, folders or globs. Only what is new or changed is read; nothing is removed.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--prune", is_flag=True, help="Remove sources under these folders that are gone from disk.")
@@ -92,6 +100,7 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 )
 @click.option("--watch", is_flag=True, help="Then follow these folders, and index what changes, until Ctrl-C.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
+@_READER
 @click.option(
     "--ocr", is_flag=True, help="Then recognise pages without text (scans, pictures); says first how long it takes."
 )
@@ -107,6 +116,7 @@ def add_command(
     watch: bool,
     follow_links: bool,
     embedder: str | None,
+    reader: tuple[str, ...],
     ocr: bool,
     yes: bool,
 ) -> int:
@@ -120,28 +130,26 @@ def add_command(
     def agree(expected: ScanEstimate) -> bool:
         session.say(f"\n{_expected(expected)}")
         with asking():
-            return yes or not sys.stdin.isatty() or click.confirm("Recognise them?", default=True, err=True)
+            # Who follows folders is not asked again and again.
+            return yes or watch or not sys.stdin.isatty() or click.confirm("Recognise them?", default=True, err=True)
 
     asks = confirm if yes or sys.stdin.isatty() else None
     _say_where_texts_go(session, embedder)
+    wanted: dict[str, Any] = {
+        "prune": prune,
+        "ignore": ignore,
+        "also": also,
+        "readers": reader,
+        "follow_links": follow_links,
+        "ocr": ocr,
+        "agree": agree,
+    }
     if watch:
-        options = {"prune": prune, "ignore": ignore, "also": also, "follow_links": follow_links, "ocr": ocr}
-        return _watch(session, paths, embedder, confirm if yes else None, options)
+        return _watch(session, paths, embedder, confirm if yes else None, wanted)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
-        report = index.add(
-            paths,
-            prune=prune,
-            retry=retry,
-            ignore=ignore,
-            also=also,
-            follow_links=follow_links,
-            confirm=asks,
-            ocr=ocr,
-            agree=agree,
-            progress=progress,
-            cancel=cancel,
-        )
-    code = _finish(session, report, session.command("add", *(("--ocr",) if ocr else ()), *paths))
+        report = index.add(paths, retry=retry, confirm=asks, progress=progress, cancel=cancel, **wanted)
+    options = [*(("--ocr",) if ocr else ()), *(word for name in reader for word in ("--reader", name))]
+    code = _finish(session, report, session.command("add", *options, *paths))
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
     return code
@@ -213,10 +221,17 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 )
 @click.option("--back", is_flag=True, help="Go back to the model before the last change; its vectors are kept.")
 @click.option("--discard", is_flag=True, help="Give up the vectors of the model before, and the way back.")
+@_READER
 @click.option("-y", "--yes", is_flag=True, help="Switch to a model also where it finds less.")
 @click.pass_obj
 def rebuild_command(
-    session: Session, sources: tuple[str, ...], embedder: str | None, back: bool, discard: bool, yes: bool
+    session: Session,
+    sources: tuple[str, ...],
+    embedder: str | None,
+    back: bool,
+    discard: bool,
+    reader: tuple[str, ...],
+    yes: bool,
 ) -> int:
     if sum((bool(sources), embedder is not None, back, discard)) > 1:
         raise click.UsageError("Sources, --embedder, --back and --discard are for one each.")
@@ -233,7 +248,13 @@ def rebuild_command(
     _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
         report = index.rebuild(
-            sources or None, embedder=embedder, back=back, confirm=confirm, progress=progress, cancel=cancel
+            sources or None,
+            embedder=embedder,
+            back=back,
+            readers=reader,
+            confirm=confirm,
+            progress=progress,
+            cancel=cancel,
         )
     model = ("--embedder", embedder) if embedder else ("--back",) if back else ()
     code = _finish(
