@@ -12,7 +12,7 @@ from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.ingest.readers.plaintext import decoded_head, lines, looks_like_text
 from stackroom.protocols import Reading, Section
 
-_CLOCK = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
+_CLOCK = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"[ \t]*{_CLOCK}[ \t]*-->[ \t]*{_CLOCK}")
 _BEGINS_SRT = re.compile(rf"\s*\d+[ \t]*\n{_CLOCK}[ \t]*-->")
 _TAGS = re.compile(r"</?(?:[bius]|font|c|v|lang|ruby|rt|\d)[^<>]*>|\{\\[^{}]*\}", re.IGNORECASE)
@@ -24,7 +24,7 @@ _LONGEST_CUE = 10_000
 
 class SubtitleReader:
     name = "subtitles"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".srt", ".vtt")
 
     def accepts(self, path: Path, head: bytes) -> bool:
