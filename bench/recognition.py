@@ -2,7 +2,7 @@
 
     python bench/recognition.py [--tree DIR] [--report docs/benchmarks/recognition.md]
 
-Of each language two pages of a manual (Debian's installation-guide-amd64), or the first of a reference card (debian-refcard). A word counts as found where the page's own text
+Of each language a page of a manual (Debian's installation-guide-amd64), or the first of a reference card (debian-refcard). A word counts as found where the page's own text
 has it too, as often.
 """
 
@@ -24,9 +24,9 @@ import machine
 from stackroom.ingest.recognition import engine
 from stackroom.ingest.recognition.pages import text_of_page
 
-MANUALS = ("en", "de", "fr", "es", "it", "cs", "sv", "vi", "ro", "zh_CN", "ja", "ko", "ru")
-CARDS = ("en", "de")
-PAGES = (20, 50)
+MANUALS = ("en", "de", "fr", "cs", "vi", "zh_CN", "ja", "ko", "ru")
+CARDS = ("en",)
+PAGES = (20,)
 _WORD = re.compile(r"\w+")
 
 
@@ -106,7 +106,9 @@ def main() -> None:
                 measured = measure(path, pages) if path is not None else None
                 if measured is not None:
                     count, total, seconds, recall, precision = measured
-                    lines.append(f"| {count} of a {kind} | {language} | {total:,} | {seconds:.1f} | {recall:.1%} | {precision:.1%} |")
+                    lines.append(
+                        f"| {count} of a {kind} | {language} | {total:,} | {seconds:.1f} | {recall:.1%} | {precision:.1%} |"
+                    )
                     print(lines[-1], flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     lines += ["", f"The process held {peak:.0f} MB at most.", ""]

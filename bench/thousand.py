@@ -50,20 +50,31 @@ SHARES = {
 
 EXPLAINED = {
     r"docx/.*(default|having-images|inline-shape|no-coreprops|styles-part|behav-props|coreprops|settings-part)": "A document without a word: python-docx tests with it what is not text (styles, settings, pictures). Its XML has no run of text.",
-    r"pptx/": "Slides without a word: python-pptx tests shapes, pictures and properties with it. Text stands only in its layouts (\"Click to edit\"), which no slide shows.",
+    r"pptx/": 'Slides without a word: python-pptx tests shapes, pictures and properties with it. Text stands only in its layouts ("Click to edit"), which no slide shows.',
     r"ipynb/": "A notebook without cells, with which nbformat tests that it is one.",
     r"latex/.*ltcmdhooks": "A frame around `\\input{ltcmdhooks.dtx}`, where the text is.",
+    r"latex/.*lecture-print": "Two `\\input` and nothing else.",
     r"latex/": "One definition of a command, which pylatexenc's tests input.",
     r"odf/.*(Modern|Simple)\.ott": "A template of styles: LibreOffice keeps no document in it.",
-    r"odf/": "An empty document, or a template whose pages are empty; what is in its master pages (\"Click to edit\") is on no slide.",
+    r"odf/": 'An empty document, or a template whose pages are empty; what is in its master pages ("Click to edit") is on no slide.',
     r"subtitles/.*no_captions": "Subtitles without one.",
+    r"subtitles/.*-invalid\.srt": "Its clocks have no fractions of seconds. It is read now.",
     r"subtitles/": "Broken on purpose: the text stands before its time code.",
     r"xlsx/.*inline_string": "A workbook made by hand: its list of parts names one that is not in it. No program writes such.",
     r"xml/.*ucs-4": "A feed in UTF-32 without a mark of its byte order: with three zeros in four bytes it is no text to us. No program writes such, and it holds none.",
     r"xml/.*(c14n|NS)": "Elements and attributes for a test of canonical XML, without text.",
+    r"xml/.*attr_amp": "Its last bracket is missing; and it has a link, but no words.",
+    r"xml/.*mismatch_crash": "It is in no encoding that it says; and it has no words.",
     r"xml/": "A feed without words, whose links, encodings or headers feedparser tests.",
 }
 """Why, by the document's name: read and looked at one by one."""
+
+FOUND = (
+    "Every failure was read, and its file opened. What an earlier run failed at, and could be read, is read now: feeds with HTML's names for characters (7 files) and in encodings "
+    "that libxml2 does not know (4), an attribute `xml:id` that is no name (1), subtitles whose clocks lack their zeros or fractions (2); and, found by the documents that gave least "
+    "text for their size, a chapter of LaTeX that quotes a whole document as an example (83 characters of 22 KB). No document died, hung, or ran out of memory. What is left holds "
+    "no text, or is broken on purpose: the test files of other readers."
+)
 
 LARGEST = 20_000_000
 SIZE = 1000
@@ -146,17 +157,24 @@ def page(report: Any, counts: Counter[str], seconds: float, passages: int) -> st
         "",
         f"{machine.describe()}. Made by `make bench-thousand`.",
         "",
-        f"{sum(counts.values()):,} documents of {len(counts)} formats in {seconds:.0f} seconds: {report.added} indexed, {report.failed} failed, {passages:,} passages.",
+        f"{sum(counts.values()):,} documents of {sum(count > 0 for count in counts.values())} formats in {seconds:.0f} seconds: {report.added} indexed, {report.failed} failed, {passages:,} passages.",
         "",
         "| format | documents | failed |",
         "|---|---|---|",
     ]
+    lines[6:6] = [FOUND, ""]
     failed = Counter(Path(failure.path).parent.name for failure in report.failures)
-    lines += [f"| {kind} | {count} | {failed[kind] or ''} |" for kind, count in sorted(counts.items())]
+    lines += [f"| {kind} | {count} | {failed[kind] or ''} |" for kind, count in sorted(counts.items()) if count]
     lines += ["", "| document | what is said | why |", "|---|---|---|"]
     for failure in sorted(report.failures, key=lambda failure: failure.path):
         path = Path(failure.path)
-        reason = failure.reason.replace(failure.path, "It").replace("|", "\\|").replace("\n", " ")
+        reason = (
+            failure.reason.replace(f"the slides of {failure.path}", "its slides")
+            .replace(f"{failure.path}: its", "Its")
+            .replace(failure.path, "It")
+            .replace("|", "\\|")
+            .replace("\n", " ")
+        )
         name = f"{path.parent.name}/{path.name}"
         why = next((text for pattern, text in EXPLAINED.items() if re.search(pattern, name)), "**not explained yet**")
         lines.append(f"| `{name}` | {reason} | {why} |")
