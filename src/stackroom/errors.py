@@ -181,9 +181,16 @@ class ScannedError(NoTextError):
     """The file's `pages` are pictures; what is written in them was not recognised."""
 
     def __init__(
-        self, message: str, *, hint: str | None = None, path: str | os.PathLike[str] | None = None, pages: int = 0
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        expected: object = None,
+        actual: object = None,
+        pages: int = 0,
     ) -> None:
-        super().__init__(message, hint=hint, path=path)
+        super().__init__(message, hint=hint, path=path, expected=expected, actual=actual)
         self.pages = pages
 
 

@@ -457,11 +457,10 @@ def _to_error(told: Message, path: Path) -> ReadError:
     if not (isinstance(kind, type) and issubclass(kind, ReadError)):
         kind = ReadError
     if kind is ScannedError:
-        scanned = ScannedError(
-            str(told.get("message")), hint=told.get("hint"), path=path, pages=int(told.get("pages") or 0)
+        pages = int(told.get("pages") or 0)
+        return ScannedError(
+            str(told.get("message")), hint=told.get("hint"), path=path, actual=told.get("kind"), pages=pages
         )
-        scanned.actual = told.get("kind")
-        return scanned
     return kind(str(told.get("message")), hint=told.get("hint"), path=path, actual=told.get("kind"))
 
 
