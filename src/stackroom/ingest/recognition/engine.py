@@ -1,4 +1,4 @@
-"""RapidOCR: PP-OCR's models, which are part of its package, by onnxruntime. Latin letters, Chinese and Japanese. Nothing is fetched."""
+"""RapidOCR: PP-OCR's models, which are part of its package, by onnxruntime. Latin letters, Chinese and Japanese, no Cyrillic. Nothing is fetched."""
 
 from __future__ import annotations
 
