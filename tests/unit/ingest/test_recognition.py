@@ -43,7 +43,8 @@ def drawn(slide: int) -> Image.Image:
 def scanned(*slides: int) -> bytes:
     """A PDF of these slides as pictures."""
     held = io.BytesIO()
-    pages = [drawn(slide) for slide in slides]
+    # A picture that was saved remembers how: a copy is.
+    pages = [drawn(slide).copy() for slide in slides]
     pages[0].save(held, "PDF", resolution=150, save_all=True, append_images=pages[1:])
     return held.getvalue()
 
