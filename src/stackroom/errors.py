@@ -22,6 +22,7 @@
     └── ReadError                            one source can't be read                 exit 1
         ├── EncryptedError                   it needs a password
         ├── NoTextError                      it holds no text
+        │   └── ScannedError                 its pages are pictures
         ├── UnsupportedFormatError           no reader knows it
         └── ReaderCrashedError               its parser died, hung or ran out of memory
 
@@ -174,6 +175,23 @@ class EncryptedError(ReadError):
 
 class NoTextError(ReadError):
     """The file was read, and holds no text (a scan without recognised text, for example)."""
+
+
+class ScannedError(NoTextError):
+    """The file's `pages` are pictures; what is written in them was not recognised."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        expected: object = None,
+        actual: object = None,
+        pages: int = 0,
+    ) -> None:
+        super().__init__(message, hint=hint, path=path, expected=expected, actual=actual)
+        self.pages = pages
 
 
 class UnsupportedFormatError(ReadError):

@@ -83,6 +83,7 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "missing": stats.missing,
         "pages_without_text": stats.pages_without_text,
         "documents_with_hidden_text": stats.hiding,
+        "documents_with_recognised_text": stats.recognised,
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
         "collections": plain(stats.collections),

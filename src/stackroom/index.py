@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from stackroom.filters import Filter
     from stackroom.protocols import AnyEmbedder, Embedder, Reranker
-    from stackroom.reports import Collection, Compaction, Comparison, Measurement, Repair, Report, Stats, Verification
+    from stackroom.reports import (
+        Collection,
+        Compaction,
+        Comparison,
+        Measurement,
+        Repair,
+        Report,
+        ScanEstimate,
+        Stats,
+        Verification,
+    )
     from stackroom.search.reranking import Reranking
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]
@@ -93,6 +103,8 @@ class Index:
         prune: bool = False,
         retry: bool = False,
         confirm: Callable[[int, int], bool] | None = None,
+        ocr: bool = False,
+        agree: Callable[[ScanEstimate], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
@@ -100,10 +112,12 @@ class Index:
 
         `retry` reads again what failed before. `prune` removes the sources under the given folders that are gone from disk;
         above a fifth of them `confirm(gone, total)` is asked. `also` names kinds that a folder is left with otherwise: "code",
-        "json", "xml", "zim". `readers` are readers of your own, each as `module:object`; name them with each call. `follow_links` goes
+        "json", "xml", "zim", "picture". `readers` are readers of your own, each as `module:object`; name them with each call. `follow_links` goes
         after symbolic links that lead out of the given folders; what is named itself may be one. A file that can't be read is in the report, not an error.
+        `ocr` recognises pages without text, of PDFs and pictures, once everything else is indexed; `agree(estimate)` is asked before. A file that was
+        read so stays so: when it changes, it is recognised again.
 
-        Raises NotFoundError, BusyError, EmbedderMismatchError, UsageError, StorageError.
+        Raises NotFoundError, BusyError, EmbedderMismatchError, UsageError, StorageError; with `ocr` MissingExtraError.
         """
         from stackroom.ingest.pipeline import add_paths
 
@@ -120,6 +134,8 @@ class Index:
             prune=prune,
             retry=retry,
             confirm=confirm,
+            ocr=ocr,
+            agree=agree,
             progress=progress or silent,
             cancel=cancel or CancelToken(),
         )
@@ -135,6 +151,8 @@ class Index:
         follow_links: bool = False,
         prune: bool = False,
         confirm: Callable[[int, int], bool] | None = None,
+        ocr: bool = False,
+        agree: Callable[[ScanEstimate], bool] | None = None,
         quiet: float = 1.0,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
@@ -159,7 +177,7 @@ class Index:
         def add() -> Report:
             return self.add(
                 wanted, ignore=ignore, also=also, readers=readers, follow_links=follow_links, prune=prune,
-                confirm=confirm or spare, progress=progress, cancel=cancel,
+                confirm=confirm or spare, ocr=ocr, agree=agree, progress=progress, cancel=cancel,
             )  # fmt: skip
 
         exclude = () if self._folder is None else (self._folder,)
@@ -396,6 +414,7 @@ class Index:
         *,
         embedder: str | AnyEmbedder | None = None,
         back: bool = False,
+        readers: Sequence[str] = (),
         confirm: Callable[[Comparison], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
@@ -405,6 +424,7 @@ class Index:
         The old index serves until the switch. A cancelled change of model is continued by the next one. Before the switch both models are
         asked the same questions: `comparison` of the report says how they answer, and where `confirm(comparison)` is false there is no switch.
         With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it.
+        `readers` are those of your own that read some of the sources, as in `add`: without them such a source stays as it is, and is in the report.
         Raises NotFoundError, BusyError, UsageError.
         """
         from stackroom.ingest.pipeline import rebuild_sources
@@ -423,7 +443,8 @@ class Index:
         with self._backend.view() as view:
             records = view.each_source() if sources is None else self._records(view, sources)
             files = [record.name for record in records if record.is_file]
-        return rebuild_sources(self._backend, self._model, files, progress=progress, cancel=cancel)
+        named = (readers,) if isinstance(readers, str) else readers
+        return rebuild_sources(self._backend, self._model, files, readers=named, progress=progress, cancel=cancel)
 
     def discard_former(self) -> bool:
         """Give up the vectors of the model before the last change, and with them the way back; False where there are none."""

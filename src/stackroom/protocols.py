@@ -35,6 +35,8 @@ class Section:
     marks: Sequence[tuple[int, float, float]] = ()
     hidden: int = 0
     """characters that the file hides from its readers here, and that are left out"""
+    recognised: bool = False
+    """whether the text was recognised in a picture of it"""
 
 
 @dataclass(slots=True)

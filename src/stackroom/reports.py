@@ -18,6 +18,22 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanEstimate:
+    """What recognising pages without text will take. `seconds_a_page` was measured on one of them (0: none could be tried).
+
+    Blank pages are counted, and take no time.
+    """
+
+    files: int
+    pages: int
+    seconds_a_page: float
+
+    @property
+    def seconds(self) -> float:
+        return self.pages * self.seconds_a_page
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two models on questions taken from a library's own passages: the one that serves (`before`), and the one that is to (`after`).
 
@@ -212,6 +228,8 @@ class Stats:
     """the model before the last change, while its vectors are kept"""
     hiding: int = 0
     """documents whose files hide text; it was left out"""
+    recognised: int = 0
+    """documents with pages whose text was recognised (OCR)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ Metadata = Mapping[str, Any]
 HIDDEN_CHARACTERS = "hidden_characters"
 """The field of a document's metadata that says how much text its file hides; it was left out."""
 
+RECOGNISED = "recognised"
+"""The field of a passage's metadata that is true where its text was recognised in a picture (OCR); it may hold mistakes."""
+
+RECOGNISED_PAGES = "recognised_pages"
+"""The field of a document's metadata that says on how many pages text was recognised."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -95,6 +95,15 @@ def test_in_a_library(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (hit,) = index.search("alpha", k=1)
     assert (hit.text, hit.place.page) == ("ALPHA WORDS", 7)
     assert index.add(folder, readers=["shouting_plugin:shouting"]).unchanged == 1
+    # Without it, its files stay as they are: another reader would make something else of them.
+    (folder / "a.shout").write_text("beta words, and some more of them for a reader of plain text " * 9)
+    for report in (index.rebuild(), index.add(folder / "a.shout")):
+        assert [failure.kind for failure in report.failures] == ["UsageError"]
+        assert "read by 'shouting', a reader of your own" in report.failures[0].reason
+    assert index.search("alpha", k=1)[0].text == "ALPHA WORDS"
+    assert index.sources()[0].error is None
+    assert index.rebuild(readers="shouting_plugin:shouting").updated == 1
+    assert index.search("beta", k=1)[0].text.startswith("BETA WORDS")
     for name in ("shouting_plugin:nothing", "shouting_plugin:missing", "no.such:thing", "bare"):
         with pytest.raises(UsageError, match="reader"):
             index.add(folder, readers=[name])

@@ -11,7 +11,8 @@ from pathlib import Path
 from reader_support import FILES, unzipped, zipped
 from stackroom.errors import ReadError
 from stackroom.ingest import parser
-from stackroom.ingest.readers import READERS, limits
+from stackroom.ingest.readers import READERS
+from stackroom.ingest.readers.common import limits
 from stackroom.ingest.splitter import TokenSplitter
 
 _work = Path(tempfile.mkdtemp(prefix="fuzz-"))

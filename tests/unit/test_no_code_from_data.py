@@ -77,7 +77,7 @@ DYNAMIC = {
     "cli/main.py",
     "storage/vectors/sketches.py",
     # `add --reader module:object`: named by the user with each call, never by a library.
-    "ingest/readers/plugged.py",
+    "ingest/readers/common/plugged.py",
 }
 
 

@@ -148,7 +148,9 @@ class Batch:
     def _count(self, item: Pending) -> None:
         self._tally.stored(len(item.new), item.kept)
         if item.last:
-            self._tally.finished(item.kind, pages_without_text=item.source.pages_without_text or 0)
+            self._tally.finished(
+                item.kind, name=item.source.name, pages_without_text=item.source.pages_without_text or 0
+            )
 
 
 def _write(commit: Commit, item: Pending) -> bool:

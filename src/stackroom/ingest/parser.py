@@ -11,16 +11,18 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from stackroom.errors import NoTextError, ReadError, StackroomError
-from stackroom.ingest.readers import limits, reader_for
-from stackroom.ingest.readers import plugged as plugs
-from stackroom.ingest.readers.hidden import without_unseen
-from stackroom.ingest.workers import Message, from_chunk, from_section, read_message, splitter_from, write_message
+from stackroom.errors import NoTextError, ReadError, ScannedError, StackroomError
+from stackroom.ingest import recognition
+from stackroom.ingest.readers import reader_for
+from stackroom.ingest.readers.common import limits
+from stackroom.ingest.readers.common import plugged as plugs
+from stackroom.ingest.readers.common.hidden import without_unseen
+from stackroom.ingest.workers import PACE, Message, from_chunk, from_section, read_message, splitter_from, write_message
 from stackroom.protocols import Reader, Reading, Section
 from stackroom.types import HIDDEN_CHARACTERS
 
@@ -38,15 +40,28 @@ def main() -> None:
     die_with_parent()
     splitter = None if greeting["splitter"] is None else splitter_from(greeting["splitter"])
     plugged = plugs.load(greeting.get("readers", ()))
-    for number, path in _jobs():
-        for message in _attempt(path, splitter, plugged):
+    for job in _jobs():
+        number, path = job["job"], Path(job["path"])
+
+        def heard(page: int, number: int = number) -> None:
+            write_message(output, {"job": number, "page": page})
+
+        for message in _attempt(path, splitter, plugged, str(job.get("ocr") or ""), heard):
             write_message(output, {"job": number, **message})
 
 
-def _attempt(path: Path, splitter: object, plugged: tuple[Reader, ...] = ()) -> Iterator[Message]:
-    """What a file holds, or why it can't be read."""
+def _attempt(
+    path: Path,
+    splitter: object,
+    plugged: tuple[Reader, ...] = (),
+    ocr: str = "",
+    heard: Callable[[int], None] | None = None,
+) -> Iterator[Message]:
+    """What a file holds, or why it can't be read. `heard` is told each page that was recognised."""
     try:
-        yield from _read(path, splitter, plugged)
+        yield from _pace(path, plugged) if ocr == PACE else _read(path, splitter, plugged, heard if ocr else None)
+    except ScannedError as error:
+        yield _error(type(error).__name__, error.message, error.hint, error.pages)
     except StackroomError as error:
         yield _error(type(error).__name__, error.message if isinstance(error, ReadError) else str(error), error.hint)
     except MemoryError:
@@ -58,16 +73,35 @@ def _attempt(path: Path, splitter: object, plugged: tuple[Reader, ...] = ()) -> 
         yield _error("ReaderCrashedError", f"The parser of {path} failed: {type(error).__name__}: {error}.", None)
 
 
-def _error(kind: str, message: str, hint: str | None) -> Message:
-    return {"error": {"kind": kind, "message": message, "hint": hint}}
+def _error(kind: str, message: str, hint: str | None, pages: int | None = None) -> Message:
+    return {"error": {"kind": kind, "message": message, "hint": hint, "pages": pages}}
 
 
-def _read(path: Path, splitter: object, plugged: tuple[Reader, ...]) -> Iterator[Message]:
+def _pace(path: Path, plugged: tuple[Reader, ...]) -> Iterator[Message]:
+    """How long it takes to recognise one page of this file."""
+    from stackroom.ingest.recognition.pages import seconds_a_page
+
+    reading = reader_for(path, plugged).read(path)
+    seconds = seconds_a_page(reading.sections, path, reading.type)
+    yield {"open": {"reader": "", "type": reading.type, "title": None, "metadata": {"seconds": seconds}}}
+    yield {"done": {"pages": None, "pages_without_text": None, "characters": 0}}
+
+
+def _read(
+    path: Path, splitter: object, plugged: tuple[Reader, ...], heard: Callable[[int], None] | None
+) -> Iterator[Message]:
+    """`heard` None leaves pages without text as they are."""
     reader = reader_for(path, plugged)
     reading = reader.read(path)
+    noted = f"{reader.name}:{reader.version}"
+    if heard is not None and reading.type in recognition.KINDS:
+        from stackroom.ingest.recognition.pages import recognised
+
+        noted = recognition.with_mark(noted)
+        reading.sections = recognised(reading.sections, path, reading.type, heard)
     yield {
         "open": {
-            "reader": f"{reader.name}:{reader.version}",
+            "reader": noted,
             "type": reading.type,
             "title": _title(reading),
             "metadata": _described(reading.metadata),
@@ -90,7 +124,7 @@ def _read(path: Path, splitter: object, plugged: tuple[Reader, ...]) -> Iterator
     if not count.characters:
         raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
     told = {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}
-    yield {"done": {**told, "hidden": count.hidden}}
+    yield {"done": {**told, "hidden": count.hidden, "recognised": count.recognised}}
 
 
 def _title(reading: Reading) -> str | None:
@@ -153,10 +187,12 @@ class _Count:
         self.pages: int | None = None
         self.blank: int | None = None
         self.hidden = 0
+        self.recognised = 0
 
     def through(self, sections: Iterable[Section]) -> Iterator[Section]:
         for section in map(_bounded, sections):
             self.hidden += section.hidden
+            self.recognised += section.recognised
             visible = len(section.text.strip())
             self.characters += visible
             if section.page is not None:
@@ -165,13 +201,13 @@ class _Count:
             yield section
 
 
-def _jobs() -> Iterator[tuple[int, Path]]:
-    """Numbers and paths as they come. A thread waits for them, so that the parent's end is noticed in the middle of a file."""
-    waiting: queue.Queue[tuple[int, Path]] = queue.Queue()
+def _jobs() -> Iterator[Message]:
+    """Jobs as they come. A thread waits for them, so that the parent's end is noticed in the middle of a file."""
+    waiting: queue.Queue[Message] = queue.Queue()
 
     def listen() -> None:
         while (message := read_message(sys.stdin.buffer)) is not None:
-            waiting.put((message["job"], Path(message["path"])))
+            waiting.put(message)
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()

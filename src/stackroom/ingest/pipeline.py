@@ -11,13 +11,15 @@ from functools import cache
 from pathlib import Path
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.errors import MissingExtraError, NotFoundError, ReadError, UsageError
+from stackroom.errors import MissingExtraError, NotFoundError, ReadError, ScannedError, UsageError
 from stackroom.ingest import prune as pruning
+from stackroom.ingest import recognition, scans
 from stackroom.ingest.batch import Batch, Pending, document_for, fill
 from stackroom.ingest.discovery import Discovery, Found
+from stackroom.ingest.file_facts import IMPORTED
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.readers import READERS, recipe_of
-from stackroom.ingest.readers import plugged as plugs
+from stackroom.ingest.readers.common import plugged as plugs
 from stackroom.ingest.reconcile import Decision, Reconciler
 from stackroom.ingest.splitter import splitter_for
 from stackroom.ingest.tally import Tally
@@ -25,7 +27,7 @@ from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancell
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder, Reader
 from stackroom.reports import Failure, Report
-from stackroom.types import HIDDEN_CHARACTERS
+from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED_PAGES
 
 PART = 512
 """Chunks of one document in one commit: a longer document is committed in parts, so that memory does not follow it."""
@@ -51,10 +53,14 @@ def add_paths(
     retry: bool = False,
     force: bool = False,
     confirm: Confirm | None = None,
+    ocr: bool = False,
+    agree: scans.Agree | None = None,
     progress: Progress,
     cancel: CancelToken,
 ) -> Report:
     """Index what is new or changed under these paths. `embedder` is called when it is first needed.
+
+    With `ocr` pages without text are recognised once all else is indexed, if `agree` is content with the estimate.
 
     Raises NotFoundError for a path that is not there, BusyError when another ingest runs, EmbedderMismatchError.
     """
@@ -71,11 +77,18 @@ def add_paths(
         tally.total = count
         discovery = Discovery(paths, ignore, exclude, also, more, follow_links)
         tally.skipped = discovery.skipped
-        run = _Run(backend, cache(embedder), tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
+        once = cache(embedder)
+        run = _Run(backend, once, tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
         run.over(discovery)
         for failure in discovery.unreadable:
             tally.failed(failure)
         tally.outside = discovery.outside
+        if ocr and not cancel.cancelled:
+            again = Discovery(paths, ignore, exclude, also, more, follow_links)
+            run = _Run(
+                backend, once, tally, cancel, retry=True, force=False, readers=readers, plugged=plugged, ocr=True
+            )
+            run.over_scans(again, agree)
         if prune and not cancel.cancelled:
             removed = pruning.prune(backend, discovery, confirm)
             for _ in range(removed):
@@ -89,11 +102,13 @@ def rebuild_sources(
     embedder: Callable[[], Embedder],
     names: Sequence[str],
     *,
+    readers: Sequence[str] = (),
     progress: Progress,
     cancel: CancelToken,
 ) -> Report:
-    """Read and embed these files again; each serves as it was until its own commit."""
+    """Read and embed these files again; each serves as it was until its own commit. Raises BusyError, UsageError (a reader)."""
     tally = Tally(progress, "rebuild")
+    plugged = plugs.load(readers)
     tally.total = len(names)
 
     def found() -> Iterator[Found]:
@@ -106,7 +121,8 @@ def rebuild_sources(
                 yield Found(Path(name), status.st_size, status.st_mtime_ns)
 
     with backend.lease("rebuild"):
-        _Run(backend, cache(embedder), tally, cancel, retry=True, force=True).over(found())
+        run = _Run(backend, cache(embedder), tally, cancel, retry=True, force=True, readers=readers, plugged=plugged)
+        run.over(found())
     tally.tell(last=True)
     return tally.report(cancelled=cancel.cancelled)
 
@@ -125,6 +141,7 @@ class _Run:
         force: bool,
         readers: Sequence[str] = (),
         plugged: tuple[Reader, ...] = (),
+        ocr: bool = False,
     ) -> None:
         self._backend = backend
         self._tally = tally
@@ -133,9 +150,12 @@ class _Run:
         self._splitter = splitter_for(embedder())
         known = (*plugged, *READERS)
         self._plugged = readers
-        self._everything = f"{recipe_of(known)} {self._splitter.recipe}"
+        self._ocr = ocr
+        self._recipes = recipe_of(known)
         names = frozenset(f"{reader.name}:{reader.version}" for reader in known)
-        self._reconciler = Reconciler(backend, self._everything, names, retry, force, cancel)
+        self._known = frozenset(reader.name for reader in known)
+        current = f"{self._recipes} {self._splitter.recipe}"
+        self._reconciler = Reconciler(backend, current, names, retry, force, cancel, recognise=ocr)
         self._batch = Batch(backend, embedder, tally, cancel)
         # A second file of the same content waits until the first is committed, then copies from it.
         self._in_hand: set[bytes] = set()
@@ -143,17 +163,43 @@ class _Run:
         # The keys that a long file had before its first part was committed.
         self._begun: set[int] | None = None
 
-    def over(self, found: Iterable[Found]) -> None:
-        with ParserPool(self._splitter, readers=self._plugged) as pool:
-            for document in pool.stream(self._jobs(found), self._cancel):
-                self._index(document)
-            if self._cancel.cancelled:
+    def over_scans(self, found: Iterable[Found], agree: scans.Agree | None) -> None:
+        """Recognise what waits for it among these files. Raises MissingExtraError, UnavailableError."""
+        files = list(scans.waiting(self._backend, found))
+        if not files:
+            return
+        with self._pool() as pool:
+            try:
+                expected = scans.estimate(files, pool, self._cancel)
+            except RunCancelled:
                 return
-            self._batch.flush()
-            # What waited for a twin that failed, or changed meanwhile, is read for itself.
-            again = [decision for decision in self._reconciler.decide(self._deferred) if self._settle(decision)]
-            for document in pool.stream((Job(decision.found.path, decision) for decision in again), self._cancel):
-                self._index(document)
+            if agree is not None and not agree(expected):
+                return
+            for item, _ in files:
+                self._tally.take_back(str(item.path))
+            self._go_over((item for item, _ in files), pool)
+
+    def _pool(self) -> ParserPool:
+        return ParserPool(self._splitter, readers=self._plugged, heard=self._heard)
+
+    def _heard(self, path: Path, page: int) -> None:
+        self._tally.current = f"{path} (page {page})"
+        self._tally.tell()
+
+    def over(self, found: Iterable[Found]) -> None:
+        with self._pool() as pool:
+            self._go_over(found, pool)
+
+    def _go_over(self, found: Iterable[Found], pool: ParserPool) -> None:
+        for document in pool.stream(self._jobs(found), self._cancel):
+            self._index(document)
+        if self._cancel.cancelled:
+            return
+        self._batch.flush()
+        # What waited for a twin that failed, or changed meanwhile, is read for itself.
+        again = [decision for decision in self._reconciler.decide(self._deferred) if self._settle(decision)]
+        for document in pool.stream(map(self._job, again), self._cancel):
+            self._index(document)
         if not self._cancel.cancelled:
             self._batch.flush()
 
@@ -166,19 +212,26 @@ class _Run:
             elif self._settle(decision):
                 if content is not None:
                     self._in_hand.add(content)
-                yield Job(decision.found.path, decision)
+                yield self._job(decision)
+
+    def _job(self, decision: Decision) -> Job:
+        """A file whose pages were recognised once is read so again: they would be lost otherwise."""
+        record = decision.record
+        before = record is not None and recognition.is_marked(record.recipe)
+        return Job(decision.found.path, decision, ocr=self._ocr or before)
 
     def _settle(self, decision: Decision) -> bool:
         """Do what can be done without parsing; whether it must be parsed."""
         found, record, other = decision.found, decision.record, decision.other
         tally = self._tally
         if decision.action == "parse":
-            return True
+            return not self._lacks_reader(decision)
         if decision.action == "unchanged":
             tally.finished("unchanged")
         elif decision.action in ("failed", "vanished"):
             failed = other or record
-            self._fail(decision, decision.reason, (failed and failed.error_kind) or "ReadError")
+            pages = None if other is None else other.pages_without_text
+            self._fail(decision, decision.reason, (failed and failed.error_kind) or "ReadError", pages)
         elif decision.action == "touched" and record is not None:
             self._put(replace(record, size=found.size, mtime_ns=found.mtime_ns), "unchanged")
         elif decision.action == "moved" and other is not None:
@@ -186,6 +239,21 @@ class _Run:
         elif other is not None:
             self._copy(decision, other)
         return False
+
+    def _lacks_reader(self, decision: Decision) -> bool:
+        """Whether the file was read by a reader of the caller's that was not named now: another one would make something else of it.
+
+        Nothing is noted of it: the record goes on to say who read it.
+        """
+        record = decision.record
+        if record is None or record.state != "indexed" or record.error is not None:
+            return False
+        name = record.recipe.partition(" ")[0].partition(":")[0]
+        if not record.recipe or record.recipe.startswith(IMPORTED) or name in self._known:
+            return False
+        reason = f"It was read by {name!r}, a reader of your own: name it with --reader MODULE:OBJECT (readers=[...]). Its passages stay."
+        self._tally.failed(Failure(str(decision.found.path), reason, UsageError.__name__))
+        return True
 
     def _put(self, record: SourceRecord, kind: str) -> None:
         def change(commit: Commit) -> None:
@@ -205,9 +273,11 @@ class _Run:
                 commit.put_document(replace(document, metadata={**document.metadata, **_file_facts(found)}))
         self._tally.finished("moved")
 
-    def _fail(self, decision: Decision, reason: str, kind: str) -> None:
-        """Record why; what an earlier reading found goes on serving."""
+    def _fail(self, decision: Decision, reason: str, kind: str, pages: int | None = None) -> None:
+        """Record why; what an earlier reading found goes on serving. `pages`: those of a scan."""
         found, record = decision.found, decision.record
+        looked = self._ocr or (record is not None and recognition.is_marked(record.recipe))
+        read_by = recognition.with_mark(self._recipes) if looked else self._recipes
         base = record or SourceRecord(name=str(found.path), is_file=True, state="failed")
         failed = replace(
             base,
@@ -215,10 +285,14 @@ class _Run:
             mtime_ns=found.mtime_ns,
             content_hash=decision.content_hash,
             # What only lacks a package is tried again by the next run.
-            recipe="" if kind == MissingExtraError.__name__ else self._everything,
+            recipe=read_by.removeprefix(self._recipes)
+            if kind == MissingExtraError.__name__
+            else f"{read_by} {self._splitter.recipe}",
             error=reason,
             error_kind=kind,
         )
+        if pages is not None:
+            failed = replace(failed, pages=pages, pages_without_text=pages)
         failure = Failure(str(found.path), reason, kind)
 
         def change(commit: Commit) -> None:
@@ -237,7 +311,7 @@ class _Run:
             size=found.size,
             mtime_ns=found.mtime_ns,
         )
-        kind = "updated" if decision.record else "added"
+        kind = _kind(decision.record)
         with self._backend.view() as view:
             documents = view.documents(other.key)
             mine = view.documents(decision.record.key) if decision.record else []
@@ -276,7 +350,8 @@ class _Run:
             return
         except ReadError as error:
             self._take_back(decision)
-            self._fail(decision, error.message, str(error.actual or type(error).__name__))
+            pages = error.pages if isinstance(error, ScannedError) else None
+            self._fail(decision, error.message, str(error.actual or type(error).__name__), pages)
 
     def _take(self, document: ParsedDocument, decision: Decision) -> None:
         self._begun = None
@@ -296,8 +371,7 @@ class _Run:
         described = document_for(
             existing, title=document.title or "", metadata={**document.metadata, **_file_facts(decision.found)}
         )
-        known = record is not None and record.indexed_at is not None
-        kind = "updated" if known else "added"
+        kind = _kind(record)
         pending = Pending(source, described, kind, last=False)
         position = 0
         for chunks in document.chunks():
@@ -311,9 +385,9 @@ class _Run:
         pending.source = replace(
             pending.source, pages=document.pages, pages_without_text=document.pages_without_text, error=None
         )
-        if document.hidden:
-            metadata = {**pending.document.metadata, HIDDEN_CHARACTERS: document.hidden}
-            pending.document = replace(pending.document, metadata=metadata)
+        told = {HIDDEN_CHARACTERS: document.hidden, RECOGNISED_PAGES: document.recognised}
+        if counted := {name: count for name, count in told.items() if count}:
+            pending.document = replace(pending.document, metadata={**pending.document.metadata, **counted})
         pending.last = True
         self._batch.add(pending)
 
@@ -329,7 +403,7 @@ class _Run:
         known = {str(kept.metadata.get(PART_NAME)): kept for kept in existing if PART_NAME in kept.metadata}
         left = {kept.key for kept in existing}
         source = self._source(document, decision)
-        kind = "updated" if record is not None and record.indexed_at is not None else "added"
+        kind = _kind(record)
         vanished: list[int] = []
         pending: Pending | None = None
         for part in document.parts():
@@ -414,6 +488,11 @@ class _Run:
             recipe=f"{document.reader} {self._splitter.recipe}",
             key=record.key if record else 0,
         )
+
+
+def _kind(record: SourceRecord | None) -> str:
+    """What a reading is to the report; one that only failed before is new."""
+    return "updated" if record is not None and record.indexed_at is not None else "added"
 
 
 def _file_facts(found: Found) -> dict[str, object]:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Literal
 
 from stackroom.backend import Backend, SourceRecord
+from stackroom.ingest import recognition, scans
 from stackroom.ingest.discovery import Found
 from stackroom.ingest.file_facts import IMPORTED, hash_file
 from stackroom.progress import CancelToken
@@ -32,7 +33,10 @@ class Decision:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Decides for a stream of files. `recipes` are those by which a reading made now would be made."""
+    """Decides for a stream of files. `recipes` are those by which a reading made now would be made.
+
+    With `recognise` files with pages without text are read again, unless those were looked at.
+    """
 
     backend: Backend
     current_recipe: str
@@ -40,6 +44,7 @@ class Reconciler:
     retry: bool
     force: bool
     cancel: CancelToken
+    recognise: bool = False
 
     def decide(self, found: Iterable[Found]) -> Iterator[Decision]:
         stream = iter(found)
@@ -97,4 +102,7 @@ class Reconciler:
         current_readers, _, current_splitter = self.current_recipe.rpartition(" ")
         if splitter != current_splitter or record.state == "partial":
             return False
+        if self.recognise and scans.waits(record):
+            return False
+        reader = recognition.without_mark(reader)
         return reader in self.readers or reader == current_readers

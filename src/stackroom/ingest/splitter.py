@@ -2,7 +2,8 @@
 
 The text goes by as a stream: only what the chunk in hand needs is held. Sentences are found by their marks (Latin, CJK,
 Arabic, Devanagari); a line's end is a weaker place to cut, a token's end the last resort. A new heading begins a new
-chunk, unless what stands before it is so short that it reads better together; pages are no boundaries. Rows, lines, records
+chunk, unless what stands before it is so short that it reads better together; pages are no boundaries, but where text that was
+printed meets text that was recognised. Rows, lines, records
 and cues that a section marks are kept whole where they fit into a chunk.
 """
 
@@ -17,7 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stackroom.protocols import Embedder, Section, Tokenizer
-from stackroom.types import Chunk, Place
+from stackroom.types import RECOGNISED, Chunk, Place
 
 VERSION = 2
 LONGEST = 512
@@ -121,7 +122,9 @@ class _Packing:
         for number, section in enumerate(sections):
             self._sections[number] = section
             self._starts[number] = self._base + len(self._text)
-            if before is not None and section.headings != before.headings and not self._joins(before, section):
+            if (before is not None and section.text and section.recognised != before.recognised) or (
+                before is not None and section.headings != before.headings and not self._joins(before, section)
+            ):
                 yield from self._flush()
             if section.text:
                 before = section
@@ -224,7 +227,7 @@ class _Packing:
             first=None if unit is None else unit[0],
             last=counted[1] if counted is not None and last.unit == first.unit else unit and unit[1],
         )
-        return Chunk(text, place=place)
+        return Chunk(text, metadata={RECOGNISED: True} if first.recognised else {}, place=place)
 
     def _counted(self, unit: _Unit, at: int) -> tuple[float, float] | None:
         """What the mark at this offset of the document counts, or None in a section without marks."""

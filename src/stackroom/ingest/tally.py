@@ -26,6 +26,8 @@ class Tally:
         self._reused = 0
         self._blank = 0
         self._failures: list[Failure] = []
+        self._blanks: dict[str, tuple[str, int]] = {}
+        self._before: dict[str, str] = {}
         self.total: int | None = None
         self.done = 0
         self.current: str | None = None
@@ -43,16 +45,32 @@ class Tally:
         self._chunks += new + kept
         self._reused += kept
 
-    def finished(self, kind: str, *, pages_without_text: int = 0) -> None:
-        """A source is done; `kind` is a field of Report."""
+    def finished(self, kind: str, *, name: str = "", pages_without_text: int = 0) -> None:
+        """A source is done; `kind` is a field of Report. One that was taken back is what it was then."""
+        kind = self._before.pop(name, kind) if kind in ("added", "updated") else kind
         self._sources[kind] += 1
         self._blank += pages_without_text
+        if pages_without_text:
+            self._blanks[name] = (kind, pages_without_text)
         self.done += 1
         self.tell()
 
+    def take_back(self, name: str) -> None:
+        """This source is gone over once more: it is not done, and what was said of it does not count."""
+        kept = [failure for failure in self._failures if failure.path != name]
+        kind, pages = self._blanks.pop(name, ("unchanged", 0))
+        if len(kept) < len(self._failures):
+            self._failures, kind = kept, "failed"
+        if self._sources[kind]:
+            self._sources[kind] -= 1
+            self._blank -= pages
+            self.done -= 1
+        if kind in ("added", "updated"):
+            self._before[name] = kind
+
     def failed(self, failure: Failure) -> None:
         self._failures.append(failure)
-        self.finished("failed")
+        self.finished("failed", name=failure.path)
 
     def tell(self, *, last: bool = False) -> None:
         now = time.monotonic()

@@ -25,13 +25,14 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from stackroom import errors
-from stackroom.errors import ReaderCrashedError, ReadError
+from stackroom.errors import ReaderCrashedError, ReadError, ScannedError
 from stackroom.ingest.embedders.tokens import FileTokenizer, from_where
 from stackroom.ingest.embedders.unigram import UnigramTokenizer
+from stackroom.ingest.recognition import MOST_PAGES
 from stackroom.ingest.splitter import TokenSplitter
 from stackroom.progress import CancelToken
 from stackroom.protocols import Section, Splitter
-from stackroom.types import Chunk, Place
+from stackroom.types import RECOGNISED, Chunk, Place
 
 _AHEAD_JOBS = 8
 _AHEAD_MESSAGES = 16
@@ -42,6 +43,8 @@ _LONGEST_MESSAGE = 1024**3
 _PATIENCE = 10
 """How many times as long as a parser may be silent it may be waited for, over a whole file."""
 
+PACE = "pace"
+
 _GO_ON = "The other files go on. Try it again with --retry, or convert it to another format."
 
 Message = dict[str, Any]
@@ -50,10 +53,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to read; `tag` comes back with the result."""
+    """A file to read; `tag` comes back with the result.
+
+    With `ocr` pages without text are recognised. It may be PACE: then it is only tried how long one page takes, which is
+    `seconds` of the metadata.
+    """
 
     path: Path
     tag: object = None
+    ocr: bool | str = False
 
 
 class RunCancelled(Exception):
@@ -89,6 +97,7 @@ class ParsedDocument:
     characters: int = 0
     several: bool = False
     hidden: int = 0
+    recognised: int = 0
     _finished: bool = False
     _part: Part | None = None
 
@@ -131,6 +140,7 @@ class ParsedDocument:
                     done = message["done"]
                     self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
                     self.characters, self.hidden = done["characters"], int(done.get("hidden", 0))
+                    self.recognised = int(done.get("recognised", 0))
                     return
                 if "document" in message:
                     told = message["document"]
@@ -176,8 +186,11 @@ class ParserPool:
         timeout: float = 60.0,
         memory_bytes: int = MEMORY_BYTES,
         readers: Sequence[str] = (),
+        heard: Callable[[Path, int], None] | None = None,
     ) -> None:
+        """`heard` is told the pages that were recognised, as they are."""
         self._splitter = splitter
+        self._heard = heard
         self._greeting = {"splitter": splitter_spec(splitter), "memory": memory_bytes, "readers": list(readers)}
         self._timeout = timeout
         self._workers = [_Worker(self._greeting) for _ in range(processes)]
@@ -222,6 +235,7 @@ class ParserPool:
         """
         allowed = self._timeout + _size(job.path) / 2**20
         patience = _PATIENCE * allowed
+        pages = MOST_PAGES if job.ocr else 0
         quiet_since = time.monotonic()
         while True:
             if cancel.cancelled:
@@ -238,6 +252,13 @@ class ParserPool:
                 code = worker.replace(killing=message is not None)
                 yield _failure(f"The parser of {job.path} died ({_cause(code)}).")
                 return
+            if pages and isinstance(message.get("page"), int):
+                # A page is work for seconds: each has the time that a file may be silent, and costs no patience.
+                pages -= 1
+                if self._heard is not None:
+                    self._heard(job.path, message["page"])
+                quiet_since = time.monotonic()
+                continue
             if "error" in message or "done" in message:
                 worker.finished()
                 yield message
@@ -337,7 +358,7 @@ class _Worker:
 
 
 def _request(number: int, job: Job) -> Message:
-    return {"job": number, "path": os.fspath(job.path)}
+    return {"job": number, "path": os.fspath(job.path), "ocr": str(job.ocr) if job.ocr else ""}
 
 
 def _receive(pipe: IO[bytes], messages: queue.Queue[Message | None], stopped: threading.Event) -> None:
@@ -409,28 +430,37 @@ def from_chunk(chunk: Chunk) -> list[Any]:
         place.unit,
         place.first,
         place.last,
+        bool(chunk.metadata.get(RECOGNISED)),
     ]
 
 
 def _to_chunk(item: list[Any]) -> Chunk:
-    text, start, end, page, page_end, label, section, unit, first, last = item
-    return Chunk(str(text), place=Place(start, end, page, page_end, label, tuple(section), unit, first, last))
+    text, start, end, page, page_end, label, section, unit, first, last, recognised = item
+    place = Place(start, end, page, page_end, label, tuple(section), unit, first, last)
+    return Chunk(str(text), metadata={RECOGNISED: True} if recognised else {}, place=place)
 
 
 def from_section(section: Section) -> list[Any]:
     marks = [list(mark) for mark in section.marks]
-    return [section.text, list(section.headings), section.page, section.page_label, section.unit, marks]
+    told = [section.text, list(section.headings), section.page, section.page_label, section.unit, marks]
+    return [*told, section.recognised]
 
 
 def _to_section(item: list[Any]) -> Section:
-    text, headings, page, label, unit, marks = item
-    return Section(str(text), tuple(headings), page, label, unit, [(int(at), first, last) for at, first, last in marks])
+    text, headings, page, label, unit, marks, recognised = item
+    counted = [(int(at), first, last) for at, first, last in marks]
+    return Section(str(text), tuple(headings), page, label, unit, counted, recognised=bool(recognised))
 
 
 def _to_error(told: Message, path: Path) -> ReadError:
     kind = getattr(errors, str(told.get("kind")), ReadError)
     if not (isinstance(kind, type) and issubclass(kind, ReadError)):
         kind = ReadError
+    if kind is ScannedError:
+        pages = int(told.get("pages") or 0)
+        return ScannedError(
+            str(told.get("message")), hint=told.get("hint"), path=path, actual=told.get("kind"), pages=pages
+        )
     return kind(str(told.get("message")), hint=told.get("hint"), path=path, actual=told.get("kind"))
 
 

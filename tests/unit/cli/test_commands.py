@@ -282,6 +282,33 @@ def test_hidden_text_is_told(tmp_path: Path) -> None:
     assert hit["document"]["metadata"]["hidden_characters"] == 18
 
 
+def test_a_reader_of_ones_own(tmp_path: Path) -> None:
+    write_files(tmp_path, {"held/a.shout": "alpha words", "plug/my_readers.py": OWN_READER})
+    add = ("add", "--reader", "my_readers:shouting", str(tmp_path / "held"))
+    done = stackroom(tmp_path / "library", *add, PYTHONPATH=str(tmp_path / "plug"))
+    assert done.returncode == 0, done.stderr
+    done = stackroom(tmp_path / "library", "rebuild", PYTHONPATH=str(tmp_path / "plug"))
+    assert done.returncode == 1
+    assert "--reader MODULE:OBJECT" in done.stderr
+    again = ("rebuild", "--reader", "my_readers:shouting")
+    assert stackroom(tmp_path / "library", *again, PYTHONPATH=str(tmp_path / "plug")).returncode == 0
+    assert error(tmp_path / "library", *again)[0] == 2
+
+
+OWN_READER = """
+from stackroom.protocols import Reading, Section
+
+class Shouting:
+    name, version, suffixes = "shouting", 1, (".shout",)
+    def accepts(self, path, head):
+        return path.suffix == ".shout"
+    def read(self, path):
+        return Reading("shouting", [Section(path.read_text().upper())])
+
+shouting = Shouting()
+"""
+
+
 def test_links_out_of_the_folder_are_told_and_followed_on_request(tmp_path: Path) -> None:
     write_files(tmp_path, {"d/a.txt": "alpha", "secret.txt": "secret"})
     (tmp_path / "d/link.txt").symlink_to(tmp_path / "secret.txt")

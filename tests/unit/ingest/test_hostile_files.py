@@ -18,7 +18,8 @@ from reader_support import given, zipped
 from stackroom.errors import ReadError
 from stackroom.index import Index
 from stackroom.ingest.file_facts import hash_file
-from stackroom.ingest.readers import limits, reader_for
+from stackroom.ingest.readers import reader_for
+from stackroom.ingest.readers.common import limits
 from stackroom.ingest.splitter import TokenSplitter
 from stackroom.ingest.workers import Job, ParserPool
 from stackroom.progress import CancelToken

@@ -10,8 +10,8 @@ import pytest
 from reader_support import FILES, chunk_with, fails, given, read, survives, text_of
 from stackroom.errors import EncryptedError, NoTextError
 from stackroom.index import Index
-from stackroom.ingest.readers import messages as held_messages
 from stackroom.ingest.readers import reader_for
+from stackroom.ingest.readers.common import messages as held_messages
 from stackroom.progress import CancelToken, ProgressEvent
 from stackroom.protocols import Reading, Section
 from support import WordEmbedder

@@ -181,3 +181,19 @@ def test_hostile(tmp_path: Path) -> None:
         path = given(tmp_path, name, text)
         survives(path.read_bytes(), path)
     assert time.monotonic() - begun < 120
+
+
+def test_a_chapter_of_latex_that_quotes_a_document(tmp_path: Path) -> None:
+    quoted = "\\begin{verbatim}\n\\begin{document}\nquoted\n\\end{document}\n\\end{verbatim}\n"
+    inline = "The command |\\begin{document}| begins it.\n"
+    text = text_of(given(tmp_path, "a.tex", f"\\section{{One}}\nBefore.\n{inline}{quoted}After.\n"))
+    assert [words in text for words in ("Before.", "quoted", "After.")] == [True] * 3
+    whole = f"\\title{{T}} preamble\n\\begin{{document}}\nText.\n{quoted}After.\n\\end{{document}}\nscratch"
+    text = text_of(given(tmp_path, "b.tex", whole))
+    assert [words in text for words in ("preamble", "Text.", "quoted", "After.", "scratch")] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]

@@ -8,7 +8,7 @@ import pytest
 
 from reader_support import FILES, chunk_with, fails, given, read, survives, text_of, unzipped, zipped
 from stackroom.errors import EncryptedError, NoTextError
-from stackroom.ingest.readers import limits
+from stackroom.ingest.readers.common import limits
 
 REAL = FILES / "odf"
 

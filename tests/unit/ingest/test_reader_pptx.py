@@ -8,7 +8,7 @@ import pytest
 
 from reader_support import FILES, chunk_with, fails, given, read, survives, unzipped, zipped
 from stackroom.errors import EncryptedError, NoTextError
-from stackroom.ingest.readers import limits
+from stackroom.ingest.readers.common import limits
 
 REAL = FILES / "pptx"
 SPACES = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reader_support import FILES, chunk_with, fails, given, read, survives, text_of
-from stackroom.errors import NoTextError
+from stackroom.errors import NoTextError, ReadError
 
 REAL = FILES / "data"
 
@@ -110,6 +110,36 @@ def test_a_feed(tmp_path: Path) -> None:
 def test_pages_are_no_xml(tmp_path: Path, samples: Path) -> None:
     page = '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title>T</title></head><body><p>words</p></body></html>'
     assert read(given(tmp_path, "a.xml", page))[0].type == "html"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        # Feeds are full of HTML's names for characters.
+        (b"<rss><item><title>2 &minus; 1 &LT; 3 &amp; &Euml;</title></item></rss>", "2 − 1 < 3 & Ë"),
+        (
+            '<?xml version="1.0" encoding="iso-8859-1"?><a><title>Ünter &nbsp;&acirc;</title></a>'.encode("latin-1"),
+            "Ünter â",
+        ),
+        ("<?xml version='1.0' encoding='cp857'?><a><title>İyi</title></a>".encode("cp857"), "İyi"),
+        ("<?xml version='1.0' encoding='windows_1254'?><a><title>İyi</title></a>".encode("cp1254"), "İyi"),
+        (b'<n:foo xmlns:n="http://z" xml:id="23"><n:bar>data</n:bar></n:foo>', "data"),
+    ],
+)
+def test_xml_that_the_parser_knows_no_name_of(tmp_path: Path, content: bytes, words: str) -> None:
+    assert words in " ".join(text_of(given(tmp_path, "a.xml", content)).split())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<a>&unknown;</a>",
+        b"<?xml version='1.0' encoding='base64'?><a>b&minus;</a>",
+        b"<?xml version='1.0' encoding='no-such'?><a>b</a>",
+    ],
+)
+def test_xml_that_stays_broken(tmp_path: Path, content: bytes) -> None:
+    fails(given(tmp_path, "a.xml", content), ReadError, "markup is broken")
 
 
 def test_broken_and_hostile_xml(tmp_path: Path) -> None:

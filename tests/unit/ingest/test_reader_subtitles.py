@@ -43,6 +43,16 @@ def test_speakers_notes_and_scrolling_captions(tmp_path: Path) -> None:
     assert text_of(given(tmp_path, "a.vtt", text)) == "Ann: Hello & welcome\nHello twice\n"
 
 
+def test_clocks_without_leading_zeros(tmp_path: Path) -> None:
+    path = given(tmp_path, "a.vtt", "WEBVTT\n\n1\n0:0:3.540 --> 0:0:7.23\nMorning.\n\n0:1:5.2 --> 1:2:7.950\nThanks.\n")
+    assert [mark[1:] for section in read(path)[1] for mark in section.marks] == [(3.54, 7.23), (65.2, 3727.95)]
+
+
+def test_clocks_without_fractions(tmp_path: Path) -> None:
+    path = given(tmp_path, "a.srt", "1\n00:00:01 --> 00:00:10\nMorning.\n")
+    assert [mark[1:] for section in read(path)[1] for mark in section.marks] == [(1.0, 10.0)]
+
+
 def test_a_long_silence_begins_a_section_and_numbers_are_no_words(tmp_path: Path) -> None:
     text = (
         "1\n00:00:01,0 --> 00:00:02,0\none\n2\n00:00:02,5 --> 00:00:03,0\n1984\n\n3\n01:00:00,0 --> 01:00:01,0\ntwo\n"

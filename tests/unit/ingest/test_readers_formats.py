@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from stackroom.errors import EncryptedError, NoTextError, ReadError, UnsupportedFormatError
-from stackroom.ingest.readers import ON_REQUEST, READERS, SUFFIXES, limits, reader_for, recipe_of
+from stackroom.errors import EncryptedError, NoTextError, ReadError, ScannedError, UnsupportedFormatError
+from stackroom.ingest.readers import ON_REQUEST, READERS, SUFFIXES, reader_for, recipe_of
+from stackroom.ingest.readers.common import limits
 from stackroom.protocols import Reading, Section
 
 HERE = Path(__file__).parent
@@ -114,7 +115,7 @@ def test_text_is_clean(samples: Path, name: str) -> None:
 def test_the_recipe_names_every_reader_and_suffixes_are_nobodys_twice() -> None:
     assert (
         recipe_of()
-        == "pdf:2 epub:1 docx:1 xlsx:1 pptx:1 odf:1 zim:1 rtf:1 mbox:1 eml:1 ipynb:1 code:1 json:1 xml:1 subtitles:1 html:1 markdown:2 rst:1 org:1 latex:1 csv:1 text:1"
+        == "pdf:3 epub:1 mobi:1 docx:1 xlsx:1 pptx:1 odf:1 zim:1 picture:1 rtf:1 mbox:1 eml:1 ipynb:1 code:1 json:1 xml:2 subtitles:2 html:1 markdown:2 rst:1 org:1 latex:2 csv:1 text:1"
     )
     every = [suffix for reader in READERS for suffix in reader.suffixes]
     assert len(every) == len(set(every))
@@ -191,9 +192,9 @@ def test_a_pdf_without_labels_title_or_bookmarks(tmp_path: Path) -> None:
 
 
 def test_a_pdf_of_blank_pages_is_a_scan(tmp_path: Path) -> None:
-    error = fails(given(tmp_path, "a.pdf", pdf(["", "", ""])), NoTextError)
+    error = fails(given(tmp_path, "a.pdf", pdf(["", "", ""])), ScannedError)
     assert "3 pages" in error.message
-    assert "OCR" in (error.hint or "")
+    assert "--ocr" in (error.hint or "")
 
 
 def test_a_pdfs_leaders_are_shortened(tmp_path: Path) -> None:
@@ -862,13 +863,23 @@ NOISE = random.Random(7).randbytes(6000)
 
 @pytest.mark.parametrize(
     "content",
+    [b"\x89PNG\r\n\x1a\n" + NOISE, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + NOISE],
+    ids=["PNG", "JPEG"],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.log", "a.md", "a.html", "a.pdf"])
+def test_a_picture_is_one_by_any_name(tmp_path: Path, content: bytes, name: str) -> None:
+    assert "broken picture" in fails(given(tmp_path, name, content), ReadError).message
+
+
+@pytest.mark.parametrize(
+    "content",
     [
-        b"\x89PNG\r\n\x1a\n" + NOISE, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + NOISE, gzip.compress(NOISE), b"\x7fELF\x02\x01\x01" + NOISE,
+        gzip.compress(NOISE), b"\x7fELF\x02\x01\x01" + NOISE,
         zipped({"x.txt": "hello " * 50}), b"SQLite format 3\x00" + NOISE, b"GIF89a" + NOISE, bytes(5000), NOISE, b"\xd0\xcf\x11\xe0" + NOISE,
     ],
-    ids=["PNG", "JPEG", "gzip", "ELF", "zip", "SQLite", "GIF", "zeros", "noise", "OLE"],
+    ids=["gzip", "ELF", "zip", "SQLite", "GIF", "zeros", "noise", "OLE"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["a.txt", "a.log", "a.md", "a.html", "a.pdf"])
 def test_a_binary_file_is_refused_by_any_name(tmp_path: Path, content: bytes, name: str) -> None:
     error = fails(given(tmp_path, name, content), UnsupportedFormatError)
-    assert "There are readers for: pdf, epub, docx, " in (error.hint or "")
+    assert "There are readers for: pdf, epub, mobi, docx, " in (error.hint or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reader_support import read
-from stackroom.ingest.readers import running_heads
+from stackroom.ingest.readers.common import running_heads
 
 WORDS = [
     "ash",

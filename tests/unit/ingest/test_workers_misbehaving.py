@@ -240,7 +240,7 @@ def test_an_error_arrives_as_the_reader_raised_it(folder: Path) -> None:
     with ParserPool(SPLITTER) as pool:
         found = list(outcomes(pool, paths))
     assert [type(one.error).__name__ for one in found] == [
-        "NoTextError", "NoTextError", "UnsupportedFormatError", "ReadError", "ReadError", "EncryptedError", "NoTextError", "NoneType",
+        "NoTextError", "NoTextError", "UnsupportedFormatError", "ReadError", "ReadError", "EncryptedError", "ScannedError", "NoneType",
     ]  # fmt: skip
     for one, path in zip(found[:-1], paths, strict=False):
         with pytest.raises(ReadError) as caught:

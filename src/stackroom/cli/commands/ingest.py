@@ -12,7 +12,7 @@ import click
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.model import ALLOWED
-from stackroom.reports import Comparison, Report
+from stackroom.reports import Comparison, Report, ScanEstimate
 
 _SHOWN = 10
 
@@ -47,7 +47,7 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(f"{count(report.reused, 'passage')} kept their vectors.")
     if report.pages_without_text:
         session.say(
-            f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans without recognised text)."
+            f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans; --ocr recognises what is written in them)."
         )
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
@@ -74,13 +74,24 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
             session.say(f"The text of every passage is sent to {safe(url)}, where the model is.")
 
 
+_READER = click.option(
+    "--reader",
+    multiple=True,
+    metavar="MODULE:OBJECT",
+    help="A reader of your own, from a module that is installed (repeatable; each time).",
+)
+
+
 @click.command("add", help="Index files, folders or globs. Only what is new or changed is read; nothing is removed.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--prune", is_flag=True, help="Remove sources under these folders that are gone from disk.")
 @click.option("--retry", is_flag=True, help="Read again what failed before.")
 @click.option("--ignore", multiple=True, metavar="PATTERN", help="Skip files or folders like this (repeatable).")
 @click.option(
-    "--also", multiple=True, metavar="KIND", help="Of folders take these too: code, json, xml, zim (repeatable)."
+    "--also",
+    multiple=True,
+    metavar="KIND",
+    help="Of folders take these too: code, json, xml, zim, picture (repeatable).",
 )
 @click.option(
     "--embedder",
@@ -89,6 +100,10 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
 )
 @click.option("--watch", is_flag=True, help="Then follow these folders, and index what changes, until Ctrl-C.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of these folders.")
+@_READER
+@click.option(
+    "--ocr", is_flag=True, help="Then recognise pages without text (scans, pictures); says first how long it takes."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def add_command(
@@ -101,6 +116,8 @@ def add_command(
     watch: bool,
     follow_links: bool,
     embedder: str | None,
+    reader: tuple[str, ...],
+    ocr: bool,
     yes: bool,
 ) -> int:
     if watch and retry:
@@ -110,27 +127,40 @@ def add_command(
         with asking():
             return yes or click.confirm(f"\n{gone} of {total} sources are gone from disk. Remove them?", err=True)
 
+    def agree(expected: ScanEstimate) -> bool:
+        session.say(f"\n{_expected(expected)}")
+        with asking():
+            # Who follows folders is not asked again and again.
+            return yes or watch or not sys.stdin.isatty() or click.confirm("Recognise them?", default=True, err=True)
+
     asks = confirm if yes or sys.stdin.isatty() else None
     _say_where_texts_go(session, embedder)
+    wanted: dict[str, Any] = {
+        "prune": prune,
+        "ignore": ignore,
+        "also": also,
+        "readers": reader,
+        "follow_links": follow_links,
+        "ocr": ocr,
+        "agree": agree,
+    }
     if watch:
-        options = {"prune": prune, "ignore": ignore, "also": also, "follow_links": follow_links}
-        return _watch(session, paths, embedder, confirm if yes else None, options)
+        return _watch(session, paths, embedder, confirm if yes else None, wanted)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
-        report = index.add(
-            paths,
-            prune=prune,
-            retry=retry,
-            ignore=ignore,
-            also=also,
-            follow_links=follow_links,
-            confirm=asks,
-            progress=progress,
-            cancel=cancel,
-        )
-    code = _finish(session, report, session.command("add", *paths))
+        report = index.add(paths, retry=retry, confirm=asks, progress=progress, cancel=cancel, **wanted)
+    options = [*(("--ocr",) if ocr else ()), *(word for name in reader for word in ("--reader", name))]
+    code = _finish(session, report, session.command("add", *options, *paths))
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
     return code
+
+
+def _expected(estimate: ScanEstimate) -> str:
+    """How long recognising takes, for people."""
+    pages = f"{count(estimate.pages, 'page')} in {count(estimate.files, 'file')} without text"
+    if not estimate.seconds_a_page:
+        return f"{pages}, and nothing on the first of them: that is quick."
+    return f"{pages}. To recognise them takes about {duration(estimate.seconds)}: {estimate.seconds_a_page:.1f} seconds a page, by one that was tried."
 
 
 def _watch(
@@ -191,10 +221,17 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
 )
 @click.option("--back", is_flag=True, help="Go back to the model before the last change; its vectors are kept.")
 @click.option("--discard", is_flag=True, help="Give up the vectors of the model before, and the way back.")
+@_READER
 @click.option("-y", "--yes", is_flag=True, help="Switch to a model also where it finds less.")
 @click.pass_obj
 def rebuild_command(
-    session: Session, sources: tuple[str, ...], embedder: str | None, back: bool, discard: bool, yes: bool
+    session: Session,
+    sources: tuple[str, ...],
+    embedder: str | None,
+    back: bool,
+    discard: bool,
+    reader: tuple[str, ...],
+    yes: bool,
 ) -> int:
     if sum((bool(sources), embedder is not None, back, discard)) > 1:
         raise click.UsageError("Sources, --embedder, --back and --discard are for one each.")
@@ -211,7 +248,13 @@ def rebuild_command(
     _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
         report = index.rebuild(
-            sources or None, embedder=embedder, back=back, confirm=confirm, progress=progress, cancel=cancel
+            sources or None,
+            embedder=embedder,
+            back=back,
+            readers=reader,
+            confirm=confirm,
+            progress=progress,
+            cancel=cancel,
         )
     model = ("--embedder", embedder) if embedder else ("--back",) if back else ()
     code = _finish(

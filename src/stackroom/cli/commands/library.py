@@ -113,7 +113,19 @@ def status_command(session: Session) -> int:
     if stats.needs_embedding:
         rows.append(("to embed", f"{count(stats.needs_embedding, 'passage')} without a vector"))
     if stats.pages_without_text:
-        rows.append(("no text", f"{stats.pages_without_text:,} pages"))
+        rows.append(
+            (
+                "no text",
+                f"{count(stats.pages_without_text, 'page')}; to recognise it: {session.command('add', '--ocr')} PATH",
+            )
+        )
+    if stats.recognised:
+        rows.append(
+            (
+                "recognised",
+                f"{count(stats.recognised, 'document')} with pages whose text was recognised in pictures; see: {session.command('search', '--where', 'recognised == true')} WORDS",
+            )
+        )
     if stats.hiding:
         rows.append(
             (

@@ -12,7 +12,7 @@ import click
 from stackroom.cli.session import Session, count, safe
 from stackroom.errors import NotRerankedWarning
 from stackroom.forms import hits_form
-from stackroom.types import HIDDEN_CHARACTERS, Explanation, Hit, Place
+from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED, Explanation, Hit, Place
 
 if TYPE_CHECKING:
     from stackroom.index import Index
@@ -111,6 +111,10 @@ def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool, mode: str) ->
         _print_text(passage.text, [], width, dim=True)
     if hit.document.path != hit.document.title:
         click.echo(click.style(f"    {safe(hit.document.path, keep_newlines=False)}", dim=True))
+    if hit.metadata.get(RECOGNISED):
+        click.echo(
+            click.style("    This text was recognised in a picture of the page: it may hold mistakes.", fg="yellow")
+        )
     if gone := hit.document.metadata.get(HIDDEN_CHARACTERS):
         click.echo(
             click.style(f"    Its file hides {safe(str(gone))} characters of text, which were left out.", fg="yellow")

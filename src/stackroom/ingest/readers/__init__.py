@@ -14,10 +14,12 @@ from stackroom.ingest.readers.json_records import JsonReader
 from stackroom.ingest.readers.latex import LatexReader
 from stackroom.ingest.readers.mail import EmlReader, MboxReader
 from stackroom.ingest.readers.markdown import MarkdownReader
+from stackroom.ingest.readers.mobi import MobiReader
 from stackroom.ingest.readers.notebook import NotebookReader
 from stackroom.ingest.readers.odf import OdfReader
 from stackroom.ingest.readers.org import OrgReader
 from stackroom.ingest.readers.pdf import PdfReader
+from stackroom.ingest.readers.picture import PictureReader
 from stackroom.ingest.readers.plaintext import PlainTextReader
 from stackroom.ingest.readers.pptx import PptxReader
 from stackroom.ingest.readers.rst import RstReader
@@ -35,11 +37,13 @@ HEAD_BYTES = 4096
 READERS: tuple[Reader, ...] = (
     PdfReader(),
     EpubReader(),
+    MobiReader(),
     DocxReader(),
     XlsxReader(),
     PptxReader(),
     OdfReader(),
     ZimReader(),
+    PictureReader(),
     RtfReader(),
     MboxReader(),
     EmlReader(),

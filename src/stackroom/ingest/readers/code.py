@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers.limits import clean
-from stackroom.ingest.readers.marked import LONG, Marked
+from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.ingest.readers.plaintext import encoding_of, looks_like_text
 from stackroom.protocols import Reading, Section
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import limits, tables
-from stackroom.ingest.readers.limits import Expansion
+from stackroom.ingest.readers.common import limits, tables
+from stackroom.ingest.readers.common.limits import Expansion
 from stackroom.ingest.readers.plaintext import FALLBACK, decoded_head, encoding_of, looks_like_text
 from stackroom.protocols import Reading, Section
 

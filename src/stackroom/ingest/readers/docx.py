@@ -10,9 +10,9 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import hidden
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import SafeArchive, clean
+from stackroom.ingest.readers.common import hidden
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import SafeArchive, clean
 from stackroom.protocols import Reading, Section
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import html, limits
-from stackroom.ingest.readers.limits import SafeArchive, clean
+from stackroom.ingest.readers import html
+from stackroom.ingest.readers.common import limits
+from stackroom.ingest.readers.common.limits import SafeArchive, clean
 from stackroom.protocols import Reading, Section
 
 _FONT_ALGORITHMS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -32,13 +33,13 @@ class EpubReader:
         with SafeArchive(path) as archive:
             if "META-INF/encryption.xml" in archive.names:
                 _refuse_encrypted(archive.read("META-INF/encryption.xml"), path)
-            container = _xml(archive.read("META-INF/container.xml"), path)
-            roots = [name for name in _all(container, "rootfile", "full-path") if name]
+            container = parsed(archive.read("META-INF/container.xml"), path)
+            roots = [name for name in attributes(container, "rootfile", "full-path") if name]
             if not roots:
                 raise ReadError(f"{path} names no content.", hint="Get a fresh copy.", path=path)
-            package = _xml(archive.read(roots[0]), path)
+            package = parsed(archive.read(roots[0]), path)
             folder = posixpath.dirname(roots[0])
-            title, metadata = _facts(package)
+            title, metadata = facts(package)
             chapters = list(_chapters(archive, package, folder, path))
         if not any(section.text.strip() for section in chapters):
             raise NoTextError(
@@ -49,10 +50,10 @@ class EpubReader:
 
 def _chapters(archive: SafeArchive, package: Any, folder: str, path: Path) -> Iterator[Section]:
     """Every file of the spine once, however often it is named."""
-    manifest = {item.get("id"): item for item in package.iter() if _local(item) == "item"}
+    manifest = {item.get("id"): item for item in package.iter() if local(item) == "item"}
     titles = _table_of_contents(archive, manifest, folder, path)
     seen: set[str] = set()
-    for reference in _all(package, "itemref", "idref"):
+    for reference in attributes(package, "itemref", "idref"):
         item = manifest.get(reference)
         if item is None or "html" not in (item.get("media-type") or "html"):
             continue
@@ -80,8 +81,8 @@ def _table_of_contents(
             tree = html.parse(html.decode(archive.read(name)))
             links = [(a.attributes.get("href") or "", a.text(deep=True)) for a in tree.css("nav a[href]")]
         elif item.get("media-type") == "application/x-dtbncx+xml":
-            points = [node for node in _xml(archive.read(name), path).iter() if _local(node) == "navPoint"]
-            links = [(next(iter(_all(point, "content", "src")), "") or "", _label(point)) for point in points]
+            points = [node for node in parsed(archive.read(name), path).iter() if local(node) == "navPoint"]
+            links = [(next(iter(attributes(point, "content", "src")), "") or "", label_of(point)) for point in points]
         else:
             continue
         for href, label in links:
@@ -91,17 +92,19 @@ def _table_of_contents(
     return titles
 
 
-def _label(point: Any) -> str:
+def label_of(point: Any) -> str:
+    """What a point of an NCX is called."""
     for node in point.iter():
-        if _local(node) == "text":
+        if local(node) == "text":
             return node.text or ""
     return ""
 
 
-def _facts(package: Any) -> tuple[str | None, dict[str, Any]]:
+def facts(package: Any) -> tuple[str | None, dict[str, Any]]:
+    """The title, and what else a package document says of its book."""
     found: dict[str, Any] = {}
     for node in package.iter():
-        name, text = _local(node), clean(node.text or "").strip()
+        name, text = local(node), clean(node.text or "").strip()
         if name in ("title", "creator", "language", "date", "publisher", "subject") and text:
             if name == "subject":
                 found.setdefault("subject", []).append(text)
@@ -112,12 +115,12 @@ def _facts(package: Any) -> tuple[str | None, dict[str, Any]]:
 
 def _refuse_encrypted(data: bytes, path: Path) -> None:
     """Scrambled fonts are no hindrance; anything else is encryption."""
-    algorithms = _all(_xml(data, path), "EncryptionMethod", "Algorithm")
+    algorithms = attributes(parsed(data, path), "EncryptionMethod", "Algorithm")
     if any(algorithm not in _FONT_ALGORITHMS for algorithm in algorithms):
         raise EncryptedError(f"{path} is encrypted (DRM).", hint="Add a copy without it.", path=path)
 
 
-def _xml(data: bytes, path: Path) -> Any:
+def parsed(data: bytes, path: Path) -> Any:
     """Parsed without entities or network: a hostile file can't grow or call home."""
     etree = require("lxml.etree", extra="documents")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=True)
@@ -130,12 +133,14 @@ def _xml(data: bytes, path: Path) -> Any:
     return root
 
 
-def _local(node: Any) -> str:
+def local(node: Any) -> str:
+    """An element's name without its namespace."""
     return str(node.tag).rpartition("}")[2]
 
 
-def _all(root: Any, name: str, attribute: str) -> list[str]:
-    return [node.get(attribute) or "" for node in root.iter() if _local(node) == name]
+def attributes(root: Any, name: str, attribute: str) -> list[str]:
+    """One attribute of all elements of a name."""
+    return [node.get(attribute) or "" for node in root.iter() if local(node) == name]
 
 
 def _resolve(folder: str, href: str) -> str:

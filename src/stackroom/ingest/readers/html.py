@@ -10,9 +10,9 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import hidden
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import HEADING, clean
+from stackroom.ingest.readers.common import hidden
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import HEADING, clean
 from stackroom.ingest.readers.plaintext import guess_encoding, looks_like_text
 from stackroom.protocols import Reading, Section
 

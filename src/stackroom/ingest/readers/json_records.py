@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers.limits import clean
-from stackroom.ingest.readers.marked import LONG, Marked
+from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.marked import LONG, Marked
+from stackroom.ingest.readers.common.records import record_text
 from stackroom.ingest.readers.notebook import load_json
 from stackroom.ingest.readers.plaintext import looks_like_text
-from stackroom.ingest.readers.records import record_text
 from stackroom.protocols import Reading, Section
 
 _LONGEST_LINE = 64 * 1024 * 1024

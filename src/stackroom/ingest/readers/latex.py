@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import tables
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.common import tables
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import clean
 from stackroom.ingest.readers.plaintext import encoding_of, looks_like_text
 from stackroom.protocols import Reading, Section
 
 _LARGEST = 64 * 1024 * 1024
 _NESTED = 20
 _LONGEST_TITLE = 400
+_QUOTED = 50
 
 _LEVELS = {"part": 1, "chapter": 2, "section": 3, "subsection": 4, "subsubsection": 5, "paragraph": 6}
 _HEADING = re.compile(rf"\\({'|'.join(_LEVELS)})\*?[ \t]*(?:\[[^\[\]]*\])?[ \t]*\{{")
@@ -64,7 +65,7 @@ _BLANK = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
 
 class LatexReader:
     name = "latex"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".tex", ".ltx", ".latex")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -85,11 +86,36 @@ class LatexReader:
         title = _argument(text, "title")
         if author := _argument(text, "author"):
             facts["author"] = author
-        body = text.partition("\\begin{document}")[2].partition("\\end{document}")[0] or text
-        found = list(_sections(body))
+        found = list(_sections(_body(text)))
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Are there only commands in it?", path=path)
         return Reading("latex", found, title or None, facts)
+
+
+def _body(text: str) -> str:
+    """What stands between `\\begin{document}` and its end; all of a chapter, which may quote both as an example."""
+    start = _outside(text, "\\begin{document}", 0)
+    if start is None:
+        return text
+    end = _outside(text, "\\end{document}", start)
+    return text[start + len("\\begin{document}") : end]
+
+
+def _outside(text: str, words: str, start: int) -> int | None:
+    """Where these words stand first, not quoted; only so many of them are looked at."""
+    at = start - 1
+    for _ in range(_QUOTED):
+        at = text.find(words, at + 1)
+        if at < 0:
+            return None
+        within = any(
+            text.rfind(f"\\begin{{{name}}}", start, at) > text.rfind(f"\\end{{{name}}}", start, at)
+            for name in _VERBATIM
+        )
+        line = text[text.rfind("\n", 0, at) + 1 : at]
+        if not within and line.count("|") % 2 == 0 and not line.endswith("\\verb"):
+            return at
+    return None
 
 
 def _argument(text: str, command: str) -> str:

@@ -35,7 +35,7 @@ class EmlReader:
 
     def read(self, path: Path) -> Reading:
         """Raises EncryptedError, NoTextError, ReadError."""
-        from stackroom.ingest.readers import messages
+        from stackroom.ingest.readers.common import messages
 
         if path.stat().st_size > messages.LARGEST:
             raise ReadError(f"{path} is too large for one message.", hint="Save its attachments.", path=path)
@@ -58,7 +58,7 @@ class MboxReader:
 
     def read(self, path: Path) -> Reading:
         """Raises ReadError, also while iterating."""
-        from stackroom.ingest.readers import messages
+        from stackroom.ingest.readers.common import messages
 
         return Reading("mbox", documents=messages.documents(path))
 

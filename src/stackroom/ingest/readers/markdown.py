@@ -9,8 +9,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import HEADING
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import HEADING
 from stackroom.ingest.readers.plaintext import encoding_of, looks_like_text, sections
 from stackroom.protocols import Reading, Section
 

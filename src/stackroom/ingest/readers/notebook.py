@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import MEMBER_BYTES, clean
-from stackroom.ingest.readers.marked import Marked
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import MEMBER_BYTES, clean
+from stackroom.ingest.readers.common.marked import Marked
 from stackroom.ingest.readers.plaintext import looks_like_text
 from stackroom.protocols import Reading, Section
 

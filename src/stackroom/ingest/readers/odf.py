@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import hidden, limits, markup, tables
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import Expansion, SafeArchive, clean
-from stackroom.ingest.readers.markup import attribute, local, named
+from stackroom.ingest.readers.common import hidden, limits, markup, tables
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import Expansion, SafeArchive, clean
+from stackroom.ingest.readers.common.markup import attribute, local, named
 from stackroom.protocols import Reading, Section
 
 _MIME = b"application/vnd.oasis.opendocument."

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.marked import LONG, Marked
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.ingest.readers.plaintext import decoded_head, lines, looks_like_text
 from stackroom.protocols import Reading, Section
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom._optional import require
-from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import running_heads
-from stackroom.ingest.readers.limits import Expansion, clean
+from stackroom.errors import EncryptedError, ReadError, ScannedError
+from stackroom.ingest.readers.common import hyphens, running_heads
+from stackroom.ingest.readers.common.limits import Expansion, clean
 from stackroom.protocols import Reading, Section
 
 # The dots between a title and its page in a table of contents: a hundred tokens that say nothing.
@@ -22,12 +22,10 @@ _LEADERS = re.compile(r"[ \t]?(?:\.[ \t]?){5,}")
 _READABLE = 1.0
 """Points: smaller letters are for no reader."""
 
-_BROKEN_WORD = "\ufffe"  # pypdfium2's mark for a word that a line's end breaks
-
 
 class PdfReader:
     name = "pdf"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -38,7 +36,7 @@ class PdfReader:
         return path.suffix.lower() in self.suffixes and b"%PDF-" in start
 
     def read(self, path: Path) -> Reading:
-        """Raises EncryptedError, NoTextError (a scan), ReadError."""
+        """Raises EncryptedError, ScannedError, ReadError."""
         pdfium = require("pypdfium2", extra="documents")
         try:
             document = pdfium.PdfDocument(path)
@@ -75,7 +73,7 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
             gone.append(unseen)
             yield text
 
-    texts = running_heads.without(read())
+    texts = running_heads.without(map(clean, hyphens.mended(read())))
     for index, text in enumerate(texts):
         characters += len(text.strip())
         try:
@@ -84,15 +82,16 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
             label = None
         yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label, hidden=gone.popleft())
     if not characters:
-        raise NoTextError(
+        raise ScannedError(
             f"None of the {pages} pages of {path} holds text: it seems to be a scan.",
-            hint="Recognise its text with an OCR program (ocrmypdf, for example), and add the result.",
+            hint="Add it again with --ocr, to have its text recognised.",
             path=path,
+            pages=pages,
         )
 
 
 def _page_text(document: Any, index: int) -> tuple[str, int]:
-    """A page's text, and how many characters of it are not seen: those are left out."""
+    """A page's text as pdfium gives it, and how many characters of it are not seen: those are left out."""
     gone = 0
     try:
         page = document[index]
@@ -104,8 +103,7 @@ def _page_text(document: Any, index: int) -> tuple[str, int]:
     except Exception:  # pdfium raises its own errors, and UnicodeDecodeError
         return "", gone
     text = _LEADERS.sub(" ... ", text)
-    text = text.replace(_BROKEN_WORD + "\r\n", "").replace(_BROKEN_WORD + "\n", "").replace(_BROKEN_WORD, "")
-    return clean(text), gone
+    return text, gone
 
 
 def _remove_unseen(page: Any) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.common.limits import clean
 from stackroom.protocols import Reading, Section
 
 FALLBACK = "stackroom-cp1252"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import EncryptedError, NoTextError, ReadError
-from stackroom.ingest.readers import hidden, markup, tables
-from stackroom.ingest.readers.limits import Expansion, SafeArchive, clean, names_in
-from stackroom.ingest.readers.markup import attribute, local, named
+from stackroom.ingest.readers.common import hidden, markup, tables
+from stackroom.ingest.readers.common.limits import Expansion, SafeArchive, clean, names_in
+from stackroom.ingest.readers.common.markup import attribute, local, named
 from stackroom.protocols import Reading, Section
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

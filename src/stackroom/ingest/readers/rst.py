@@ -11,8 +11,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from stackroom.errors import NoTextError
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.marked import LONG
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.marked import LONG
 from stackroom.ingest.readers.plaintext import lines, looks_like_text
 from stackroom.protocols import Reading, Section
 

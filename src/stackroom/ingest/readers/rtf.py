@@ -10,8 +10,8 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import tables
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.common import tables
+from stackroom.ingest.readers.common.limits import clean
 from stackroom.protocols import Reading, Section
 
 _LARGEST = 128 * 1024 * 1024

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError, UnsupportedFormatError
-from stackroom.ingest.readers import limits, tables
-from stackroom.ingest.readers.limits import Expansion, SafeArchive, clean, names_in
+from stackroom.ingest.readers.common import limits, tables
+from stackroom.ingest.readers.common.limits import Expansion, SafeArchive, clean, names_in
 from stackroom.protocols import Reading, Section
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

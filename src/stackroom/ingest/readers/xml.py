@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator
+from html import escape
+from html.entities import html5
 from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
-from stackroom.ingest.readers import html, markup
-from stackroom.ingest.readers.headings import HeadingPath
-from stackroom.ingest.readers.limits import clean
-from stackroom.ingest.readers.marked import LONG, Marked
-from stackroom.ingest.readers.markup import local
+from stackroom.ingest.readers import html
+from stackroom.ingest.readers.common import markup
+from stackroom.ingest.readers.common.headings import HeadingPath
+from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.marked import LONG, Marked
+from stackroom.ingest.readers.common.markup import local
+from stackroom.ingest.readers.common.records import record_text
 from stackroom.ingest.readers.plaintext import looks_like_text
-from stackroom.ingest.readers.records import record_text
 from stackroom.protocols import Reading, Section
 
 _LARGEST = 128 * 1024 * 1024
 _ROOT = re.compile(rb"<(?![?!])([^\s/>]+)([^>]*)")
+_DECLARED = re.compile(rb"""([ \t\r\n]*<\?xml\s[^>?]{0,100}?encoding\s*=\s*["'])([A-Za-z][\w.:-]{0,40})(?=["'])""")
+_NAMED = re.compile(rb"&[A-Za-z][A-Za-z0-9]{1,30};")
+_XML_NAMES = frozenset({"amp;", "lt;", "gt;", "quot;", "apos;"})
+_XML_ID = re.compile(rb"""\sxml:id\s*=\s*(?:"[^"<]*"|'[^'<]*')""")
 _TITLES = frozenset({"title", "head", "heading", "caption"})
 _MARKUP = re.compile(r"</?(?:p|div|br|a|b|i|em|strong|ul|ol|li|img|span|h[1-6]|table)\b[^>]*>", re.IGNORECASE)
 
 
 class XmlReader:
     name = "xml"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".xml", ".rss", ".atom")
     asked_only = True
 
@@ -46,12 +54,38 @@ class XmlReader:
         """Raises NoTextError, ReadError."""
         if path.stat().st_size > _LARGEST:
             raise ReadError(f"{path} is too large for one document of XML.", hint="Split it.", path=path)
-        root = markup.parse(path.read_bytes(), path)
+        data = path.read_bytes()
+        try:
+            root = markup.parse(data, path)
+        except ReadError:
+            mended = _mended(data)
+            if mended == data:
+                raise
+            root = markup.parse(mended, path)
         around = _around_records(root)
         found = list(_document(root) if around is None else _records(around, path))
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
         return Reading("xml", found, _title(root))
+
+
+def _mended(data: bytes) -> bytes:
+    """The same in UTF-8, where it says that it is in an encoding which the parser does not know and Python does; with the characters
+    that HTML has names for in place of those names, which feeds are full of; and without marks for other programs."""
+    declared = _DECLARED.match(data)
+    if declared is not None:
+        with contextlib.suppress(LookupError, UnicodeError):
+            name = declared[2].decode("ascii")
+            "".encode(name)  # refuses what is no text encoding ("base64")
+            data = declared[1] + b"utf-8" + data[declared.end() :].decode(name).encode()
+    data = _NAMED.sub(_character, data)
+    return _XML_ID.sub(b"", data)
+
+
+def _character(name: re.Match[bytes]) -> bytes:
+    text = name[0][1:].decode()
+    known = text not in _XML_NAMES and html5.get(text)
+    return escape(known).encode() if known else name[0]
 
 
 def _title(root: Any) -> str | None:

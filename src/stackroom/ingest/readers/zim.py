@@ -9,7 +9,7 @@ from typing import Any
 from stackroom._optional import require
 from stackroom.errors import ReadError
 from stackroom.ingest.readers import html
-from stackroom.ingest.readers.limits import clean
+from stackroom.ingest.readers.common.limits import clean
 from stackroom.protocols import Reading
 
 _MAGIC = b"ZIM\x04"

@@ -13,7 +13,7 @@ from stackroom.storage.catalogue.schema import ACTIVE_SET
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.vectors import spaces
-from stackroom.types import HIDDEN_CHARACTERS
+from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED_PAGES
 
 _SHOWN_FAILURES = 10
 
@@ -51,16 +51,17 @@ def stats(connection: Connection, library: Path) -> Stats:
         dead_rows=dead,
         collections=_collections(connection, chunks, None if space is None else space.dim),
         former=None if kept is None else kept.identity,
-        hiding=_hiding(connection),
+        hiding=_documents_with(connection, HIDDEN_CHARACTERS),
+        recognised=_documents_with(connection, RECOGNISED_PAGES),
     )
 
 
-def _hiding(connection: Connection) -> int:
-    if connection.value("SELECT 1 FROM fields WHERE name = ?", (HIDDEN_CHARACTERS,)) is None:
+def _documents_with(connection: Connection, field: str) -> int:
+    if connection.value("SELECT 1 FROM fields WHERE name = ?", (field,)) is None:
         return 0
     from stackroom.storage.catalogue import metadata
 
-    return metadata.documents_with(connection, HIDDEN_CHARACTERS)
+    return metadata.documents_with(connection, field)
 
 
 def _collections(connection: Connection, chunks: int, dim: int | None) -> tuple[Collection, ...]:

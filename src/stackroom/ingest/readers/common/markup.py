@@ -8,7 +8,7 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import ReadError
-from stackroom.ingest.readers.limits import NESTING, clean
+from stackroom.ingest.readers.common.limits import NESTING, clean
 
 
 def parse(data: bytes, path: Path, *, recover: bool = False) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 from stackroom.errors import EncryptedError, MissingExtraError, ReadError
 from stackroom.ingest.readers import html
-from stackroom.ingest.readers.limits import NESTING, clean
+from stackroom.ingest.readers.common.limits import NESTING, clean
 from stackroom.ingest.readers.mail import BEGINS
 from stackroom.ingest.readers.plaintext import guess_encoding
 from stackroom.protocols import Reading, Section

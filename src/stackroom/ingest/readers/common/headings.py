@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stackroom.ingest.readers.limits import HEADING
+from stackroom.ingest.readers.common.limits import HEADING
 
 
 class HeadingPath:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import ReadError
-from stackroom.ingest.readers.limits import NESTING, clean
-from stackroom.ingest.readers.tables import number_text
+from stackroom.ingest.readers.common.limits import NESTING, clean
+from stackroom.ingest.readers.common.tables import number_text
 
 _ONE_LINE = 200
 

@@ -10,8 +10,8 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from stackroom.ingest.readers.limits import clean
-from stackroom.ingest.readers.marked import LONG, Marked
+from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.protocols import Section
 
 _AHEAD = 12

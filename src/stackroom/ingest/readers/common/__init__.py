@@ -1,0 +1,1 @@
+"""What several formats need, or all of them: limits, tables, headings, records, mail, markup, readers that are plugged in."""
