@@ -85,6 +85,7 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "documents_with_hidden_text": stats.hiding,
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
+        "engine": stats.engine,
         "collections": plain(stats.collections),
     }
 

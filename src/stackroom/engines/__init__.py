@@ -18,11 +18,6 @@ ENGINES = ("postgresql",)
 """The schemes of the URLs by which libraries on engines are named."""
 
 
-def is_url(name: object) -> bool:
-    """Whether this names a library on an engine, and no folder."""
-    return isinstance(name, str) and "://" in name
-
-
 def open_engine(url: str, *, mode: str = "a") -> Backend:
     """The library at this URL; `mode` as in `stackroom.open`. Raises UsageError, NotFoundError, MissingExtraError, UnavailableError."""
     scheme = url.partition("://")[0]
