@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from stackroom.filters import Filter
     from stackroom.protocols import AnyEmbedder, Embedder, Reranker
-    from stackroom.reports import Collection, Compaction, Comparison, Measurement, Repair, Report, Stats, TransferReport, Verification
+    from stackroom.reports import (
+        Collection,
+        Compaction,
+        Comparison,
+        Measurement,
+        Repair,
+        Report,
+        Stats,
+        TransferReport,
+        Verification,
+    )
     from stackroom.search.reranking import Reranking
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]

@@ -36,7 +36,10 @@ def fill(backend: Backend) -> None:
         commit.use_embedder(EmbedderIdentity("m", rows.shape[1]))
         source = commit.put_source(SourceRecord(name="s"))
         document = commit.put_document(DocumentRecord("d", source))
-        commit.add_chunks(document, [Chunk(text, f"c{i}", embedding=row) for i, (text, row) in enumerate(zip(TEXTS, rows, strict=True))])
+        commit.add_chunks(
+            document,
+            [Chunk(text, f"c{i}", embedding=row) for i, (text, row) in enumerate(zip(TEXTS, rows, strict=True))],
+        )
 
 
 @pytest.fixture

@@ -26,8 +26,12 @@ def home(tmp_path: Path) -> Iterator[LocalStore]:
     for n in range(30):
         put(store, n, [f"passage {i} of document {n} speaks of subject{n % 7}" for i in range(n % 5 + 1)])
     with store.commit() as commit:
-        odd = commit.put_source(SourceRecord(name="odd\ud800", title="Odd", type="record", state="failed", error="nul \x00"))
-        document = commit.put_document(DocumentRecord("odd\x00", odd, "T", {"k\x00": ["\ud800", 1e300, None], "n": 2**70}))
+        odd = commit.put_source(
+            SourceRecord(name="odd\ud800", title="Odd", type="record", state="failed", error="nul \x00")
+        )
+        document = commit.put_document(
+            DocumentRecord("odd\x00", odd, "T", {"k\x00": ["\ud800", 1e300, None], "n": 2**70})
+        )
         rows = unit_rows(3, seed=77)
         keys = commit.add_chunks(
             document,
@@ -37,7 +41,9 @@ def home(tmp_path: Path) -> Iterator[LocalStore]:
             ],
             position=4,
         )
-        keys += commit.add_chunks(document, [Chunk("elsewhere", "e", embedding=rows[1])], position=9, collection="other")
+        keys += commit.add_chunks(
+            document, [Chunk("elsewhere", "e", embedding=rows[1])], position=9, collection="other"
+        )
         commit.enlist("mixed", [keys[0], keys[2]])
         commit.add_vectors("third", [(keys[1], np.arange(4, dtype=np.float32))])
         commit.keep("document", [(document, b"\x00raw")])
@@ -53,10 +59,13 @@ def put(store: Backend, n: int, texts: list[str], model: str = "words") -> None:
     rows = unit_rows(len(texts), seed=n)
     with store.commit() as commit:
         commit.use_embedder(EmbedderIdentity(model, DIM, model=model, revision="1"))
-        source = commit.put_source(SourceRecord(name=f"/files/{n}", title=f"File {n}", type="txt", content_hash=bytes([n])))
+        source = commit.put_source(
+            SourceRecord(name=f"/files/{n}", title=f"File {n}", type="txt", content_hash=bytes([n]))
+        )
         document = commit.put_document(DocumentRecord(f"d{n}", source, metadata={"n": n}))
         commit.add_chunks(
-            document, [Chunk(text, f"{n}:{i}", embedding=row) for i, (text, row) in enumerate(zip(texts, rows, strict=True))]
+            document,
+            [Chunk(text, f"{n}:{i}", embedding=row) for i, (text, row) in enumerate(zip(texts, rows, strict=True))],
         )
 
 

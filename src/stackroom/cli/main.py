@@ -93,7 +93,10 @@ def _globals_first(args: list[str]) -> list[str]:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
-    "-l", "--library", metavar="DIR", help="The library's folder, or its URL on an engine (else STACKROOM_LIBRARY, else your data folder)."
+    "-l",
+    "--library",
+    metavar="DIR",
+    help="The library's folder, or its URL on an engine (else STACKROOM_LIBRARY, else your data folder).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no messages.")

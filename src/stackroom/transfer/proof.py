@@ -19,7 +19,9 @@ _TIE = 1e-6
 """Scores nearer than this may change places: keys, which decide between equals, are each engine's own."""
 
 
-def prove(origin: Backend, target: Backend, sent: Sent | None, *, progress: Progress, cancel: CancelToken) -> TransferProof:
+def prove(
+    origin: Backend, target: Backend, sent: Sent | None, *, progress: Progress, cancel: CancelToken
+) -> TransferProof:
     """Compare the two as they are now; `sent` limits what is read back to it. What differs is sent again by the next run.
 
     Raises Stopped when cancelled.
@@ -74,7 +76,13 @@ def _read_back(
         part = list(keys[first : first + _BATCH])
         own = view.passages(part)
         others = there.chunk_keys([passage.chunk_id for passage in own])
-        theirs = dict(zip([key for key in others if key is not None], there.passages([key for key in others if key is not None]), strict=True))
+        theirs = dict(
+            zip(
+                [key for key in others if key is not None],
+                there.passages([key for key in others if key is not None]),
+                strict=True,
+            )
+        )
         same = []
         for key, passage, other in zip(part, own, others, strict=True):
             if other is None or theirs[other] != passage:

@@ -12,8 +12,8 @@ from stackroom.backend import Backend, Commit, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, UsageError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
-from stackroom.types import EmbedderIdentity
 from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
+from stackroom.types import EmbedderIdentity
 
 PREFIX = "transfer/"
 """The names of attachments that say by a digest as what a document was sent."""
@@ -55,7 +55,7 @@ def send(origin: Backend, target: Backend, sent: Sent, *, progress: Progress, ca
         for document_ids in replaced.values():
             for document_id in document_ids:
                 known.pop(document_id, None)
-        keys = _send_sources(view, target, sources, mine, active, replaced, sent)
+        keys = _send_sources(target, sources, mine, active, replaced, sent)
         seen = _send_documents(view, target, known, keys, sent, total, progress, cancel)
         _remove_documents(target, known.keys() - seen, sent, cancel)
         _settle(view, target, {record.source_id for record in sources}, active, sent)
@@ -91,7 +91,6 @@ def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[in
 
 
 def _send_sources(
-    view: View,
     target: Backend,
     sources: list[SourceRecord],
     mine: dict[str, SourceRecord],

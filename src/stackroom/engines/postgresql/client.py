@@ -66,7 +66,8 @@ class _VectorDumper(Dumper):
     format = pq.Format.BINARY
 
     def dump(self, obj: Any) -> Buffer | None:
-        return struct.pack(">HH", len(obj), 0) + obj.astype(">f4").tobytes()
+        numbers: bytes = obj.astype(">f4").tobytes()
+        return struct.pack(">HH", len(obj), 0) + numbers
 
 
 class _VectorLoader(Loader):
@@ -79,11 +80,10 @@ class _VectorLoader(Loader):
 def connect(place: Place, *, autocommit: bool = False) -> Connection:
     """A connection whose statements mean this library. Raises UnavailableError."""
     with translated(place):
-        info = conninfo.conninfo_to_dict(place.server)
-        info.setdefault("application_name", "stackroom")
+        options: dict[str, Any] = {"application_name": "stackroom", **conninfo.conninfo_to_dict(place.server)}
         if "PGCONNECT_TIMEOUT" not in os.environ:
-            info.setdefault("connect_timeout", _SECONDS)
-        connection: Connection = psycopg.connect(**info, autocommit=True)
+            options.setdefault("connect_timeout", _SECONDS)
+        connection: Connection = psycopg.connect(**options, autocommit=True)
         # The schema's name is of letters, digits, _ and - alone.
         connection.execute(f'SET search_path = "{place.schema}", public'.encode())
         connection.execute(b"SET client_encoding = 'UTF8'")

@@ -90,7 +90,11 @@ def _said(leaf: Condition) -> Part | None:
     if op in (">", ">=", "<", "<="):
         return _ordered(op, value)
     if op == "text_match":
-        return ("jsonb_typeof(v) = 'string' AND position(%s IN v #>> '{}') > 0", (pack(value),)) if isinstance(value, str) else ("false", ())
+        return (
+            ("jsonb_typeof(v) = 'string' AND position(%s IN v #>> '{}') > 0", (pack(value),))
+            if isinstance(value, str)
+            else ("false", ())
+        )
     if op == "contains" and not isinstance(value, tuple):
         return _contains(value)
     if op in ("any", "all") and items and len({isinstance(item, str) for item in items}) == 1:

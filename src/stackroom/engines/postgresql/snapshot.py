@@ -116,9 +116,7 @@ class PostgresView:
         found = nearest.embeddings(self._asking, SERVING, [row[1] for row in rows]) if vectors else {}
         for position, key, chunk_id, details, body in rows:
             place, metadata = load_details(None if details is None else details.encode())
-            yield StoredChunk(
-                key, position, Chunk(unpack(body), unpack(chunk_id), metadata, place, found.get(key))
-            )
+            yield StoredChunk(key, position, Chunk(unpack(body), unpack(chunk_id), metadata, place, found.get(key)))
 
     def keys_of(self, document_key: int) -> list[int]:
         rows = self._asking.rows(
@@ -157,14 +155,18 @@ class PostgresView:
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
         packed = list(map(pack, chunk_ids))
-        found = dict(self._asking.rows("SELECT chunk_id, key FROM chunks WHERE chunk_id = ANY(%s)", (packed,)))
+        found: dict[str, int] = dict(
+            self._asking.rows("SELECT chunk_id, key FROM chunks WHERE chunk_id = ANY(%s)", (packed,))
+        )
         return [found.get(chunk_id) for chunk_id in packed]
 
     def neighbours(self, key: int, context: int) -> tuple[list[Passage], list[Passage]]:
         own = self._asking.row("SELECT document_key, position FROM chunks WHERE key = %s", (key,))
         if own is None:
             return [], []
-        beside = f"SELECT {_PASSAGE}, document_id FROM chunks c JOIN documents USING(document_key) WHERE document_key = %s"
+        beside = (
+            f"SELECT {_PASSAGE}, document_id FROM chunks c JOIN documents USING(document_key) WHERE document_key = %s"
+        )
         before = self._asking.rows(f"{beside} AND position < %s ORDER BY position DESC LIMIT %s", (*own, context))
         after = self._asking.rows(f"{beside} AND position > %s ORDER BY position LIMIT %s", (*own, context))
         return [_passage(row) for row in reversed(before)], [_passage(row) for row in after]
@@ -291,14 +293,13 @@ class PostgresView:
                UNION SELECT DISTINCT jsonb_typeof(own -> %s::text) FROM chunks""",
             (name, name),
         )
-        return frozenset(_KINDS.get(kind, kind) for (kind,) in rows if kind is not None)
+        return frozenset(_KINDS.get(kind, str(kind)) for (kind,) in rows if kind is not None)
 
     def chunk_ids(self, keys: Sequence[int] | None = None) -> list[str]:
         if keys is None:
             return [unpack(name) for (name,) in self._asking.rows("SELECT chunk_id FROM chunks ORDER BY key")]
-        found = dict(
-            self._asking.rows("SELECT key, chunk_id FROM chunks WHERE key = ANY(%s)", (list(map(int, keys)),))
-        )
+        statement = "SELECT key, chunk_id FROM chunks WHERE key = ANY(%s)"
+        found: dict[int, str] = dict(self._asking.rows(statement, (list(map(int, keys)),)))
         missing = next((key for key in keys if key not in found), None)
         if missing is not None:
             raise NotFoundError(f"There is no chunk with key {missing}.", actual=missing)

@@ -266,7 +266,7 @@ class PostgresStore(Limits):
         """The newest commit in numbers."""
         with self.view() as view:
             asking = view._asking
-            sizes = dict(
+            sizes: dict[str, int] = dict(
                 asking.rows(
                     """SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c
                        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'"""

@@ -96,7 +96,9 @@ def any_of(parts: Iterable[Term]) -> str | None:
     return " | ".join(queries) or None
 
 
-def matching(asking: Asking, query: TextQuery, k: int, scope: Where, totals: tuple[int, int]) -> tuple[Scored, TextStatistics]:
+def matching(
+    asking: Asking, query: TextQuery, k: int, scope: Where, totals: tuple[int, int]
+) -> tuple[Scored, TextStatistics]:
     """The `k` best passages in scope by BM25, and the statistics of the query. `totals`: passages of the library, and their words."""
     rows, all_words = totals
     wanted = terms(query.terms)
@@ -125,7 +127,14 @@ def matching(asking: Asking, query: TextQuery, k: int, scope: Where, totals: tup
     return _ranked(found, wanted, frequencies, k, rows, all_words / rows), statistics
 
 
-def _ranked(found: Sequence[tuple[Any, ...]], wanted: Sequence[Term], frequencies: Mapping[str, int], k: int, rows: int, average: float) -> Scored:
+def _ranked(
+    found: Sequence[tuple[Any, ...]],
+    wanted: Sequence[Term],
+    frequencies: Mapping[str, int],
+    k: int,
+    rows: int,
+    average: float,
+) -> Scored:
     keys = np.array([row[0] for row in found], dtype=np.int64)
     damping = okapi.norms(np.array([row[1] for row in found], dtype=np.float64), average)
     scores = np.zeros(len(keys))

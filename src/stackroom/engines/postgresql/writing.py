@@ -236,7 +236,8 @@ class PostgresCommit:
     def disband(self, collection: str) -> None:
         name = pack(collection)
         self._asking.execute(
-            "DELETE FROM listed WHERE collection_key = (SELECT collection_key FROM collections WHERE name = %s)", (name,)
+            "DELETE FROM listed WHERE collection_key = (SELECT collection_key FROM collections WHERE name = %s)",
+            (name,),
         )
         self._asking.execute(
             """DELETE FROM collections l WHERE name = %s AND name <> 'default' AND space_key IS NULL
