@@ -101,7 +101,9 @@ def size_table(work: Path, size: int) -> list[str]:
     with stackroom.open(folder) as local:
         stored = local.stats().bytes["total"] / 1e6
         found = searches(local)
-        lines.append(row("local", ["", "", "", "", f"{stored:,.0f}", "", *(f"{value:.1f}" for value in found.values())]))
+        lines.append(
+            row("local", ["", "", "", "", f"{stored:,.0f}", "", *(f"{value:.1f}" for value in found.values())])
+        )
         for name, variable in ENGINES.items():
             base = os.environ[variable]
             url = f"{base}{'&' if '?' in base else '?'}library=bench-{size}-{os.getpid()}"

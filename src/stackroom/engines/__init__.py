@@ -6,7 +6,7 @@ Each is a room of its own, whose client is an extra and is imported when a libra
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from stackroom._optional import needing
 from stackroom.errors import UsageError
@@ -34,12 +34,13 @@ def open_engine(url: str, *, mode: str = "a") -> Backend:
 def _refuse_password(url: str) -> None:
     """A URL is told in errors, logs and lists of processes; what is secret goes another way. The password is not repeated here."""
     try:
-        password = urlsplit(url).password
+        parts = urlsplit(url)
+        named = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError:
         raise UsageError(
             "This URL can't be read.", hint="For example: postgresql://host:5432/database?library=NAME"
         ) from None
-    if password or "password=" in url.lower():
+    if parts.password or "password" in named or "sslpassword" in named:
         raise UsageError(
             "A library's URL holds no password: others could read it.",
             hint="Put it into the environment (PGPASSWORD), or into ~/.pgpass.",

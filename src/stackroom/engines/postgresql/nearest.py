@@ -22,8 +22,8 @@ from stackroom.types import EmbedderIdentity
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INDEXED = 10_000
-"""Rows from which on an index is worth its making."""
+INDEXED = 50_000
+"""Rows from which on an index is made: at 25,000 of 384 dimensions a scan takes no longer than a search of it that misses little."""
 
 MOST_DIMENSIONS = 16_000
 _WHOLE, _HALF = 2_000, 4_000
@@ -33,8 +33,8 @@ _CLASSES = {"cosine": "cosine_ops", "dot": "ip_ops", "l2": "l2_ops"}
 _MORE = 50
 """Candidates beyond twice what is wanted: more than float32's rounding can misplace."""
 
-_MOST_SEARCHED = 1_000
-"""pgvector's own bound of `hnsw.ef_search`."""
+_LEAST_SEARCHED, _MOST_SEARCHED = 400, 1_000
+"""`hnsw.ef_search`: at 25,000 rows 70 finds 0.83 of the ten best, 200 finds 0.975 and 400 0.995; pgvector takes no more than 1,000."""
 
 
 def require_dim(query: NDArray[np.float32], dim: int) -> None:
@@ -68,7 +68,7 @@ def nearest(
         order = f"coalesce(nullif(v.embedding {operator} %s, 'NaN'), 1), v.key"
     else:
         order = f"v.embedding::{_kind(identity.dim)} {operator} %s::{_kind(identity.dim)}"
-        searched = min(max(wanted, candidates or 0), _MOST_SEARCHED)
+        searched = min(max(wanted, candidates or _LEAST_SEARCHED), _MOST_SEARCHED)
         asking.execute(f"SET LOCAL hnsw.ef_search = {searched:d}")
         # Until as many are found as are wanted, whatever the scope leaves.
         asking.execute("SET LOCAL hnsw.iterative_scan = strict_order")
