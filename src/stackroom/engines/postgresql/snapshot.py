@@ -150,8 +150,8 @@ class PostgresView:
             f"SELECT {columns} FROM documents d JOIN sources s USING(source_key) WHERE document_id = ANY(%s)",
             (list(map(pack, document_ids)),),
         )
-        found = ((records.to_document(row[:width]), records.to_source(row[width:])) for row in rows)
-        return {document.document_id: (document, source) for document, source in found}
+        found = {row[1]: (records.to_document(row[:width]), records.to_source(row[width:])) for row in rows}
+        return {document_id: found[packed] for document_id in document_ids if (packed := pack(document_id)) in found}
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
         packed = list(map(pack, chunk_ids))
