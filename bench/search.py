@@ -4,7 +4,7 @@
 
 Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--latent` makes the largest size once
 more for each number of latent dimensions, with texts of one word. `--real` is a library that
-`stackroom add` made; its questions are first sentences of its own passages, embedded as queries. Every library is measured in a process of its own,
+`stackroom add` made; its questions are twelve words in a row of its own passages, a thousand times, embedded as queries. Every library is measured in a process of its own,
 on one thread. Recall is the share of the exact scan's ten best that are found. A million passages need 8 GB of disk and a quarter of an hour.
 """
 
@@ -32,7 +32,7 @@ from stackroom.storage.words import word_files
 from stackroom.types import Chunk, EmbedderIdentity
 
 DIM, LATENT, WORDS, CHUNKS = 1024, 96, 120, 240
-QUERIES = 100
+QUERIES, REAL, TOGETHER = 100, 1000, 12
 
 
 def rows_of(n: int, rng: np.random.Generator, latent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -183,16 +183,18 @@ def stage_real(folder: Path) -> dict[str, Any]:
     import stackroom
 
     with stackroom.open(folder, mode="r") as index:
-        sources = index.sources()
-        chosen = [sources[int(at)] for at in np.linspace(0, len(sources) - 1, 4 * QUERIES)]
-        sentences = []
-        for source in chosen:
-            passages = [found.text for found in index.get(source.id)] if source.chunks else []
-            if passages:
-                sentences.append(" ".join(passages[len(passages) // 2].split()[:12]))
+        rng = np.random.default_rng(4)
+        asked: list[str] = []
+        for source in rng.permutation([source.id for source in index.sources() if source.chunks]).tolist():
+            passages = index.get(source)
+            for at in rng.choice(len(passages), min(len(passages), 3), replace=False).tolist():
+                words = passages[at].text.split()
+                begin = int(rng.integers(0, max(len(words) - TOGETHER, 0) + 1))
+                asked += [" ".join(words[begin : begin + TOGETHER])] if len(words) >= TOGETHER else []
+        asked = asked[:REAL]
         embed = index.embedder().embed_query
-        queries = np.stack([embed(sentence) for sentence in sentences[:QUERIES]])
-    return measure(folder, queries, sentences[:QUERIES], None)
+        queries = np.stack([embed(words) for words in asked])
+    return measure(folder, queries, asked[:QUERIES], None)
 
 
 def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict[str, Any]], size: int) -> None:
@@ -204,7 +206,7 @@ def report(path: Path, found: dict[str, dict[str, Any]], latents: dict[int, dict
     lines = [
         "# Searching", "",
         f"Made by `bench/search.py`: 1,024 dimensions of which 96 are latent, texts of {WORDS} words; *real* is a library that `stackroom add` made of Debian's documentation "
-        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions (20 where there is a filter or a choice of sources). {machine.describe()}.", "",
+        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machine.describe()}.", "",
         "| | " + " | ".join(found) + " |",
         "|---" * (len(found) + 1) + "|",
         row("passages", "chunks", "{:,}"), row("exact scan", "exact"), row("**sketch, then exact**", "sketch"), row("recall@10", "sketch recall", "{:.4f}"),

@@ -538,3 +538,19 @@ def test_a_closed_backend_says_so(backend: Backend) -> None:
         pass
     with pytest.raises(ClosedError), backend.commit():
         pass
+
+
+def test_a_document_is_read_anew_however_often_it_is_asked_for(backend: Backend) -> None:
+    """Its metadata is the caller's to change, and the next commit may change all of it."""
+    put(backend, "one", ["a"], deep={"tags": ["x"]})
+    put(backend, "two", ["b"])
+    for _ in range(3):
+        with backend.view() as view:
+            documents = view.document_of(["doc:one", "doc:none", "doc:two"])
+            assert list(documents) == ["doc:one", "doc:two"]
+            document, source = documents["doc:one"]
+            assert (document.metadata, source.name) == ({"deep": {"tags": ["x"]}}, "one")
+            document.metadata["deep"]["tags"].append("changed by a caller")  # type: ignore[index,union-attr]
+    put(backend, "one", ["c"], deep={"tags": ["y"]})
+    with backend.view() as view:
+        assert view.document_of(["doc:one"])["doc:one"][0].metadata == {"deep": {"tags": ["y"]}}

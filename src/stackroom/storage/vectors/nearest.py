@@ -19,7 +19,7 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 200
+LEAST, MOST, ROWS_A_CANDIDATE = 300, 1000, 125
 """How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
 
 SPARSE = 24
