@@ -164,6 +164,25 @@ def test_one_writes_at_a_time(url: str) -> None:
     two.close()
 
 
+def test_a_role_that_may_only_read_reads(url: str) -> None:
+    import psycopg
+
+    role = f"reader_{uuid.uuid4().hex}"
+    with stackroom.open(url, embedder=WordEmbedder()) as index:
+        index.add_documents(DOCUMENTS)
+        place = index.backend.place
+    with psycopg.connect(place.server, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN")
+        owner.execute(f'GRANT USAGE ON SCHEMA "{place.schema}" TO {role}')
+        owner.execute(f'GRANT SELECT ON ALL TABLES IN SCHEMA "{place.schema}" TO {role}')
+    theirs = f"{url}&user={role}"
+    with stackroom.open(theirs, mode="r", embedder=WordEmbedder()) as index:
+        assert [hit.document.id for hit in index.search("rotate logs", where="year > 2000")] == ["two"]
+        assert index.stats().chunks == 3
+    with stackroom.open(theirs, embedder=WordEmbedder()) as index, pytest.raises(ReadOnlyError, match="refuses"):
+        index.remove(["one.txt"])
+
+
 def test_an_index_of_the_vectors_finds_what_a_scan_finds(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from stackroom.engines.postgresql import nearest
 
