@@ -91,7 +91,7 @@ def content(store: Backend) -> object:
             for item in view.collections()
         }
         own = view.vectors(view.members("third"), collection="third").tobytes()
-        attached = {name: data for name, data in view.attachments() if not name.startswith("transfer/")}
+        attached = {name: data for name, data in view.attachments() if not name.startswith("transfer")}
         return view.listing(), view.identity, view.candidates, documents, collections, own, attached
 
 
@@ -169,6 +169,20 @@ def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend)
         move(home, backend)
     assert move(home, backend).updated == 0
     assert content(backend) == content(home)
+
+
+def test_what_is_kept_in_the_target_stays(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    with backend.commit() as commit:
+        commit.attach("conversation/theirs", b"words")
+    with home.commit() as commit:
+        commit.detach("note/\ud800")
+        commit.attach("mine", b"1")
+    move(home, backend)
+    with backend.view() as view:
+        assert {name for name, _ in view.attachments() if not name.startswith("transfer")} == {
+            "conversation/theirs", "mine",
+        }  # fmt: skip
 
 
 def test_somebodys_library_is_no_target(home: LocalStore, backend: Backend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -17,6 +18,9 @@ from stackroom.types import EmbedderIdentity
 
 PREFIX = "transfer/"
 """The names of attachments that say by a digest as what a document was sent."""
+
+BROUGHT = "transfer"
+"""The attachment that names the others that came by a transfer: what the target's own users keep there stays."""
 
 _BYTES = 8 << 20
 _CHUNKS = 1_000
@@ -272,17 +276,18 @@ def _remove_documents(target: Backend, gone: set[str], sent: Sent, cancel: Cance
 
 def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bool], sent: Sent) -> None:
     """What belongs to no document: sources that are gone, the active set, what is kept under names, the setting of searches."""
-    kept = {name: data for name, data in view.attachments() if not name.startswith(PREFIX)}
+    kept = _attached(view)
     with target.view() as there:
         mine = list(there.each_source())
         gone = [record.key for record in mine if record.source_id not in sources]
         shown = {source.id: source.active for source in there.listing()}
         turned = [record for record in mine if record.source_id in sources]
         turned = [record for record in turned if shown[record.source_id] != active[record.source_id]]
-        others = {name: data for name, data in there.attachments() if not name.startswith(PREFIX)}
+        others = _attached(there)
+        brought = json.loads(there.attachment(BROUGHT) or b"[]")
         candidates = there.candidates
     changed = {name: data for name, data in kept.items() if others.get(name) != data}
-    vanished = others.keys() - kept.keys()
+    vanished = (others.keys() & set(brought)) - kept.keys()
     if not (gone or turned or changed or vanished or candidates != view.candidates):
         return
     with target.commit() as commit:
@@ -294,5 +299,10 @@ def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bo
             commit.attach(name, data)
         for name in vanished:
             commit.detach(name)
+        commit.attach(BROUGHT, json.dumps(sorted(kept)).encode())
         commit.set_candidates(view.candidates)
     sent.commits += 1
+
+
+def _attached(view: View) -> dict[str, bytes]:
+    return {name: data for name, data in view.attachments() if name != BROUGHT and not name.startswith(PREFIX)}
