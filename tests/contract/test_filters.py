@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from strategies import filters, metadata
 
 from stackroom.backend import Backend, DocumentRecord, Scope, SourceRecord
-from stackroom.filters import Filter, matches, rename_keys
+from stackroom.filters import Condition, Filter, matches, rename_keys
 from stackroom.storage.catalogue.records import RESERVED
 from stackroom.types import Chunk
 
@@ -19,6 +19,7 @@ documents = st.lists(st.tuples(metadata, st.lists(metadata, min_size=1, max_size
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+@example([({}, [{"a": [1]}])], [Condition("a", ">", ()), Condition("a", "<", [2])])
 @given(documents, st.lists(filters, min_size=1, max_size=6))
 def test_the_engine_agrees_with_the_reference(backend: Backend, described: list, conditions: list[Filter]) -> None:
     effective: dict[int, dict] = {}

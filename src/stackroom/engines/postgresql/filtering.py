@@ -87,7 +87,7 @@ def _said(leaf: Condition) -> Part | None:
         if isinstance(value, str):
             return "jsonb_typeof(v) = 'string' AND position(v #>> '{}' IN %s) > 0", (pack(value),)
         return _equals("v", items)
-    if op in (">", ">=", "<", "<="):
+    if op in (">", ">=", "<", "<=") and not isinstance(value, tuple):
         return _ordered(op, value)
     if op == "text_match":
         return (
