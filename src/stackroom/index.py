@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Report,
         ScanEstimate,
         Stats,
+        TransferReport,
         Verification,
     )
     from stackroom.search.reranking import Reranking
@@ -571,6 +572,52 @@ class Index:
             raise UsageError(f"There is no export format {format!r}.", hint="There is: llamaindex-json.")
         target = absolute(folder)
         return export_llamaindex(self._backend, target, progress=progress or silent, cancel=cancel or CancelToken())
+
+    def push(
+        self,
+        url: str,
+        *,
+        since_last: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> TransferReport:
+        """Make the library at `url` (`postgresql://host/database?library=NAME`) hold what this one holds, and prove it.
+
+        Nothing is embedded again. Run again, it sends what changed and removes what is gone; a run that was stopped goes on. All of the target
+        is read back; with `since_last` only what was sent now. Raises UsageError, MissingExtraError, UnavailableError, BusyError,
+        EmbedderMismatchError, and MigrationError where the two are not the same afterwards.
+        """
+        return self._transfer(url, "a", since_last, progress, cancel)
+
+    def pull(
+        self,
+        url: str,
+        *,
+        since_last: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> TransferReport:
+        """Make this library hold what the one at `url` holds: the way back from `push`, in the same steps. Raises what that raises, and NotFoundError."""
+        return self._transfer(url, "r", since_last, progress, cancel)
+
+    def _transfer(
+        self, url: str, mode: str, since_last: bool, progress: Progress | None, cancel: CancelToken | None
+    ) -> TransferReport:
+        from stackroom.engines import open_engine
+        from stackroom.transfer import transfer
+
+        own, other = self._backend, open_engine(url, mode=mode)
+        try:
+            here = self._backend.stats().library
+            return transfer(
+                *((own, other) if mode == "a" else (other, own)),
+                names=(here, url) if mode == "a" else (url, here),
+                since_last=since_last,
+                progress=progress or silent,
+                cancel=cancel or CancelToken(),
+            )
+        finally:
+            other.close()
 
     def check_embedder(self) -> None:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""

@@ -36,6 +36,8 @@ def open(
 ) -> Index:
     """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
 
+    `path` may also be the URL of a library on an engine (`postgresql://host/database?library=NAME`): docs/engines.md.
+
     `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
     the Embedder protocol, an embedding object of LangChain or LlamaIndex, or None for the library's own model (a new library's is the shipped one).
 
@@ -48,12 +50,14 @@ def open(
     Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated, and with
     errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors.
     """
-    from stackroom.storage.store import LocalStore
-
     if mode not in ("r", "a", "x"):
         raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
     if migrate not in ("ask", "auto", "never"):
         raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
+    if (url := _url(path)) is not None:
+        return _on_engine(url, mode, embedder)
+    from stackroom.storage.store import LocalStore
+
     folder = default_library() if path is None else absolute(path)
     asked = folder
     if not is_library(folder) and folder.exists():
@@ -93,6 +97,9 @@ def repair(
     from stackroom.repairing import repair as bring_back
     from stackroom.storage.store import LocalStore
 
+    if (url := _url(path)) is not None:
+        with _on_engine(url, "r", embedder) as index:
+            return index.repair(dry_run=dry_run, progress=progress, cancel=cancel)
     folder = default_library() if path is None else absolute(path)
     if not is_library(folder) and folder.exists():
         from stackroom.migration import switch
@@ -109,6 +116,24 @@ def repair(
         )
     finally:
         backend.close()
+
+
+def _url(path: str | os.PathLike[str] | None) -> str | None:
+    """The URL where a library on an engine is meant."""
+    named = os.environ.get("STACKROOM_LIBRARY") if path is None else path
+    return named if isinstance(named, str) and "://" in named else None
+
+
+def _on_engine(url: str, mode: str, embedder: str | AnyEmbedder | None) -> Index:
+    from stackroom.engines import open_engine
+
+    index = Index(open_engine(url, mode=mode), embedder=embedder)
+    try:
+        index.check_embedder()
+    except BaseException:
+        index.close()
+        raise
+    return index
 
 
 def _migrated(

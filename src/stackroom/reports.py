@@ -192,6 +192,41 @@ class MigrationReport(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class TransferProof:
+    """What was compared between two libraries after a transfer: numbers of what was found equal.
+
+    `passages`: texts with their metadata and places; `vectors`: bit for bit; `queries`: stored vectors and words of passages used as
+    queries, whose ten best are the same on both sides. `recall` is the share of the exact ten best that an ordinary search of the target
+    finds, None where there is no vector. `whole`: everything was read back, not only what was sent now.
+    """
+
+    passages: int
+    vectors: int
+    queries: int
+    recall: float | None
+    whole: bool
+    differences: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport(Report):
+    """A Report of `push` or `pull`. `added`, `updated`, `unchanged` and `removed` count documents, `chunks` and `vectors` what was sent.
+
+    `repeated` says how often the engine was away and the run went on; `proof` is None where the run was cancelled.
+    """
+
+    origin: str = ""
+    target: str = ""
+    vectors: int = 0
+    repeated: int = 0
+    proof: TransferProof | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of passages. `dim` is that of its vectors, None while it has none.
 
@@ -230,6 +265,8 @@ class Stats:
     """documents whose files hide text; it was left out"""
     recognised: int = 0
     """documents with pages whose text was recognised (OCR)"""
+    engine: str = ""
+    """the engine that keeps it, with its version; "" for a local library"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,19 @@
-"""Every backend goes through the same suite; a new one is a line here."""
+"""Every backend goes through the same suite; a new one is a line here.
+
+Engines are asked where they run: `make test-engines` starts their servers and names them in the environment.
+"""
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stackroom.backend import Backend
+from stackroom.engines import open_engine
 from stackroom.storage.store import LocalStore
 
 Open = Callable[[], Backend]
@@ -17,10 +23,17 @@ def _local(folder: Path) -> Open:
     return lambda: LocalStore(folder / "library")
 
 
-BACKENDS = {"local": _local}
+def _postgresql(folder: Path) -> Open:
+    url = os.environ["STACKROOM_TEST_POSTGRESQL"]
+    name = uuid.uuid4().hex
+    return lambda: open_engine(f"{url}{'&' if '?' in url else '?'}library={name}")
 
 
-@pytest.fixture(params=BACKENDS)
+BACKENDS = {"local": _local, "postgresql": _postgresql}
+PARAMETERS = [pytest.param(name, marks=() if name == "local" else pytest.mark.engines) for name in BACKENDS]
+
+
+@pytest.fixture(params=PARAMETERS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same library again and again."""
     opened: Open = BACKENDS[request.param](tmp_path)
@@ -28,7 +41,12 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 
 
 @pytest.fixture
-def backend(opener: Open) -> Iterator[Backend]:
+def backend(opener: Open, request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """A new library. A test marked `capability(NAME)` is about what an engine may leave out: it says so, and refuses (test_capabilities.py)."""
     made = opener()
+    asked = request.node.get_closest_marker("capability")
+    if asked is not None and asked.args[0] not in made.capabilities:
+        made.close()
+        pytest.skip(f"this engine declares that it has no {asked.args[0]}")
     yield made
     made.close()

@@ -107,7 +107,8 @@ def test_a_commit_that_raises_leaves_no_trace(backend: Backend) -> None:
     assert found(backend, "two") == []
     put(backend, "next", ["two"], seed=3)
     assert found(backend, "two") == ["two"]
-    assert backend.verify(progress=silent, cancel=CancelToken()).ok
+    if "verify" in backend.capabilities:
+        assert backend.verify(progress=silent, cancel=CancelToken()).ok
 
 
 def test_a_view_does_not_see_later_commits(backend: Backend) -> None:
@@ -378,6 +379,7 @@ def test_the_model_is_remembered_and_defended(backend: Backend, opener) -> None:
     again.close()
 
 
+@pytest.mark.capability("reembed")
 def test_reembedding_serves_the_old_space_until_the_switch(backend: Backend) -> None:
     put(backend, "s", [f"text number {i}" for i in range(70)])
     with backend.commit() as commit:
@@ -411,6 +413,7 @@ def test_reembedding_serves_the_old_space_until_the_switch(backend: Backend) -> 
     assert backend.verify(progress=silent, cancel=CancelToken()).ok
 
 
+@pytest.mark.capability("reembed")
 def test_the_space_before_is_kept_for_going_back(backend: Backend) -> None:
     put(backend, "s", [f"text number {i}" for i in range(70)])
     with backend.commit() as commit:
@@ -455,6 +458,7 @@ def test_the_space_before_is_kept_for_going_back(backend: Backend) -> None:
     assert backend.verify(progress=silent, cancel=CancelToken()).ok
 
 
+@pytest.mark.capability("reembed")
 def test_a_judge_is_asked_before_the_switch(backend: Backend) -> None:
     put(backend, "s", [f"text number {i}" for i in range(40)])
     new = WordEmbedder("new", dim=8)
@@ -483,6 +487,7 @@ def test_a_judge_is_asked_before_the_switch(backend: Backend) -> None:
     assert answers == []
 
 
+@pytest.mark.capability("reembed")
 def test_what_lacks_a_vector_is_looked_for_once(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library of n passages takes n steps, and not n * n."""
     put(backend, "s", [f"text number {i}" for i in range(200)])
@@ -502,6 +507,7 @@ def test_what_lacks_a_vector_is_looked_for_once(backend: Backend, monkeypatch: p
     assert looks == 2
 
 
+@pytest.mark.capability("compact")
 def test_compaction_drops_dead_rows_and_changes_nothing_else(backend: Backend) -> None:
     for n in range(12):
         put(backend, f"s{n}", [f"text {n} {i}" for i in range(60)], seed=n, n=n)

@@ -32,7 +32,8 @@ def obtain(library: AnyLibrary, *, embedder: str | AnyEmbedder | None = None, mi
     with _guard:
         found = _open(path)
         if found is None:
-            found = open_index(path, embedder=embedder, migrate=migrate)
+            # The URL of a library on an engine is no path; as a key it serves.
+            found = open_index(library if "://" in str(library) else path, embedder=embedder, migrate=migrate)
             # An index that was migrated in place lies within the folder that was asked for, and may be open by its own path.
             home = (found.path or path).resolve()
             other = _open(home)

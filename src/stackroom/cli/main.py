@@ -30,6 +30,8 @@ VERBS = {
     "compact": ("upkeep", "Give disk space back."),
     "ui": ("ui", "Open the library in your browser: search, read, and keep your documents."),
     "backup": ("upkeep", "Copy the library while it is used."),
+    "push": ("transfer", "Copy the library to an engine such as PostgreSQL, and prove it."),
+    "pull": ("transfer", "Copy a library from an engine, and prove it."),
     "mcp": ("mcp", "Answer an agent, over the Model Context Protocol."),
     "measure": ("measure", "How fast and how exact searches of this library are."),
 }
@@ -91,7 +93,10 @@ def _globals_first(args: list[str]) -> list[str]:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
-    "-l", "--library", metavar="DIR", help="The library's folder (else STACKROOM_LIBRARY, else your data folder)."
+    "-l",
+    "--library",
+    metavar="DIR",
+    help="The library's folder, or its URL on an engine (else STACKROOM_LIBRARY, else your data folder).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no messages.")

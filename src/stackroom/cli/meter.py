@@ -13,6 +13,8 @@ from stackroom.progress import Progress, ProgressEvent, silent
 _LABELS = {
     ("", "scan"): "Looking",
     ("Converting", "verify"): "Proving",
+    ("Sending", "verify"): "Proving",
+    ("Fetching", "verify"): "Proving",
     ("Compacting", "shrink"): "Shrinking",
 }
 """What a stage of a verb is called, where it is not what the verb itself does."""

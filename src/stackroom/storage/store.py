@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
-from stackroom.backend import EmbedTexts, Judge
+from stackroom.backend import EVERY_CAPABILITY, Capability, EmbedTexts, Judge
 from stackroom.errors import (
     ClosedError,
     NotALibraryError,
@@ -51,6 +51,8 @@ class _Reader(NamedTuple):
 
 class LocalStore:
     """A library on this machine. Usable from several threads; a forked child opens its own connections."""
+
+    capabilities: frozenset[Capability] = EVERY_CAPABILITY
 
     def __init__(self, path: Path, *, mode: str = "a") -> None:
         """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""

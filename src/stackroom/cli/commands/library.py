@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import click
 
@@ -93,7 +92,7 @@ def status_command(session: Session) -> int:
 
     with session.open(mode="r", quiet=True) as index:
         stats = index.stats()
-    since = written_since(Path(stats.library))
+        since = None if index.path is None else written_since(index.path)
     if session.as_json:
         session.print_json({**status_form(stats), "old_files_changed": since})
         return 0
@@ -104,7 +103,7 @@ def status_command(session: Session) -> int:
         ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
         ("model", f"{model.name or '(unnamed)'}, {model.dim} dimensions" if model else "none yet"),
         ("on disk", ", ".join(f"{name} {size(count)}" for name, count in stats.bytes.items() if count)),
-        ("format", f"{stats.format_version}, SQLite {stats.sqlite}"),
+        ("format", f"{stats.format_version}, {stats.engine or f'SQLite {stats.sqlite}'}"),
     ]
     rows += [("collection", _collection(item)) for item in stats.collections if not _is_all(item, stats)]
     if stats.former is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -165,12 +165,18 @@ def find_sources(connection: Connection, wanted: str) -> list[int]:
         exact = connection.row(by_name, (pack_text(os.path.abspath(os.path.expanduser(wanted))),))
     if exact is not None:
         return [exact[0]]
+    rows = connection.execute("SELECT source_key, name, title FROM sources ORDER BY name")
+    return meant(wanted, ((key, unpack_text(name), unpack_text(title)) for key, name, title in rows))
+
+
+def meant(wanted: str, sources: Iterable[tuple[int, str, str]]) -> list[int]:
+    """The keys of those `(key, name, title)` whose path, file name or title this is, or a glob of it, and of those below it as a folder."""
     pattern = wanted.casefold()
     absolute = os.path.abspath(os.path.expanduser(wanted)).casefold()
     found = []
-    for key, name, title in connection.execute("SELECT source_key, name, title FROM sources ORDER BY name"):
-        path = unpack_text(name).casefold()
-        candidates = (path, os.path.basename(path), unpack_text(title).casefold())
+    for key, name, title in sources:
+        path = name.casefold()
+        candidates = (path, os.path.basename(path), title.casefold())
         below = path.startswith(absolute.rstrip(os.sep) + os.sep)
         if below or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates):
             found.append(key)
@@ -192,28 +198,30 @@ def listing(connection: Connection, records: Sequence[SourceRecord] | None) -> l
             (schema.ACTIVE_SET, wanted),
         )
     }
-    sources = []
-    for record in each_source(connection) if records is None else records:
-        documents, chunks, active = counts.get(record.key, (0, 0, 0))
-        sources.append(
-            Source(
-                id=record.source_id,
-                path=record.name,
-                title=record.title or Path(record.name).name or record.name,
-                type=record.type,
-                documents=documents,
-                chunks=chunks,
-                active=bool(active),
-                state=record.state,
-                indexed_at=record.indexed_at,
-                error=record.error,
-                size=record.size,
-                pages=record.pages,
-                pages_without_text=record.pages_without_text,
-                modified_at=_time(record.mtime_ns),
-            )
-        )
-    return sources
+    return [
+        shown(record, *counts.get(record.key, (0, 0, 0)))
+        for record in (each_source(connection) if records is None else records)
+    ]
+
+
+def shown(record: SourceRecord, documents: int, chunks: int, active: int) -> Source:
+    """A source as users see it."""
+    return Source(
+        id=record.source_id,
+        path=record.name,
+        title=record.title or Path(record.name).name or record.name,
+        type=record.type,
+        documents=documents,
+        chunks=chunks,
+        active=bool(active),
+        state=record.state,
+        indexed_at=record.indexed_at,
+        error=record.error,
+        size=record.size,
+        pages=record.pages,
+        pages_without_text=record.pages_without_text,
+        modified_at=_time(record.mtime_ns),
+    )
 
 
 def _time(ns: int | None) -> str | None:

@@ -66,7 +66,13 @@ def is_library(path: Path) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here."""
+    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here, and for a URL, which is no folder."""
+    if isinstance(path, str) and "://" in path:
+        raise UsageError(
+            f"{path} is a library on an engine, and this needs one in a folder.",
+            hint="Copy it into one: stackroom --library DIR pull URL",
+            actual=path,
+        )
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:

@@ -78,11 +78,12 @@ def exact_scores(
                 hint="See what is hit: stackroom verify",
                 path=vectors.path,
             ) from error
-        scores[first : first + 1024] = _score_exactly(block, wide, metric)
+        scores[first : first + 1024] = score_exactly(block, wide, metric)
     return scores
 
 
-def _score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+def score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+    """The score of each row of `block`, float64 of shape (n, dim): shape (n,)."""
     if metric == "l2":
         difference = block - query
         distances: NDArray[np.float64] = np.vecdot(difference, difference)
@@ -130,7 +131,7 @@ def _finite_scores(
         scores, slack = _score(vectors, rows, query, query_length, metric)
     if not np.isfinite(scores).all():
         # Products beyond float32: vectors that no model makes, but a file may hold.
-        scores = _score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
+        scores = score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
     return scores, slack
 
 

@@ -1,0 +1,64 @@
+"""A library to another engine and back."""
+
+from __future__ import annotations
+
+import click
+
+from stackroom.cli.meter import duration, meter
+from stackroom.cli.session import Session, cancellable, count, safe
+from stackroom.reports import TransferReport
+
+_URL = "URL is postgresql://HOST/DATABASE?library=NAME; a password comes from PGPASSWORD or ~/.pgpass."
+_SINCE = "Prove only what is sent now, not all that is there."
+
+
+@click.command(
+    "push",
+    help=f"""Make the library at URL hold what this one holds, and prove it. Nothing is embedded again.
+
+    Run again, it sends what changed, and removes what is gone. One that was stopped goes on. {_URL}""",
+)
+@click.argument("url")
+@click.option("--since-last", is_flag=True, help=_SINCE)
+@click.pass_obj
+def push_command(session: Session, url: str, since_last: bool) -> int:
+    with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Sending") as progress:
+        report = index.push(url, since_last=since_last, progress=progress, cancel=cancel)
+    return _tell(session, report, "sent")
+
+
+@click.command(
+    "pull",
+    help=f"""Make this library hold what the one at URL holds, and prove it: the way back from push.
+
+    Run again, it fetches what changed, and removes what is gone. {_URL}""",
+)
+@click.argument("url")
+@click.option("--since-last", is_flag=True, help=_SINCE)
+@click.pass_obj
+def pull_command(session: Session, url: str, since_last: bool) -> int:
+    with cancellable() as cancel, session.open() as index, meter(session, "Fetching") as progress:
+        report = index.pull(url, since_last=since_last, progress=progress, cancel=cancel)
+    return _tell(session, report, "fetched")
+
+
+def _tell(session: Session, report: TransferReport, done: str) -> int:
+    if session.as_json:
+        session.print_json(report)
+    session.say(
+        f"{count(report.added + report.updated, 'document')} {done} with {count(report.chunks, 'passage')}, {report.unchanged:,} unchanged, "
+        f"{report.removed:,} removed, in {duration(report.seconds)}."
+    )
+    if report.repeated:
+        session.say(f"The engine was away, and it went on {count(report.repeated, 'time')}.")
+    if report.cancelled or report.proof is None:
+        session.say("Interrupted: the next run goes on here.")
+        return 130
+    proof = report.proof
+    session.say(
+        f"Proven: {count(proof.passages, 'passage')} and {count(proof.vectors, 'vector')} are the same"
+        f"{'' if proof.whole else ' of those sent'}, and so are the answers to {proof.queries:,} queries."
+    )
+    if proof.recall is not None and proof.recall < 1:
+        session.say(f"An ordinary search of {safe(report.target)} finds {proof.recall:.1%} of the exact ten best.")
+    return 0

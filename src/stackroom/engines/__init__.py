@@ -1,0 +1,47 @@
+"""Engines that others build and run: a library lives on one of them, and `Index` works on it as on a folder.
+
+Each is a room of its own, whose client is an extra and is imported when a library of its kind is opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from stackroom._optional import needing
+from stackroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from stackroom.backend import Backend
+
+ENGINES = ("postgresql",)
+"""The schemes of the URLs by which libraries on engines are named."""
+
+
+def open_engine(url: str, *, mode: str = "a") -> Backend:
+    """The library at this URL; `mode` as in `stackroom.open`. Raises UsageError, NotFoundError, MissingExtraError, UnavailableError."""
+    scheme = url.partition("://")[0]
+    if scheme == "postgres":
+        scheme = "postgresql"
+    if scheme not in ENGINES:
+        raise UsageError(f"There is no engine {scheme!r}.", hint=f"There is: {', '.join(ENGINES)}.", actual=scheme)
+    _refuse_password(url)
+    with needing("postgresql"):
+        from stackroom.engines.postgresql.store import PostgresStore
+    return PostgresStore(url, mode=mode)
+
+
+def _refuse_password(url: str) -> None:
+    """A URL is told in errors, logs and lists of processes; what is secret goes another way. The password is not repeated here."""
+    try:
+        parts = urlsplit(url)
+        named = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    except ValueError:
+        raise UsageError(
+            "This URL can't be read.", hint="For example: postgresql://host:5432/database?library=NAME"
+        ) from None
+    if parts.password or "password" in named or "sslpassword" in named:
+        raise UsageError(
+            "A library's URL holds no password: others could read it.",
+            hint="Put it into the environment (PGPASSWORD), or into ~/.pgpass.",
+        )

@@ -1,0 +1,151 @@
+"""The client: connections to a server, vectors as numpy arrays, and its errors in Stackroom's words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import numpy as np
+import psycopg
+from psycopg import conninfo, errors, pq
+from psycopg.adapt import Buffer, Dumper, Loader
+from psycopg.types import TypeInfo
+
+from stackroom.engines.postgresql.asking import Row
+from stackroom.errors import (
+    BusyError,
+    DiskFullError,
+    ReadOnlyError,
+    StackroomError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
+
+Connection = psycopg.Connection[Row]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_DEFAULT_NAME = "library"
+_SECONDS = 10
+"""A server that does not answer for so long is away; `connect_timeout` in the URL or PGCONNECT_TIMEOUT says otherwise."""
+
+
+class Place(NamedTuple):
+    """Where a library is: what the server is asked by, and the schema. Neither holds a password."""
+
+    url: str
+    """As the user wrote it."""
+    server: str
+    schema: str
+
+    @classmethod
+    def of(cls, url: str) -> Place:
+        """`postgresql://[user@]host[:port]/database?library=NAME`. Raises UsageError."""
+        parts = urlsplit(url)
+        options = parse_qsl(parts.query, keep_blank_values=True)
+        names = [value for name, value in options if name == "library"] or [_DEFAULT_NAME]
+        if len(names) > 1 or not _NAME.fullmatch(names[0]):
+            raise UsageError(
+                f"{names[-1]!r} can't be a library's name on PostgreSQL.",
+                hint="Use up to 40 letters, digits, _ and -: postgresql://host/database?library=NAME",
+                actual=names[-1],
+            )
+        query = urlencode([(name, value) for name, value in options if name != "library"])
+        server = urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
+        return cls(url, server, f"stackroom_{names[0]}")
+
+
+class _VectorDumper(Dumper):
+    """float32 of shape (dim,) as pgvector's binary form: the dimension, two bytes for nothing, and the numbers, big-endian."""
+
+    format = pq.Format.BINARY
+
+    def dump(self, obj: Any) -> Buffer | None:
+        numbers: bytes = obj.astype(">f4").tobytes()
+        return struct.pack(">HH", len(obj), 0) + numbers
+
+
+class _VectorLoader(Loader):
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> Any:
+        return np.frombuffer(bytes(data[4:]), dtype=">f4").astype("<f4")
+
+
+def connect(place: Place, *, autocommit: bool = False) -> Connection:
+    """A connection whose statements mean this library. Raises UnavailableError."""
+    with translated(place):
+        options: dict[str, Any] = {"application_name": "stackroom", **conninfo.conninfo_to_dict(place.server)}
+        if "PGCONNECT_TIMEOUT" not in os.environ:
+            options.setdefault("connect_timeout", _SECONDS)
+        connection: Connection = psycopg.connect(**options, autocommit=True)
+        # The schema's name is of letters, digits, _ and - alone.
+        connection.execute(f'SET search_path = "{place.schema}", public'.encode())
+        connection.execute(b"SET client_encoding = 'UTF8'")
+        _register(connection)
+        connection.autocommit = autocommit
+        return connection
+
+
+def _register(connection: Connection) -> None:
+    """Let vectors come and go as arrays; a database without pgvector yet has none."""
+    info = TypeInfo.fetch(connection, "vector")
+    if info is None:
+        return
+    info.register(connection)
+    connection.adapters.register_dumper(np.ndarray, type("VectorDumper", (_VectorDumper,), {"oid": info.oid}))
+    connection.adapters.register_loader(info.oid, _VectorLoader)
+
+
+def ready_for_vectors(connection: Connection, place: Place) -> None:
+    """Have pgvector in the database. Raises UnavailableError."""
+    try:
+        connection.execute(b"CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+    except (errors.FeatureNotSupported, errors.UndefinedFile, errors.InsufficientPrivilege) as error:
+        raise UnavailableError(
+            f"The database of {place.url} has no pgvector ({_first_line(error)}).",
+            hint="Install pgvector on the server, then in the database: CREATE EXTENSION vector",
+            path=place.url,
+        ) from error
+    _register(connection)
+
+
+@contextlib.contextmanager
+def translated(place: Place) -> Iterator[None]:
+    """Errors of the client become Stackroom's; what they say names no password."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translation(error, place) from error
+
+
+def _translation(error: psycopg.Error, place: Place) -> StackroomError:
+    said, state = _first_line(error), error.sqlstate or ""
+    if isinstance(error, errors.DiskFull):
+        return DiskFullError(
+            f"The server of {place.url} has no space left.",
+            hint="Make space there; the library is as it was before the commit.",
+            path=place.url,
+        )
+    if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
+        return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
+    if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected | errors.LockNotAvailable):
+        return BusyError(f"Somebody else changes {place.url}.", hint="Try again.", path=place.url)
+    # Classes 08 and 57P: the connection, and a server that goes down. Without a state: there was no answer.
+    if state[:2] in ("", "08", "28", "3D", "53") or state[:3] == "57P":
+        return UnavailableError(
+            f"The server of {place.url} is not there: {said}",
+            hint="Start it, or correct the URL; credentials come from PGUSER, PGPASSWORD and ~/.pgpass. What was committed stays.",
+            path=place.url,
+        )
+    return StorageError(f"The server of {place.url} failed ({state}): {said}", path=place.url)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error)
+    return text.strip().partition("\n")[0] or type(error).__name__

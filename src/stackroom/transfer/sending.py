@@ -1,0 +1,308 @@
+"""What is missing in the target is sent, in batches; one thread reads ahead while another one sends."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from stackroom.backend import Backend, Commit, SourceRecord, View
+from stackroom.errors import EmbedderMismatchError, UsageError
+from stackroom.identity import interchangeable
+from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
+from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
+from stackroom.types import EmbedderIdentity
+
+PREFIX = "transfer/"
+"""The names of attachments that say by a digest as what a document was sent."""
+
+BROUGHT = "transfer"
+"""The attachment that names the others that came by a transfer: what the target's own users keep there stays."""
+
+_BYTES = 8 << 20
+_CHUNKS = 1_000
+_AHEAD = 2
+"""Batches that wait to be sent."""
+_GONE_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Sent:
+    """What a transfer has done so far. Counts of documents, but for `chunks`, `vectors` and `commits`."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    chunks: int = 0
+    vectors: int = 0
+    commits: int = 0
+    documents: set[str] = field(default_factory=set)
+    """the ids of those that were sent"""
+
+
+def send(origin: Backend, target: Backend, sent: Sent, *, progress: Progress, cancel: CancelToken) -> None:
+    """Everything of one snapshot of the origin that the target has not. Raises Stopped when cancelled."""
+    with target.lease("transfer"), origin.view() as view:
+        with target.view() as there:
+            known = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
+            _require_own(there, known)
+            _require_model(view, there)
+            mine = {record.source_id: record for record in there.each_source()}
+            replaced = _replaced(view, there, mine)
+        total = len(view.live_keys())
+        active = {source.id: source.active for source in view.listing()}
+        sources = list(view.each_source())
+        for document_ids in replaced.values():
+            for document_id in document_ids:
+                known.pop(document_id, None)
+        keys = _send_sources(target, sources, mine, active, replaced, sent)
+        seen = _send_documents(view, target, known, keys, sent, total, progress, cancel)
+        _remove_documents(target, known.keys() - seen, sent, cancel)
+        _settle(view, target, {record.source_id for record in sources}, active, sent)
+
+
+def _require_own(there: View, known: dict[str, bytes]) -> None:
+    """Raises UsageError where the target is somebody's library, and no copy of one."""
+    if not known and len(there.live_keys()):
+        raise UsageError(
+            "The target holds passages that no transfer brought: they would have to go.",
+            hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
+        )
+
+
+def _require_model(view: View, there: View) -> None:
+    own, other = view.identity, there.identity
+    if own is None or other is None or not other.name or interchangeable(other, own):
+        return
+    raise EmbedderMismatchError(
+        f"The vectors in the target are of {other.name!r} ({other.dim} dimensions), and these of {own.name!r} ({own.dim} dimensions).",
+        hint="A library whose model was changed is sent anew: choose another name for it (?library=NAME).",
+        expected=other,
+        actual=own,
+    )
+
+
+def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[int, list[str]]:
+    """Sources of the target whose name another source has now, by key, with the ids of their documents."""
+    ids = {record.name: record.source_id for record in view.each_source()}
+    here = set(ids.values())
+    old = [record for record in mine.values() if record.source_id not in here and record.name in ids]
+    return {record.key: [document.document_id for document in there.documents(record.key)] for record in old}
+
+
+def _send_sources(
+    target: Backend,
+    sources: list[SourceRecord],
+    mine: dict[str, SourceRecord],
+    active: dict[str, bool],
+    replaced: dict[int, list[str]],
+    sent: Sent,
+) -> dict[str, int]:
+    """Have every source in the target as it is in the origin; returns their keys there, by id."""
+    keys: dict[str, int] = {}
+    changed = []
+    for record in sources:
+        known = mine.get(record.source_id)
+        if known is not None and known == replace(record, key=known.key):
+            keys[record.source_id] = known.key
+        else:
+            changed.append(replace(record, key=0 if known is None else known.key))
+    with target.commit() as commit:
+        for key, document_ids in replaced.items():
+            commit.remove_source(key)
+            for document_id in document_ids:
+                commit.detach(PREFIX + document_id)
+        for record in changed:
+            keys[record.source_id] = commit.put_source(record)
+        idle = [keys[record.source_id] for record in changed if not active[record.source_id]]
+        if idle:
+            commit.set_active(idle, False)
+    sent.commits += 1
+    return keys
+
+
+def _send_documents(
+    view: View,
+    target: Backend,
+    known: dict[str, bytes],
+    keys: dict[str, int],
+    sent: Sent,
+    total: int,
+    progress: Progress,
+    cancel: CancelToken,
+) -> set[str]:
+    """Send what is new or changed; returns the ids of all documents of the origin."""
+    seen: set[str] = set()
+    passed = 0
+    unchanged = 0
+    begun = time.monotonic()
+
+    def fresh() -> Iterator[Parcel]:
+        nonlocal passed, unchanged
+        for parcel in parcels(view):
+            seen.add(parcel.document.document_id)
+            if known.get(parcel.document.document_id) == parcel.digest:
+                passed += len(parcel.chunks)
+                unchanged += parcel.document.document_id not in sent.documents
+            else:
+                yield parcel
+
+    done, identity = 0, view.identity
+    for batch in _ahead(batches(fresh(), most_bytes=_BYTES, most_chunks=_CHUNKS), cancel):
+        _send_batch(target, batch, identity, known, keys, sent)
+        done += chunk_count(batch)
+        rate = done / max(time.monotonic() - begun, 1e-6)
+        left = (total - passed - done) / rate
+        progress(ProgressEvent("send", passed + done, total, sent.chunks, rate=rate, seconds_left=max(left, 0.0)))
+    if cancel.cancelled:
+        raise Stopped
+    sent.unchanged = unchanged
+    return seen
+
+
+def _ahead(found: Iterator[list[Parcel]], cancel: CancelToken) -> Iterator[list[Parcel]]:
+    """The same batches, read in a thread of their own while the one before is sent."""
+    waiting: queue.Queue[list[Parcel] | BaseException | None] = queue.Queue(_AHEAD)
+    left = threading.Event()
+
+    def put(item: list[Parcel] | BaseException | None) -> bool:
+        while not left.is_set() and not cancel.cancelled:
+            try:
+                waiting.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for batch in found:
+                if not put(batch):
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while not cancel.cancelled:
+            try:
+                item = waiting.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        # The view is the caller's, and is left only when nobody reads from it.
+        left.set()
+        reader.join()
+
+
+def _send_batch(
+    target: Backend,
+    batch: list[Parcel],
+    identity: EmbedderIdentity | None,
+    known: dict[str, bytes],
+    keys: dict[str, int],
+    sent: Sent,
+) -> None:
+    """One commit: documents with all that belongs to them, and their digests. Sent twice, it is there once."""
+    ids = [parcel.document.document_id for parcel in batch]
+    with target.view() as there:
+        old = {
+            document_id: there.keys_of(document.key) for document_id, (document, _) in there.document_of(ids).items()
+        }
+    with target.commit() as commit:
+        if identity is not None:
+            # Known with the first vectors, and checked with all others.
+            commit.use_embedder(identity)
+        for parcel in batch:
+            document_id = parcel.document.document_id
+            commit.remove_chunks(old.get(document_id, []))
+            _put(commit, parcel, keys[parcel.source])
+            commit.attach(PREFIX + document_id, parcel.digest)
+    sent.commits += 1
+    for parcel in batch:
+        document_id = parcel.document.document_id
+        sent.added += document_id not in known
+        sent.updated += document_id in known
+        sent.chunks += len(parcel.chunks)
+        sent.vectors += sum(item.chunk.embedding is not None for item in parcel.chunks)
+        sent.documents.add(document_id)
+
+
+def _put(commit: Commit, parcel: Parcel, source_key: int) -> None:
+    document_key = commit.put_document(replace(parcel.document, source_key=source_key, key=0))
+    there: list[int] = []
+    for first, end in parcel.runs():
+        run = parcel.chunks[first:end]
+        there += commit.add_chunks(
+            document_key, [item.chunk for item in run], position=run[0].position, collection=parcel.homes[first]
+        )
+    for name, places in parcel.listed.items():
+        commit.enlist(name, [there[at] for at in places])
+    for name, vectors in parcel.own_vectors.items():
+        commit.add_vectors(name, [(there[at], row) for at, row in vectors])
+    if parcel.original is not None:
+        commit.keep("document", [(document_key, parcel.original)])
+    if parcel.originals:
+        commit.keep("chunk", [(there[at], data) for at, data in parcel.originals.items()])
+
+
+def _remove_documents(target: Backend, gone: set[str], sent: Sent, cancel: CancelToken) -> None:
+    ids = sorted(gone)
+    for first in range(0, len(ids), _GONE_AT_ONCE):
+        if cancel.cancelled:
+            raise Stopped
+        part = ids[first : first + _GONE_AT_ONCE]
+        with target.view() as there:
+            keys = {document_id: document.key for document_id, (document, _) in there.document_of(part).items()}
+        with target.commit() as commit:
+            for document_id in part:
+                if document_id in keys:
+                    commit.remove_document(keys[document_id])
+                commit.detach(PREFIX + document_id)
+        sent.removed += len(part)
+        sent.commits += 1
+
+
+def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bool], sent: Sent) -> None:
+    """What belongs to no document: sources that are gone, the active set, what is kept under names, the setting of searches."""
+    kept = _attached(view)
+    with target.view() as there:
+        mine = list(there.each_source())
+        gone = [record.key for record in mine if record.source_id not in sources]
+        shown = {source.id: source.active for source in there.listing()}
+        turned = [record for record in mine if record.source_id in sources]
+        turned = [record for record in turned if shown[record.source_id] != active[record.source_id]]
+        others = _attached(there)
+        brought = json.loads(there.attachment(BROUGHT) or b"[]")
+        candidates = there.candidates
+    changed = {name: data for name, data in kept.items() if others.get(name) != data}
+    vanished = (others.keys() & set(brought)) - kept.keys()
+    if not (gone or turned or changed or vanished or candidates != view.candidates):
+        return
+    with target.commit() as commit:
+        for key in gone:
+            commit.remove_source(key)
+        for record in turned:
+            commit.set_active([record.key], active[record.source_id])
+        for name, data in changed.items():
+            commit.attach(name, data)
+        for name in vanished:
+            commit.detach(name)
+        commit.attach(BROUGHT, json.dumps(sorted(kept)).encode())
+        commit.set_candidates(view.candidates)
+    sent.commits += 1
+
+
+def _attached(view: View) -> dict[str, bytes]:
+    return {name: data for name, data in view.attachments() if name != BROUGHT and not name.startswith(PREFIX)}

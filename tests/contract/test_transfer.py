@@ -1,0 +1,212 @@
+"""To an engine and back: what arrives is what was there, only changes are sent, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stackroom.backend import Backend, DocumentRecord, Scope, SourceRecord
+from stackroom.errors import EmbedderMismatchError, MigrationError, UsageError
+from stackroom.progress import CancelToken, silent
+from stackroom.storage.store import LocalStore
+from stackroom.transfer import transfer
+from stackroom.types import Chunk, EmbedderIdentity, Place
+from support import DIM, unit_rows
+
+NAMES = ("here", "there")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[LocalStore]:
+    store = LocalStore(tmp_path / "home")
+    for n in range(30):
+        put(store, n, [f"passage {i} of document {n} speaks of subject{n % 7}" for i in range(n % 5 + 1)])
+    with store.commit() as commit:
+        odd = commit.put_source(
+            SourceRecord(name="odd\ud800", title="Odd", type="record", state="failed", error="nul \x00")
+        )
+        document = commit.put_document(
+            DocumentRecord("odd\x00", odd, "T", {"k\x00": ["\ud800", 1e300, None], "n": 2**70})
+        )
+        rows = unit_rows(3, seed=77)
+        keys = commit.add_chunks(
+            document,
+            [
+                Chunk("", "empty", {"own": True}, Place(1, 2, 3, 4, "iv", ("A", "B"), "line", 5.0, 6.5), rows[0] * 3),
+                Chunk("nul \x00 and half \ud83d", "c\x00"),
+            ],
+            position=4,
+        )
+        keys += commit.add_chunks(
+            document, [Chunk("elsewhere", "e", embedding=rows[1])], position=9, collection="other"
+        )
+        commit.enlist("mixed", [keys[0], keys[2]])
+        commit.add_vectors("third", [(keys[1], np.arange(4, dtype=np.float32))])
+        commit.keep("document", [(document, b"\x00raw")])
+        commit.keep("chunk", [(keys[0], b"node")])
+        commit.attach("note/\ud800", b"\xff\x00")
+        commit.set_active([odd], False)
+        commit.set_candidates(300)
+    yield store
+    store.close()
+
+
+def put(store: Backend, n: int, texts: list[str], model: str = "words") -> None:
+    rows = unit_rows(len(texts), seed=n)
+    with store.commit() as commit:
+        commit.use_embedder(EmbedderIdentity(model, DIM, model=model, revision="1"))
+        source = commit.put_source(
+            SourceRecord(name=f"/files/{n}", title=f"File {n}", type="txt", content_hash=bytes([n]))
+        )
+        document = commit.put_document(DocumentRecord(f"d{n}", source, metadata={"n": n}))
+        commit.add_chunks(
+            document,
+            [Chunk(text, f"{n}:{i}", embedding=row) for i, (text, row) in enumerate(zip(texts, rows, strict=True))],
+        )
+
+
+def content(store: Backend) -> object:
+    """All that a library says of itself, without keys and versions."""
+    with store.view() as view:
+        ids = dict(zip(view.live_keys().tolist(), view.chunk_ids(), strict=True))
+        documents = {}
+        for document in view.each_document():
+            chunks = [
+                (item.position, item.chunk.chunk_id, item.chunk.text, json.dumps(dict(item.chunk.metadata)), item.chunk.place,
+                 None if item.chunk.embedding is None else item.chunk.embedding.tobytes())
+                for item in view.chunks(document.key, vectors=True)
+            ]  # fmt: skip
+            (_, source) = view.document_of([document.document_id])[document.document_id]
+            kept = {ids[key]: data for key, data in view.kept("chunk", view.keys_of(document.key)).items()}
+            documents[document.document_id] = (
+                source.source_id, document.title, json.dumps(dict(document.metadata)), chunks,
+                list(view.kept("document", [document.key]).values()), kept,
+            )  # fmt: skip
+        collections = {
+            item.name: (sorted(ids[key] for key in view.members(item.name)), item.listed, item.identity)
+            for item in view.collections()
+        }
+        own = view.vectors(view.members("third"), collection="third").tobytes()
+        attached = {name: data for name, data in view.attachments() if not name.startswith("transfer")}
+        return view.listing(), view.identity, view.candidates, documents, collections, own, attached
+
+
+def move(origin: Backend, target: Backend, **options: object):
+    return transfer(origin, target, names=NAMES, **{"progress": silent, "cancel": CancelToken(), **options})
+
+
+def test_there_and_back_is_the_same(home: LocalStore, backend: Backend, tmp_path: Path) -> None:
+    report = move(home, backend)
+    assert (report.added, report.updated, report.removed, report.chunks) == (31, 0, 0, home.stats().chunks)
+    assert report.proof.ok
+    assert report.proof.whole
+    assert (report.proof.passages, report.proof.vectors) == (93, 92)
+    assert report.proof.queries == 40
+    assert content(backend) == content(home)
+    back = LocalStore(tmp_path / "back")
+    assert move(backend, back).proof.ok
+    assert content(back) == content(home)
+    assert back.verify(progress=silent, cancel=CancelToken()).ok
+    back.close()
+
+
+def test_only_what_changed_is_sent(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    report = move(home, backend)
+    assert (report.added, report.updated, report.removed, report.unchanged, report.chunks) == (0, 0, 0, 31, 0)
+    put(home, 40, ["new"])
+    put(home, 3, ["edited", "and longer", "than before", "it was", "really"])
+    with home.view() as view:
+        gone, renamed, again = (view.source(f"/files/{n}") for n in (5, 6, 7))
+        removed = view.document("d8")
+    from dataclasses import replace
+
+    with home.commit() as commit:
+        commit.remove_source(gone.key)
+        commit.put_source(replace(renamed, name="/moved/6"))
+        commit.remove_document(removed.key)
+        commit.remove_source(again.key)
+        commit.set_active([renamed.key], False)
+        commit.detach("note/\ud800")
+        commit.attach("other", b"1")
+    put(home, 7, ["the same name, another source"])
+    report = move(home, backend, since_last=True)
+    assert (report.added, report.updated, report.removed) == (2, 1, 2)
+    assert not report.proof.whole
+    assert report.proof.ok
+    assert content(backend) == content(home)
+
+
+def test_a_stopped_run_goes_on(home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackroom.transfer.sending._CHUNKS", 10)
+    cancel = CancelToken()
+
+    def stop(event) -> None:
+        if event.stage == "send" and event.done >= 20:
+            cancel.cancel()
+
+    first = move(home, backend, progress=stop, cancel=cancel)
+    assert first.cancelled
+    assert first.proof is None
+    assert 20 <= first.chunks < 60
+    second = move(home, backend)
+    assert second.proof.ok
+    assert first.added + second.added == 31
+    assert content(backend) == content(home)
+
+
+def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    with backend.view() as view:
+        keys = view.keys_of(view.document("d4").key)
+    with backend.commit() as commit:
+        commit.remove_chunks(keys[:1])
+    with pytest.raises(MigrationError, match="passages are here"):
+        move(home, backend)
+    assert move(home, backend).updated == 0
+    assert content(backend) == content(home)
+
+
+def test_what_is_kept_in_the_target_stays(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    with backend.commit() as commit:
+        commit.attach("conversation/theirs", b"words")
+    with home.commit() as commit:
+        commit.detach("note/\ud800")
+        commit.attach("mine", b"1")
+    move(home, backend)
+    with backend.view() as view:
+        assert {name for name, _ in view.attachments() if not name.startswith("transfer")} == {
+            "conversation/theirs", "mine",
+        }  # fmt: skip
+
+
+def test_somebodys_library_is_no_target(home: LocalStore, backend: Backend) -> None:
+    put(backend, 1, ["mine"])
+    with pytest.raises(UsageError, match="no transfer brought"):
+        move(home, backend)
+    with backend.view() as view:
+        assert len(view.live_keys()) == 1
+
+
+def test_another_model_needs_another_name(home: LocalStore, backend: Backend, tmp_path: Path) -> None:
+    move(home, backend)
+    other = LocalStore(tmp_path / "other")
+    put(other, 1, ["a"], model="another")
+    with pytest.raises(EmbedderMismatchError, match="another name"):
+        move(other, backend)
+    other.close()
+
+
+def test_a_search_is_the_same_there(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    query = unit_rows(1, seed=5)[0]
+    with home.view() as view, backend.view() as there:
+        for scope in (Scope(), Scope(active=True), Scope(collection="mixed"), Scope(sources=["/files/1*"])):
+            own, other = view.nearest(query, 10, scope), there.nearest(query, 10, scope)
+            assert view.chunk_ids(own.keys.tolist()) == there.chunk_ids(other.keys.tolist())
+            assert own.scores.tolist() == other.scores.tolist()

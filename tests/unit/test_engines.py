@@ -1,0 +1,64 @@
+"""What is said of engines without one: their names, their URLs, and an extra that is not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stackroom
+from stackroom.engines.limits import Limits
+from stackroom.errors import UsageError
+from stackroom.storage.disk.layout import absolute
+
+
+def test_an_unknown_engine_is_said() -> None:
+    with pytest.raises(UsageError, match="mongodb") as caught:
+        stackroom.open("mongodb://localhost/db")
+    assert "postgresql" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:sesame@db/x", "postgresql://db/x?password=sesame", "postgres://me:sesame@db"]
+)
+def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UsageError, match="no password") as caught:
+        stackroom.open(url)
+    assert "sesame" not in f"{caught.value} {vars(caught.value)}"
+
+
+def test_the_environment_may_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACKROOM_LIBRARY", "mongodb://localhost/db")
+    with pytest.raises(UsageError, match="mongodb"):
+        stackroom.open()
+
+
+def test_a_url_is_no_folder() -> None:
+    with pytest.raises(UsageError, match="in a folder"):
+        absolute("postgresql://localhost/db")
+
+
+def test_a_missing_client_is_an_extra(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["psycopg"] = None
+import stackroom
+try:
+    stackroom.open("postgresql://localhost/db")
+except stackroom.errors.MissingExtraError as error:
+    print(error.hint)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "Install it with: pip install 'stackroom[postgresql]'"
+
+
+def test_the_client_is_loaded_for_its_engine_alone(tmp_path: Path) -> None:
+    code = "import stackroom, sys; stackroom.open('library').close(); print('psycopg' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "False"
+
+
+def test_an_engine_without_anything_refuses_everything() -> None:
+    assert Limits.capabilities == frozenset()
