@@ -274,6 +274,23 @@ def at_library(page: Any) -> str:
     return found
 
 
+def test_a_path_that_is_typed_before_the_folders_are_there_stays(visit: Callable[..., Visit], folder: Path) -> None:
+    write_files(folder, FILES)
+    at = visit()
+    page = at.ready()
+    held: list[Any] = []
+    typed: list[str] = []
+    page.route("**/api/folders*", lambda route: route.continue_() if typed else held.append(route))
+    page.click("nav a[data-view=documents]")
+    page.click("#add-button")
+    page.fill("#add-path", str(folder))
+    typed.append(str(folder))
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("#folders button:has-text('garden')")
+    assert page.input_value("#add-path") == str(folder)
+
+
 def test_files_are_chosen_and_dropped(visit: Callable[..., Visit], folder: Path, library: Path) -> None:
     write_files(folder, FILES)
     at = visit()
@@ -328,7 +345,8 @@ def test_an_old_index_is_offered_to_be_converted(tmp_path: Path, visit: Callable
 def test_an_answer_is_written_cited_and_stopped(
     made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with chat_server(["logrotate removes ", "old log files [1]."], ["It goes on ", STALL]) as server:
+    rewritten = ["What happens after old log files are removed?"]
+    with chat_server(["logrotate removes ", "old log files [1]."], rewritten, ["It goes on ", STALL]) as server:
         monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
         page = visit(made).ready()
         page.click("nav a[data-view=ask]")

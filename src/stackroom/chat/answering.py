@@ -21,7 +21,7 @@ BUDGET = 3000
 """Tokens of passages. With the conversation, the rules and the answer this stays within 6,000."""
 _MOST_ANSWER = 1024
 _MOST_REWRITTEN = 96
-_LEAST_SCORE = 0.05
+LEAST_SCORE = 0.05
 """Hybrid scores below this are of questions whose words are in no passage, and whose meaning stands out in none."""
 
 Outcome = Literal["answered", "uncited", "not_in_documents", "quoted", "stopped"]
@@ -138,7 +138,7 @@ def _answer(index: Index, asked: Question, model: ChatModel | None, cancel: Canc
     told = _Told(asked.text, query, None if model is None else model.name, shown)
     if cancel.cancelled:
         yield Done(told.answer("stopped"))
-    elif not shown or (mode == "hybrid" and shown[0].score < _LEAST_SCORE):
+    elif not shown or (mode == "hybrid" and shown[0].score < LEAST_SCORE):
         yield Done(told.answer("not_in_documents", decided_by="search"))
     elif model is None:
         yield Done(told.answer("quoted"))
