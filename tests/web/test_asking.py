@@ -12,7 +12,7 @@ import pytest
 from chat_support import STALL, ChatServer, chat_server
 from stackroom import chat
 from stackroom.web.api import asking
-from stackroom.web.described import given_body
+from stackroom.web.endpoint import given_body
 from web_support import OWN, Asker
 
 
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said_at_once_or_as_an_event(filled: Asker) -> None:
 async def test_a_reader_who_leaves_ends_the_answer(filled: Asker) -> None:
     with chat_server(["It ", STALL]) as server:
         given = given_body({"question": "Which animal purrs?", "model": server.name}, asking.BODY)
-        events: Any = asking.begun(filled.desk, given)
+        events: Any = asking.begun(filled.workspace, given)
         assert (await anext(events)).startswith("event: passages")
         assert (await anext(events)).startswith("event: text")
         pulled = asyncio.ensure_future(events.__anext__())

@@ -121,7 +121,7 @@ def test_files_outside_of_the_library_are_not_given(filled: Asker, documents: Pa
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(asker: Asker, folder: Path) -> None:
     os.mkfifo(folder / "cats.txt")
     path = str(folder / "cats.txt")
-    asker.desk.library.index().add_documents([stackroom.Document("a", source=path, text="A cat purrs.")])
+    asker.workspace.library.index().add_documents([stackroom.Document("a", source=path, text="A cat purrs.")])
     asker.page("/original/cats.txt", 404, source=asker.get("/api/sources")["sources"][0]["id"])
 
 
@@ -141,7 +141,7 @@ def test_text_is_read_at_the_passage_with_the_words_marked(asker: Asker, folder:
 
 def test_what_a_document_says_is_escaped(asker: Asker) -> None:
     text = "<script>steal()</script> & \"quoted\" 'so' purrs"
-    asker.desk.library.index().add_documents(
+    asker.workspace.library.index().add_documents(
         [stackroom.Document("<b>", source="<i>\"'", title="<img src=x onerror=steal()>", text=text)]
     )
     hit = asker.search("purrs", mode="text")[0]

@@ -8,7 +8,7 @@ from typing import Any
 from stackroom import __version__
 from stackroom.web.api.asking import BODY
 from stackroom.web.api.shapes import SHAPES
-from stackroom.web.described import Endpoint, Schema, record, ref, text, whole
+from stackroom.web.endpoint import Endpoint, Schema, record, ref, text, whole
 
 _WHY = {
     400: "The request is wrong.",

@@ -14,8 +14,8 @@ from stackroom.errors import MissingExtraError, StackroomError
 from stackroom.forms import error_form, plain
 from stackroom.progress import CancelToken
 from stackroom.protocols import ChatModel, Message
-from stackroom.web.described import Endpoint, Given, flag, or_null, record, several, text, whole
-from stackroom.web.desk import Desk
+from stackroom.web.endpoint import Endpoint, Given, flag, or_null, record, several, text, whole
+from stackroom.web.workspace import Workspace
 
 BODY = record(
     {"question": text("What is asked.", minLength=1, maxLength=10_000)},
@@ -38,7 +38,7 @@ BODY = record(
 )
 
 
-def begun(desk: Desk, given: Given) -> AsyncIterator[str]:
+def begun(workspace: Workspace, given: Given) -> AsyncIterator[str]:
     """The events of an answer. Raises what is wrong with the question before the first one."""
     model = chat.resolve(given["model"] or None)
     question = chat.Question(
@@ -51,14 +51,14 @@ def begun(desk: Desk, given: Given) -> AsyncIterator[str]:
         history=[Message(turn["role"], turn["text"]) for turn in given["history"]],
     )
     cancel = CancelToken()
-    events = chat.answer(desk.library.index(), question, model=model, cancel=cancel)
-    return _told(desk, events, model, cancel)
+    events = chat.answer(workspace.library.index(), question, model=model, cancel=cancel)
+    return _told(workspace, events, model, cancel)
 
 
-async def _told(desk: Desk, events: Any, model: ChatModel | None, cancel: CancelToken) -> AsyncIterator[str]:
+async def _told(workspace: Workspace, events: Any, model: ChatModel | None, cancel: CancelToken) -> AsyncIterator[str]:
     """Who leaves ends the answer: the model is told to stop."""
     try:
-        while not desk.closing.is_set():
+        while not workspace.closing.is_set():
             event = await anyio.to_thread.run_sync(next, events, None, abandon_on_cancel=True)
             if event is None:
                 return
@@ -73,8 +73,8 @@ async def _told(desk: Desk, events: Any, model: ChatModel | None, cancel: Cancel
         cancel.cancel()
 
 
-def models(desk: Desk, given: Given) -> object:
-    del desk, given
+def models(workspace: Workspace, given: Given) -> object:
+    del workspace, given
     named = os.environ.get(chat.NAMED) or None
     model = chat.resolve(named)
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stackroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from stackroom.web.desk import Desk
+    from stackroom.web.workspace import Workspace
 
 Schema = dict[str, Any]
 """JSON Schema; of its words those that `check` knows are used for what comes in."""
@@ -66,7 +66,7 @@ class Endpoint:
     path: str
     name: str
     summary: str
-    answer: Callable[[Desk, Given], object]
+    answer: Callable[[Workspace, Given], object]
     returns: Schema
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
