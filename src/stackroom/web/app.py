@@ -32,14 +32,19 @@ from stackroom.errors import (
 )
 from stackroom.forms import error_form, plain, plain_error
 from stackroom.web import pages
-from stackroom.web.api import asking, reading, writing
+from stackroom.web.api import asking, conversing, reading, writing
 from stackroom.web.endpoint import Endpoint, given_body, given_query
 from stackroom.web.guard import Address, Guard
 from stackroom.web.openapi import description
 from stackroom.web.uploads import TooMuchError
 from stackroom.web.workspace import Workspace
 
-ENDPOINTS: tuple[Endpoint, ...] = (*reading.ENDPOINTS, *writing.ENDPOINTS, *asking.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *reading.ENDPOINTS,
+    *writing.ENDPOINTS,
+    *asking.ENDPOINTS,
+    *conversing.ENDPOINTS,
+)
 
 _STATUS: tuple[tuple[type[StackroomError], int], ...] = (
     (TooMuchError, 413),

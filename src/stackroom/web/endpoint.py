@@ -140,6 +140,8 @@ def check(value: object, schema: Schema, name: str) -> None:
         _length(len(value), schema.get("minLength", 0), schema.get("maxLength"), name, "characters")
         if schema.get("format") == "date":
             _date(value, name)
+        if "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
+            raise UsageError(f"{name} must not be {value!r}.", hint=schema.get("description"))
     elif isinstance(value, list):
         _length(len(value), schema.get("minItems", 0), schema.get("maxItems"), name, "items")
         for item in value:
