@@ -307,3 +307,34 @@ def test_models_of_this_machine_are_found_without_a_key(monkeypatch: pytest.Monk
         )
         assert found() == []
     assert server_at("ollama").url.startswith("http://ollama.example.org")
+
+
+def test_an_answer_without_an_end_is_ended(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the server was told of a limit."""
+    monkeypatch.setattr(chat_served, "_LONGEST_ANSWER", 10_000)
+    with chat_server(["and so on " * 100] * 1000) as server:
+        events = answer(index, ASKED, model=resolve(server.name))
+        said = ""
+        with pytest.raises(UnavailableError, match="never ends"):
+            for event in events:
+                said += event.piece if isinstance(event, Text) else ""
+    assert 0 < len(said) <= 10_000
+
+
+def test_a_line_without_an_end_is_ended(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_served, "_LONGEST_LINE", 10_000)
+    with chat_server(["x" * 1_000_000]) as server, pytest.raises(UnavailableError, match="without an end"):
+        list(answer(index, ASKED, model=resolve(server.name)))
+
+
+def test_a_refusal_says_nothing_of_commits(index: Index) -> None:
+    with chat_server((429, "busy")) as server, pytest.raises(UnavailableError) as raised:
+        list(answer(index, ASKED, model=resolve(server.name)))
+    assert "later" in str(raised.value)
+    assert "committed" not in str(raised.value)
+
+
+def test_a_stream_that_says_nothing_without_an_end_is_ended(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_served, "_LONGEST_STREAM", 10_000)
+    with chat_server([""] * 10_000) as server, pytest.raises(UnavailableError, match="without an end"):
+        list(answer(index, ASKED, model=resolve(server.name)))
