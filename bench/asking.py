@@ -22,7 +22,6 @@ import machine
 import stackroom
 from quality import Question, scifact, xquad
 from stackroom import Document
-from stackroom.chat.answering import LEAST_SCORE
 
 K = 8
 THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.12, 0.15, 0.2)
@@ -33,16 +32,17 @@ class Group(NamedTuple):
 
     name: str
     answered: bool
-    scores: list[float]
+    scores: list[tuple[float, float]]
+    """Each with the weight of meaning in it."""
 
 
-def asked(index: stackroom.Index, questions: list[Question], *, answered: bool) -> list[float]:
+def asked(index: stackroom.Index, questions: list[Question], *, answered: bool) -> list[tuple[float, float]]:
     scores = []
     for question in questions:
-        hits = index.search(question.text, k=K, mode="hybrid")
+        hits = index.search(question.text, k=K, mode="hybrid", explain=True)
         there = any(hit.document.id in question.relevant for hit in hits)
-        if hits and there == answered:
-            scores.append(hits[0].score)
+        if hits and there == answered and hits[0].explain is not None:
+            scores.append((hits[0].score, hits[0].explain.weights["vector"]))
     return scores
 
 
@@ -87,19 +87,20 @@ def report(found: list[Group]) -> str:
         "",
         f"Made by `bench/asking.py` ({machine.describe()}).",
         "The best hybrid score of each question. A question counts as answered where a passage that is known to answer it is among the",
-        f'first {K}. The columns at the right say how many would be told "not in your documents", without asking a model, below which score;',
-        f"`ask` takes {LEAST_SCORE}.",
+        f"first {K}. The columns at the right say how many would be told that it is not in the documents, without asking a model: below one",
+        "score for all, and below that of `ask`, which grows with the weight that meaning has for a question (its median is in the column before).",
         "",
-        f"| questions | answered | number | lowest | 1 % below | 5 % below | median | 95 % below | {' | '.join(f'< {one}' for one in THRESHOLDS)} |",
-        f"|---|---|---|---|---|---|---|---|{'---|' * len(THRESHOLDS)}",
+        f"| questions | answered | number | lowest | 1 % below | median | 95 % below | {' | '.join(f'< {one}' for one in THRESHOLDS)} | weight | `ask` |",
+        f"|---|---|---|---|---|---|---|{'---|' * len(THRESHOLDS)}---|---|",
     ]
     for group in found:
-        scores = np.array(group.scores)
-        quantiles = " | ".join(f"{value:.3f}" for value in np.quantile(scores, [0, 0.01, 0.05, 0.5, 0.95]))
+        scores, weights = np.array(group.scores).T
+        quantiles = " | ".join(f"{value:.3f}" for value in np.quantile(scores, [0, 0.01, 0.5, 0.95]))
         refused = " | ".join(f"{100 * float((scores < one).mean()):.1f} %" for one in THRESHOLDS)
-        lines.append(
-            f"| {group.name} | {'yes' if group.answered else 'no'} | {len(scores)} | {quantiles} | {refused} |"
-        )
+        below = [score < least_score(weight) for score, weight in group.scores]
+        ours = f"{np.median(weights):.3f} | {100 * float(np.mean(below)):.1f} %"
+        kind = "yes" if group.answered else "no"
+        lines.append(f"| {group.name} | {kind} | {len(scores)} | {quantiles} | {refused} | {ours} |")
     return "\n".join(lines) + "\n"
 
 
@@ -113,7 +114,7 @@ def main() -> None:
         found = []
         for group in groups(options.data, options.work or Path(scratch)):
             found.append(group)
-            quantiles = np.quantile(np.array(group.scores), [0, 0.01, 0.05, 0.5, 0.95]).round(4).tolist()
+            quantiles = np.quantile(np.array(group.scores)[:, 0], [0, 0.01, 0.05, 0.5, 0.95]).round(4).tolist()
             print(json.dumps({"questions": group.name, "answered": group.answered, "scores": quantiles}), flush=True)
     text = report(found)
     print(text)

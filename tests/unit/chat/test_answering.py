@@ -10,7 +10,19 @@ import pytest
 
 from chat_support import BREAK, PASSAGES, STALL, ChatServer, chat_server, library
 from stackroom import CancelToken, Index
-from stackroom.chat import Answer, Citations, Done, Event, Passages, Question, Text, answer, event_json, resolve
+from stackroom.chat import (
+    Answer,
+    Citations,
+    Done,
+    Event,
+    Passages,
+    Question,
+    Text,
+    answer,
+    answering,
+    event_json,
+    resolve,
+)
 from stackroom.chat import served as chat_served
 from stackroom.errors import UnavailableError, UsageError
 from stackroom.model_servers import server as server_at
@@ -144,11 +156,19 @@ def test_a_question_keeps_to_its_scope(index: Index) -> None:
         assert "wild yeast" in server.told()
 
 
-def test_where_words_and_meaning_are_in_no_passage_the_model_is_not_asked(index: Index) -> None:
-    with chat_server(["Sostratus [1]."]) as server:
-        answered = asked(index, server, Question(ASKED, sources=["bread.txt"]))[1]
+def test_where_words_and_meaning_are_in_no_passage_the_model_is_not_asked(tmp_path: Path) -> None:
+    many = {f"{n}.txt": [f"Sourdough bread number {n} rises by wild yeast."] for n in range(answering.LEAST_PASSAGES)}
+    with library(tmp_path / "many", many) as index, chat_server(["Sostratus [1]."]) as server:
+        answered = asked(index, server)[1]
     assert (answered.outcome, answered.decided_by, server.asked) == ("not_in_documents", "search", [])
     assert answered.passages, "the nearest are shown"
+
+
+def test_among_a_few_passages_the_model_decides(index: Index) -> None:
+    """A word that half of them hold weighs nothing, so that a good question may have a low score."""
+    with chat_server(["An earthquake [1]."]) as server:
+        answered = asked(index, server, "And what was it that damaged that?")[1]
+    assert answered.outcome == "answered"
 
 
 def test_what_the_model_is_told_stays_within_the_budget(tmp_path: Path) -> None:
