@@ -22,6 +22,7 @@ import machine
 import stackroom
 from quality import Question, scifact, xquad
 from stackroom import Document
+from stackroom.chat.answering import least_score
 
 K = 8
 THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.12, 0.15, 0.2)

@@ -26,7 +26,7 @@ from support import write_files
 pytestmark = pytest.mark.chat
 
 ASKED = "Who built the Lighthouse of Pharos?"
-LONG = "Tell everything that the passages say of the tower of Pharos and of bread, word by word."
+LONG = "Tell a story of a hundred sentences about the Lighthouse of Pharos, its tower, the earthquake and bread. Number them from 1 to 100."
 
 
 @pytest.fixture(scope="session")
