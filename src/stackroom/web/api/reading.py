@@ -73,7 +73,9 @@ def _wanted(
         index = workspace.library.index()
         chosen = {source.id for name in names for source in index.find(name)}
         found = [source for source in found if source.id in chosen]
-    return [source.id for source in found if _within(source, since, until)]
+    within = [source.id for source in found if _within(source, since, until)]
+    # A scope that leaves nothing out costs time in a large library.
+    return within if names or len(within) < len(found) or workspace.removals.hidden() else None
 
 
 def _within(source: Source, since: str | None, until: str | None) -> bool:
