@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import stackroom
+from stackroom import Chunk, Document, Place
 from stackroom.web.cleaning import cleaned
 from stackroom.web.pages import PDF_POLICY, SANDBOX
 from support import write_files
@@ -161,3 +162,14 @@ def test_a_document_from_its_beginning(filled: Asker) -> None:
     page = filled.page("/read", source=filled.source("Logs")["id"])
     assert "logrotate" in page
     filled.page("/read", 404, source="nobody")
+
+
+def test_headings_say_what_is_new(asker: Asker) -> None:
+    sections = [("Book", "Part", "One"), ("Book", "Part", "Two"), ("Book", "Other")]
+    chunks = [
+        Chunk(f"Text number {n}.", chunk_id=f"c{n}", place=Place(section=section)) for n, section in enumerate(sections)
+    ]
+    asker.workspace.library.index().add_documents([Document("d", source="d", title="D", chunks=chunks)])
+    page = asker.page("/read", chunk="c0")
+    headings = re.findall(r"<h\d[^>]*>([^<]*)</h\d>", page)
+    assert [heading.strip() for heading in headings if heading.strip() != "D"] == ["Book › Part › One", "Two", "Other"]

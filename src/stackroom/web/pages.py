@@ -139,7 +139,7 @@ def _shown(passages: Sequence[Passage], wanted: str, query: str, title: str) -> 
         yield Shown(
             passage.chunk_id,
             _pieces(text, repeated, query if passage.chunk_id == wanted else ""),
-            here if here and here != heading else None,
+            _ending(here, heading) if here and here != heading else None,
             at if at and at != page else None,
             passage.chunk_id == wanted,
         )
@@ -172,6 +172,13 @@ def _where(place: Place, title: str) -> str:
 def _section(place: Place, title: str) -> str:
     """The headings above; one that only repeats the title is left out."""
     return " › ".join(heading for heading in place.section if heading != title)
+
+
+def _ending(here: str, before: str | None) -> str:
+    """A heading without those above it that the passage before is under too."""
+    parts, others = here.split(" › "), (before or "").split(" › ")
+    same = next((n for n, (one, other) in enumerate(zip(parts, others, strict=False)) if one != other), len(parts))
+    return " › ".join(parts[same:]) or parts[-1]
 
 
 async def original(request: Request) -> Response:
