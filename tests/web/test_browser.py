@@ -14,6 +14,7 @@ import pytest
 import stackroom
 from chat_support import STALL, chat_server
 from old_index import OldIndex
+from stackroom import conversations
 from support import WordEmbedder, write_files
 
 pytestmark = pytest.mark.browser
@@ -367,6 +368,39 @@ def test_an_answer_is_written_cited_and_stopped(
         page.wait_for_selector("#here:has-text('logrotate')")
 
 
+def test_conversations_are_listed_opened_and_deleted(made: Path, folder: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(made)
+    page = at.ready()
+    page.click("nav a[data-view=ask]")
+    page.fill("#question", "What hunts mice at night?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited li")
+    page.click("#new-conversation")
+    page.uncheck("#ask-keep")
+    page.fill("#question", "What is never kept?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited li")
+    (folder / "cats.txt").write_text("A dog is another animal.")
+    with stackroom.open(made) as index:
+        index.add(folder)
+    page.reload()
+    page.wait_for_selector("#conversations-button")
+    page.click("#conversations-button")
+    page.wait_for_selector(".kept li")
+    assert page.locator(".kept .title").all_inner_texts() == ["What hunts mice at night?"]
+    page.click(".kept .title")
+    page.wait_for_selector(".cited li:has-text('changed or removed')")
+    page.locator(".cited a:has-text('changed or removed')").first.click()
+    page.wait_for_selector("main:has-text('A dog is another animal')")
+    page.go_back()
+    page.click("#conversations-button")
+    page.click(".kept .danger")
+    page.wait_for_selector("#conversations-dialog", state="hidden")
+    assert page.locator(".turn-of").count() == 0
+    with stackroom.open(made, mode="r") as index:
+        assert conversations.conversations(index.backend) == []
+
+
 def test_without_a_model_the_passages_answer(
     made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,5 +491,8 @@ def test_every_view_is_accessible_and_fits(
     page.wait_for_selector(".cited")
     page.wait_for_timeout(400)
     check("ask")
+    page.click("#conversations-button")
+    page.wait_for_selector(".kept li")
+    check("conversations")
     at.context.close()
     assert at.complaints == []

@@ -72,6 +72,9 @@ async function showConversations() {
   } catch (error) { sayError(error); }
 }
 
+/** A model's name without its service and its address. */
+const short = (name) => name.replace(/^(ollama|openai):/, "").split("@")[0];
+
 export async function showAsking() {
   $("#question").focus();
   if (!loaded) {
@@ -80,9 +83,9 @@ export async function showAsking() {
   }
   try {
     const found = await get("/api/models");
-    const options = found.models.map((model) => [model.name, `${model.name.replace(/^(ollama|openai):/, "").split("@")[0]} (${model.program})`]);
+    const options = found.models.map((model) => [model.name, `${short(model.name)} (${model.program})`]);
     if (found.named && !options.some(([name]) => name === found.named)) {
-      options.unshift([found.named, found.sent_to ? `${found.named}, at ${found.sent_to}` : found.named]);
+      options.unshift([found.named, found.sent_to ? `${short(found.named)}, at ${found.sent_to}` : short(found.named)]);
     }
     const select = $("#model");
     const wanted = localStorage.getItem("stackroom-model");
