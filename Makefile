@@ -73,10 +73,11 @@ test-chat: $(VENV)/.development
 
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis
+EXAMPLES ?= 50
 test-api: $(VENV)/.development
 	test -x $(SCHEMATHESIS)/bin/schemathesis || $(PYTHON) -m venv $(SCHEMATHESIS)
 	$(SCHEMATHESIS)/bin/python -m pip install --quiet --disable-pip-version-check schemathesis
-	$(BIN)/python tools/api_check.py $(BIN)/python $(SCHEMATHESIS)/bin/schemathesis --seed $(SEED) --max-examples 50
+	$(BIN)/python tools/api_check.py $(BIN)/python $(SCHEMATHESIS)/bin/schemathesis --seed $(SEED) --max-examples $(EXAMPLES)
 
 # The tests with the oldest releases of what the package needs that it says it works with, in an environment of their own.
 LOWEST ?= .lowest

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -47,6 +48,8 @@ class Load:
 
     name: str
     seconds: float = 0.0
+    processor: float = 0.0
+    """Seconds that the server was at work."""
     took: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -54,7 +57,8 @@ class Load:
         p50, p95, p99 = (1000 * float(value) for value in np.quantile(self.took, [0.5, 0.95, 0.99]))
         failed = ", ".join(f"{count} {what}" for what, count in self.failures.items()) or "none"
         rate = len(self.took) / self.seconds
-        return f"| {self.name} | {len(self.took):,} | {rate:.0f} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {1000 * max(self.took):.0f} | {failed} |"
+        worked = 1000 * self.processor / len(self.took)
+        return f"| {self.name} | {len(self.took):,} | {rate:.1f} | {worked:.0f} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {1000 * max(self.took):.0f} | {failed} |"
 
 
 def started(library: Path) -> tuple[subprocess.Popen[str], str, str, float]:
@@ -90,23 +94,33 @@ async def client(base: str, token: str, load: Load, until: float, mode: str) -> 
                 load.failures[f"status {answer.status_code}"] += 1
 
 
-async def clients(base: str, token: str, load: Load, count: int, seconds: float, mode: str = "hybrid") -> Load:
-    begun = time.perf_counter()
-    await asyncio.gather(*(client(base, token, load, begun + seconds, mode) for _ in range(count)))
-    load.seconds = time.perf_counter() - begun
+@dataclass
+class Page:
+    base: str
+    token: str
+    process: int
+
+    def processor(self) -> float:
+        """Seconds of the processor that its process has taken so far; that of Linux."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def clients(page: Page, load: Load, count: int, seconds: float, mode: str = "hybrid") -> Load:
+    begun, before = time.perf_counter(), page.processor()
+    await asyncio.gather(*(client(page.base, page.token, load, begun + seconds, mode) for _ in range(count)))
+    load.seconds, load.processor = time.perf_counter() - begun, page.processor() - before
     return load
 
 
-async def measure(
-    base: str, token: str, count: int, seconds: float, documents: Path
-) -> tuple[list[Load], dict[str, Any]]:
-    headers = {"authorization": f"Bearer {token}"}
+async def measure(page: Page, count: int, seconds: float, documents: Path) -> tuple[list[Load], dict[str, Any]]:
+    headers = {"authorization": f"Bearer {page.token}"}
     loads = [
-        await clients(base, token, Load("one client, nothing else"), 1, seconds / 3),
-        await clients(base, token, Load(f"{count} clients, words alone"), count, seconds / 3, "text"),
-        await clients(base, token, Load(f"{count} clients, words and meaning"), count, seconds),
+        await clients(page, Load("one client, nothing else"), 1, seconds),
+        await clients(page, Load(f"{count} clients, words alone"), count, seconds, "text"),
+        await clients(page, Load(f"{count} clients, words and meaning"), count, seconds),
     ]
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=120) as asker:
+    async with httpx.AsyncClient(base_url=page.base, headers=headers, timeout=120) as asker:
         job = (await asker.post("/api/add", json={"paths": [str(documents)]})).json()["job"]
         events = 0
 
@@ -118,7 +132,7 @@ async def measure(
 
         listening = asyncio.ensure_future(listen())
         name = f"{count} clients, words and meaning, while indexing runs"
-        loads.append(await clients(base, token, Load(name), count, seconds))
+        loads.append(await clients(page, Load(name), count, seconds))
         during = (await asker.get(f"/api/jobs/{job['id']}")).json()["job"]
         await asker.post(f"/api/jobs/{job['id']}/cancel", json={})
         listening.cancel()
@@ -135,10 +149,11 @@ def report(loads: list[Load], starts: list[float], job: dict[str, Any], passages
         "# The page under load",
         "",
         f"Made by `bench/serving.py` ({machine.describe()}).",
-        f"`stackroom ui` over a library of {passages:,} passages; clients and server share the processor. Times are those of the clients, in milliseconds.",
+        f"`stackroom ui` over a library of {passages:,} passages; clients and server share the processor, and the load average was {os.getloadavg()[1]:.0f} at the end.",
+        "Times are those of the clients, in milliseconds; the processor's are those of the server's process, whatever else ran.",
         "",
-        "| load | answers | a second | median | 95 % | 99 % | longest | failures |",
-        "|---|---|---|---|---|---|---|---|",
+        "| load | answers | a second | processor an answer | median | 95 % | 99 % | longest | failures |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(load.row() for load in loads),
         "",
         f"Indexing in the last row: {job['state']} after these seconds, {job['done']:,} files done; {job['events']:,} events were told meanwhile.",
@@ -172,7 +187,9 @@ def main() -> None:
         process, base, token, _ = started(library)
         try:
             passages = httpx.get(f"{base}/api/status", headers={"authorization": f"Bearer {token}"}, timeout=60).json()
-            loads, job = asyncio.run(measure(base, token, options.clients, options.seconds, documents))
+            loads, job = asyncio.run(
+                measure(Page(base, token, process.pid), options.clients, options.seconds, documents)
+            )
         finally:
             ended(process)
     text = report(loads, starts, job, passages["status"]["chunks"])
