@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -118,13 +121,25 @@ def _told(handler: Handler) -> Handler:
     return answered
 
 
+@functools.cache
+def _answering() -> anyio.CapacityLimiter:
+    """Of many that ask at once, so many are answered at a time: with more, threads take the processor from each other."""
+    return anyio.CapacityLimiter(8)
+
+
+@functools.cache
+def _looking() -> anyio.CapacityLimiter:
+    """Threads of their own: what runs is told while a hundred others wait for their answers."""
+    return anyio.CapacityLimiter(2)
+
+
 def _handler(endpoint: Endpoint) -> Handler:
     async def answer(request: Request) -> Response:
         given: dict[str, Any] = dict(request.path_params)
         given |= given_query(request.query_params.multi_items(), endpoint.query)
         if endpoint.body is not None:
             given |= given_body(await _body(request), endpoint.body)
-        told = await run_in_threadpool(endpoint.answer, request.app.state.workspace, given)
+        told = await anyio.to_thread.run_sync(endpoint.answer, request.app.state.workspace, given, limiter=_answering())
         return JSONResponse(told, endpoint.status)
 
     return answer
@@ -177,7 +192,7 @@ async def _changes(workspace: Workspace) -> AsyncIterator[str]:
     while not workspace.closing.is_set():
         version = -1
         with contextlib.suppress(StackroomError):
-            version = await run_in_threadpool(workspace.library.version)
+            version = await anyio.to_thread.run_sync(workspace.library.version, limiter=_looking())
         now = (workspace.jobs.revision, workspace.removals.revision, version)
         if now != last:
             last, quiet = now, 0.0
