@@ -73,6 +73,6 @@ def serve_http(server: MCPServer[Any], where: Where, token: str | None, started:
         unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         app = server.streamable_http_app(streamable_http_path=PATH, transport_security=unguarded)
         guard = Guard(app, address, token, hint="Send the header that 'stackroom mcp --http' printed when it started.")
-        listening.end_on_termination()
+        running = listening.Server(guard, where, lifespan=True)
         started(f"{address.url}{PATH}", token)
-        listening.run(guard, listener, where, lifespan=True)
+        running.run(listener)

@@ -43,39 +43,34 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def end_on_termination() -> None:
-    """SIGTERM ends the program as if it had come to its end: before the server runs, and after it, which gives back the signal that ended it."""
-    signal.signal(signal.SIGTERM, _end)
+class Server:
+    """An application that will be served there. From its making on, Ctrl-C and SIGTERM end it, and set `closing` first, without an exception: one in
+    the middle of an import would leave a lock behind, for which others wait for ever."""
 
+    def __init__(
+        self, app: ASGIApp, where: Where, *, closing: threading.Event | None = None, lifespan: bool = False
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="on" if lifespan else "off",
+            ws="none",
+            timeout_graceful_shutdown=3,
+            h11_max_incomplete_event_size=64 * 1024,
+            ssl_certfile=where.certificate,
+            ssl_keyfile=where.key,
+        )
+        self._server = _Server(config, closing or threading.Event())
+        # The server gives back what it was told to end by: then there is still something to close.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._server.handle_exit)
 
-def run(
-    app: ASGIApp,
-    listener: socket.socket,
-    where: Where,
-    *,
-    closing: threading.Event | None = None,
-    lifespan: bool = False,
-) -> None:
-    """Serve until Ctrl-C or SIGTERM, which set `closing` first."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="on" if lifespan else "off",
-        ws="none",
-        timeout_graceful_shutdown=3,
-        h11_max_incomplete_event_size=64 * 1024,
-        ssl_certfile=where.certificate,
-        ssl_keyfile=where.key,
-    )
-    _Server(config, closing or threading.Event()).run(sockets=[listener])
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise SystemExit(0)
+    def run(self, listener: socket.socket) -> None:
+        """Serve until it is told to end."""
+        self._server.run(sockets=[listener])
 
 
 def check_host(where: Where) -> None:

@@ -28,12 +28,12 @@ def serve(library: str | None, documents: Path | None, where: Where, started: Ca
         address = listening.address_of(where, listener.getsockname()[1])
         token, once = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         workspace = Workspace(Library(library), documents)
-        listening.end_on_termination()
         try:
+            app = application(workspace, address, token, once)
+            server = listening.Server(app, where, closing=workspace.closing)
             # Whoever connects from now on is answered as soon as the server runs.
             started(f"{address.url}/?token={token}", f"{address.url}/?token={once}")
             threading.Thread(target=workspace.warm, name="stackroom-warm", daemon=True).start()
-            app = application(workspace, address, token, once)
-            listening.run(app, listener, where, closing=workspace.closing)
+            server.run(listener)
         finally:
             workspace.close()
