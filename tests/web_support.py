@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from stackroom.web.desk import Desk
 from stackroom.web.guard import Address
+from stackroom.web.workspace import Workspace
 
 TOKEN = "a-token-of-this-start"
 ONCE = "opens-a-browser-once"
@@ -27,9 +27,9 @@ FILES = {
 class Asker:
     """Asks the page as a program does, with the token."""
 
-    def __init__(self, client: TestClient, desk: Desk) -> None:
+    def __init__(self, client: TestClient, workspace: Workspace) -> None:
         self.client = client
-        self.desk = desk
+        self.workspace = workspace
 
     def get(self, path: str, /, code: int = 200, **query: Any) -> Any:
         answer = self.client.get(path, params=query or None, headers=OWN)

@@ -59,16 +59,24 @@ def conversation(backend: Backend, conversation_id: str) -> Conversation:
     return _loaded(PREFIX + conversation_id, data)
 
 
-def add_turn(backend: Backend, conversation_id: str | None, turn: Turn) -> str:
-    """Put it at the end of this conversation, or of a new one (None); returns the conversation's id.
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def add_turn(backend: Backend, conversation_id: str | None, turn: Turn, *, create: bool = False) -> str:
+    """Put it at the end of this conversation, or of a new one (None); returns the conversation's id. With `create` an id may be a new one.
 
     It takes one commit, and waits for no ingest. Raises NotFoundError, ReadOnlyError, BusyError, StorageError.
     """
     with backend.commit() as commit:
         turns: list[Turn] = []
         if conversation_id is not None:
-            turns += conversation(backend, conversation_id).turns
-        known = conversation_id or str(uuid.uuid4())
+            try:
+                turns += conversation(backend, conversation_id).turns
+            except NotFoundError:
+                if not create:
+                    raise
+        known = conversation_id or new_id()
         told = {"version": 1, "turns": [asdict(one) for one in (*turns, turn)]}
         # Escapes hold whatever a question may be made of.
         commit.attach(PREFIX + known, json.dumps(told, separators=(",", ":")).encode())

@@ -81,21 +81,22 @@ def new_client(server: Server, seconds: float) -> Any:
     )
 
 
-def unreachable(server: Server, model: str, error: Exception) -> UnavailableError:
-    """The error of a server that does not answer."""
-    hint = f"Is Ollama running? ollama serve, then: ollama pull {model}"
+def unreachable(server: Server, model: str, error: Exception, *, also: str = "") -> UnavailableError:
+    """The error of a server that does not answer; `also` ends its hint."""
+    hint = f"Is Ollama running? ollama serve, then: ollama pull {model}."
     if server.service == "openai":
-        hint = "Is the server running? Its address is in OPENAI_BASE_URL, or in the model's name: openai:MODEL@URL"
+        hint = "Is the server running? Its address is in OPENAI_BASE_URL, or in the model's name: openai:MODEL@URL."
     return UnavailableError(
-        f"The model server {server.url} does not answer ({type(error).__name__}).", hint=f"{hint}. Nothing that was committed is lost."
-    )  # fmt: skip
+        f"The model server {server.url} does not answer ({type(error).__name__}).",
+        hint=" ".join(filter(None, [hint, also])),
+    )
 
 
-def refusal(server: Server, model: str, status: int, text: str) -> UnavailableError:
-    """The error of a server that answers by `status` and says `text`; the key is in neither."""
+def refusal(server: Server, model: str, status: int, text: str, *, also: str = "") -> UnavailableError:
+    """The error of a server that answers by `status` and says `text`; the key is in neither. `also` ends the hint to try again later."""
     # Before it is cut: half of a key is one that nobody finds.
     said = " ".join((text.replace(server.key, "(the key)") if server.key else text).split())[:_SHOWN]
-    hint = "Run the same command again later. Nothing that was committed is lost."
+    hint = " ".join(filter(None, ["Try again later.", also]))
     if status in (401, 403):
         hint = "Is the key right? It is read from OPENAI_API_KEY."
     elif status == 404 and server.service == "ollama":

@@ -15,28 +15,28 @@ from starlette.testclient import TestClient
 
 import stackroom
 from stackroom.web.app import application
-from stackroom.web.desk import Desk
 from stackroom.web.library import Library
+from stackroom.web.workspace import Workspace
 from support import WordEmbedder, write_files
 from web_support import ADDRESS, FILES, ONCE, TOKEN, Asker
 
 
 @pytest.fixture
-def desk(library: Path) -> Iterator[Desk]:
-    made = Desk(Library(str(library), WordEmbedder()))
+def workspace(library: Path) -> Iterator[Workspace]:
+    made = Workspace(Library(str(library), WordEmbedder()))
     yield made
     made.close()
 
 
 @pytest.fixture
-def client(desk: Desk) -> TestClient:
+def client(workspace: Workspace) -> TestClient:
     """Knows no token."""
-    return TestClient(application(desk, ADDRESS, TOKEN, ONCE), base_url="http://127.0.0.1:7865")
+    return TestClient(application(workspace, ADDRESS, TOKEN, ONCE), base_url="http://127.0.0.1:7865")
 
 
 @pytest.fixture
-def asker(client: TestClient, desk: Desk) -> Asker:
-    return Asker(client, desk)
+def asker(client: TestClient, workspace: Workspace) -> Asker:
+    return Asker(client, workspace)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 import stackroom
 from stackroom.web.app import ENDPOINTS
-from stackroom.web.desk import Desk
 from stackroom.web.library import Library
+from stackroom.web.workspace import Workspace
 from support import WordEmbedder, write_files
 from web_support import FILES, OWN, Asker
 
@@ -93,8 +93,8 @@ def test_words_alone_where_the_model_is_not_at_hand(library: Path, folder: Path)
     write_files(folder, FILES)
     with stackroom.open(library, embedder=WordEmbedder()) as index:
         index.add(folder)
-    desk = Desk(Library(str(library)))
-    asker = Asker(TestClient(application(desk, ADDRESS, TOKEN), base_url=ADDRESS.url), desk)
+    workspace = Workspace(Library(str(library)))
+    asker = Asker(TestClient(application(workspace, ADDRESS, TOKEN), base_url=ADDRESS.url), workspace)
     told = asker.get("/api/search", q="purrs")
     assert told["mode"] == "text"
     assert "application's own" in told["reason"]
@@ -103,7 +103,7 @@ def test_words_alone_where_the_model_is_not_at_hand(library: Path, folder: Path)
     failed = asker.added(folder / "new.txt") if (folder / "new.txt").write_text("New.") else None
     assert failed["state"] == "failed"
     assert failed["error"]["type"] == "EmbedderMismatchError"
-    desk.close()
+    workspace.close()
 
 
 def test_sources_are_sorted_filtered_and_given_in_parts(filled: Asker) -> None:
@@ -140,7 +140,7 @@ def test_one_source_and_one_passage_with_what_is_around_it(filled: Asker) -> Non
 
 def test_ids_may_be_any_text(asker: Asker) -> None:
     odd = "a/b c?d#e"
-    asker.desk.library.index().add_documents(
+    asker.workspace.library.index().add_documents(
         [stackroom.Document(odd, source=odd, chunks=[stackroom.Chunk("A cat purrs.", odd)])]
     )
     from urllib.parse import quote
@@ -165,12 +165,12 @@ def test_active_switches(filled: Asker) -> None:
 def test_removed_at_once(filled: Asker) -> None:
     assert filled.post("/api/remove", {"sources": ["cats.txt"]}) == {"removed": 1, "chunks": 1, "removal": None}
     assert "cats.txt" not in filled.titles()
-    assert filled.desk.library.index().stats().sources == 3
+    assert filled.workspace.library.index().stats().sources == 3
     filled.post("/api/remove", {"sources": ["cats.txt"]}, 404)
 
 
 def test_removed_with_a_way_back(filled: Asker) -> None:
-    index = filled.desk.library.index()
+    index = filled.workspace.library.index()
     told = filled.post("/api/remove", {"sources": ["cats.txt", "Logs"], "undo_seconds": 3600})
     assert told["removed"] == 2
     assert filled.titles(sort="title") == ["Bread", "mars.txt"]
@@ -184,17 +184,17 @@ def test_removed_with_a_way_back(filled: Asker) -> None:
 
 def test_what_waits_to_be_removed_is_removed_when_the_page_ends(filled: Asker, library: Path) -> None:
     filled.post("/api/remove", {"sources": ["cats.txt"], "undo_seconds": 3600})
-    filled.desk.close()
+    filled.workspace.close()
     with stackroom.open(library, mode="r") as index:
         assert len(index.sources()) == 3
 
 
 def test_a_removal_is_done_after_its_time(filled: Asker) -> None:
-    removals = filled.desk.removals
+    removals = filled.workspace.removals
     removal = removals.schedule([filled.source("cats.txt")["id"]], 0.01)
     removal.timer.join(30)
     assert removals.hidden() == frozenset()
-    assert filled.desk.library.index().stats().sources == 3
+    assert filled.workspace.library.index().stats().sources == 3
 
 
 def test_adding_tells_failures_and_tries_again(asker: Asker, folder: Path) -> None:
@@ -280,7 +280,7 @@ def test_what_is_not_there_is_said_in_json(asker: Asker) -> None:
 def test_a_fault_of_ours_is_said_in_json(
     asker: Asker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(asker.desk.library, "state", lambda: 1 / 0)
+    monkeypatch.setattr(asker.workspace.library, "state", lambda: 1 / 0)
     error = asker.get("/api/status", 500)["error"]
     assert error == {"type": "InternalError", "message": "ZeroDivisionError: division by zero", "hint": None}
     assert "ZeroDivisionError" in capsys.readouterr().err

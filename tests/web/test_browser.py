@@ -14,6 +14,7 @@ import pytest
 import stackroom
 from chat_support import STALL, chat_server
 from old_index import OldIndex
+from stackroom import conversations
 from support import WordEmbedder, write_files
 
 pytestmark = pytest.mark.browser
@@ -274,6 +275,23 @@ def at_library(page: Any) -> str:
     return found
 
 
+def test_a_path_that_is_typed_before_the_folders_are_there_stays(visit: Callable[..., Visit], folder: Path) -> None:
+    write_files(folder, FILES)
+    at = visit()
+    page = at.ready()
+    held: list[Any] = []
+    typed: list[str] = []
+    page.route("**/api/folders*", lambda route: route.continue_() if typed else held.append(route))
+    page.click("nav a[data-view=documents]")
+    page.click("#add-button")
+    page.fill("#add-path", str(folder))
+    typed.append(str(folder))
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("#folders button:has-text('garden')")
+    assert page.input_value("#add-path") == str(folder)
+
+
 def test_files_are_chosen_and_dropped(visit: Callable[..., Visit], folder: Path, library: Path) -> None:
     write_files(folder, FILES)
     at = visit()
@@ -328,7 +346,8 @@ def test_an_old_index_is_offered_to_be_converted(tmp_path: Path, visit: Callable
 def test_an_answer_is_written_cited_and_stopped(
     made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with chat_server(["logrotate removes ", "old log files [1]."], ["It goes on ", STALL]) as server:
+    rewritten = ["What happens after old log files are removed?"]
+    with chat_server(["logrotate removes ", "old log files [1]."], rewritten, ["It goes on ", STALL]) as server:
         monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
         page = visit(made).ready()
         page.click("nav a[data-view=ask]")
@@ -347,6 +366,39 @@ def test_an_answer_is_written_cited_and_stopped(
         page.wait_for_selector(".turn-of >> nth=1")
         page.click("a.cite:has-text('1')")
         page.wait_for_selector("#here:has-text('logrotate')")
+
+
+def test_conversations_are_listed_opened_and_deleted(made: Path, folder: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(made)
+    page = at.ready()
+    page.click("nav a[data-view=ask]")
+    page.fill("#question", "What hunts mice at night?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited li")
+    page.click("#new-conversation")
+    page.uncheck("#ask-keep")
+    page.fill("#question", "What is never kept?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited li")
+    (folder / "cats.txt").write_text("A dog is another animal.")
+    with stackroom.open(made) as index:
+        index.add(folder)
+    page.reload()
+    page.wait_for_selector("#conversations-button")
+    page.click("#conversations-button")
+    page.wait_for_selector(".kept li")
+    assert page.locator(".kept .title").all_inner_texts() == ["What hunts mice at night?"]
+    page.click(".kept .title")
+    page.wait_for_selector(".cited li:has-text('changed or removed')")
+    page.locator(".cited a:has-text('changed or removed')").first.click()
+    page.wait_for_selector("main:has-text('A dog is another animal')")
+    page.go_back()
+    page.click("#conversations-button")
+    page.click(".kept .danger")
+    page.wait_for_selector("#conversations-dialog", state="hidden")
+    assert page.locator(".turn-of").count() == 0
+    with stackroom.open(made, mode="r") as index:
+        assert conversations.conversations(index.backend) == []
 
 
 def test_without_a_model_the_passages_answer(
@@ -439,5 +491,8 @@ def test_every_view_is_accessible_and_fits(
     page.wait_for_selector(".cited")
     page.wait_for_timeout(400)
     check("ask")
+    page.click("#conversations-button")
+    page.wait_for_selector(".kept li")
+    check("conversations")
     at.context.close()
     assert at.complaints == []

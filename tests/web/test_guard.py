@@ -12,7 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from stackroom.errors import UsageError
 from stackroom.web import pages
-from stackroom.web.serving import Settings, address_of, check_host
+from stackroom.web.listening import Where, address_of, check_host
 from web_support import ADDRESS, ONCE, OWN, TOKEN, Asker
 
 ROUTES = ["/", "/read", "/original/x", "/static/app.js", "/api/status", "/api/openapi.json", "/api/events", "/nothing"]
@@ -189,37 +189,37 @@ def test_a_socket_is_closed(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "where",
     [
-        Settings(host="192.168.1.5"),
-        Settings(host="stackroom.example"),
-        Settings(host="8.8.8.8"),
-        Settings(host="2001:db8::1"),
-        Settings(host="0.0.0.0", without_tls=True),
-        Settings(host="::", without_tls=True),
-        Settings(host="", without_tls=True),
-        Settings(certificate=Path(__file__)),
-        Settings(host="192.168.1.5", certificate=Path("nowhere"), key=Path(__file__)),
+        Where(host="192.168.1.5"),
+        Where(host="stackroom.example"),
+        Where(host="8.8.8.8"),
+        Where(host="2001:db8::1"),
+        Where(host="0.0.0.0", without_tls=True),
+        Where(host="::", without_tls=True),
+        Where(host="", without_tls=True),
+        Where(certificate=Path(__file__)),
+        Where(host="192.168.1.5", certificate=Path("nowhere"), key=Path(__file__)),
     ],
 )
-def test_others_are_served_on_a_named_address_with_tls_or_on_request(settings: Settings) -> None:
+def test_others_are_served_on_a_named_address_with_tls_or_on_request(where: Where) -> None:
     with pytest.raises(UsageError):
-        check_host(settings)
+        check_host(where)
 
 
 @pytest.mark.parametrize(
-    ("settings", "url"),
+    ("where", "url"),
     [
-        (Settings(), "http://127.0.0.1:1"),
-        (Settings(host="::1"), "http://[::1]:1"),
-        (Settings(host="localhost"), "http://localhost:1"),
-        (Settings(host="Desk.example", without_tls=True), "http://desk.example:1"),
-        (Settings(host="192.168.1.5", certificate=Path(__file__), key=Path(__file__)), "https://192.168.1.5:1"),
+        (Where(), "http://127.0.0.1:1"),
+        (Where(host="::1"), "http://[::1]:1"),
+        (Where(host="localhost"), "http://localhost:1"),
+        (Where(host="Desk.example", without_tls=True), "http://desk.example:1"),
+        (Where(host="192.168.1.5", certificate=Path(__file__), key=Path(__file__)), "https://192.168.1.5:1"),
     ],
 )
-def test_addresses_that_are_served(settings: Settings, url: str) -> None:
-    check_host(settings)
-    assert address_of(settings, 1).url == url
+def test_addresses_that_are_served(where: Where, url: str) -> None:
+    check_host(where)
+    assert address_of(where, 1).url == url
 
 
 def test_the_program_itself_listens_here_alone_and_ends_quickly(program: Any, library: Path) -> None:

@@ -134,7 +134,7 @@ def test_another_program_that_indexes_is_waited_for(
     other = LocalStore(library)
     with other.lease("add of another program"):
         told = asker.post("/api/add", {"paths": [str(folder)]}, 202)
-        job = settled(asker.desk.jobs.get(told["job"]["id"]), "waiting")
+        job = settled(asker.workspace.jobs.get(told["job"]["id"]), "waiting")
         assert job.error is not None
         assert job.error["type"] == "BusyError"
         assert asker.get("/api/search", q="cat")["hits"] == []
@@ -142,7 +142,7 @@ def test_another_program_that_indexes_is_waited_for(
     assert job.error is None
     with other.lease("add of another program"):
         told = asker.post("/api/add", {"paths": [str(folder)]}, 202)
-        settled(asker.desk.jobs.get(told["job"]["id"]), "waiting")
+        settled(asker.workspace.jobs.get(told["job"]["id"]), "waiting")
         asker.post(f"/api/jobs/{told['job']['id']}/cancel")
         assert asker.ended(told)["state"] == "cancelled"
     other.close()
@@ -152,7 +152,7 @@ def test_the_page_answers_while_it_indexes(asker: Asker, folder: Path, monkeypat
     write_files(folder, {"a.txt": "A cat purrs."})
     asker.added(folder)
     gate = threading.Event()
-    index = asker.desk.library.index()
+    index = asker.workspace.library.index()
     real = index.embedder().embed_passages
 
     def slow(texts: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import stackroom
+from stackroom import Chunk, Document, Place
 from stackroom.web.cleaning import cleaned
 from stackroom.web.pages import PDF_POLICY, SANDBOX
 from support import write_files
@@ -121,7 +122,7 @@ def test_files_outside_of_the_library_are_not_given(filled: Asker, documents: Pa
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(asker: Asker, folder: Path) -> None:
     os.mkfifo(folder / "cats.txt")
     path = str(folder / "cats.txt")
-    asker.desk.library.index().add_documents([stackroom.Document("a", source=path, text="A cat purrs.")])
+    asker.workspace.library.index().add_documents([stackroom.Document("a", source=path, text="A cat purrs.")])
     asker.page("/original/cats.txt", 404, source=asker.get("/api/sources")["sources"][0]["id"])
 
 
@@ -141,7 +142,7 @@ def test_text_is_read_at_the_passage_with_the_words_marked(asker: Asker, folder:
 
 def test_what_a_document_says_is_escaped(asker: Asker) -> None:
     text = "<script>steal()</script> & \"quoted\" 'so' purrs"
-    asker.desk.library.index().add_documents(
+    asker.workspace.library.index().add_documents(
         [stackroom.Document("<b>", source="<i>\"'", title="<img src=x onerror=steal()>", text=text)]
     )
     hit = asker.search("purrs", mode="text")[0]
@@ -161,3 +162,14 @@ def test_a_document_from_its_beginning(filled: Asker) -> None:
     page = filled.page("/read", source=filled.source("Logs")["id"])
     assert "logrotate" in page
     filled.page("/read", 404, source="nobody")
+
+
+def test_headings_say_what_is_new(asker: Asker) -> None:
+    sections = [("Book", "Part", "One"), ("Book", "Part", "Two"), ("Book", "Other")]
+    chunks = [
+        Chunk(f"Text number {n}.", chunk_id=f"c{n}", place=Place(section=section)) for n, section in enumerate(sections)
+    ]
+    asker.workspace.library.index().add_documents([Document("d", source="d", title="D", chunks=chunks)])
+    page = asker.page("/read", chunk="c0")
+    headings = re.findall(r"<h\d[^>]*>([^<]*)</h\d>", page)
+    assert [heading.strip() for heading in headings if heading.strip() != "D"] == ["Book › Part › One", "Two", "Other"]

@@ -15,7 +15,7 @@ from web_support import OWN, Asker
 
 
 def kept(asker: Asker) -> dict[str, bytes]:
-    root = asker.desk.uploads.folder
+    root = asker.workspace.uploads.folder
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
@@ -24,7 +24,7 @@ def test_an_upload_lands_beside_the_library_and_is_added(asker: Asker, library: 
     assert told == {"path": str(library) + "-documents/notes/cats.txt", "bytes": 12}
     assert asker.added(Path(told["path"]))["result"]["added"] == 1
     assert asker.search("purrs")[0]["document"]["path"] == told["path"]
-    assert os.stat(asker.desk.uploads.folder).st_mode & 0o777 == 0o700
+    assert os.stat(asker.workspace.uploads.folder).st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_an_upload_lands_beside_the_library_and_is_added(asker: Asker, library: 
 )
 def test_no_name_leads_out_of_the_folder(asker: Asker, name: str, becomes: str) -> None:
     told = asker.upload(name, b"x")
-    assert told["path"] == str(asker.desk.uploads.folder / becomes)
+    assert told["path"] == str(asker.workspace.uploads.folder / becomes)
     assert kept(asker) == {becomes: b"x"}
 
 
 @pytest.mark.parametrize("name", ["", "/", "..", "../..", ".", "a/..", "a/", "a/" * 20 + "b", "\\"])
 def test_what_is_no_name_is_refused(asker: Asker, name: str) -> None:
     asker.upload(name, b"x", 400)
-    assert not asker.desk.uploads.folder.exists()
+    assert not asker.workspace.uploads.folder.exists()
 
 
 def test_a_long_name_keeps_its_suffix() -> None:
@@ -66,8 +66,8 @@ def test_nothing_is_written_through_a_link(asker: Asker, tmp_path: Path) -> None
     outside = tmp_path / "outside"
     outside.mkdir()
     asker.upload("a.txt", b"x")
-    (asker.desk.uploads.folder / "link").symlink_to(outside)
-    (asker.desk.uploads.folder / "b.txt").symlink_to(outside / "b.txt")
+    (asker.workspace.uploads.folder / "link").symlink_to(outside)
+    (asker.workspace.uploads.folder / "b.txt").symlink_to(outside / "b.txt")
     asker.upload("link/a.txt", b"x", 400)
     assert asker.upload("b.txt", b"new")["path"].endswith("b (2).txt")
     assert list(outside.iterdir()) == []
@@ -80,7 +80,7 @@ def test_another_file_of_the_same_name_stays(asker: Asker) -> None:
 
 
 def test_size_is_limited_whatever_the_request_says(asker: Asker) -> None:
-    asker.desk.uploads = Uploads(asker.desk.uploads.folder, largest=1000)
+    asker.workspace.uploads = Uploads(asker.workspace.uploads.folder, largest=1000)
     assert asker.upload("a.txt", b"x" * 1001, 413)["error"]["type"] == "TooMuchError"
 
     def without_a_length() -> object:
@@ -93,7 +93,7 @@ def test_size_is_limited_whatever_the_request_says(asker: Asker) -> None:
 
 
 def test_count_is_limited(asker: Asker) -> None:
-    asker.desk.uploads = Uploads(asker.desk.uploads.folder, most=2)
+    asker.workspace.uploads = Uploads(asker.workspace.uploads.folder, most=2)
     asker.upload("a.txt", b"a")
     asker.upload("b.txt", b"b")
     asker.upload("c.txt", b"c", 413)
@@ -120,8 +120,8 @@ async def test_a_connection_that_breaks_leaves_nothing(tmp_path: Path) -> None:
 def test_a_library_does_not_index_what_is_being_uploaded(asker: Asker) -> None:
     """The unfinished file's name is one that a walk leaves alone."""
     asker.upload("a.txt", b"A cat purrs.")
-    (asker.desk.uploads.folder / ".0123456789abcdef.part").write_bytes(b"half a text")
-    assert asker.added(asker.desk.uploads.folder)["result"]["added"] == 1
+    (asker.workspace.uploads.folder / ".0123456789abcdef.part").write_bytes(b"half a text")
+    assert asker.added(asker.workspace.uploads.folder)["result"]["added"] == 1
 
 
 def test_parts_are_refused_where_nothing_is_left() -> None:

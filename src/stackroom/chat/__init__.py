@@ -14,7 +14,7 @@ from stackroom.chat.answering import (
     answer_json,
     event_json,
 )
-from stackroom.chat.citations import Citation, Quote
+from stackroom.chat.citations import Citation, Quote, citations, quotes
 from stackroom.chat.keeping import history, keep
 from stackroom.chat.models import NAMED, FoundModel, destination, found, resolve
 
@@ -32,10 +32,12 @@ __all__ = [
     "Text",
     "answer",
     "answer_json",
+    "citations",
     "destination",
     "event_json",
     "found",
     "history",
     "keep",
+    "quotes",
     "resolve",
 ]

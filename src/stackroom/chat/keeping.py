@@ -9,8 +9,8 @@ from stackroom.index import Index
 from stackroom.protocols import Message
 
 
-def keep(index: Index, answer: Answer, conversation_id: str | None = None) -> str:
-    """Keep an answer at the end of a conversation, or of a new one (None); returns the conversation's id.
+def keep(index: Index, answer: Answer, conversation_id: str | None = None, *, create: bool = False) -> str:
+    """Keep an answer at the end of a conversation, or of a new one (None); returns the conversation's id. With `create` an id may be a new one.
 
     Raises NotFoundError, ReadOnlyError, BusyError, StorageError.
     """
@@ -19,7 +19,7 @@ def keep(index: Index, answer: Answer, conversation_id: str | None = None) -> st
         for hit in answer.passages
     )
     turn = Turn(answer.question, answer.text, answer.outcome, answer.model, conversations.now(), shown)
-    return conversations.add_turn(index.backend, conversation_id, turn)
+    return conversations.add_turn(index.backend, conversation_id, turn, create=create)
 
 
 def history(conversation: Conversation) -> list[Message]:

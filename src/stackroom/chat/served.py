@@ -30,6 +30,8 @@ _LOOK_SECONDS = 0.05
 _LONGEST_LINE = 1 << 20
 _LONGEST_ANSWER = 1 << 20
 """Bytes, and characters: what goes on beyond that is no answer."""
+_LONGEST_STREAM = 1 << 26
+"""Bytes of all that a server sends for one answer, of which most may say nothing."""
 _CONTEXT = 8192
 """Tokens that Ollama is told to make room for; its own default cuts a prompt without a word."""
 
@@ -226,7 +228,11 @@ class _Call:
 
 def _lines(parts: Iterator[bytes]) -> Iterator[bytes]:
     held = b""
+    total = 0
     for part in parts:
+        total += len(part)
+        if total > _LONGEST_STREAM:
+            raise UnavailableError("A model's server sent an answer without an end.")
         *lines, held = (held + part).split(b"\n")
         yield from (line.rstrip(b"\r") for line in lines)
         if len(held) > _LONGEST_LINE:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -32,14 +35,19 @@ from stackroom.errors import (
 )
 from stackroom.forms import error_form, plain, plain_error
 from stackroom.web import pages
-from stackroom.web.api import asking, reading, writing
-from stackroom.web.described import Endpoint, given_body, given_query
-from stackroom.web.desk import Desk
+from stackroom.web.api import asking, conversing, reading, writing
+from stackroom.web.endpoint import Endpoint, given_body, given_query
 from stackroom.web.guard import Address, Guard
 from stackroom.web.openapi import description
 from stackroom.web.uploads import TooMuchError
+from stackroom.web.workspace import Workspace
 
-ENDPOINTS: tuple[Endpoint, ...] = (*reading.ENDPOINTS, *writing.ENDPOINTS, *asking.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *reading.ENDPOINTS,
+    *writing.ENDPOINTS,
+    *asking.ENDPOINTS,
+    *conversing.ENDPOINTS,
+)
 
 _STATUS: tuple[tuple[type[StackroomError], int], ...] = (
     (TooMuchError, 413),
@@ -60,8 +68,8 @@ _KEEP_ALIVE = 15.0
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(desk: Desk, address: Address, token: str, once: str | None = None) -> Guard:
-    """The whole page, guarded: `token` and `once` are those of Guard. `desk` is closed by the caller."""
+def application(workspace: Workspace, address: Address, token: str, once: str | None = None) -> Guard:
+    """The whole page, guarded: `token` and `once` are those of Guard. `workspace` is closed by the caller."""
     described = description(ENDPOINTS, address.url)
 
     async def openapi(request: Request) -> Response:
@@ -83,7 +91,7 @@ def application(desk: Desk, address: Address, token: str, once: str | None = Non
         path = endpoint.path[:-1] + ":path}" if endpoint.path.endswith("}") else endpoint.path
         routes.append(Route(path, _told(_handler(endpoint)), methods=[endpoint.method]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})  # type: ignore[dict-item]
-    app.state.desk = desk
+    app.state.workspace = workspace
     return Guard(app, address, token, once)
 
 
@@ -113,13 +121,25 @@ def _told(handler: Handler) -> Handler:
     return answered
 
 
+@functools.cache
+def _answering() -> anyio.CapacityLimiter:
+    """Of many that ask at once, so many are answered at a time: with more, threads take the processor from each other."""
+    return anyio.CapacityLimiter(8)
+
+
+@functools.cache
+def _looking() -> anyio.CapacityLimiter:
+    """Threads of their own: what runs is told while a hundred others wait for their answers."""
+    return anyio.CapacityLimiter(2)
+
+
 def _handler(endpoint: Endpoint) -> Handler:
     async def answer(request: Request) -> Response:
         given: dict[str, Any] = dict(request.path_params)
         given |= given_query(request.query_params.multi_items(), endpoint.query)
         if endpoint.body is not None:
             given |= given_body(await _body(request), endpoint.body)
-        told = await run_in_threadpool(endpoint.answer, request.app.state.desk, given)
+        told = await anyio.to_thread.run_sync(endpoint.answer, request.app.state.workspace, given, limiter=_answering())
         return JSONResponse(told, endpoint.status)
 
     return answer
@@ -145,41 +165,41 @@ async def _body(request: Request) -> object:
 
 
 async def _upload(request: Request) -> Response:
-    desk: Desk = request.app.state.desk
+    workspace: Workspace = request.app.state.workspace
     wanted = {"name": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "", "x-required": True}}
     name = given_query(request.query_params.multi_items(), wanted)["name"]
     length = request.headers.get("content-length", "")
-    path = await desk.uploads.take(name, int(length) if length.isdecimal() else None, request.stream())
+    path = await workspace.uploads.take(name, int(length) if length.isdecimal() else None, request.stream())
     return JSONResponse(plain({"path": str(path), "bytes": os.path.getsize(path)}), 201)
 
 
 async def _ask(request: Request) -> Response:
     given_query(request.query_params.multi_items(), {})
     given = given_body(await _body(request), asking.BODY)
-    events = await run_in_threadpool(asking.begun, request.app.state.desk, given)
+    events = await run_in_threadpool(asking.begun, request.app.state.workspace, given)
     return StreamingResponse(events, media_type="text/event-stream")
 
 
 async def _events(request: Request) -> Response:
     given_query(request.query_params.multi_items(), {})
-    return StreamingResponse(_changes(request.app.state.desk), media_type="text/event-stream")
+    return StreamingResponse(_changes(request.app.state.workspace), media_type="text/event-stream")
 
 
-async def _changes(desk: Desk) -> AsyncIterator[str]:
+async def _changes(workspace: Workspace) -> AsyncIterator[str]:
     """What runs, and the library's version, as soon as one of them changes. Looked at some times a second, so that a run waits for nobody."""
     last: object = None
     quiet = 0.0
-    while not desk.closing.is_set():
+    while not workspace.closing.is_set():
         version = -1
         with contextlib.suppress(StackroomError):
-            version = await run_in_threadpool(desk.library.version)
-        now = (desk.jobs.revision, desk.removals.revision, version)
+            version = await anyio.to_thread.run_sync(workspace.library.version, limiter=_looking())
+        now = (workspace.jobs.revision, workspace.removals.revision, version)
         if now != last:
             last, quiet = now, 0.0
             told = {
                 "version": version,
-                "jobs": [job.form() for job in desk.jobs.all()],
-                "removals": desk.removals.revision,
+                "jobs": [job.form() for job in workspace.jobs.all()],
+                "removals": workspace.removals.revision,
             }
             yield f"event: change\ndata: {json.dumps(told)}\n\n"
         elif quiet >= _KEEP_ALIVE:

@@ -54,12 +54,22 @@ class Address:
 class Guard:
     """Around the whole application. No cross-origin sharing: a browser's preflight is refused like anything else from elsewhere."""
 
-    def __init__(self, app: ASGIApp, address: Address, token: str, once: str | None = None) -> None:
-        """`once` admits as the token does, and only once: every user of a machine sees what a browser is started with."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: Address,
+        token: str,
+        once: str | None = None,
+        *,
+        hint: str = "Open the address that 'stackroom ui' printed when it started.",
+    ) -> None:
+        """`once` admits as the token does, and only once: every user of a machine sees what a browser is started with. `hint` says to who comes
+        without a token where there is one."""
         self._app = app
         self._address = address
         self._token = token
         self._once = once
+        self._hint = hint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -118,7 +128,7 @@ class Guard:
         if kind.lower() == "bearer" and self._is_token(bearer.strip()):
             return None
         if not any(self._is_token(value) for value in self._cookies(headers)):
-            return 401, "This page needs its token.", "Open the address that 'stackroom ui' printed when it started."
+            return 401, "Nothing is answered here without the token.", self._hint
         if scope["method"] not in _SAFE and "origin" not in headers:
             return 403, "A browser's request to change something says where it comes from.", "Use the token instead."
         return None

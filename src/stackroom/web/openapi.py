@@ -8,7 +8,7 @@ from typing import Any
 from stackroom import __version__
 from stackroom.web.api.asking import BODY
 from stackroom.web.api.shapes import SHAPES
-from stackroom.web.described import Endpoint, Schema, record, ref, text, whole
+from stackroom.web.endpoint import Endpoint, Schema, record, ref, text, whole
 
 _WHY = {
     400: "The request is wrong.",
@@ -83,6 +83,13 @@ def _answer(about: str, schema: Schema) -> dict[str, Any]:
     return {"description": about, "content": {"application/json": {"schema": schema}}}
 
 
+_EVENT: Schema = {
+    "type": "object",
+    "properties": {"event": text("What is told."), "data": text("JSON.")},
+    "required": ["event", "data"],
+    "description": "One event of the stream.",
+}
+
 _STREAMS: dict[str, Any] = {
     "/api/upload": {
         "post": {
@@ -114,7 +121,7 @@ _STREAMS: dict[str, Any] = {
             "responses": {
                 "200": {
                     "description": "Each event's data is JSON. Without a model the passages are the answer.",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    "content": {"text/event-stream": {"schema": _EVENT}},
                 },
                 **_errors({400, 401, 403, 404, 409, 413, 500, 503}),
             },
@@ -127,7 +134,7 @@ _STREAMS: dict[str, Any] = {
             "responses": {
                 "200": {
                     "description": "Each event's data is JSON.",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    "content": {"text/event-stream": {"schema": _EVENT}},
                 },
                 **_errors({400, 401, 403, 500}),
             },

@@ -19,7 +19,7 @@ from stackroom.search.marking import mark
 from stackroom.storage.disk import fsio
 from stackroom.types import Excerpt, Passage, Place
 from stackroom.web.cleaning import cleaned
-from stackroom.web.desk import Desk
+from stackroom.web.workspace import Workspace
 
 HERE = Path(__file__).parent
 _AROUND = 30
@@ -66,24 +66,24 @@ class Shown(NamedTuple):
 
 
 async def home(request: Request) -> Response:
-    desk: Desk = request.app.state.desk
-    return render("page.html", library=desk.library.path.name, path=str(desk.library.path))
+    workspace: Workspace = request.app.state.workspace
+    return render("page.html", library=workspace.library.path.name, path=str(workspace.library.path))
 
 
 async def read(request: Request) -> Response:
     """`/read?chunk=ID` (or `source=ID`, from its beginning), with `q` the query whose words are marked."""
-    return await run_in_threadpool(_read, request.app.state.desk, request.query_params)
+    return await run_in_threadpool(_read, request.app.state.workspace, request.query_params)
 
 
-def _read(desk: Desk, given: Any) -> Response:
+def _read(workspace: Workspace, given: Any) -> Response:
     try:
-        excerpt = _excerpt(desk, given)
+        excerpt = _excerpt(workspace, given)
     except StackroomError as error:
         status = 404 if isinstance(error, NotFoundError) else 409
         return render("trouble.html", status, message=error.message, hint=error.hint or "")
     passages = [*excerpt.before, excerpt.passage, *excerpt.after]
     document = excerpt.document
-    source = desk.source(document.source_id)
+    source = workspace.source(document.source_id)
     shown = list(_shown(passages, excerpt.passage.chunk_id, given.get("q", ""), document.title))
     place = excerpt.passage.place
     return render(
@@ -103,11 +103,11 @@ def _read(desk: Desk, given: Any) -> Response:
     )
 
 
-def _excerpt(desk: Desk, given: Any) -> Excerpt:
-    index = desk.library.index()
+def _excerpt(workspace: Workspace, given: Any) -> Excerpt:
+    index = workspace.library.index()
     chunk = given.get("chunk")
     if chunk is None:
-        passages = index.get(desk.source(given.get("source", "")).id)
+        passages = index.get(workspace.source(given.get("source", "")).id)
         if not passages:
             raise NotFoundError("Nothing of this source is in the library.", hint="See why it failed, under Documents.")
         chunk = passages[0].chunk_id
@@ -139,7 +139,7 @@ def _shown(passages: Sequence[Passage], wanted: str, query: str, title: str) -> 
         yield Shown(
             passage.chunk_id,
             _pieces(text, repeated, query if passage.chunk_id == wanted else ""),
-            here if here and here != heading else None,
+            _ending(here, heading) if here and here != heading else None,
             at if at and at != page else None,
             passage.chunk_id == wanted,
         )
@@ -174,15 +174,22 @@ def _section(place: Place, title: str) -> str:
     return " › ".join(heading for heading in place.section if heading != title)
 
 
+def _ending(here: str, before: str | None) -> str:
+    """A heading without those above it that the passage before is under too."""
+    parts, others = here.split(" › "), (before or "").split(" › ")
+    same = next((n for n, (one, other) in enumerate(zip(parts, others, strict=False)) if one != other), len(parts))
+    return " › ".join(parts[same:]) or parts[-1]
+
+
 async def original(request: Request) -> Response:
     """`/original/NAME?source=ID`: the file itself; a viewer shows the name. A page of HTML is cleaned, and the passage `chunk` marked in it."""
-    return await run_in_threadpool(_serve, request.app.state.desk, request.query_params)
+    return await run_in_threadpool(_serve, request.app.state.workspace, request.query_params)
 
 
-def _serve(desk: Desk, given: Any) -> Response:
+def _serve(workspace: Workspace, given: Any) -> Response:
     try:
-        source = desk.source(given.get("source", ""))
-        passage = desk.library.index().read(given["chunk"]).passage if given.get("chunk") else None
+        source = workspace.source(given.get("source", ""))
+        passage = workspace.library.index().read(given["chunk"]).passage if given.get("chunk") else None
         path = Path(source.path)
         if _original(source.path, source.type) is None:
             raise NotFoundError(f"The file {source.path} is not there any more.", hint="Its text is: open it as text.")

@@ -10,7 +10,19 @@ import pytest
 
 from chat_support import BREAK, PASSAGES, STALL, ChatServer, chat_server, library
 from stackroom import CancelToken, Index
-from stackroom.chat import Answer, Citations, Done, Event, Passages, Question, Text, answer, event_json, resolve
+from stackroom.chat import (
+    Answer,
+    Citations,
+    Done,
+    Event,
+    Passages,
+    Question,
+    Text,
+    answer,
+    answering,
+    event_json,
+    resolve,
+)
 from stackroom.chat import served as chat_served
 from stackroom.errors import UnavailableError, UsageError
 from stackroom.model_servers import server as server_at
@@ -144,11 +156,19 @@ def test_a_question_keeps_to_its_scope(index: Index) -> None:
         assert "wild yeast" in server.told()
 
 
-def test_where_words_and_meaning_are_in_no_passage_the_model_is_not_asked(index: Index) -> None:
-    with chat_server(["Sostratus [1]."]) as server:
-        answered = asked(index, server, Question(ASKED, sources=["bread.txt"]))[1]
+def test_where_words_and_meaning_are_in_no_passage_the_model_is_not_asked(tmp_path: Path) -> None:
+    many = {f"{n}.txt": [f"Sourdough bread number {n} rises by wild yeast."] for n in range(answering.LEAST_PASSAGES)}
+    with library(tmp_path / "many", many) as index, chat_server(["Sostratus [1]."]) as server:
+        answered = asked(index, server)[1]
     assert (answered.outcome, answered.decided_by, server.asked) == ("not_in_documents", "search", [])
     assert answered.passages, "the nearest are shown"
+
+
+def test_among_a_few_passages_the_model_decides(index: Index) -> None:
+    """A word that half of them hold weighs nothing, so that a good question may have a low score."""
+    with chat_server(["An earthquake [1]."]) as server:
+        answered = asked(index, server, "And what was it that damaged that?")[1]
+    assert answered.outcome == "answered"
 
 
 def test_what_the_model_is_told_stays_within_the_budget(tmp_path: Path) -> None:
@@ -307,3 +327,34 @@ def test_models_of_this_machine_are_found_without_a_key(monkeypatch: pytest.Monk
         )
         assert found() == []
     assert server_at("ollama").url.startswith("http://ollama.example.org")
+
+
+def test_an_answer_without_an_end_is_ended(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the server was told of a limit."""
+    monkeypatch.setattr(chat_served, "_LONGEST_ANSWER", 10_000)
+    with chat_server(["and so on " * 100] * 1000) as server:
+        events = answer(index, ASKED, model=resolve(server.name))
+        said = ""
+        with pytest.raises(UnavailableError, match="never ends"):
+            for event in events:
+                said += event.piece if isinstance(event, Text) else ""
+    assert 0 < len(said) <= 10_000
+
+
+def test_a_line_without_an_end_is_ended(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_served, "_LONGEST_LINE", 10_000)
+    with chat_server(["x" * 1_000_000]) as server, pytest.raises(UnavailableError, match="without an end"):
+        list(answer(index, ASKED, model=resolve(server.name)))
+
+
+def test_a_refusal_says_nothing_of_commits(index: Index) -> None:
+    with chat_server((429, "busy")) as server, pytest.raises(UnavailableError) as raised:
+        list(answer(index, ASKED, model=resolve(server.name)))
+    assert "later" in str(raised.value)
+    assert "committed" not in str(raised.value)
+
+
+def test_a_stream_that_says_nothing_without_an_end_is_ended(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_served, "_LONGEST_STREAM", 10_000)
+    with chat_server([""] * 10_000) as server, pytest.raises(UnavailableError, match="without an end"):
+        list(answer(index, ASKED, model=resolve(server.name)))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from chat_support import PASSAGES, chat_server
+from chat_support import BREAK, PASSAGES, STALL, chat_server
 from stackroom.chat import models
 from stackroom.cli.main import cli, main
 from support import write_files
@@ -103,3 +107,54 @@ def test_a_conversation_can_go_on_or_be_forgotten(folder: Path) -> None:
         run(folder, "chat", "--forget", "--model", server.name, given="And where?\n")
     (kept,) = json.loads(run(folder, "--json", "chat", "--list").stdout)["conversations"]
     assert kept["turns"] == 2
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stackroom", "--library", str(folder), *words]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal")
+def test_ctrl_c_ends_an_answer_and_the_server_is_told(folder: Path) -> None:
+    with chat_server(["Sostratus ", STALL]) as server:
+        with started(folder, "ask", ASKED, "--model", server.name) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(9) == "Sostratus"
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        assert server.left.wait(60)
+    assert process.returncode == 130
+    assert "Stopped." in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal")
+def test_ctrl_c_in_a_conversation_ends_the_answer_and_not_the_conversation(folder: Path) -> None:
+    script = ["Sostratus ", STALL], [ASKED], ["On Pharos [1]."]
+    with chat_server(*script) as server, started(folder, "chat", "--model", server.name) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{ASKED}\n")
+        process.stdin.flush()
+        assert process.stdout.read(9) == "Sostratus"
+        process.send_signal(signal.SIGINT)
+        said, told = process.communicate("And where is it?\n/quit\n", timeout=60)
+    assert process.returncode == 0, told
+    assert "Stopped." in told
+    assert "On Pharos [1]." in said
+    (kept,) = json.loads(run(folder, "--json", "chat", "--list").stdout)["conversations"]
+    assert kept["turns"] == 2, "what was said before the stop is kept"
+
+
+def test_a_server_that_breaks_off_is_an_error_after_what_it_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with chat_server(["Sostratus ", BREAK]) as server, pytest.raises(SystemExit) as ended:
+        main(["--library", str(folder), "ask", ASKED, "--model", server.name])
+    assert ended.value.code == 7
+    said, told = capsys.readouterr()
+    assert said.startswith("Sostratus")
+    assert "broke off" in told
+    assert "committed" not in told, "an answer commits nothing"

@@ -2,19 +2,78 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import click
 
-from stackroom.cli.session import Session
+from stackroom._optional import needing
+from stackroom.cli.session import Session, safe
+
+TOKEN = "STACKROOM_MCP_TOKEN"
+"""The variable that holds the token, for agents whose configuration is to stay as it is."""
 
 
 @click.command(
     "mcp",
-    help="Answer an agent over the Model Context Protocol, by standard input and output. It reads, and writes nothing.",
+    help="""Answer an agent over the Model Context Protocol: search, read and list documents. By standard input and output; with --http at an
+    address of this machine, until Ctrl-C. Nothing is written without --allow-writes. docs/mcp.md says more.""",
 )
+@click.option("--allow-writes", is_flag=True, help="Let the agent add, remove and switch documents.")
+@click.option(
+    "--add-from",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="With --allow-writes: only what is under this folder may be added (repeatable).",
+)
+@click.option("--http", is_flag=True, help="Serve over streamable HTTP; prints the address and the token's header.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="The port (else 7866, or any that is free).")
+@click.option("--host", default="127.0.0.1", metavar="NAME", help="Serve on this address of this machine instead.")
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="For another host: serve TLS with this certificate (PEM).",
+)
+@click.option("--private-key", type=click.Path(path_type=Path), metavar="FILE", help="The certificate's key (PEM).")
+@click.option("--without-tls", is_flag=True, help="For another host: serve without TLS, in a network that you trust.")
 @click.pass_obj
-def mcp_command(session: Session, /) -> int:
-    from stackroom.mcp import serve
+def mcp_command(
+    session: Session,
+    /,
+    allow_writes: bool,
+    folders: tuple[Path, ...],
+    http: bool,
+    port: int | None,
+    host: str,
+    certificate: Path | None,
+    private_key: Path | None,
+    without_tls: bool,
+) -> int:
+    if folders and not allow_writes:
+        raise click.UsageError("--add-from says what --allow-writes may add: give both.")
+    if not http and (port is not None or host != "127.0.0.1" or certificate or private_key or without_tls):
+        raise click.UsageError("--port, --host and TLS are for --http.")
+    with needing("mcp"):
+        from stackroom.mcp.serving import made, serve, serve_http
+        from stackroom.web.listening import Where
 
-    with session.open(mode="r") as index:
-        serve(index)
+    def started(address: str, token: str) -> None:
+        if session.as_json:
+            session.print_json({"address": address, "token": token})
+        else:
+            click.echo(f"{safe(address)}\nAuthorization: Bearer {safe(token)}")
+        sys.stdout.flush()
+        session.say("Agents reach Stackroom at this address, with this header, until you press Ctrl-C.")
+
+    with session.open(mode="a" if allow_writes else "r") as index:
+        server = made(index, writes=allow_writes, folders=[folder.absolute() for folder in folders])
+        if http:
+            where = Where(host, port, certificate, private_key, without_tls)
+            serve_http(server, where, os.environ.get(TOKEN) or None, started)
+        else:
+            serve(server)
     return 0

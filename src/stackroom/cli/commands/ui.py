@@ -46,7 +46,8 @@ def ui_command(
     without_tls: bool,
 ) -> int:
     with needing("ui"):
-        from stackroom.web.serving import Settings, serve
+        from stackroom.web.listening import Where
+        from stackroom.web.serving import serve
 
     def started(address: str, once: str) -> None:
         if session.as_json:
@@ -59,10 +60,7 @@ def ui_command(
             _open(once)
 
     folder = None if documents is None else documents.expanduser().absolute()
-    serve(
-        Settings(session.library, host, port, folder, certificate, private_key, without_tls),
-        started,
-    )
+    serve(session.library, folder, Where(host, port, certificate, private_key, without_tls), started)
     return 0
 
 

@@ -30,6 +30,7 @@ _ATTEMPTS = 6
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second attempt, doubled for each later one; a server may ask for more, up to the second number."""
 _ANSWER_SECONDS = 120.0
+_KEPT = "Nothing that was committed is lost."
 
 
 def from_name(service: Service, rest: str) -> ServedEmbedder:
@@ -132,15 +133,15 @@ class ServedEmbedder:
             except httpx.TransportError as error:
                 # One that was never there is not waited for.
                 if not self._has_answered and isinstance(error, httpx.ConnectError):
-                    raise unreachable(self.server, self.model, error) from error
+                    raise unreachable(self.server, self.model, error, also=_KEPT) from error
                 if attempt == _ATTEMPTS:
-                    raise unreachable(self.server, self.model, error) from error
+                    raise unreachable(self.server, self.model, error, also=_KEPT) from error
             else:
                 self._has_answered = True
                 if answer.status_code < 400:
                     return self._parsed(answer)
                 if answer.status_code not in PASSING or attempt == _ATTEMPTS:
-                    raise refusal(self.server, self.model, answer.status_code, answer.text)
+                    raise refusal(self.server, self.model, answer.status_code, answer.text, also=_KEPT)
                 asked = seconds_asked(answer.headers.get("retry-after"))
             time.sleep(min(max(wait * random.uniform(0.8, 1.2), asked), _LONGEST_WAIT))
             wait *= 2

@@ -12,9 +12,9 @@ from stackroom.errors import NotFoundError, StackroomError, StorageError, UsageE
 from stackroom.forms import error_form, hits_form, passage_form, plain, status_form
 from stackroom.search.marking import mark
 from stackroom.types import Source
-from stackroom.web.described import Endpoint, Given, flag, or_null, record, ref, several, text, whole
-from stackroom.web.desk import Desk
+from stackroom.web.endpoint import Endpoint, Given, flag, or_null, record, ref, several, text, whole
 from stackroom.web.library import facets
+from stackroom.web.workspace import Workspace
 
 _SPAN = 2_000
 """Characters of a passage in which matches are marked: marking is for the eye, and a passage of a stranger may have no end."""
@@ -32,20 +32,20 @@ _SORTS: dict[str, Callable[[Source], Any]] = {
 _MODES = ["hybrid", "vector", "text"]
 
 
-def search(desk: Desk, given: Given) -> object:
+def search(workspace: Workspace, given: Given) -> object:
     query: str = given["q"]
     if not query.strip():
         raise UsageError("The query is empty.", hint="Ask for a word or two.")
-    index = desk.library.index()
+    index = workspace.library.index()
     mode, reason = index.resolve_mode(given["mode"], collection=given["collection"])
-    hidden = desk.removals.hidden()
+    hidden = workspace.removals.hidden()
     begun = time.perf_counter()
     hits = index.search(
         query,
         k=given["k"] + (50 if hidden else 0),
         mode=mode,
         where=given["where"] or None,
-        sources=_wanted(desk, given["in"], given["since"], given["until"]),
+        sources=_wanted(workspace, given["in"], given["since"], given["until"]),
         active=given["active"],
         exact=given["exact"],
         per_document=given["per_document"],
@@ -62,16 +62,20 @@ def search(desk: Desk, given: Given) -> object:
     return {**form, "reason": reason}
 
 
-def _wanted(desk: Desk, names: Sequence[str] | None, since: str | None, until: str | None) -> list[str] | None:
+def _wanted(
+    workspace: Workspace, names: Sequence[str] | None, since: str | None, until: str | None
+) -> list[str] | None:
     """The sources that a search keeps to: by name, and by the day of the file (of the reading, where there is no file)."""
     if since is None and until is None:
         return list(names) if names else None
-    found: Sequence[Source] = desk.sources()
+    found: Sequence[Source] = workspace.sources()
     if names:
-        index = desk.library.index()
+        index = workspace.library.index()
         chosen = {source.id for name in names for source in index.find(name)}
         found = [source for source in found if source.id in chosen]
-    return [source.id for source in found if _within(source, since, until)]
+    within = [source.id for source in found if _within(source, since, until)]
+    # A scope that leaves nothing out costs time in a large library.
+    return within if names or len(within) < len(found) or workspace.removals.hidden() else None
 
 
 def _within(source: Source, since: str | None, until: str | None) -> bool:
@@ -79,10 +83,10 @@ def _within(source: Source, since: str | None, until: str | None) -> bool:
     return bool(day) and (since is None or day >= since) and (until is None or day <= until)
 
 
-def sources(desk: Desk, given: Given) -> object:
-    found = desk.sources()
+def sources(workspace: Workspace, given: Given) -> object:
+    found = workspace.sources()
     if given["source"] is not None:
-        chosen = {source.id for source in desk.library.index().find(given["source"])}
+        chosen = {source.id for source in workspace.library.index().find(given["source"])}
         found = [source for source in found if source.id in chosen]
     total = len(found)
     found = [source for source in found if _matches(source, given)]
@@ -108,9 +112,9 @@ def _matches(source: Source, given: Given) -> bool:
     )
 
 
-def source(desk: Desk, given: Given) -> object:
-    found = desk.source(given["source_id"])
-    passages = desk.library.index().get(found.id)
+def source(workspace: Workspace, given: Given) -> object:
+    found = workspace.source(given["source_id"])
+    passages = workspace.library.index().get(found.id)
     end = given["offset"] + given["limit"]
     return {
         "source": plain(found),
@@ -119,8 +123,8 @@ def source(desk: Desk, given: Given) -> object:
     }
 
 
-def passage(desk: Desk, given: Given) -> object:
-    found = desk.library.index().read(given["chunk_id"], context=given["context"])
+def passage(workspace: Workspace, given: Given) -> object:
+    found = workspace.library.index().read(given["chunk_id"], context=given["context"])
     return plain(
         {
             "document": found.document,
@@ -131,30 +135,30 @@ def passage(desk: Desk, given: Given) -> object:
     )
 
 
-def status(desk: Desk, given: Given) -> object:
+def status(workspace: Workspace, given: Given) -> object:
     """Answers whatever state the library is in."""
     del given
-    state, error = desk.library.state()
+    state, error = workspace.library.state()
     shown: dict[str, Any] = {
         "state": state,
-        "path": str(desk.library.path),
-        "uploads": str(desk.uploads.folder),
+        "path": str(workspace.library.path),
+        "uploads": str(workspace.uploads.folder),
         "error": None if error is None else error_form(error)["error"],
         "status": None,
         "facets": None,
     }
     if state == "ready":
         try:
-            shown["status"] = status_form(desk.library.index().stats())
-            shown["facets"] = facets(desk.sources())
-            _, shown["words_only"] = desk.library.index().resolve_mode()
+            shown["status"] = status_form(workspace.library.index().stats())
+            shown["facets"] = facets(workspace.sources())
+            _, shown["words_only"] = workspace.library.index().resolve_mode()
         except StackroomError as damaged:
             shown.update(state="failed", error=error_form(damaged)["error"])
     return plain(shown)
 
 
-def folders(desk: Desk, given: Given) -> object:
-    del desk
+def folders(workspace: Workspace, given: Given) -> object:
+    del workspace
     path = Path(given["path"] or "~").expanduser()
     if "\0" in given["path"] or not path.is_absolute() or not path.is_dir():
         raise NotFoundError(f"There is no folder {given['path']!r}.", hint="Give a whole path.")

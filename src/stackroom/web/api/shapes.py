@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stackroom.web.described import Schema, or_null, record, ref, several, text
+from stackroom.web.endpoint import Schema, or_null, record, ref, several, text
 
 _NUMBER: Schema = {"type": "number"}
 _WHOLE: Schema = {"type": "integer"}

@@ -10,42 +10,42 @@ from stackroom.errors import UsageError
 from stackroom.forms import plain
 from stackroom.progress import CancelToken, Progress
 from stackroom.web.api.shapes import JOB
-from stackroom.web.described import Endpoint, Given, Schema, flag, or_null, record, ref, several, text, whole
-from stackroom.web.desk import Desk
+from stackroom.web.endpoint import Endpoint, Given, Schema, flag, or_null, record, ref, several, text, whole
 from stackroom.web.jobs import Job
+from stackroom.web.workspace import Workspace
 
 _UNDO = 3600
 
 
-def active(desk: Desk, given: Given) -> object:
-    index = desk.library.index()
+def active(workspace: Workspace, given: Given) -> object:
+    index = workspace.library.index()
     changed = index.set_active(given["sources"], given["active"])
-    desk.library.changed()
+    workspace.library.changed()
     stats = index.stats()
     return {"changed": changed, "active_sources": stats.active_sources, "sources": stats.sources}
 
 
-def remove(desk: Desk, given: Given) -> object:
-    index = desk.library.index()
+def remove(workspace: Workspace, given: Given) -> object:
+    index = workspace.library.index()
     if given["undo_seconds"] and given["purge"]:
         raise UsageError("A purge can't be undone.", hint="Leave out undo_seconds, or purge.")
-    hidden = desk.removals.hidden()
+    hidden = workspace.removals.hidden()
     found = {source.id: source for name in given["sources"] for source in index.find(name) if source.id not in hidden}
     chunks = sum(source.chunks for source in found.values())
     if given["undo_seconds"]:
-        removal = desk.removals.schedule(list(found), given["undo_seconds"])
+        removal = workspace.removals.schedule(list(found), given["undo_seconds"])
         return {"removed": len(found), "chunks": chunks, "removal": removal.id}
     if found:
         index.remove(list(found), purge=given["purge"])
-        desk.library.changed()
+        workspace.library.changed()
     return {"removed": len(found), "chunks": chunks, "removal": None}
 
 
-def undo(desk: Desk, given: Given) -> object:
-    return {"restored": len(desk.removals.undo(given["removal"]).source_ids)}
+def undo(workspace: Workspace, given: Given) -> object:
+    return {"restored": len(workspace.removals.undo(given["removal"]).source_ids)}
 
 
-def add(desk: Desk, given: Given) -> object:
+def add(workspace: Workspace, given: Given) -> object:
     paths: list[str] = given["paths"]
     for path in paths:
         if "\0" in path or not os.path.isabs(os.path.expanduser(path)):
@@ -54,44 +54,44 @@ def add(desk: Desk, given: Given) -> object:
     title = os.path.basename(full[0].rstrip("/\\")) or full[0]
     title = title if len(full) == 1 else f"{title} and {len(full) - 1:,} more"
     options = {name: given[name] for name in ("retry", "prune", "also", "ignore", "follow_links")}
-    return _job(desk.add(full, title, **options))
+    return _job(workspace.add(full, title, **options))
 
 
-def retry(desk: Desk, given: Given) -> object:
+def retry(workspace: Workspace, given: Given) -> object:
     del given
-    failed = [source.path for source in desk.sources() if source.error is not None and os.path.isabs(source.path)]
+    failed = [source.path for source in workspace.sources() if source.error is not None and os.path.isabs(source.path)]
     there = [path for path in failed if os.path.lexists(path)]
     if not there:
         raise UsageError("No file failed that could be read again.", hint="See: GET /api/sources?state=failed")
-    return _job(desk.add(there, f"{len(there):,} that failed", retry=True))
+    return _job(workspace.add(there, f"{len(there):,} that failed", retry=True))
 
 
-def verify(desk: Desk, given: Given) -> object:
+def verify(workspace: Workspace, given: Given) -> object:
     del given
-    index = desk.library.index()
+    index = workspace.library.index()
 
     def work(progress: Progress, cancel: CancelToken) -> object:
         found = index.verify(progress=progress, cancel=cancel)
         damage = plain(found.damage[:100])
         return _Told({"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": damage}, cancel)
 
-    return _job(desk.jobs.start("verify", "Check every stored byte", work, writes=False))
+    return _job(workspace.jobs.start("verify", "Check every stored byte", work, writes=False))
 
 
-def compact(desk: Desk, given: Given) -> object:
-    index = desk.library.index()
+def compact(workspace: Workspace, given: Given) -> object:
+    index = workspace.library.index()
 
     def work(progress: Progress, cancel: CancelToken) -> object:
         return _Told(plain(index.compact(purge=given["purge"], progress=progress, cancel=cancel)), cancel)
 
-    return _job(desk.jobs.start("compact", "Give disk space back", work))
+    return _job(workspace.jobs.start("compact", "Give disk space back", work))
 
 
-def migrate(desk: Desk, given: Given) -> object:
+def migrate(workspace: Workspace, given: Given) -> object:
     from stackroom import migration
 
-    path, embedder = desk.library.path, desk.library.embedder
-    if not desk.library.is_old():
+    path, embedder = workspace.library.path, workspace.library.embedder
+    if not workspace.library.is_old():
         raise UsageError(
             f"{path} holds no old index.", hint="Start the page with the old index as its library: --library OLD"
         )
@@ -100,12 +100,12 @@ def migrate(desk: Desk, given: Given) -> object:
         def convert(progress: Progress, cancel: CancelToken) -> object:
             return migration.migrate(path, embedder=embedder, progress=progress, cancel=cancel)
 
-        return _job(desk.jobs.start("migrate", f"Convert {path.name}", convert))
+        return _job(workspace.jobs.start("migrate", f"Convert {path.name}", convert))
 
     def look(progress: Progress, cancel: CancelToken) -> object:
         return migration.inventory(path, embedder=embedder, progress=progress, cancel=cancel)
 
-    return _job(desk.jobs.start("inventory", f"Look at {path.name}", look, writes=False))
+    return _job(workspace.jobs.start("inventory", f"Look at {path.name}", look, writes=False))
 
 
 class _Told(dict[str, Any]):
@@ -116,17 +116,17 @@ class _Told(dict[str, Any]):
         self.cancelled = cancel.cancelled
 
 
-def jobs(desk: Desk, given: Given) -> object:
+def jobs(workspace: Workspace, given: Given) -> object:
     del given
-    return {"jobs": [job.form() for job in desk.jobs.all()]}
+    return {"jobs": [job.form() for job in workspace.jobs.all()]}
 
 
-def job(desk: Desk, given: Given) -> object:
-    return _job(desk.jobs.get(given["job_id"]))
+def job(workspace: Workspace, given: Given) -> object:
+    return _job(workspace.jobs.get(given["job_id"]))
 
 
-def cancel(desk: Desk, given: Given) -> object:
-    return _job(desk.jobs.cancel(given["job_id"]))
+def cancel(workspace: Workspace, given: Given) -> object:
+    return _job(workspace.jobs.cancel(given["job_id"]))
 
 
 def _job(job: Job) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _post(
     path: str,
     name: str,
     summary: str,
-    answer: Callable[[Desk, Given], object],
+    answer: Callable[[Workspace, Given], object],
     returns: Schema,
     body: Schema = _NOTHING,
     *,

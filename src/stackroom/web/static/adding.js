@@ -37,10 +37,15 @@ export function openAdding() {
 
 export const sayWhere = (folder) => { $("#uploads-folder").textContent = folder; };
 
-/** List the folders within one. What is typed may be no folder yet: then the list stays. */
+let asked = 0;
+
+/** List the folders within one. What is typed may be no folder yet: then the list stays. What was typed while the answer was on its way stays too. */
 async function show(path, fill) {
+  const mine = (asked += 1);
+  const before = $("#add-path").value;
   try {
     const found = await get("/api/folders", { path });
+    if (mine !== asked || $("#add-path").value !== before) return;
     if (fill) $("#add-path").value = found.path;
     const into = (name) => () => { $("#add-path").value = name; show(name, true); };
     const below = (name) => (found.path.endsWith("/") ? found.path + name : `${found.path}/${name}`);
@@ -49,7 +54,7 @@ async function show(path, fill) {
       ...found.folders.map((name) => h("button", { type: "button", role: "option", onclick: into(below(name)) }, name)),
       h("p.small", {}, found.folders.length ? `${count(found.files, "file")} here` : `No folders; ${count(found.files, "file")} here`));
   } catch (error) {
-    if (fill) { $("#add-path").value = ""; if (path) show("", true); else sayError(error); }
+    if (fill && mine === asked && $("#add-path").value === before) { $("#add-path").value = ""; if (path) show("", true); else sayError(error); }
   }
 }
 

@@ -1,8 +1,11 @@
 // A conversation: each answer is written as it comes, with citations that open the passage. Without a model the passages are the answer.
 import { $, h, count, placeText } from "./dom.js";
-import { get, streamed } from "./api.js";
+import { get, post, streamed } from "./api.js";
+import { sayError } from "./toast.js";
 
 const KEPT = "stackroom-conversation";
+let conversation = sessionStorage.getItem(KEPT);
+let loaded = conversation === null;
 let turns = [];
 let running = null;
 
@@ -13,19 +16,76 @@ export function startAsking() {
     if (event.key === "Escape") { if (running) stop(); else event.target.blur(); }
   });
   $("#stop-button").addEventListener("click", stop);
-  $("#new-conversation").addEventListener("click", () => { stop(); turns = []; keep(); draw(); $("#question").focus(); });
+  $("#new-conversation").addEventListener("click", () => { anew(); $("#question").focus(); });
   $("#model").addEventListener("change", () => localStorage.setItem("stackroom-model", $("#model").value));
-  turns = JSON.parse(sessionStorage.getItem(KEPT) || "[]");
+  $("#ask-keep").checked = localStorage.getItem("stackroom-keep") !== "no";
+  $("#ask-keep").addEventListener("change", () => localStorage.setItem("stackroom-keep", $("#ask-keep").checked ? "yes" : "no"));
+  $("#conversations-button").addEventListener("click", showConversations);
   draw();
 }
 
+function anew() {
+  stop();
+  turns = [];
+  goOn(null);
+  draw();
+}
+
+function goOn(id) {
+  conversation = id;
+  if (id) sessionStorage.setItem(KEPT, id); else sessionStorage.removeItem(KEPT);
+}
+
+/** Show a conversation that the library keeps. */
+async function open(id) {
+  stop();
+  const told = await get(`/api/conversations/${encodeURIComponent(id)}`);
+  turns = told.turns.map((turn) => ({
+    ...turn, text: turn.outcome === "not_in_documents" ? "" : turn.answer, note: "",
+    passages: turn.passages.map((one) => ({ ...one, document: { title: one.title }, place: { page: one.page, page_end: null, page_label: null, unit: null, first: null, last: null, section: null } })),
+  }));
+  goOn(id);
+  draw();
+}
+
+async function showConversations() {
+  const dialog = $("#conversations-dialog");
+  try {
+    const { conversations } = await get("/api/conversations");
+    const row = (one) => {
+      const made = h("li", {},
+        h("button.quiet.title", { type: "button", onclick: () => { dialog.close(); open(one.id).catch(sayError); } }, one.title),
+        h("span.small", {}, `${new Date(one.begun_at).toLocaleDateString()} · ${count(one.turns, "question")}`),
+        h("button.quiet.danger", { type: "button", "aria-label": `Delete: ${one.title}`, onclick: async () => {
+          try {
+            await post("/api/conversations/delete", { conversations: [one.id] });
+            made.remove();
+            if (one.id === conversation) anew();
+            if (!$("#conversations-list").children.length) dialog.close();
+          } catch (error) { sayError(error); }
+        } }, "Delete"));
+      return made;
+    };
+    $("#conversations-list").replaceChildren(...conversations.map(row));
+    $("#no-conversations").hidden = conversations.length > 0;
+    dialog.showModal();
+  } catch (error) { sayError(error); }
+}
+
+/** A model's name without its service and its address. */
+const short = (name) => name.replace(/^(ollama|openai):/, "").split("@")[0];
+
 export async function showAsking() {
   $("#question").focus();
+  if (!loaded) {
+    loaded = true;
+    await open(conversation).catch(() => goOn(null));
+  }
   try {
     const found = await get("/api/models");
-    const options = found.models.map((model) => [model.name, `${model.name.replace(/^(ollama|openai):/, "").split("@")[0]} (${model.program})`]);
+    const options = found.models.map((model) => [model.name, `${short(model.name)} (${model.program})`]);
     if (found.named && !options.some(([name]) => name === found.named)) {
-      options.unshift([found.named, found.sent_to ? `${found.named}, at ${found.sent_to}` : found.named]);
+      options.unshift([found.named, found.sent_to ? `${short(found.named)}, at ${found.sent_to}` : short(found.named)]);
     }
     const select = $("#model");
     const wanted = localStorage.getItem("stackroom-model");
@@ -40,11 +100,6 @@ function stop() {
   running?.abort();
 }
 
-function keep() {
-  // What is on show, without what would fill the store.
-  sessionStorage.setItem(KEPT, JSON.stringify(turns.slice(-20)));
-}
-
 async function ask() {
   const question = $("#question").value.trim();
   if (!question || running) return;
@@ -55,14 +110,16 @@ async function ask() {
   running = new AbortController();
   busy(true);
   draw();
-  const body = { question, history, active: $("#ask-active").checked };
+  const body = { question, history, active: $("#ask-active").checked, keep: $("#ask-keep").checked };
+  if (body.keep && conversation) body.conversation = conversation;
   if ($("#model").value) body.model = $("#model").value;
   try {
     for await (const [name, told] of streamed("/api/ask", body, running.signal)) {
+      if (name === "passages" && told.conversation) goOn(told.conversation);
       if (name === "passages") Object.assign(turn, { passages: told.passages, model: told.model, sent_to: told.sent_to, query: told.query });
       else if (name === "text") turn.text += told.text;
       else if (name === "citations") Object.assign(turn, { citations: told.citations, quotes: told.quotes });
-      else if (name === "done") Object.assign(turn, { outcome: told.outcome, text: told.outcome === "not_in_documents" ? "" : told.answer || turn.text });
+      else if (name === "done") Object.assign(turn, { outcome: told.outcome, text: told.outcome === "not_in_documents" ? "" : told.answer || turn.text, note: told.not_kept ? `This could not be kept: ${told.not_kept}` : "" });
       else if (name === "error") Object.assign(turn, { outcome: "failed", note: [told.error.message, told.error.hint].filter(Boolean).join(" ") });
       redraw(turn);
     }
@@ -74,7 +131,6 @@ async function ask() {
   running = null;
   busy(false);
   redraw(turn);
-  keep();
 }
 
 function busy(is) {
@@ -125,14 +181,19 @@ async function copy(turn, button) {
   button.textContent = "Copied";
 }
 
-const address = (passage, turn) => `/read?${new URLSearchParams({ chunk: passage.chunk_id, q: turn.query || turn.question })}`;
+/** Where a passage is shown; null where neither it nor its document is there any more. */
+function address(passage, turn) {
+  if (passage.text !== null) return `/read?${new URLSearchParams({ chunk: passage.chunk_id, q: turn.query || turn.question })}`;
+  return passage.source_id ? `/read?${new URLSearchParams({ source: passage.source_id })}` : null;
+}
 
 function passageOf(passage, turn) {
   const place = placeText(passage.place, passage.document.title);
   const where = [place.page, place.section].filter(Boolean).join(", ");
-  return h("li", {}, h("a", { href: address(passage, turn) },
+  const href = address(passage, turn);
+  return h("li", {}, h(href ? "a" : "span.gone", { href },
     h("span.cite", {}, passage.number), h("span.title", {}, passage.document.title, where && h("span", {}, ` · ${where}`)),
-    h("span.quote", {}, passage.text.slice(0, 400))));
+    h("span.quote", {}, passage.text === null ? "This passage was changed or removed after the answer was written." : passage.text.slice(0, 400))));
 }
 
 /** The answer's text with its citations as links, and what it quotes wrongly marked. Offsets are code points. */
@@ -150,7 +211,9 @@ function pieces(turn) {
       if (!same && span.start < at) continue;
       if (!same) made.push(points.slice(at, span.start).join(""));
       const passage = turn.passages.find((one) => one.number === span.number);
-      made.push(passage && span.exists
+      made.push(passage && span.exists && !address(passage, turn)
+        ? h("span.cite", { title: `${passage.document.title} was removed` }, span.number)
+        : passage && span.exists
         ? h("a.cite", { href: address(passage, turn), title: passage.document.title, "aria-label": `Passage ${span.number}: ${passage.document.title}` }, span.number)
         : h("span.cite.bad", { title: "There is no such passage" }, span.number));
       at = span.end;

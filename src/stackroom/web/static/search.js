@@ -145,7 +145,7 @@ function show(found) {
   }
   const filtered = !$("#clear-filters").hidden;
   if (!found.hits.length) say(filtered ? "Nothing was found. Fewer filters, or other words, may help." : "Nothing was found. Other words may help.");
-  else say(`${found.hits.length === K ? `The ${K} best passages` : count(found.hits.length, "passage")} in ${count(groups.size, "document")} · ${Math.max(1, Math.round(found.took_ms))} ms${found.reason ? " · by words alone: the library’s model is not at hand" : ""}`);
+  else say(`${found.hits.length === K ? `The ${K} best passages` : count(found.hits.length, "passage")} in ${count(groups.size, "document")} · ${found.took_ms < 1000 ? `${Math.max(1, Math.round(found.took_ms))} ms` : `${(found.took_ms / 1000).toFixed(1)} s`}${found.reason ? " · by words alone: the library’s model is not at hand" : ""}`);
   $("#results").replaceChildren(...[...groups.values()].map((hits) => group(hits, found.mode)));
   const wanted = sessionStorage.getItem("stackroom-opened");
   const opened = wanted && $(`a[data-chunk="${CSS.escape(wanted)}"]`);

@@ -15,7 +15,7 @@ from stackroom.web.removals import Removals
 from stackroom.web.uploads import Uploads
 
 
-class Desk:
+class Workspace:
     """`documents` is where uploads land; beside the library where it is None."""
 
     def __init__(self, library: Library, documents: Path | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stackroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from stackroom.web.desk import Desk
+    from stackroom.web.workspace import Workspace
 
 Schema = dict[str, Any]
 """JSON Schema; of its words those that `check` knows are used for what comes in."""
@@ -66,7 +66,7 @@ class Endpoint:
     path: str
     name: str
     summary: str
-    answer: Callable[[Desk, Given], object]
+    answer: Callable[[Workspace, Given], object]
     returns: Schema
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
@@ -140,6 +140,8 @@ def check(value: object, schema: Schema, name: str) -> None:
         _length(len(value), schema.get("minLength", 0), schema.get("maxLength"), name, "characters")
         if schema.get("format") == "date":
             _date(value, name)
+        if "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
+            raise UsageError(f"{name} must not be {value!r}.", hint=schema.get("description"))
     elif isinstance(value, list):
         _length(len(value), schema.get("minItems", 0), schema.get("maxItems"), name, "items")
         for item in value:
