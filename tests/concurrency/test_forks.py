@@ -1,0 +1,238 @@
+"""Forked children of a process that used a library: what they inherit does not count for theirs, and what is not there is not waited for.
+
+Each in a process of its own: the tests' process has threads, and those do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from stackroom.progress import CancelToken, silent
+from stackroom.storage.store import LocalStore
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+
+BEGINNING = """
+    import contextlib, faulthandler, os, signal, sys, threading
+    from pathlib import Path
+    from stackroom.backend import DocumentRecord, SourceRecord
+    from stackroom.errors import StackroomError, UsageError
+    from stackroom.storage.store import LocalStore
+    from support import chunks
+
+    library = Path(sys.argv[1])
+
+    def put(store, name):
+        with store.commit() as commit:
+            document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
+            commit.add_chunks(document, chunks(["word " + name]))
+
+    def names(store):
+        with store.view() as view:
+            return sorted(source.path for source in view.listing())
+
+    class Steps:
+        def __init__(self):
+            self.readable, self.writable = os.pipe()
+        def done(self):
+            os.write(self.writable, b".")
+        def wait(self):
+            assert os.read(self.readable, 1) == b"."
+
+    @contextlib.contextmanager
+    def forked():
+        # The child does the block, and says why not; the parent goes on behind it.
+        child = os.fork()
+        children.append(child)
+        if child == 0:
+            faulthandler.dump_traceback_later(60, exit=True)
+            try:
+                yield True
+            except BaseException as error:
+                import traceback
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        yield False
+
+    children = []
+
+    def ended():
+        while children:
+            assert os.waitstatus_to_exitcode(os.waitpid(children.pop(), 0)[1]) == 0
+"""
+
+
+def run(library: Path, body: str) -> str:
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    code = textwrap.dedent(BEGINNING) + textwrap.dedent(body)
+    done = subprocess.run([sys.executable, "-c", code, library], capture_output=True, text=True, check=False, env=here)
+    assert (done.stderr, done.returncode) == ("", 0)
+    return done.stdout
+
+
+def names(library: Path) -> list[str]:
+    store = LocalStore(library)
+    try:
+        assert store.verify(progress=silent, cancel=CancelToken()).damage == ()
+        with store.view() as view:
+            return sorted(source.path or "" for source in view.listing())
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("opening", ["store", "LocalStore(library)"])
+def test_the_commits_of_a_child_stay_when_its_parent_closes(library: Path, opening: str) -> None:
+    """SQLite took its parent's locks for the child's: the last one out removed the log that the child went on writing to."""
+    body = """
+        store = LocalStore(library)
+        put(store, "parent")
+        names(store)
+        first, closed = Steps(), Steps()
+        with forked() as child:
+            if child:
+                mine = OPENING
+                put(mine, "before")
+                first.done()
+                closed.wait()
+                assert names(mine) == ["before", "parent"]
+                put(mine, "after")
+                assert names(mine) == ["after", "before", "parent"]
+        first.wait()
+        store.close()
+        closed.done()
+        ended()
+    """
+    run(library, body.replace("OPENING", opening))
+    assert names(library) == ["after", "before", "parent"]
+
+
+def test_a_child_sees_the_commits_of_others(library: Path) -> None:
+    body = """
+        store = LocalStore(library)
+        put(store, "parent")
+        looked, changed = Steps(), Steps()
+        with forked() as child:
+            if child:
+                assert names(store) == ["parent"]
+                looked.done()
+                changed.wait()
+                assert names(store) == ["later", "parent"]
+        looked.wait()
+        store.close()
+        again = LocalStore(library)
+        put(again, "later")
+        again.close()
+        changed.done()
+        ended()
+    """
+    run(library, body)
+
+
+def test_a_view_of_the_parent_is_no_view_of_the_child(library: Path) -> None:
+    body = """
+        store = LocalStore(library)
+        put(store, "parent")
+        parent = os.getpid()
+        try:
+            with store.view() as view:
+                children.append(os.fork())
+                listed = view.listing()
+                assert os.getpid() == parent
+                ended()
+                assert [source.path for source in (*listed, *view.listing())] == ["parent", "parent"]
+        except UsageError as error:
+            assert "belongs to the process" in str(error)
+            assert os.getpid() != parent
+            put(store, "child")
+            os._exit(0)
+        assert names(store) == ["child", "parent"]
+    """
+    run(library, body)
+
+
+def test_a_child_that_was_forked_within_a_commit_is_refused(library: Path) -> None:
+    """What a transaction has written is the parent's: nothing in the child may undo it, and with it SQLite's memory can't be put right."""
+    body = """
+        store = LocalStore(library)
+        with store.commit() as commit:
+            commit.put_source(SourceRecord(name="parent"))
+            with forked() as child:
+                if child:
+                    for work in (lambda: names(store), lambda: put(store, "child"), lambda: LocalStore(library)):
+                        try:
+                            work()
+                        except UsageError as error:
+                            assert "was forked while" in str(error)
+                        else:
+                            raise AssertionError("nothing was said")
+                    elsewhere = LocalStore(library.with_name("other"))
+                    put(elsewhere, "another library")
+                    elsewhere.close()
+            ended()
+        put(store, "after")
+    """
+    run(library, body)
+    assert names(library) == ["after", "parent"]
+
+
+def test_a_fork_waits_for_the_calls_of_other_threads(library: Path) -> None:
+    """A thread that is within SQLite would leave its locks closed in the child."""
+    body = """
+        store = LocalStore(library)
+        put(store, "parent")
+        stop = threading.Event()
+        def work(n):
+            while not stop.is_set():
+                names(store)
+                if n == 0:
+                    with store.commit() as commit:
+                        commit.put_source(SourceRecord(name="thread"))
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for n in range(6):
+            with forked() as child:
+                if child:
+                    put(store, f"child {n}")
+                    assert f"child {n}" in names(store)
+            ended()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        store.close()
+    """
+    run(library, body)
+    assert len(names(library)) == 8
+
+
+def test_a_child_keeps_no_lock_of_its_parent(library: Path) -> None:
+    """The kernel gives up a lock with the last copy of its descriptor, and a parent that is killed gives up nothing by itself."""
+    body = """
+        leased, ended = Steps(), Steps()
+        holder = os.fork()
+        if holder == 0:
+            store = LocalStore(library)
+            put(store, "holder")
+            with store.lease("add"), store.commit() as commit:
+                if os.fork() == 0:
+                    leased.done()
+                    ended.wait()
+                    os._exit(0)
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(holder, 0)
+        leased.wait()
+        store = LocalStore(library)
+        with store.lease("add"):
+            put(store, "next")
+        ended.done()
+        store.close()
+    """
+    run(library, body)
+    assert names(library) == ["holder", "next"]
