@@ -21,21 +21,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system withou
 BEGINNING = """
     import contextlib, faulthandler, os, signal, sys, threading
     from pathlib import Path
-    from stackroom.backend import DocumentRecord, SourceRecord
-    from stackroom.errors import StackroomError, UsageError
-    from stackroom.storage.store import LocalStore
-    from support import chunks
 
     library = Path(sys.argv[1])
-
-    def put(store, name):
-        with store.commit() as commit:
-            document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
-            commit.add_chunks(document, chunks(["word " + name]))
-
-    def names(store):
-        with store.view() as view:
-            return sorted(source.path for source in view.listing())
 
     class Steps:
         def __init__(self):
@@ -67,11 +54,26 @@ BEGINNING = """
         while children:
             assert os.waitstatus_to_exitcode(os.waitpid(children.pop(), 0)[1]) == 0
 """
+LIBRARY = """
+    from stackroom.backend import DocumentRecord, SourceRecord
+    from stackroom.errors import StackroomError, UsageError
+    from stackroom.storage.store import LocalStore
+    from support import chunks
+
+    def put(store, name):
+        with store.commit() as commit:
+            document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
+            commit.add_chunks(document, chunks(["word " + name]))
+
+    def names(store):
+        with store.view() as view:
+            return sorted(source.path for source in view.listing())
+"""
 
 
-def run(library: Path, body: str) -> str:
+def run(library: Path, body: str, *, before: str = LIBRARY) -> str:
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    code = textwrap.dedent(BEGINNING) + textwrap.dedent(body)
+    code = textwrap.dedent(BEGINNING) + textwrap.dedent(before) + textwrap.dedent(body)
     done = subprocess.run([sys.executable, "-c", code, library], capture_output=True, text=True, check=False, env=here)
     assert (done.stderr, done.returncode) == ("", 0)
     return done.stdout
@@ -236,3 +238,64 @@ def test_a_child_keeps_no_lock_of_its_parent(library: Path) -> None:
     """
     run(library, body)
     assert names(library) == ["holder", "next"]
+
+
+MODEL = """
+    import numpy as np
+    from stackroom.ingest.embedders.onnx import shipped
+    model = shipped(threads=2)
+    texts = [f"passage {n}" for n in range(6)]
+    passages, query = model.embed_passages(texts), model.embed_query("passage")
+    HELD
+    with forked() as child:
+        if child:
+            assert np.array_equal(model.embed_query("passage"), query)
+            assert np.array_equal(model.embed_passages(texts), passages)
+    ended()
+"""
+
+
+@pytest.mark.parametrize("held", ["pass", "model._load.acquire()"])
+def test_a_child_embeds_with_its_parents_model(library: Path, held: str) -> None:
+    """The threads of its pool are not there, nor is the one that may have held its lock; whoever waits for them waits for ever."""
+    run(library, MODEL.replace("HELD", held))
+
+
+def test_a_child_of_a_process_that_used_blas_and_faiss_does_all_there_is_to_do(library: Path) -> None:
+    """Both have threads, which do not survive a fork. The child is the first that imports us."""
+    body = """
+        import faiss
+        import numpy as np
+        faiss.omp_set_num_threads(4)
+        used = faiss.IndexFlatIP(64)
+        used.add(np.ones((20_000, 64), "f"))
+        used.search(np.ones((200, 64), "f"), 5)
+        np.ones((1500, 1500)) @ np.ones((1500, 1500))
+        with forked() as child:
+            if child:
+                import stackroom
+                from small_worlds import quickly, Sizes
+                from stackroom.types import Chunk, Document
+                from support import WordEmbedder, unit_rows
+                from stackroom.storage.vectors import sketches
+                with quickly(64):
+                    Sizes().set()
+                    rows = unit_rows(900, 64, seed=1)
+                    given = [Document(f"d{n}", f"s{n}", chunks=[Chunk(f"word {n}", embedding=row)]) for n, row in enumerate(rows)]
+                    with stackroom.open(library, embedder=WordEmbedder(dim=64)) as index:
+                        index.add_documents(given)
+                        index.backend.sketch()
+                        assert list((library / "sketches").iterdir())
+                        assert index.search(rows[7], k=3)[0].text == "word 7"
+                        assert index.search(rows[7], k=3, exact=True)[0].text == "word 7"
+                        assert index.search("word 8", k=3, mode="text")
+                        index.remove(["s5"])
+                        index.compact()
+                        assert not index.verify().damage
+                        index.backup(library.with_name("copy"))
+                    for path in (library / "sketches").iterdir():
+                        path.write_bytes(b"damaged")
+                    assert stackroom.repair(library, embedder=WordEmbedder(dim=64)).ok
+        ended()
+    """
+    run(library, body, before="")

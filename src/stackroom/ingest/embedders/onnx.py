@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stackroom._forking import tell_in_children
 from stackroom.errors import UnavailableError
 from stackroom.ingest.embedders.tokens import FileTokenizer
 from stackroom.types import EmbedderIdentity
@@ -66,7 +67,13 @@ class OnnxEmbedder:
         self._files = files
         self._threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
         self._local = threading.local()
+        self.begin_anew()
+        tell_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Let go of threads and of what they hold: in a forked child there are none."""
         self._load = threading.Lock()
+        self.__dict__.pop("_pool", None)
 
     def with_prefixes(self, query: str, passage: str) -> OnnxEmbedder:
         """The same model with other prefixes, which makes it another one: its vectors are not comparable."""
