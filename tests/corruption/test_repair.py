@@ -38,8 +38,8 @@ def repaired(path: Path, **named: Any) -> stackroom.Repair:
 
 def as_before(bench: Bench, path: Path) -> list[str]:
     """The questions that are answered otherwise than before the harm."""
-    died, told = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
-    assert not died
+    died, told, said = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
+    assert not died, said
     assert told["verify"] == ["is", []]
     told["status"][1][5] = bench.states[0]["status"][1][5]  # dead rows
     return campaign._differing(told, bench.states[0])
