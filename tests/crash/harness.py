@@ -364,7 +364,9 @@ def _judged(name: str, error: StackroomError, root: Path) -> Iterator[str]:
     """An error must be of a class that means this, name a file, and say what to do."""
     said = f"{type(error).__name__}: {error}"
     # Now and then SQLite tries another way, or cleans up, before it is asked what the system said.
-    vague = any(words in error.message for words in ("disk I/O error", "unable to open database file"))
+    vague = any(
+        words in error.message for words in ("disk I/O error", "unable to open database file", "can't be read back")
+    )
     if vague and type(error) is StorageError and name in ("full", "quota", "read-only"):
         return
     # Where it can't open the WAL's index for writing, SQLite goes on with a read-only one.

@@ -150,7 +150,8 @@ def create(library: Path) -> None:
     with fsio.translated(path), translated(path):
         for leftover in library.glob(f"{layout.CATALOGUE_NEW}*"):
             leftover.unlink()
-        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        fsio.make_file(path)
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             with translated(path, connection):
                 connection.execute("PRAGMA synchronous = FULL")
