@@ -297,9 +297,7 @@ def run(work: Path, *, seconds: float, seed: int) -> tuple[Log, list[str]]:
                 log.wrong.append(traceback.format_exc())
                 began.abort()
 
-        agent = threading.Thread(
-            target=guarded, args=(lambda: asyncio.run(ask(library, log, chance("agent"), ready)),)
-        )
+        agent = threading.Thread(target=guarded, args=(lambda: asyncio.run(ask(library, log, chance("agent"), ready)),))
         agent.start()
         until = ready()
         works: list[Callable[[], Any]] = [
