@@ -23,6 +23,7 @@ SOURCE_COLUMNS = (
 )
 DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, checksum"
 
+_LONGEST_PATTERN = 1_000
 _DOCUMENT_WIDTH = DOCUMENT_COLUMNS.count(",") + 1
 _QUALIFIED = ", ".join(
     f"{table}.{column.strip()}"
@@ -166,13 +167,19 @@ def find_sources(connection: Connection, wanted: str) -> list[int]:
     if exact is not None:
         return [exact[0]]
     pattern = wanted.casefold()
+    # What is longer is no pattern that somebody wrote, and would take seconds to be made one.
+    is_pattern = len(pattern) <= _LONGEST_PATTERN and any(sign in pattern for sign in "*?[")
     absolute = os.path.abspath(os.path.expanduser(wanted)).casefold()
     found = []
     for key, name, title in connection.execute("SELECT source_key, name, title FROM sources ORDER BY name"):
         path = unpack_text(name).casefold()
         candidates = (path, os.path.basename(path), unpack_text(title).casefold())
         below = path.startswith(absolute.rstrip(os.sep) + os.sep)
-        if below or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates):
+        if (
+            below
+            or pattern in candidates
+            or (is_pattern and any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates))
+        ):
             found.append(key)
     return found
 
