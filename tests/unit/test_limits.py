@@ -10,6 +10,7 @@ import pytest
 
 from stackroom import Chunk, Document, Index
 from stackroom.errors import InvalidFilterError, NotFoundError, StackroomError, UsageError
+from stackroom.ingest.embedders.onnx import shipped
 from stackroom.storage.catalogue import codec
 
 LONG = 2_000_000
@@ -53,6 +54,19 @@ def test_all_there_is_may_be_asked_for(filled: Index) -> None:
 def test_a_query_may_be_of_any_length(filled: Index, query: str) -> None:
     for mode in ("text", "hybrid"):
         assert len(filled.search(query, mode=mode)) <= 1  # type: ignore[arg-type]
+
+
+def test_a_text_of_megabytes_is_embedded_by_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which no model reads more than a page."""
+    model = shipped()
+    read: list[int] = []
+    real = type(model.tokenizer).ids
+    monkeypatch.setattr(
+        type(model.tokenizer), "ids", lambda self, text, limit: read.append(len(text)) or real(self, text, limit)
+    )
+    start = "passage " * 10_000
+    assert np.array_equal(model.embed_query(start), model.embed_query(start * 100))
+    assert max(read) <= 200_000
 
 
 def nested(depth: int) -> dict[str, Any]:

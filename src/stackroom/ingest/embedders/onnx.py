@@ -35,6 +35,8 @@ Pooling = Literal["mean", "cls", "none"]
 _SHIPPED = Path(__file__).parents[2] / "models" / "minilm-l6-v2"
 _SHIPPED_SHA256 = "732c6e878e0d65a6c15cc0b290ffbedc812d3507dd925e22ea2a0733a7e95a59"
 _MOST_THREADS = 8
+_MOST_CHARACTERS = 200_000
+"""Of a text: no model reads as many, and to cut ten megabytes into tokens takes half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class OnnxEmbedder:
 
     def _embed(self, text: str) -> NDArray[np.float32]:
         session = self._session()
-        given = self._given(session, self.tokenizer.ids(text, self._limit))
+        given = self._given(session, self.tokenizer.ids(text[:_MOST_CHARACTERS], self._limit))
         return self._pooled(np.asarray(session.run(None, given)[0], dtype=np.float32))
 
     def _given(self, session: InferenceSession, numbers: list[int]) -> Mapping[str, NDArray[Any]]:
