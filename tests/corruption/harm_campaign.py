@@ -271,13 +271,22 @@ def bench() -> Iterator[Bench]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def _set_patience(seconds: int) -> None:
+    global _PATIENCE
+    _PATIENCE = seconds
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", type=int, nargs="*", help="the numbers of the runs to repeat")
     parser.add_argument("--keep", type=Path, help="a folder for the last harmed library, with all that was seen of it")
+    parser.add_argument(
+        "--patience", type=int, default=_PATIENCE, help="seconds after which a look hangs: more on a busy machine"
+    )
     given = parser.parse_args()
+    _set_patience(given.patience)
     wanted = given.only if given.only is not None else range(given.runs)
     print(f"seed {given.seed}, {len(wanted)} runs", flush=True)
     started = time.monotonic()
