@@ -299,3 +299,29 @@ def test_a_child_of_a_process_that_used_blas_and_faiss_does_all_there_is_to_do(l
         ended()
     """
     run(library, body, before="")
+
+
+def test_workers_of_a_pool_work_with_what_was_opened_before_them(library: Path) -> None:
+    """As gunicorn with `--preload` and multiprocessing's "fork" do it: one Index, opened and used first, for all of them."""
+    body = """
+        import multiprocessing
+        import stackroom
+        from stackroom.types import Chunk, Document
+
+        index = stackroom.open(library)
+        index.add_documents([Document("first", "first", chunks=[Chunk("A lighthouse by the harbour."), Chunk("Bread is baked.")])])
+        assert index.search("ships at night")
+
+        def work(n):
+            index.add_documents([Document(f"d{n}", f"s{n}", chunks=[Chunk(f"Passage {n}."), Chunk(f"Another one {n}.")])])
+            found = index.search(f"passage {n}", k=50)
+            index.remove([f"s{n}"]) if n % 2 else None
+            return f"Passage {n}." in [hit.text for hit in found] and index.search("harbour")[0].document.id == "first"
+
+        with multiprocessing.get_context("fork").Pool(3) as pool:
+            assert pool.map(work, range(8), chunksize=1) == [True] * 8
+            assert {source.path for source in index.sources()} == {"first", "s0", "s2", "s4", "s6"}
+        index.close()
+    """
+    run(library, body, before="")
+    assert names(library) == ["first", "s0", "s2", "s4", "s6"]
