@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 
+import stackroom
 from stackroom import Chunk, Document, Index
 from stackroom.errors import InvalidFilterError, NotFoundError, StackroomError, UsageError
 from stackroom.ingest.embedders.onnx import shipped
-from stackroom.storage.catalogue import codec
+from stackroom.storage.catalogue import codec, database
+from support import WordEmbedder
 
 LONG = 2_000_000
 
@@ -176,6 +180,20 @@ def test_what_could_not_be_read_again_is_not_written(filled: Index, what: str, m
         filled.add_documents([document(document_id="long", **given)])
     assert filled.stats().documents == 1
     assert filled.verify().ok
+
+
+@pytest.mark.parametrize("given", [{"document_id": "i" * LONG}, {"title": "t" * LONG}, {"source": "s" * LONG}])
+def test_what_the_catalogue_can_not_hold_is_refused(
+    library: Path, embedder: WordEmbedder, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database.LIMITS, apsw.SQLITE_LIMIT_LENGTH, LONG // 2)
+    with stackroom.open(library, embedder=embedder) as index:
+        index.add_documents([document()])
+        with pytest.raises(UsageError, match="longer than the catalogue can hold"):
+            index.add_documents([document(**{"document_id": "e", **given})])
+        index.add_documents([document(document_id="f")])
+        assert index.stats().documents == 2
+        assert index.verify().ok
 
 
 def test_an_error_is_as_long_as_can_be_read(filled: Index) -> None:

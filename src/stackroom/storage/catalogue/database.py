@@ -106,6 +106,10 @@ def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> 
             hint="Begin one of its own here.",
             path=path,
         )
+    if isinstance(error, apsw.TooBigError):
+        return UsageError(
+            "A value is longer than the catalogue can hold (1 GB).", hint="Split it, or leave it out.", path=path
+        )
     if isinstance(error, apsw.FullError):
         return DiskFullError(
             f"No space is left to write {path}.",
