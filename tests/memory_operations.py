@@ -163,6 +163,12 @@ def verify(library: str) -> None:
         assert index.verify().ok
 
 
+def repair(library: str) -> None:
+    found = stackroom.repair(library, embedder=Cheap(dim_of(library)))
+    assert found.damage
+    assert found.lost
+
+
 def change_model(library: str) -> None:
     with opened(library) as index:
         assert index.rebuild(embedder=Cheap(32, "another")).embedded
@@ -182,7 +188,7 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     operation.__name__: operation
     for operation in (
         add_documents, add_documents_in_batches, add_files, add_files_again, rebuild_files, open_and_close, status, search, remove,
-        remove_documents, compact, purge, sketch, verify, change_model, backup, export,
+        remove_documents, compact, purge, sketch, verify, repair, change_model, backup, export,
     )
 }  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import marshal
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -41,13 +43,34 @@ def quickly(dim: int) -> Iterator[None]:
         sketches.WORTH_BYTES, word_files.LEAST, word_files.WORTH = before
 
 
-def in_a_fork(work: Callable[[], Any], *, patience: int) -> tuple[int, Any]:
-    """The signal that the child died of (0 for none), and what it returned within `patience` seconds."""
+class Ended(NamedTuple):
+    """How a fork ended."""
+
+    died: int
+    """the signal that it died of; 0 for none"""
+    told: Any
+    """what it returned"""
+    said: str
+    """what it wrote to standard error: of a death, and at the end of the patience, where each of its threads was"""
+
+    @property
+    def why(self) -> str:
+        name = signal.Signals(self.died).name if self.died else "nothing said"
+        return f"{name}\n{self.said}".rstrip()
+
+
+def in_a_fork(work: Callable[[], Any], *, patience: int) -> Ended:
+    """Do it in a child, which has `patience` seconds. What it says of a death that is meant to be is no noise, and no other is hidden."""
     readable, writable = os.pipe()
+    words = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed below, by the parent alone
     child = os.fork()
     if child == 0:
         os.close(readable)
-        signal.alarm(patience)
+        os.dup2(words.fileno(), 2)
+        faulthandler.enable(file=2)
+        # In a thread, which also tells of those that wait within a library.
+        faulthandler.dump_traceback_later(patience, file=2)
+        signal.alarm(patience + 2)
         answer = work()
         with os.fdopen(writable, "wb") as pipe:
             marshal.dump(answer, pipe)
@@ -56,4 +79,7 @@ def in_a_fork(work: Callable[[], Any], *, patience: int) -> tuple[int, Any]:
     with os.fdopen(readable, "rb") as pipe:
         told = pipe.read()
     _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, marshal.loads(told) if told else None
+    with words:
+        words.seek(0)
+        said = words.read().decode(errors="replace")
+    return Ended(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, marshal.loads(told) if told else None, said)

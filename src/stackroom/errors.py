@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from stackroom.reports import Inventory
 
 
+_LONGEST_MESSAGE = 2_000
+
+
 class StackroomError(Exception):
     """Base of all errors; catching it catches everything that Stackroom raises on purpose."""
 
@@ -55,6 +58,9 @@ class StackroomError(Exception):
         expected: object = None,
         actual: object = None,
     ) -> None:
+        if len(message) > _LONGEST_MESSAGE:
+            # It names what it was given, which may be anything.
+            message = f"{message[: _LONGEST_MESSAGE // 2]} [...] {message[-_LONGEST_MESSAGE // 2 :]}"
         super().__init__(message)
         self.message = message
         self.hint = hint

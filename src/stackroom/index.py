@@ -635,15 +635,20 @@ class Index:
         return list(found.values())
 
 
+_MOST = 2**31 - 1
+
+
 def _check_number(name: str, value: object, *, least: int = 0) -> None:
     import operator
 
     try:
-        fits = operator.index(value) >= least  # type: ignore[arg-type]
+        fits = least <= operator.index(value) <= _MOST  # type: ignore[arg-type]
     except TypeError:
         fits = False
     if not fits:
-        raise UsageError(f"{name} must not be {value!r}.", hint=f"Give a whole number, {least} or more.")
+        raise UsageError(
+            f"{name} must not be {value!r}.", hint=f"Give a whole number, {least} or more, below {_MOST + 1:,}."
+        )
 
 
 def _filter(where: Where) -> Filter:

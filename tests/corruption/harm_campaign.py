@@ -14,7 +14,6 @@ import pkgutil
 import random
 import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -45,7 +44,7 @@ def working_folder() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def in_a_fork(work: Callable[[], Any], *, limited: bool = True) -> tuple[int, Any]:
+def in_a_fork(work: Callable[[], Any], *, limited: bool = True) -> small_worlds.Ended:
     """As of small_worlds, in a small one, with a limit on memory."""
 
     def small() -> Any:
@@ -88,11 +87,11 @@ class Bench:
         self.targets = {path: harms.targets(path) for path in (self.made.closed, self.made.wal)}
 
     def _look(self, path: Path) -> look.Seen:
-        died, seen = in_a_fork(lambda: look.look(path, self.sources, self.documents))
+        died, seen, said = in_a_fork(lambda: look.look(path, self.sources, self.documents))
         # A source of another state is not found; nothing else may go wrong in a sound library.
         wrong = [(name, told) for name, told in (seen or {}).items() if told[0] != "is" and told[1] != "NotFoundError"]
         if died or wrong or seen["verify"] != ["is", []]:
-            raise RuntimeError(f"{path}: {died} {wrong[:1]} {seen and seen['verify']}")
+            raise RuntimeError(f"{path}: {died} {wrong[:1]} {seen and seen['verify']} {said}")
         return dict(seen)
 
     def copied(self, copy: Path, harm: Callable[[Path], object], *, wal: bool = False) -> Path:
@@ -109,17 +108,17 @@ class Bench:
         shutil.copytree(base, copy)
         harm = harms.choose(chance, copy, self.targets[base], [self.made.stranger, self.made.older])
         write = chance.random() < 0.3
-        died, seen = in_a_fork(lambda: look.look(copy, self.sources, self.documents, write=write))
-        if died or seen is None:
-            name = signal.Signals(died).name if died else "nothing said"
-            return harm, {}, [f"the process died: {name}"]
+        ended = in_a_fork(lambda: look.look(copy, self.sources, self.documents, write=write))
+        seen = ended.told
+        if ended.died or seen is None:
+            return harm, {}, [f"the process died: {ended.why}"]
         states = self.states if base == self.made.wal else self.states[:1]
         problems = judge(seen, states, self.known)
         if not write and chance.random() < self.repairing:
-            died, mended = in_a_fork(lambda: look.mended(copy, self.sources, self.documents))
-            if died or mended is None:
-                name = signal.Signals(died).name if died else "nothing said"
-                return harm, seen, [*problems, f"repair: the process died: {name}"]
+            ended = in_a_fork(lambda: look.mended(copy, self.sources, self.documents))
+            mended = ended.told
+            if ended.died or mended is None:
+                return harm, seen, [*problems, f"repair: the process died: {ended.why}"]
             problems += [f"after a repair: {problem}" for problem in judge_repair(mended, states, self.known)]
             seen["repair"] = mended["repair"]
         return harm, seen, problems
@@ -272,13 +271,22 @@ def bench() -> Iterator[Bench]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def _set_patience(seconds: int) -> None:
+    global _PATIENCE
+    _PATIENCE = seconds
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", type=int, nargs="*", help="the numbers of the runs to repeat")
     parser.add_argument("--keep", type=Path, help="a folder for the last harmed library, with all that was seen of it")
+    parser.add_argument(
+        "--patience", type=int, default=_PATIENCE, help="seconds after which a look hangs: more on a busy machine"
+    )
     given = parser.parse_args()
+    _set_patience(given.patience)
     wanted = given.only if given.only is not None else range(given.runs)
     print(f"seed {given.seed}, {len(wanted)} runs", flush=True)
     started = time.monotonic()

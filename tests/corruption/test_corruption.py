@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import stackroom
 from small_worlds import quickly
 from stackroom.errors import DamagedError
 from stackroom.storage.catalogue import records
+from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.store import LocalStore
 
 SEED = 20261126
@@ -37,8 +39,8 @@ def test_hundreds_of_harms(bench: Bench) -> None:
 
 def seen(bench: Bench, path: Path) -> look.Seen:
     """What another process sees; it must not die of it, and nothing may be wrong."""
-    died, told = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
-    assert not died
+    died, told, said = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
+    assert not died, said
     assert campaign.judge(told, bench.states[:1], bench.known) == []
     return dict(told)
 
@@ -84,6 +86,14 @@ def test_broken_records_are_damage_and_no_strange_exception(
     told = seen(bench, harmed(lambda copy: loosely(copy, table, statement)))
     errors = {answer[1] for answer in told.values() if answer[0] == "error"}
     assert "DamagedError" in errors
+
+
+def test_what_is_no_number_is_damage() -> None:
+    """As in a page that has changed places with one of another index, of which SQLite's own check finds nothing amiss."""
+    with contextlib.closing(Connection(":memory:")) as connection:
+        for value in ("x'00'", "NULL", "'a'", "1e300"):
+            with pytest.raises(DamagedError, match="number"):
+                connection.numbers(f"SELECT {value}", columns=1)
 
 
 def test_a_passage_is_never_of_another_document(bench: Bench, harmed: Harmed) -> None:
@@ -179,7 +189,15 @@ class TestTheCheckerItself:
         assert "names nothing" in self.told(bench, vector=["error", "DamagedError", "broken", False])[0]
 
     def test_a_process_that_dies(self) -> None:
-        assert campaign.in_a_fork(lambda: os.kill(os.getpid(), signal.SIGSEGV))[0] == signal.SIGSEGV
+        ended = campaign.in_a_fork(lambda: os.kill(os.getpid(), signal.SIGSEGV))
+        assert ended.died == signal.SIGSEGV
+        assert "test_a_process_that_dies" in ended.why
+
+    def test_a_process_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(campaign, "_PATIENCE", 1)
+        ended = campaign.in_a_fork(signal.pause)
+        assert ended.died == signal.SIGALRM
+        assert "test_a_process_that_hangs" in ended.why
 
 
 def test_norms_that_are_wrong_are_named(bench: Bench, harmed: Harmed) -> None:

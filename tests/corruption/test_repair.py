@@ -38,8 +38,8 @@ def repaired(path: Path, **named: Any) -> stackroom.Repair:
 
 def as_before(bench: Bench, path: Path) -> list[str]:
     """The questions that are answered otherwise than before the harm."""
-    died, told = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
-    assert not died
+    died, told, said = campaign.in_a_fork(lambda: look.look(path, bench.sources, bench.documents))
+    assert not died, said
     assert told["verify"] == ["is", []]
     told["status"][1][5] = bench.states[0]["status"][1][5]  # dead rows
     return campaign._differing(told, bench.states[0])
@@ -362,3 +362,29 @@ def test_a_text_that_is_another_passages_is_not_taken_over(harmed: Harmed) -> No
     assert [(one.structure, one.document_id) for one in done.lost] == [("chunks", "record2")]
     with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
         assert [passage.text[:8] for passage in index.get("record source 2")] == ["record 2"] * 3
+
+
+def break_cell(library: Path, table: str, nth: int) -> None:
+    """Let the nth row of a small table lie beyond its page: SQLite can't read it, and finds those before and behind it."""
+    page = value(library, f"SELECT rootpage FROM sqlite_schema WHERE name = '{table}'")
+    assert isinstance(page, int)
+    spoil(layout.catalogue(library), (page - 1) * layout.PAGE_SIZE + 8 + 2 * nth, b"\xff\xf0")
+
+
+@pytest.mark.parametrize(
+    ("table", "nth"),
+    [("collections", 1), ("collections", 2), ("set_members", 7), ("sets", 0), ("collection_members", 1)],
+)
+def test_a_row_of_a_small_table_that_is_gone_is_named_or_found(
+    bench: Bench, harmed: Harmed, table: str, nth: int
+) -> None:
+    """Where its checksum could not be computed the table was taken for whole."""
+    path = harmed(lambda copy: break_cell(copy, table, nth))
+    report = repaired(path)
+    assert as_before(bench, path) == [] or not report.ok
+
+
+def test_a_collection_is_found_by_the_index_of_names(bench: Bench, harmed: Harmed) -> None:
+    path = harmed(lambda copy: break_cell(copy, "collections", 2))
+    repaired(path)
+    assert "listed" not in as_before(bench, path)

@@ -80,7 +80,7 @@ _WRONG: dict[str, tuple[type[StackroomError], ...]] = {
 """Errors whose hint would send the user the wrong way."""
 
 
-def in_a_fork(work: Callable[[], Any]) -> tuple[int, Any]:
+def in_a_fork(work: Callable[[], Any]) -> small_worlds.Ended:
     """As of small_worlds; an exception's text is in `problems`."""
 
     def told() -> Any:
@@ -106,9 +106,9 @@ class Harness:
         self._entries: list[Entry] | None = None
 
     def _call(self, work: Callable[[], Any]) -> Any:
-        killed, answer = in_a_fork(work)
+        killed, answer, said = in_a_fork(work)
         if killed or (isinstance(answer, dict) and answer.get("problems")):
-            raise RuntimeError(f"{self.name}: {killed} {answer}")
+            raise RuntimeError(f"{self.name}: {killed} {answer} {said}")
         return answer
 
     def _prepare(self) -> None:
@@ -153,7 +153,7 @@ class Harness:
         self._restart()
         readable, writable = os.pipe()
         action = Action.KILL_HALFWAY if halfway else Action.KILL
-        killed, answer = in_a_fork(
+        killed, answer, said = in_a_fork(
             lambda: self._act((CHANGING, nth, action, 0), lambda: os.write(writable, b".")) and {}
         )
         os.close(writable)
@@ -163,7 +163,7 @@ class Harness:
             # One call less than when they were counted: it came to its end.
             return {"problems": [], "missed": True}
         if killed != signal.SIGKILL:
-            return {"problems": [f"not killed: {killed} {answer}"]}
+            return {"problems": [f"not killed: {killed} {answer} {said}"]}
         return self._look(marks, seed, power=False)
 
     def record(self) -> int:
@@ -204,9 +204,10 @@ class Harness:
         def work() -> dict[str, Any]:
             return self._meet(name, (kinds, nth, action, error))
 
-        killed, answer = in_a_fork(work)
-        if killed or answer is None:
-            return {"problems": [f"died of {signal.Signals(killed).name}" if killed else "ended without a word"]}
+        ended = in_a_fork(work)
+        answer = ended.told
+        if ended.died or answer is None:
+            return {"problems": [f"died of {ended.why}"]}
         looked = self._look(answer["marks"], seed, power=False, finished=answer["raised"] is None)
         return {**looked, "problems": answer["problems"] + looked["problems"], "raised": answer["raised"]}
 
@@ -222,9 +223,9 @@ class Harness:
             finally:
                 shim.jump(0)
 
-        killed, answer = in_a_fork(work)
+        killed, answer, said = in_a_fork(work)
         if killed or answer:
-            return {"problems": [f"{killed} {answer}"]}
+            return {"problems": [f"{killed} {answer} {said}"]}
         return self._look(0, seed, power=False, finished=True)
 
     def twice(self, first: int, second: int, seed: int) -> dict[str, Any]:
@@ -262,7 +263,7 @@ class Harness:
         def look() -> Any:
             return {"problems": [*_sound(library, False), *_next_commit(library)]}
 
-        return dict(in_a_fork(look)[1])
+        return dict(in_a_fork(look).told)
 
     def _meet(self, name: str, plan: tuple[Call, int, Action, int]) -> dict[str, Any]:
         """Act, judge the error, and go on in the same process with what was open."""
@@ -297,10 +298,10 @@ class Harness:
         return {"problems": problems, "marks": marks, "raised": raised}
 
     def _look(self, marks: int, seed: int, *, power: bool, finished: bool = False) -> dict[str, Any]:
-        killed, answer = in_a_fork(lambda: {"problems": list(self._problems(marks, seed, power, finished))})
-        if killed:
-            return {"problems": [f"looking at it died of {signal.Signals(killed).name}"]}
-        return dict(answer)
+        ended = in_a_fork(lambda: {"problems": list(self._problems(marks, seed, power, finished))})
+        if ended.died:
+            return {"problems": [f"looking at it died of {ended.why}"]}
+        return dict(ended.told)
 
     def _problems(self, marks: int, seed: int, power: bool, finished: bool) -> Iterator[str]:
         chance = random.Random(seed)
@@ -363,7 +364,9 @@ def _judged(name: str, error: StackroomError, root: Path) -> Iterator[str]:
     """An error must be of a class that means this, name a file, and say what to do."""
     said = f"{type(error).__name__}: {error}"
     # Now and then SQLite tries another way, or cleans up, before it is asked what the system said.
-    vague = any(words in error.message for words in ("disk I/O error", "unable to open database file"))
+    vague = any(
+        words in error.message for words in ("disk I/O error", "unable to open database file", "can't be read back")
+    )
     if vague and type(error) is StorageError and name in ("full", "quota", "read-only"):
         return
     # Where it can't open the WAL's index for writing, SQLite goes on with a read-only one.

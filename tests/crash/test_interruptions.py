@@ -45,6 +45,14 @@ def test_an_error_is_not_hidden_by_the_clean_up(harness: Asked) -> None:
         assert answer["problems"] == [], nth
 
 
+def test_a_new_catalogue_that_has_no_room_is_a_full_disk(harness: Asked) -> None:
+    """SQLite does not say why it could not make a file: the file is there before it opens it."""
+    for scenario, calls in (("create", range(1, 10)), ("backup", range(16, 22)), ("repair", range(1, 6))):
+        for nth in calls:
+            answer = harness.ask("fault", scenario, "quota", nth, Action.FAIL, 1)
+            assert answer["problems"] == [], (scenario, nth)
+
+
 def test_too_many_open_files_make_no_blind_reader(harness: Asked) -> None:
     """A reader that takes that for a read-only medium would never see a commit again."""
     for nth in (2, 3):

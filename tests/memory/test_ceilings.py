@@ -7,16 +7,19 @@ library does not fill), and what is said to grow: some bytes a row.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import apsw
 import pytest
 
 import memory_operations
 from memory_support import Peak, linux_only, peak_of
+from stackroom.storage.disk import layout
 from stackroom.storage.disk.lock import FileLock
 
 pytestmark = linux_only
@@ -72,6 +75,7 @@ WORK = (
     Ceiling("remove_documents", 24, 12, on="a copy"),
     Ceiling("compact", 45, 32, on="one with half removed"),
     Ceiling("purge", 90, 57, on="one with half removed"),
+    Ceiling("repair", 60, 45, on="a damaged copy"),
     Ceiling("change_model", 24, 9, on="a copy", sizes=QUICK),
 )
 
@@ -111,6 +115,9 @@ def prepared(what: str, made: Path, target: Path) -> Path:
         shutil.rmtree(copy / "sketches", ignore_errors=True)
     if what == "one with half removed":
         run("remove", copy)
+    if what == "a damaged copy":
+        with contextlib.closing(apsw.Connection(str(layout.catalogue(copy)))) as connection:
+            connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = 77")
     return copy
 
 

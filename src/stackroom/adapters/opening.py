@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import Literal
 
+from stackroom._forking import in_children
 from stackroom.index import Index
 from stackroom.opening import open as open_index
 from stackroom.protocols import AnyEmbedder
@@ -19,6 +20,15 @@ Migrate = Literal["ask", "auto", "never"]
 _indexes: weakref.WeakValueDictionary[Path, Index] = weakref.WeakValueDictionary()
 _identities: weakref.WeakKeyDictionary[Index, tuple[int, int] | None] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """In a forked child, where another thread of the parent may have held it."""
+    global _guard
+    _guard = threading.Lock()
+
+
+in_children(_begin_anew)
 
 
 def obtain(library: AnyLibrary, *, embedder: str | AnyEmbedder | None = None, migrate: Migrate = "auto") -> Index:

@@ -93,8 +93,9 @@ def _explained(
 
 def upper_bound(statistics: TextStatistics) -> float:
     """What BM25 could give at most: every term of the query, as often as it likes (idf as FTS5 computes it)."""
-    n = statistics.chunks
-    return sum(max(1e-6, math.log((n - df + 0.5) / (df + 0.5))) * (_K1 + 1) for df in statistics.document_frequency)
+    # In a damaged catalogue the counts need not fit together.
+    counts = [(max(df, 0), max(statistics.chunks - df, 0)) for df in statistics.document_frequency]
+    return sum(max(1e-6, math.log((others + 0.5) / (df + 0.5))) * (_K1 + 1) for df, others in counts)
 
 
 _RANK_CONSTANT = 60

@@ -277,6 +277,12 @@ class Snapshot:
         return None if found is None else self._verified(self._vectors, key, *found)
 
     def _verified(self, mapped: VectorMap, key: int, number: int, checksum: int) -> NDArray[np.float32]:
+        if not 0 <= number < len(mapped.rows):
+            raise DamagedError(
+                f"The catalogue names rows that {mapped.path} does not have.",
+                hint="See what is hit: stackroom verify",
+                path=mapped.path,
+            )
         row: NDArray[np.float32] = np.array(mapped.rows[number], dtype=np.float32)
         if codec.row_checksum(key, row.data.cast("B")) != checksum:
             chunk_id, document_key = self._connection.row(

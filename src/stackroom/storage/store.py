@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
+from stackroom._forking import Gate
 from stackroom.backend import EVERY_CAPABILITY, Capability, EmbedTexts, Judge
 from stackroom.errors import (
     ClosedError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 _RESTARTS = 20
 
+_GATE = Gate()
+
 
 class _Reader(NamedTuple):
     connection: Connection
@@ -64,7 +67,7 @@ class LocalStore:
             )
         if not exists:
             self._create(mode)
-        with self._reader() as reader:
+        with _GATE.within(), self._reader() as reader:
             schema.check_version(reader.connection, path, writing=not self.read_only)
 
     @classmethod
@@ -167,13 +170,14 @@ class LocalStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[_Reader]:
         """A connection within a read transaction."""
-        with self._reader() as reader:
+        pid = os.getpid()
+        with _GATE.within(), self._reader() as reader:
             reader.connection.execute("BEGIN")
             try:
                 yield reader
             finally:
-                # After an error of the disk SQLite has ended it already.
-                if reader.connection.in_transaction:
+                # After an error of the disk SQLite has ended it already; a forked child has it no more.
+                if os.getpid() == pid and reader.connection.in_transaction:
                     reader.connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
@@ -186,12 +190,13 @@ class LocalStore:
             file = _identity(self.path)
             connection = database.open_reader(self.path)
             reader = _Reader(connection, Codec(connection), file)
+        pid = os.getpid()
         try:
             with database.translated(layout.catalogue(self.path), reader.connection):
                 yield reader
         finally:
             with self._guard:
-                keep = not self._closed and self._pid == os.getpid() and reader.file == _identity(self.path)
+                keep = not self._closed and pid == os.getpid() and reader.file == _identity(self.path)
                 if keep:
                     self._idle.append(reader)
             if not keep:
@@ -248,7 +253,7 @@ class LocalStore:
         self._check_open()
         if self.read_only:
             raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
-        with self._writer_lock.hold(wait=wait):
+        with self._writer_lock.hold(wait=wait), _GATE.within():
             self._check_open()
             if self._failed is not None:
                 raise StorageError(
@@ -331,7 +336,7 @@ class LocalStore:
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
-            _ORPHANS.append((self._idle, self._writer))
+            database.require_own_locks(layout.catalogue(self.path))
             self._forget()
             self._writer_lock = FileLock(self._writer_lock.path)
             self._ingest_lock = FileLock(self._ingest_lock.path)
@@ -430,7 +435,3 @@ def _identity(library: Path) -> tuple[int, int]:
 def _is_begun(name: str) -> bool:
     """Whether a creation that was interrupted may have left this (SQLite's own journal included)."""
     return name in (layout.WRITER_LOCK, layout.INGEST_LOCK, layout.VECTORS) or name.startswith(layout.CATALOGUE_NEW)
-
-
-_ORPHANS: list[object] = []
-"""Connections that a forked child inherited: closing them would drop the parent's locks, so they are only kept."""

@@ -93,6 +93,18 @@ def lying(name: str) -> bytes:
     return bytes(data)
 
 
+def picture() -> bytes:
+    """A PNG of 100,000 by 100,000 points: ten thousand million bytes, for whoever unpacks it."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    size = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + part(b"IHDR", size) + part(b"IDAT", zlib.compress(bytes(1_000_000))) + part(b"IEND", b"")
+    )
+
+
 def archives() -> dict[str, tuple[Made, str]]:
     files: dict[str, tuple[Made, str]] = {}
     for name in MAIN:
@@ -108,6 +120,7 @@ def archives() -> dict[str, tuple[Made, str]]:
             ("dtd", lambda folder, name=name: with_entity(name, f'<!ENTITY % p SYSTEM "file://{folder}/secret"> %p;<!ENTITY x "y">'), ""),
             ("deep", lambda _, name=name: packed(name, b"<a>" * DEEP + b"x" + b"</a>" * DEEP), ""),
             ("escape", lambda _, name=name: zipped({**template(name), "../../evil": b"x", "/etc/evil": b"y", "a\x1b[31m\n": b"z"}), READ),
+            ("picture", lambda _, name=name: zipped({**template(name), "media/image1.png": picture(), "Pictures/a.png": picture()}), READ),
             ("encoding", lambda _, name=name: packed(name, b'<?xml version="1.0" encoding="utf-7"?><a>\xff\xfe</a>'), ""),
         ):  # fmt: skip
             files[f"{what}.{name}"] = made, outcome
@@ -291,6 +304,41 @@ def test_a_folder_of_hostile_files(
         assert len(str(hit.document.metadata)) <= 2 * limits.DESCRIPTION
     assert not list(tmp_path.rglob("evil*"))
     assert index.verify().ok
+
+
+# Lines that are as long as a file
+
+WORD, LETTER = b"word " * 2_000_000, b"w" * 10_000_000
+LINES = {
+    "a.txt": WORD, "b.txt": LETTER, "a.md": b"# head\n" + WORD, "b.md": LETTER, "a.html": b"<html><body>" + WORD,
+    "b.html": b"<html><body><p " + LETTER, "a.json": b'{"a": "' + WORD + b'"}', "a.csv": b"a,b\n" + WORD,
+    "a.eml": b"From: a@b\nDate: x\nSubject: " + WORD + b"\n\nbody", "b.eml": b"From: a@b\nDate: x\nSubject: s\n\n" + WORD,
+    "a.rtf": b"{\\rtf1 " + WORD + b"}", "a.tex": b"\\documentclass{a}\\begin{document}" + WORD, "a.org": b"* " + WORD,
+    "a.rst": WORD + b"\n====\n" + WORD, "a.srt": b"1\n00:00:01,000 --> 00:00:02,000\n" + WORD, "a.c": b"int f(int " + b"a, " * 3_000_000,
+    "a.xml": b'<?xml version="1.0"?><a>' + WORD + b"</a>", "a.ipynb": b'{"nbformat":4,"cells":[{"cell_type":"markdown","source":"' + WORD + b'"}]}',
+}  # fmt: skip
+REFUSED = {"b.html": "holds no text", "a.csv": "too long for a row"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_of_ten_megabytes(folder: Path, name: str) -> None:
+    """It is cut into passages like any other, by a process with its usual limits."""
+    job = Job(given(folder, name, LINES[name]))
+    longest = count = 0
+    with ParserPool(TokenSplitter(None, 200, 0)) as pool:
+        for document in pool.stream([job], CancelToken()):
+            try:
+                document.open()
+                for chunks in document.chunks():
+                    count += len(chunks)
+                    longest = max(longest, *(len(chunk.text) for chunk in chunks))
+            except ReadError as error:
+                assert REFUSED[name] in str(error)
+                return
+    assert name not in REFUSED
+    assert count >= 20
+    assert longest < 10_000
 
 
 # Files that change while they are read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -422,3 +423,42 @@ def test_a_target_without_space_is_named(store: LocalStore, target: Path, monkey
         save(store, target)
     assert str(target.resolve()) in str(caught.value)
     assert beside(target) == set()
+
+
+def copied(folder: Path, target: Path) -> None:
+    subprocess.run(["cp", "-r", str(folder), str(target)], check=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="copied as on Unix")
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_plain_copy_of_an_idle_library_is_one(store: LocalStore, library: Path, tmp_path: Path, closed: bool) -> None:
+    """Also while it is open, with its last commits in the log and nowhere else: nobody writes meanwhile."""
+    for name in ("first", "second"):
+        put(store, name, [name])
+    if closed:
+        store.close()
+    else:
+        assert (library / layout.WAL).stat().st_size
+    copied(library, tmp_path / "copy")
+    assert held(tmp_path / "copy", "a") == {"first", "second"}
+    other = LocalStore(tmp_path / "copy")
+    put(other, "third", ["third"])
+    other.close()
+    assert held(tmp_path / "copy") == {"first", "second", "third"}
+    assert held(library) == {"first", "second"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="copied as on Unix")
+def test_a_backup_takes_the_place_of_a_library_that_is_lost(store: LocalStore, library: Path, target: Path) -> None:
+    """Restoring is copying, and the backup stays one: who has the library open sees what is there now."""
+    put(store, "first", ["first"])
+    assert save(store, target)
+    put(store, "second", ["second"])
+    shutil.rmtree(library)
+    copied(target, library)
+    with store.view() as view:
+        assert [source.path for source in view.listing()] == ["first"]
+    put(store, "third", ["third"])
+    store.close()
+    assert held(library) == {"first", "third"}
+    assert held(target) == {"first"}

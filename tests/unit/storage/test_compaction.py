@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.progress import CancelToken, silent
+from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import compaction
 from stackroom.storage.vectors import spaces
@@ -39,3 +42,12 @@ def test_commits_between_two_looks_of_a_compaction(store: LocalStore, after: int
             document = view.document(f"new{n}")
             assert document is not None
             assert np.array_equal(view.vectors(view.keys_of(document.key)), unit_rows(3, seed=2 + n))
+
+
+def test_what_an_interrupted_creation_or_repair_left_is_swept(store: LocalStore, library: Path) -> None:
+    """A power cut may bring back a journal that was removed; a repair that died leaves a copy of every text. Found with seed 601."""
+    put(store, "kept", 1)
+    for name in ("journal", "source"):
+        library.joinpath(f"{layout.CATALOGUE_NEW}-{name}").write_bytes(b"kept 1")
+    store.compact(progress=silent, cancel=CancelToken())
+    assert list(library.glob(f"{layout.CATALOGUE_NEW}*")) == []

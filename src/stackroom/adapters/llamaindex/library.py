@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stackroom._forking import in_children, tell_in_children
 from stackroom.adapters.llamaindex.documents import Changes, change
 from stackroom.adapters.llamaindex.holdings import Holdings
 from stackroom.adapters.llamaindex.index_nodes import index_of
@@ -28,7 +29,8 @@ class SharedLibrary:
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self.guard = threading.RLock()
+        self.begin_anew()
+        tell_in_children(self)
         self.waiting: dict[str, str] = {}
         """hashes of documents of which nothing is stored yet, told to the docstore of the library's own namespace"""
         self._elsewhere: dict[str, dict[str, str]] = {DOCSTORE: self.waiting}
@@ -41,6 +43,10 @@ class SharedLibrary:
         self.others: dict[str, dict[str, str]] = {}
         """image and index nodes that a self-contained store's index lists; its text nodes are in no list"""
         self._resolved: tuple[list[str], int, NDArray[np.int64]] | None = None
+
+    def begin_anew(self) -> None:
+        """In a forked child too, where another thread of the parent may have held the guard."""
+        self.guard = threading.RLock()
 
     def waiting_in(self, store: str) -> dict[str, str]:
         """Hashes that wait in a docstore of another namespace."""
@@ -131,6 +137,14 @@ class SharedLibrary:
 
 _shared: weakref.WeakValueDictionary[int, SharedLibrary] = weakref.WeakValueDictionary()
 _guard = threading.Lock()
+
+
+def _begin_anew() -> None:
+    global _guard
+    _guard = threading.Lock()
+
+
+in_children(_begin_anew)
 
 
 def shared(library: AnyLibrary | SharedLibrary, *, migrate: Migrate = "auto") -> SharedLibrary:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stackroom._forking import tell_in_children
 from stackroom.errors import UnavailableError
 from stackroom.ingest.embedders.tokens import FileTokenizer
 from stackroom.types import EmbedderIdentity
@@ -34,6 +35,8 @@ Pooling = Literal["mean", "cls", "none"]
 _SHIPPED = Path(__file__).parents[2] / "models" / "minilm-l6-v2"
 _SHIPPED_SHA256 = "732c6e878e0d65a6c15cc0b290ffbedc812d3507dd925e22ea2a0733a7e95a59"
 _MOST_THREADS = 8
+_MOST_CHARACTERS = 200_000
+"""Of a text: no model reads as many, and to cut ten megabytes into tokens takes half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,13 @@ class OnnxEmbedder:
         self._files = files
         self._threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
         self._local = threading.local()
+        self.begin_anew()
+        tell_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Let go of threads and of what they hold: in a forked child there are none."""
         self._load = threading.Lock()
+        self.__dict__.pop("_pool", None)
 
     def with_prefixes(self, query: str, passage: str) -> OnnxEmbedder:
         """The same model with other prefixes, which makes it another one: its vectors are not comparable."""
@@ -112,7 +121,7 @@ class OnnxEmbedder:
 
     def _embed(self, text: str) -> NDArray[np.float32]:
         session = self._session()
-        given = self._given(session, self.tokenizer.ids(text, self._limit))
+        given = self._given(session, self.tokenizer.ids(text[:_MOST_CHARACTERS], self._limit))
         return self._pooled(np.asarray(session.run(None, given)[0], dtype=np.float32))
 
     def _given(self, session: InferenceSession, numbers: list[int]) -> Mapping[str, NDArray[Any]]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import zstandard
 
-from stackroom.errors import DamagedError
+from stackroom.errors import DamagedError, UsageError
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.types import Metadata, Place
 
@@ -26,7 +26,7 @@ _COMPACT_ASCII = json.JSONEncoder(separators=(",", ":"))
 
 LEVEL = 3
 DICTIONARY_BYTES = 110 * 1024
-_LARGEST = 256 * 1024 * 1024
+LARGEST = 256 * 1024 * 1024
 _FEW = 16
 """Items up to which threads cost more than they bring."""
 _THREADS = min(4, os.cpu_count() or 1)
@@ -42,6 +42,8 @@ class Codec:
         self._compressors: dict[Kind, zstandard.ZstdCompressor] = {}
 
     def encode(self, kind: Kind, data: bytes) -> bytes:
+        """Raises UsageError where it is longer than `decode` takes."""
+        _require_readable(data)
         with self._lock:
             return self._compressor_of(kind).compress(data)
 
@@ -57,6 +59,8 @@ class Codec:
         together = len(items) >= _FEW and any(items) and "multi_compress_to_buffer" in zstandard.backend_features
         if not together:
             return [self.encode(kind, data) for data in items]
+        for data in items:
+            _require_readable(data)
         with self._lock:
             frames = self._compressor_of(kind).multi_compress_to_buffer(list(items), threads=_THREADS)
         return [frames[at].tobytes() for at in range(len(frames))]
@@ -65,7 +69,7 @@ class Codec:
         try:
             parameters = zstandard.get_frame_parameters(frame)
             # A hostile frame may promise anything; what we wrote is far below this.
-            if parameters.content_size > _LARGEST:
+            if parameters.content_size > LARGEST:
                 raise DamagedError("A compressed passage claims an impossible size.", hint="Run: stackroom verify")
             with self._lock:
                 decompressor = self._decompressors.get(parameters.dict_id)
@@ -102,6 +106,15 @@ class Codec:
                 f"Dictionary {dictionary_id}, which some passages need, is missing.", hint="Run: stackroom verify"
             )
         return zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(row[0]))
+
+
+def _require_readable(data: bytes) -> None:
+    if len(data) > LARGEST:
+        raise UsageError(
+            f"A passage, its metadata or a record of another program is longer than {LARGEST // 1024**2:,} MB.",
+            hint="Split it.",
+            actual=len(data),
+        )
 
 
 def train(samples: Sequence[bytes]) -> bytes | None:

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import apsw
 
-from stackroom.errors import BusyError, DamagedError, DiskFullError, ReadOnlyError, StackroomError, StorageError
+from stackroom.errors import (
+    BusyError,
+    DamagedError,
+    DiskFullError,
+    ReadOnlyError,
+    StackroomError,
+    StorageError,
+    UsageError,
+)
+from stackroom.storage.catalogue import sql
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 
@@ -91,6 +100,16 @@ def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> 
     lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in ("no such", "unsupported file"))
     if lacking or isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
         return _damaged(path, error)
+    if isinstance(error, apsw.ConnectionClosedError):
+        return UsageError(
+            "A view or commit belongs to the process that began it, and this one was forked since.",
+            hint="Begin one of its own here.",
+            path=path,
+        )
+    if isinstance(error, apsw.TooBigError):
+        return UsageError(
+            "A value is longer than the catalogue can hold (1 GB).", hint="Split it, or leave it out.", path=path
+        )
     if isinstance(error, apsw.FullError):
         return DiskFullError(
             f"No space is left to write {path}.",
@@ -135,7 +154,8 @@ def create(library: Path) -> None:
     with fsio.translated(path), translated(path):
         for leftover in library.glob(f"{layout.CATALOGUE_NEW}*"):
             leftover.unlink()
-        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        fsio.make_file(path)
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             with translated(path, connection):
                 connection.execute("PRAGMA synchronous = FULL")
@@ -153,6 +173,7 @@ def open_writer(library: Path) -> Connection:
     """The connection that commits. The caller holds the writer lock while it opens, commits and closes."""
     _require_safe_sqlite()
     path = layout.catalogue(library)
+    require_own_locks(path)
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     with translated(path, connection):
@@ -169,6 +190,7 @@ def open_reader(library: Path) -> Connection:
     """A connection that can't write. On read-only media the catalogue is opened as immutable."""
     _require_safe_sqlite()
     path = layout.catalogue(library)
+    require_own_locks(path)
     with translated(path):
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     with translated(path, connection):
@@ -219,4 +241,14 @@ def _require_safe_sqlite() -> None:
         raise StorageError(
             f"SQLite {apsw.sqlite_lib_version()} can corrupt a library that several processes use.",
             hint="Upgrade apsw: pip install --upgrade apsw",
+        )
+
+
+def require_own_locks(path: Path) -> None:
+    """Raises UsageError where SQLite takes locks of this process's parent for its own, and can't be told better."""
+    if sql.is_stuck(path):
+        raise UsageError(
+            f"{path} can't be used in this process: it was forked while another thread, or itself, was within a commit or a search.",
+            hint="Fork when no call is going on, or start the process anew (multiprocessing's 'spawn').",
+            path=path,
         )

@@ -23,6 +23,7 @@ SOURCE_COLUMNS = (
 )
 DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, checksum"
 
+_LONGEST_PATTERN = 1_000
 _DOCUMENT_WIDTH = DOCUMENT_COLUMNS.count(",") + 1
 _QUALIFIED = ", ".join(
     f"{table}.{column.strip()}"
@@ -172,13 +173,19 @@ def find_sources(connection: Connection, wanted: str) -> list[int]:
 def meant(wanted: str, sources: Iterable[tuple[int, str, str]]) -> list[int]:
     """The keys of those `(key, name, title)` whose path, file name or title this is, or a glob of it, and of those below it as a folder."""
     pattern = wanted.casefold()
+    # What is longer is no pattern that somebody wrote, and would take seconds to be made one.
+    is_pattern = len(pattern) <= _LONGEST_PATTERN and any(sign in pattern for sign in "*?[")
     absolute = os.path.abspath(os.path.expanduser(wanted)).casefold()
     found = []
     for key, name, title in sources:
         path = name.casefold()
         candidates = (path, os.path.basename(path), title.casefold())
         below = path.startswith(absolute.rstrip(os.sep) + os.sep)
-        if below or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates):
+        if (
+            below
+            or pattern in candidates
+            or (is_pattern and any(fnmatch.fnmatchcase(candidate, pattern) for candidate in candidates))
+        ):
             found.append(key)
     return found
 

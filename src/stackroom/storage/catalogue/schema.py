@@ -55,9 +55,17 @@ def check_version(connection: Connection, library: Path, *, writing: bool) -> No
         )
     )
     version = found.get("format_version")
-    unknown = int(found.get("reader_flags", 0)) & ~layout.READER_FLAGS
+    reading, adding = (found.get(name, 0) for name in ("reader_flags", "writer_flags"))
+    if not isinstance(reading, int) or not isinstance(adding, int):
+        raise DamagedError(
+            f"The catalogue {layout.catalogue(library)} does not say what it needs to be read.",
+            hint="See what is hit: stackroom verify",
+            path=layout.catalogue(library),
+            actual=(reading, adding),
+        )
+    unknown = reading & ~layout.READER_FLAGS
     if writing:
-        unknown |= int(found.get("writer_flags", 0)) & ~layout.WRITER_FLAGS
+        unknown |= adding & ~layout.WRITER_FLAGS
     if not isinstance(version, int) or version > layout.FORMAT_VERSION or unknown:
         raise FormatVersionError(
             f"The library {library} was written by a newer Stackroom (format {version}, unknown flags {unknown:#x}).",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import apsw
+
+from stackroom._forking import in_children
+from stackroom.errors import DamagedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +29,11 @@ class Connection(apsw.Connection):
     counts_words = False
     """whether bm25's function for FTS5 was registered here"""
 
+    def __init__(self, filename: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(filename, *arguments, **options)
+        self.file = _identity(self.filename) if self.filename else None
+        _open.add(self)
+
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Every row."""
         return self.execute(statement, values).fetchall()
@@ -39,10 +49,17 @@ class Connection(apsw.Connection):
             yield from self.rows(statement.replace("(...)", f"(?{', ?' * (len(part) - 1)})"), (*values, *part))
 
     def numbers(self, statement: str, values: Values = (), *, columns: int) -> NDArray[np.int64]:
-        """Every row of a result of whole numbers: int64 of shape (n, columns), a tenth of what tuples take."""
+        """Every row of a result of whole numbers: int64 of shape (n, columns), a tenth of what tuples take. Raises DamagedError for others."""
         import numpy as np
 
-        found = np.fromiter(chain.from_iterable(self.execute(statement, values)), dtype=np.int64)
+        try:
+            found = np.fromiter(chain.from_iterable(self.execute(statement, values)), dtype=np.int64)
+        except (TypeError, ValueError, OverflowError) as error:
+            # Where pages of two indexes have changed places SQLite's own check finds nothing amiss.
+            raise DamagedError(
+                f"The catalogue holds something else where a number belongs ({error}).",
+                hint="See what is hit: stackroom verify",
+            ) from error
         return found.reshape(-1, columns)
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
@@ -54,3 +71,48 @@ class Connection(apsw.Connection):
         """The first column of the first row; None where there is none."""
         found = self.row(statement, values)
         return None if found is None else found[0]
+
+
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+_stuck: list[Connection] = []
+"""Connections that a forked child inherited and could not close; letting go of them would close them."""
+
+
+def is_stuck(path: str | os.PathLike[str]) -> bool:
+    """Whether this process was forked while its parent wrote to this file, or another thread was within SQLite.
+
+    SQLite takes the locks that it had there for its own, and none of them came along: what it wrote would be lost.
+    """
+    return bool(_stuck) and (found := _identity(path)) is not None and any(held.file == found for held in _stuck)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _close_inherited() -> None:
+    """In a forked child: close what its parent has open, so that SQLite forgets the locks, which are the parent's alone.
+
+    Nothing of it reaches the parent: locks are a process's own, and nothing is written. But what a transaction has written to the WAL and
+    its index is the parent's to undo.
+    """
+    for connection in list(_open):
+        if connection.file is None:
+            continue
+        try:
+            if connection.txn_state("main") == apsw.SQLITE_TXN_WRITE:
+                _stuck.append(connection)
+            else:
+                connection.close(True)
+        except apsw.ConnectionClosedError:
+            continue
+        except apsw.Error:  # another thread, which is not here, is within it
+            _stuck.append(connection)
+    _open.clear()
+
+
+in_children(_close_inherited)

@@ -42,11 +42,15 @@ def put(connection: Connection, *, members: bool = False) -> None:
     connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NAME, json.dumps(found)))
 
 
-def differing(connection: Connection) -> Iterator[str]:
-    """The tables that are not what was written."""
+def differing(connection: Connection, unread: tuple[type[BaseException], ...] = ()) -> Iterator[str]:
+    """The tables that are not what was written; with errors that are `unread`, also those that can't be read."""
     stored = _stored(connection)
     for name in stored:
-        now = _small(connection, name) if name in _SMALL else _large(connection, name) if name in _LARGE else None
+        try:
+            now = _small(connection, name) if name in _SMALL else _large(connection, name) if name in _LARGE else None
+        except unread:
+            yield name
+            continue
         if now is not None and now != stored[name]:
             yield name
 

@@ -108,6 +108,12 @@ def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner may read. SQLite, which opens it next, would not say why it could not. Raises StorageError."""
+    with translated(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o600))
+
+
 def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`."""
     view = memoryview(data).cast("B")

@@ -16,10 +16,25 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from stackroom._forking import in_children
 from stackroom.errors import BusyError
 from stackroom.storage.disk import fsio
 
 _POLL_SECONDS = 0.005
+
+_held: set[int] = set()
+"""Descriptors of locks that this process has or waits for"""
+
+
+def _let_go() -> None:
+    """In a forked child: a lock lives as long as any copy of its descriptor, and its parent may be killed."""
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+in_children(_let_go)
 
 # Where the holder's name is written: past the byte that Windows locks, so that others can read it.
 _NAME_OFFSET = 1
@@ -72,6 +87,8 @@ class FileLock:
                 descriptor = os.open(
                     self.path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600
                 )
+            pid = os.getpid()
+            _held.add(descriptor)
             try:
                 while not self._taken(descriptor):
                     if time.monotonic() >= deadline:
@@ -81,18 +98,19 @@ class FileLock:
                     time.sleep(_POLL_SECONDS)
                 if purpose:
                     self._sign(descriptor, purpose)
-                pid = os.getpid()
                 try:
                     yield
                 finally:
-                    # A child that was forked meanwhile has the same lock as its parent, and would give up both.
+                    # A child that was forked meanwhile would give up its parent's.
                     if os.getpid() == pid:
                         if purpose:
                             with contextlib.suppress(OSError):
                                 os.ftruncate(descriptor, 0)
                         _unlock(descriptor)
             finally:
-                os.close(descriptor)
+                if os.getpid() == pid:
+                    _held.discard(descriptor)
+                    os.close(descriptor)
         finally:
             self._thread.release()
 

@@ -275,8 +275,9 @@ def _copy(view: Snapshot, staging: Path, folder: Path, progress: Progress, cance
     if cancel.cancelled:
         return
     path = layout.catalogue(staging)
+    fsio.make_file(path)
     with database.translated(layout.catalogue(folder)):
-        copy = Connection(str(path))
+        copy = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     with contextlib.closing(copy), _blaming_the_copy(layout.catalogue(folder), copy):
         _copy_catalogue(view, copy, progress, cancel)
     if cancel.cancelled:
@@ -300,6 +301,8 @@ def _blaming_the_copy(path: Path, target: Connection) -> Iterator[None]:
 
 
 def _copy_catalogue(view: Snapshot, target: Connection, progress: Progress, cancel: CancelToken) -> None:
+    # Half a copy is thrown away as it is; and why a journal could not be made SQLite's backup would not say.
+    target.rows("PRAGMA journal_mode = OFF")
     # The view's own connection reads: the copy is of its commit, whatever is written meanwhile.
     with target.backup("main", view.connection, "main") as copying:
         while not copying.done and not cancel.cancelled:

@@ -362,7 +362,7 @@ def _shrink(connection: Connection, progress: Progress, stopped: Callable[[], bo
 
 
 def sweep(library: Path, connection: Connection) -> None:
-    """Remove files of vectors and sketches that the catalogue does not name: replaced ones, and those of interrupted runs."""
+    """Remove files that the catalogue does not name: replaced ones, and those of interrupted runs. The caller holds the writer lock."""
     named = {row[0] for row in connection.execute("SELECT file FROM spaces")}
     with fsio.translated(layout.vectors(library)):
         there = list(layout.vectors(library).iterdir())
@@ -371,6 +371,10 @@ def sweep(library: Path, connection: Connection) -> None:
         maintenance.supersede(connection)
     for path in left:
         # On Windows a mapped file can't be removed yet; the next compaction does it.
+        with contextlib.suppress(OSError):
+            path.unlink()
+    # Of a creation or a repair that died; the lock keeps both away now.
+    for path in library.glob(f"{layout.CATALOGUE_NEW}*"):
         with contextlib.suppress(OSError):
             path.unlink()
     search_files.sweep(library, connection)

@@ -138,7 +138,8 @@ def _to_do(survey: salvage.Survey) -> tuple[Damage, ...]:
 def _fill(library: Path, source: Connection, new: Path, progress: Progress) -> salvage.Survey:
     """The new catalogue, durable under its temporary name, and the vector files that it names."""
     layout.vectors(library).mkdir(mode=0o700, exist_ok=True)
-    target = Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    fsio.make_file(new)
+    target = Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE)
     with contextlib.closing(target), database.translated(new, target):
         target.rows("PRAGMA journal_mode = MEMORY")
         target.execute("PRAGMA synchronous = OFF")

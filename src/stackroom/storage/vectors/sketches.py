@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from stackroom._forking import was_forked
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
@@ -57,7 +58,6 @@ _SAMPLE = 16_384
 _COPIED = 4 * 1024 * 1024
 _BLOCK = 4 * 1024 * 1024
 _LARGEST = np.float32(1e12)
-_PID = os.getpid()
 _MAGIC = b"STRMSKT\x01"
 _HEADER = struct.Struct("<8s16sQQI4s16sI")
 _METRICS: dict[Metric, bytes] = {"cosine": b"cos\x00", "dot": b"dot\x00", "l2": b"l2\x00\x00"}
@@ -163,7 +163,7 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
     index, coarse = _empty(centroid, space.metric)
     step = _at_once(space.dim)
     # OpenMP in a forked child waits forever for the threads that its parent had.
-    with _one_thread(faiss) if os.getpid() != _PID else contextlib.nullcontext():
+    with _one_thread(faiss) if was_forked() else contextlib.nullcontext():
         for start in range(first, end, step):
             check()
             index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))

@@ -1,0 +1,54 @@
+"""What a salvage does last: postings files that are still right, sequences, and what is left to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from stackroom.backend import Waiting
+from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import layout
+from stackroom.storage.upkeep.salvaging.findings import Findings
+from stackroom.storage.upkeep.salvaging.records import LONGEST_SEQUENCE, Records
+from stackroom.storage.upkeep.salvaging.tables import Tables, decoded
+from stackroom.storage.words import postings, word_files
+
+
+def word_files_of(library: Path, tables: Tables, target: Connection, live: KeySet) -> None:
+    """Postings files of the passages that are still all there."""
+    folder = layout.sketches(library)
+    for entry in decoded(word_files.every, tables.connection) or []:
+        path = folder / entry.file
+        loaded = None if postings.is_damaged(path) else postings.load(path, entry.first, entry.end)
+        if loaded is not None and not live.intersection(entry.range).difference(KeySet.from_keys(loaded.keys)).count:
+            target.execute("INSERT OR IGNORE INTO word_files VALUES(?, ?, ?, ?)", entry)
+
+
+def sequences(tables: Tables, target: Connection) -> None:
+    """Keys are never used again, those of lost records included."""
+    before = {row[0]: row[1] for row in tables.column("SELECT name, seq FROM sqlite_sequence")}
+    for table, key in (("sources", "source_key"), ("documents", "document_key"), ("chunks", "key")):
+        used = target.value(f"SELECT coalesce(max({key}), 0) FROM {table}")
+        old = before.get(table)
+        last = max(used, old) if isinstance(old, int) and 0 <= old < LONGEST_SEQUENCE else used
+        target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        target.execute("INSERT INTO sqlite_sequence VALUES(?, ?)", (table, last))
+
+
+def waiting_of(found: Findings, taken: Records) -> Waiting:
+    """What needs a model or a file: passages whose vectors are lost, sources whose passages are."""
+    read = dict(taken.before.read)
+    for document_key in found.hurt:
+        document = found.documents.get(document_key)
+        source = None if document is None else found.sources.get(document.source_key)
+        if source is not None and source.is_file:
+            read[source.key] = source.content_hash or read.get(source.key)
+            taken.keep_source(replace(source, state="partial"))
+    for key, source in found.sources.items():
+        if source.is_file and source.state == "partial" and source.indexed_at is None and source.recipe == "":
+            read.setdefault(key, None)
+    missing = found.missing.union(KeySet.from_keys(np.array(taken.before.embed, dtype=np.int64)))
+    return Waiting(tuple(missing.keys().tolist()), tuple(sorted(read.items())))
