@@ -492,7 +492,7 @@ class Index:
         Measured before: raises UsageError where its recall is below what is promised, unless `force` says that it is wanted so.
         """
         if candidates is not None:
-            _check_number("candidates", candidates, least=LEAST_CANDIDATES)
+            _check_number("candidates", candidates, most=None, least=LEAST_CANDIDATES)
             if not force:
                 found = self.measure(settings=[candidates], progress=progress, cancel=cancel)
                 if found.cancelled:
@@ -638,11 +638,12 @@ class Index:
 _MOST = 2**31 - 1
 
 
-def _check_number(name: str, value: object, *, least: int = 0) -> None:
+def _check_number(name: str, value: object, *, least: int = 0, most: int | None = _MOST) -> None:
     import operator
 
     try:
-        fits = least <= operator.index(value) <= _MOST  # type: ignore[arg-type]
+        number = operator.index(value)  # type: ignore[arg-type]
+        fits = least <= number and (most is None or number <= most)
     except TypeError:
         fits = False
     if not fits:
