@@ -19,7 +19,7 @@ from typing import IO, Any
 from stackroom.errors import NoTextError, ReadError, ScannedError, StackroomError
 from stackroom.ingest import recognition
 from stackroom.ingest.readers import reader_for
-from stackroom.ingest.readers.common import limits
+from stackroom.ingest.readers.common import facts, limits
 from stackroom.ingest.readers.common import plugged as plugs
 from stackroom.ingest.readers.common.hidden import without_unseen
 from stackroom.ingest.workers import PACE, Message, from_chunk, from_section, read_message, splitter_from, write_message
@@ -135,7 +135,7 @@ def _described(metadata: dict[str, Any]) -> dict[str, Any]:
     """What a file says of itself, as far as that is of a length to be kept with it, and seen."""
     left = limits.DESCRIPTION
     kept: dict[str, Any] = {}
-    for name, value in metadata.items():
+    for name, value in facts.uniform(metadata).items():
         if isinstance(value, str):
             value = _seen(value[: limits.DESCRIPTION])
         left -= len(name) + len(str(value))

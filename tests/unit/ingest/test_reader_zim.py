@@ -13,7 +13,9 @@ from reader_support import given
 from stackroom.errors import MissingExtraError
 from stackroom.index import Index
 from stackroom.ingest.readers import reader_for
+from stackroom.progress import CancelToken, ProgressEvent
 from stackroom.protocols import Reading, Section
+from support import WordEmbedder
 
 
 class Page(Item):  # type: ignore[misc]
@@ -45,12 +47,15 @@ def page(n: int) -> Page:
 
 @pytest.fixture
 def wiki(tmp_path: Path) -> Path:
-    path = tmp_path / "wiki.zim"
+    return made(tmp_path / "wiki.zim", 3)
+
+
+def made(path: Path, articles: int) -> Path:
     with Creator(path).config_indexing(False, "eng") as creator:
         creator.set_mainpath("A/page0")
         creator.add_metadata("Title", "A wiki")
         creator.add_metadata("Language", "eng")
-        for n in range(3):
+        for n in range(articles):
             creator.add_item(page(n))
         creator.add_item(Page("style.css", "", "body {}", "text/css"))
         creator.add_redirection("A/other", "Other", "A/page1", {})
@@ -75,12 +80,47 @@ def test_in_a_library(index: Index, wiki: Path) -> None:
     assert index.add(wiki).added == 1
     (source,) = index.sources()
     assert (source.documents, source.title) == (3, "A wiki")
-    hit = index.search("word2", k=1)[0]
+    hit = index.search("word2", k=1, where="language == eng")[0]
     assert (hit.document.title, hit.place.section, hit.document.metadata["part"]) == (
         "Page 2",
         ("Page 2", "Part"),
         "A/page2",
     )
+
+
+def test_an_interrupted_file_goes_on_without_embedding_anything_twice(
+    index: Index, tmp_path: Path, embedder: WordEmbedder
+) -> None:
+    path = made(tmp_path / "large.zim", 400)
+    cancel = CancelToken()
+
+    def stop(event: ProgressEvent) -> None:
+        if event.chunks >= 150:
+            cancel.cancel()
+
+    assert index.add(path, progress=stop, cancel=cancel).cancelled
+    (source,) = index.sources()
+    assert source.state == "partial"
+    assert 0 < source.documents < 400
+    kept, begun = source.chunks, len(embedder.embedded)
+    report = index.add(path)
+    (source,) = index.sources()
+    assert (source.state, source.documents) == ("indexed", 400)
+    assert (report.reused, len(embedder.embedded) - begun) == (kept, source.chunks - kept)
+    assert index.verify().ok
+
+
+def test_articles_come_one_by_one(wiki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the second article is touched while the first one is at work: the file may be of any size."""
+    from stackroom.ingest.readers import html
+
+    parsed: list[str] = []
+    parse = html.parse
+    monkeypatch.setattr(html, "parse", lambda text: parsed.append(text) or parse(text))
+    documents = reader_for(wiki).read(wiki).documents
+    assert documents is not None
+    for number, _ in enumerate(documents, start=1):
+        assert len(parsed) == number
 
 
 def test_known_by_its_content(wiki: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 
 class DocxReader:
     name = "docx"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".docx",)
 
     def accepts(self, path: Path, head: bytes) -> bool:

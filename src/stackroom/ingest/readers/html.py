@@ -85,6 +85,12 @@ _AS_BROWSERS_DO = {
 }
 # Python decodes these, browsers refuse them: whatever a page says, it was not written in them.
 _NOT_FOR_PAGES = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "utf-7"})
+_FACTS = {
+    "author": "author", "description": "description", "keywords": "keywords", "date": "date", "article:author": "author",
+    "article:published_time": "date", "og:description": "description", "dc.creator": "author", "dc.date": "date",
+    "dc.language": "language", "dcterms.creator": "author", "dcterms.date": "date", "dcterms.created": "date",
+}  # fmt: skip
+"""What a page says of itself, by the names in use for it; its own word comes before those of others."""
 _SPACE = re.compile(r"[ \t\n\r\f\u00a0]+")
 _XHTML = re.compile(r"<\?xml|www\.w3\.org/1999/xhtml", re.IGNORECASE)
 _SELF_CLOSED = re.compile(
@@ -94,7 +100,7 @@ _SELF_CLOSED = re.compile(
 
 class HtmlReader:
     name = "html"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".html", ".htm", ".xhtml")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -165,10 +171,14 @@ def _metadata(tree: Any) -> dict[str, Any]:
     language = tree.css_first("html")
     if language is not None and language.attributes.get("lang"):
         found["language"] = language.attributes["lang"]
-    for node in tree.css("meta[name]"):
-        name, content = (node.attributes.get("name") or "").lower(), (node.attributes.get("content") or "").strip()
-        if name in ("author", "description", "keywords", "date") and content:
-            found[name] = content
+    for node in tree.css("meta[name], meta[property]"):
+        said = (node.attributes.get("name") or node.attributes.get("property") or "").lower()
+        content = (node.attributes.get("content") or "").strip()
+        if (name := _FACTS.get(said)) and content:
+            if said == name:
+                found[name] = content
+            else:
+                found.setdefault(name, content)
     return found
 
 

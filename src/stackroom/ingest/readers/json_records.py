@@ -23,9 +23,12 @@ _LINES = (".jsonl", ".ndjson", ".jsonlines")
 _PROSE = frozenset({".md", ".markdown", ".mdown", ".mkd", ".html", ".htm", ".tex", ".org", ".rst"})
 
 
+_FACTS = frozenset({"title", "author", "date", "created", "language", "lang", "keywords", "description"})
+
+
 class JsonReader:
     name = "json"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".json", *_LINES, ".geojson")
     asked_only = True
 
@@ -46,8 +49,13 @@ class JsonReader:
         found = list(_of_value(value, path))
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
-        title = value.get("title") if isinstance(value, dict) else None
-        return Reading("json", found, clean(title).strip() or None if isinstance(title, str) else None)
+        said = {name: clean(text).strip() for name, text in _members(value) if name in _FACTS and isinstance(text, str)}
+        title = said.pop("title", None) or None
+        return Reading("json", found, title, {name: text for name, text in said.items() if text})
+
+
+def _members(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def _has_many_values(path: Path) -> bool:

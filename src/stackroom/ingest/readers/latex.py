@@ -65,7 +65,7 @@ _BLANK = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
 
 class LatexReader:
     name = "latex"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".tex", ".ltx", ".latex")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -84,8 +84,9 @@ class LatexReader:
         text = _COMMENT.sub(r"\1", text)
         facts: dict[str, Any] = {}
         title = _argument(text, "title")
-        if author := _argument(text, "author"):
-            facts["author"] = author
+        for name in ("author", "date"):
+            if said := _argument(text, name):
+                facts[name] = said
         found = list(_sections(_body(text)))
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Are there only commands in it?", path=path)

@@ -34,7 +34,7 @@ _EMPHASIS = re.compile(r"(?<!\w)(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)|(\*{1,3})(?=\
 
 class MarkdownReader:
     name = "markdown"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".md", ".markdown", ".mdown", ".mkd")
 
     def accepts(self, path: Path, head: bytes) -> bool:

@@ -27,7 +27,7 @@ _ANCHOR = re.compile(r"""<a\s[^>]{0,200}?\bid="(filepos\d{1,12})\"""")
 
 class MobiReader:
     name = "mobi"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".mobi", ".azw", ".azw3", ".prc")
 
     def accepts(self, path: Path, head: bytes) -> bool:

@@ -22,7 +22,7 @@ _LONGEST_OUTPUT = 20_000
 
 class NotebookReader:
     name = "ipynb"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".ipynb",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -42,12 +42,16 @@ class NotebookReader:
         about = _get(notebook, "metadata")
         title = _get(about, "title")
         language = _get(_get(about, "kernelspec"), "language") or _get(_get(about, "language_info"), "name")
+        facts: dict[str, Any] = {"language": clean(language)} if isinstance(language, str) and language else {}
+        names = [_get(author, "name") for author in _list(_get(about, "authors"))]
+        if authors := ", ".join(clean(name) for name in names if isinstance(name, str)):
+            facts["author"] = authors
         first = next((section.headings[0] for section in found if section.headings), None)
         return Reading(
             "ipynb",
             found,
             clean(title) if isinstance(title, str) and title else first,
-            {"language": clean(language)} if isinstance(language, str) and language else {},
+            facts,
         )
 
 

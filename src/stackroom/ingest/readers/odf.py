@@ -44,7 +44,7 @@ _REPEATED = frozenset({"page-number", "date-time", "footer", "header"})
 
 class OdfReader:
     name = "odf"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".odt", ".ods", ".odp", ".ott", ".ots", ".otp", ".fodt", ".fods", ".fodp")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -126,11 +126,13 @@ def _facts(meta: Any) -> tuple[str | None, dict[str, Any]]:
     facts: dict[str, Any] = {}
     for ours, theirs in (
         ("author", "creator"), ("author", "initial-creator"), ("subject", "subject"), ("language", "language"),
-        ("keywords", "keyword"), ("created", "creation-date"),
+        ("created", "creation-date"),
     ):  # fmt: skip
         text = markup.first_text(root, theirs)
         if text and ours not in facts:
             facts[ours] = text[:10] if ours == "created" else text
+    if keywords := ", ".join(clean("".join(node.itertext())).strip() for node in markup.named(root, "keyword")):
+        facts["keywords"] = keywords
     return markup.first_text(root, "title") or None, facts
 
 

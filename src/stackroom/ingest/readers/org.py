@@ -27,7 +27,7 @@ _LONGEST_DRAWER = 200
 
 class OrgReader:
     name = "org"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".org",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -45,14 +45,15 @@ class OrgReader:
         for line in head:
             if (setting := _SETTING.match(line)) and setting[2]:
                 settings.setdefault(setting[1].lower(), setting[2])
+        facts: dict[str, Any] = {name: settings[name] for name in _FACTS if name in settings}
+        if tags := [tag for tag in settings.get("filetags", "").split(":") if tag.strip()]:
+            facts["tags"] = tags
         sections = _by_headline(chain(head, text))
         first = next((section for section in sections if section.text.strip()), None)
         if first is None:
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
         title = settings.get("title") or (first.headings[0] if first.headings else None)
-        return Reading(
-            "org", chain([first], sections), title, {name: settings[name] for name in _FACTS if name in settings}
-        )
+        return Reading("org", chain([first], sections), title, facts)
 
 
 def _by_headline(text: Iterable[str]) -> Iterator[Section]:

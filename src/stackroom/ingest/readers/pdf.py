@@ -22,10 +22,13 @@ _LEADERS = re.compile(r"[ \t]?(?:\.[ \t]?){5,}")
 _READABLE = 1.0
 """Points: smaller letters are for no reader."""
 
+_LONGEST_LANGUAGE = 64
+"""Characters of a code such as en-GB."""
+
 
 class PdfReader:
     name = "pdf"
-    version = 3
+    version = 4
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -51,12 +54,29 @@ class PdfReader:
             return _salvage(path, "it has no pages")
         info = document.get_metadata_dict(skip_empty=True)
         metadata: dict[str, Any] = {"pages": pages}
-        for ours, theirs in (("author", "Author"), ("subject", "Subject"), ("created", "CreationDate")):
+        for ours, theirs in (
+            ("author", "Author"),
+            ("subject", "Subject"),
+            ("keywords", "Keywords"),
+            ("created", "CreationDate"),
+        ):
             value = clean(str(info.get(theirs, ""))).strip()
             if value:
                 metadata[ours] = _date(value) if ours == "created" else value
+        if language := _language(document):
+            metadata["language"] = language
         title = clean(str(info.get("Title", ""))).strip() or None
         return Reading("pdf", _pages(document, pages, path), title, metadata)
+
+
+def _language(document: Any) -> str:
+    """What the file says that it is written in; "" where it says nothing."""
+    raw = require("pypdfium2.raw", extra="documents")
+    held = (ctypes.c_ushort * _LONGEST_LANGUAGE)()
+    size = raw.FPDFCatalog_GetLanguage(document, held, ctypes.sizeof(held))
+    if not 2 < size <= ctypes.sizeof(held):
+        return ""
+    return clean(bytes(held)[: size - 2].decode("utf-16-le", "replace")).strip()
 
 
 def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackroom._optional import require
 from stackroom.errors import ReadError, ScannedError
+from stackroom.ingest.readers.common.limits import clean
 from stackroom.protocols import Reading, Section
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ _MOST_PIXELS = 200_000_000
 """A sheet of A0 at 150 dots an inch has a sixth of them."""
 
 
+_NOTED = {"author": 0x013B, "created": 0x0132}
+"""Numbers of fields in the head of a TIFF, which Exif has too."""
+
+
 class PictureReader:
     name = "picture"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
     asked_only = True
 
@@ -35,7 +40,8 @@ class PictureReader:
         """Raises ScannedError after its pages, ReadError, MissingExtraError."""
         with _opened(path) as picture:
             frames = _frames(picture)
-        return Reading("picture", _pages(frames, path))
+            facts = _facts(picture)
+        return Reading("picture", _pages(frames, path), None, facts)
 
 
 def frame(path: Path, number: int, longest: int) -> NDArray[np.uint8] | None:
@@ -94,6 +100,20 @@ def _check(picture: Any, path: Path) -> None:
             hint="If you trust it, save it smaller, and add that.",
             path=path,
         )
+
+
+def _facts(picture: Any) -> dict[str, Any]:
+    """Who made it, and when, as cameras and scanners note it."""
+    facts: dict[str, Any] = {}
+    try:
+        noted = picture.getexif()
+        for name, at in _NOTED.items():
+            value = noted.get(at)
+            if isinstance(value, str) and (said := clean(value).strip("\x00 ")):
+                facts.setdefault(name, said)
+    except Exception:  # as above: broken notes are no reason to leave a picture
+        return {}
+    return facts
 
 
 def _frames(picture: Any) -> int:

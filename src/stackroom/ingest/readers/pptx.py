@@ -25,7 +25,7 @@ _NO_TITLE = "PowerPoint Presentation"
 
 class PptxReader:
     name = "pptx"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -59,7 +59,13 @@ def _facts(archive: SafeArchive, path: Path) -> tuple[str | None, dict[str, Any]
     if "docProps/core.xml" not in archive.names:
         return None, {}
     core = markup.parse(archive.read("docProps/core.xml"), path, recover=True)
-    names = (("author", "creator"), ("subject", "subject"), ("keywords", "keywords"), ("created", "created"))
+    names = (
+        ("author", "creator"),
+        ("subject", "subject"),
+        ("keywords", "keywords"),
+        ("language", "language"),
+        ("created", "created"),
+    )
     facts = {ours: text for ours, theirs in names if (text := markup.first_text(core, theirs))}
     if "created" in facts:
         facts["created"] = facts["created"][:10]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from stackroom.errors import NoTextError
 from stackroom.ingest.readers.common.headings import HeadingPath
@@ -17,12 +18,14 @@ from stackroom.ingest.readers.plaintext import lines, looks_like_text
 from stackroom.protocols import Reading, Section
 
 _ADORNMENT = re.compile(r"([!-/:-@[-`{-~])\1{2,}[ \t]*$")
+_FIELD = re.compile(r":([A-Za-z][\w -]{0,40}):[ \t]+(.*?)[ \t]*$")
+_FACTS = frozenset(["author", "authors", "date", "language", "lang", "tags", "keywords", "description"])
 _ROLE = re.compile(r":[\w:+.-]+:`([^`]*?)(?:\s*<[^<>`]*>)?`|(`{1,2}|\*{1,2})(?=\S)(.+?)(?<=\S)\2_{0,2}")
 
 
 class RstReader:
     name = "rst"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".rst", ".rest")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -35,7 +38,19 @@ class RstReader:
         if not any(line.strip() for line in head):
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
         title = next((section.headings[0] for section in _by_title(head) if section.headings), None)
-        return Reading("rst", _by_title(chain(head, text)), title)
+        return Reading("rst", _by_title(chain(head, text)), title, _facts(head))
+
+
+def _facts(head: Iterable[str]) -> dict[str, Any]:
+    """The fields at the top of a document, beside nothing but its title."""
+    facts: dict[str, Any] = {}
+    for line in head:
+        if (field := _FIELD.match(line)) and field[2]:
+            if (name := field[1].lower()) in _FACTS:
+                facts.setdefault(name, field[2])
+        elif facts and line.strip():
+            break
+    return facts
 
 
 def _by_title(text: Iterable[str]) -> Iterator[Section]:

@@ -17,6 +17,7 @@ from stackroom.protocols import Reading, Section
 _LARGEST = 128 * 1024 * 1024
 _BLANK = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _FACT = re.compile(r"\{\\(title|author|subject|keywords)\s([^{}]*)\}")
+_CREATED = re.compile(r"\{\\creatim\\yr(\d{4})\\mo(\d{1,2})\\dy(\d{1,2})(?!\d)", re.ASCII)
 _CODE_PAGE = re.compile(r"\\ansicpg\d+")
 # Pictures and embedded objects: nothing but hexadecimal digits, most of many a file.
 _HEX = re.compile(r"[0-9a-fA-F\s]{2000,}")
@@ -24,7 +25,7 @@ _HEX = re.compile(r"[0-9a-fA-F\s]{2000,}")
 
 class RtfReader:
     name = "rtf"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".rtf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -45,6 +46,8 @@ class RtfReader:
                 striprtf, "{\\rtf1\\ansi" + (pages[0] if pages else "") + " " + value + "}", path
             ).strip():
                 facts[name] = value
+        if created := _CREATED.search(raw[:20_000]):
+            facts["created"] = f"{int(created[1]):04}-{int(created[2]):02}-{int(created[3]):02}"
         title = facts.pop("title", None)
         body = "".join(_blocks(text))
         if not body.strip():

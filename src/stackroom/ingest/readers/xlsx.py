@@ -24,7 +24,7 @@ _LAST_ROW = 1_048_576
 
 class XlsxReader:
     name = "xlsx"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".xlsx", ".xlsm", ".xltx", ".xltm")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -69,7 +69,12 @@ def _broken(path: Path, error: Exception) -> ReadError:
 
 def _facts(properties: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    for ours, theirs in (("author", "creator"), ("subject", "subject"), ("keywords", "keywords")):
+    for ours, theirs in (
+        ("author", "creator"),
+        ("subject", "subject"),
+        ("keywords", "keywords"),
+        ("language", "language"),
+    ):
         value = clean(getattr(properties, theirs, None) or "").strip()
         if value and value != "openpyxl":
             facts[ours] = value

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from html.entities import html5
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,20 @@ _DECLARED = re.compile(rb"""([ \t\r\n]*<\?xml\s[^>?]{0,100}?encoding\s*=\s*["'])
 _NAMED = re.compile(rb"&[A-Za-z][A-Za-z0-9]{1,30};")
 _XML_NAMES = frozenset({"amp;", "lt;", "gt;", "quot;", "apos;"})
 _XML_ID = re.compile(rb"""\sxml:id\s*=\s*(?:"[^"<]*"|'[^'<]*')""")
+_FACTS = {
+    "author": "author", "creator": "author", "managingEditor": "author", "date": "date", "pubDate": "date", "updated": "date",
+    "language": "language",
+}  # fmt: skip
+_HEADS = frozenset({"channel", "head", "header", "info", "metadata"})
+_LOOKED_AT = 50
+_LONGEST_FACT = 300
 _TITLES = frozenset({"title", "head", "heading", "caption"})
 _MARKUP = re.compile(r"</?(?:p|div|br|a|b|i|em|strong|ul|ol|li|img|span|h[1-6]|table)\b[^>]*>", re.IGNORECASE)
 
 
 class XmlReader:
     name = "xml"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".xml", ".rss", ".atom")
     asked_only = True
 
@@ -66,7 +74,7 @@ class XmlReader:
         found = list(_document(root) if around is None else _records(around, path))
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
-        return Reading("xml", found, _title(root))
+        return Reading("xml", found, _title(root), _facts(root))
 
 
 def _mended(data: bytes) -> bytes:
@@ -94,6 +102,22 @@ def _title(root: Any) -> str | None:
         if sum(1 for _ in node.iterancestors()) <= 4:
             return " ".join(clean("".join(node.itertext())).split())[:300] or None
     return None
+
+
+def _facts(root: Any) -> dict[str, str]:
+    """What a file says of itself, right below its root or in its head: a feed's author, not that of a piece in it."""
+    facts: dict[str, str] = {}
+    language = markup.attribute(root, "lang")
+    first = _elements(root)[:_LOOKED_AT]
+    heads = [node for node in first if local(node) in _HEADS]
+    for node in (child for level in (first, *map(_elements, heads)) for child in level[:_LOOKED_AT]):
+        if (name := _FACTS.get(local(node))) and name not in facts:
+            said = " ".join(clean("".join(islice(node.itertext(), _LOOKED_AT))).split())[:_LONGEST_FACT]
+            if said:
+                facts[name] = said
+    if language:
+        facts.setdefault("language", language)
+    return facts
 
 
 def _elements(node: Any) -> list[Any]:
