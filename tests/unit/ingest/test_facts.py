@@ -116,7 +116,7 @@ def without(*names: str, **other: Any) -> dict[str, Any]:
 
 # Which of the five a format has a place for; what is in none of these tests (CSV, subtitles, plain text, code) has none.
 MADE: dict[str, tuple[Callable[[], bytes | str], dict[str, Any]]] = {
-    "a.pdf": (pdf, EVERY),
+    "a.pdf": (pdf, EVERY if hasattr(pypdfium2.raw, "FPDFCatalog_GetLanguage") else without("language")),
     "a.docx": (word, EVERY),
     "a.xlsx": (workbook, EVERY),
     "a.pptx": (deck, EVERY),

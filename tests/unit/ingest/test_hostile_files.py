@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.readers import pdf_of, template
-from reader_support import given, zipped
+from reader_support import FILES, given, zipped
 from stackroom.errors import ReadError
 from stackroom.index import Index
 from stackroom.ingest.file_facts import hash_file
@@ -264,7 +264,120 @@ def pdfs() -> dict[str, tuple[Made, str]]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kinds", [archives, texts, pdfs])
+NEWER, OLDER = "mobi/backup.azw3", "mobi/backup.mobi"
+
+
+def records_of(book: bytes) -> list[bytes]:
+    """The records of a Palm database, which books are."""
+    (count,) = struct.unpack_from(">H", book, 76)
+    starts = [struct.unpack_from(">L", book, 78 + 8 * n)[0] for n in range(count)]
+    return [book[start:end] for start, end in zip(starts, [*starts[1:], len(book)], strict=True)]
+
+
+def book_of(like: bytes, records: list[bytes], starts: list[int] | None = None) -> bytes:
+    at, found = 80 + 8 * len(records), []
+    for record in records:
+        found.append(at)
+        at += len(record)
+    table = b"".join(struct.pack(">LL", start, 2 * n) for n, start in enumerate(starts or found))
+    return like[:76] + struct.pack(">H", len(records)) + table + b"\0\0" + b"".join(records)
+
+
+def with_font(book: bytes, font: bytes) -> bytes:
+    """A record that nobody reads, and a packed font in its place."""
+    records = records_of(book)
+    at = next(n for n, record in enumerate(records) if record[:4] == b"FLIS")
+    records[at] = b"FONT" + struct.pack(">LLLLL", len(font), 1, 24, 0, 0) + zlib.compress(font)
+    return book_of(book, records)
+
+
+def with_phrases(book: bytes, levels: int) -> bytes:
+    """Text in the packing of dictionaries, in which each phrase is the one before it twice."""
+    records = records_of(book)
+    codes = struct.pack(">4sLLL", b"HUFF", 24, 24, 24 + 1024) + bytes(8) + struct.pack(">L", 0xFF88) * 256 + bytes(256)
+    phrases = [b"words and more " * 4] + [bytes([255 - n, 255 - n]) for n in range(levels)]
+    places, held = [], b""
+    for n, phrase in enumerate(phrases):
+        places.append(2 * len(phrases) + len(held))
+        held += struct.pack(">H", len(phrase) | (0 if n else 0x8000)) + phrase
+    entries = struct.pack(f">{len(places)}H", *places)
+    head = bytearray(records[0])
+    struct.pack_into(">HHLHH", head, 0, 0x4448, 0, 4096, 1, 4096)
+    struct.pack_into(">LL", head, 112, len(records), 2)
+    struct.pack_into(">H", head, 242, 0)  # nothing stands behind a text
+    records[0], records[1] = bytes(head), bytes([255 - levels])
+    return book_of(book, [*records, codes, struct.pack(">4sLLL", b"CDIC", 16, len(phrases), 8) + entries + held])
+
+
+def books() -> dict[str, tuple[Made, str]]:
+    newer, older = (FILES / NEWER).read_bytes(), (FILES / OLDER).read_bytes()
+    overlapping = [80 if n % 2 else len(newer) for n in range(60_000)]
+
+    def changed(book: bytes, at: int, value: bytes, record: int = 0) -> bytes:
+        start = struct.unpack_from(">L", book, 78 + 8 * record)[0] + at
+        return book[:start] + value + book[start + len(value) :]
+
+    made = {
+        "a copy.azw3": (newer, READ), "a copy.mobi": (older, READ),
+        "half.azw3": (newer[: len(newer) // 2], "not where it says"), "half.mobi": (older[: len(older) // 2], "not where it says"),
+        "records within each other.azw3": (book_of(newer, [b""] * len(overlapping), overlapping), "not where it says"),
+        "a font bomb.azw3": (with_font(newer, bytes(100_000_000)), READ), "phrases.mobi": (with_phrases(older, 40), "more memory"),
+        "phrases of itself.mobi": (with_phrases(older, 40)[:-2] + b"\xd7\xd7", "broken book"),
+        "drm.azw": (changed(newer, 12, b"\0\2"), "DRM"), "more text than there is.mobi": (changed(older, 8, b"\xff\xff"), ""),
+        "a header without end.mobi": (changed(older, 20, b"\xff\xff\xff\xff"), ""), "more facts than there are.mobi": (changed(older, 16 + struct.unpack_from(">L", older, struct.unpack_from(">L", older, 78)[0] + 20)[0] + 8, b"\xff\xff\xff\xff"), ""),
+        "an index elsewhere.mobi": (changed(older, 244, b"\0\0\0\1"), ""), "resources elsewhere.mobi": (changed(older, 108, b"\0\0\0\0"), ""),
+        "no records.mobi": (book_of(newer, []), "broken"),
+    }  # fmt: skip
+    return {name: (lambda _, content=content: content, outcome) for name, (content, outcome) in made.items()}
+
+
+def tiff(*frames: tuple[int, bytes], size: int = 100) -> bytes:
+    """Frames, each with where the next one is said to be, and its pixels."""
+    data = b"II*\0" + struct.pack("<L", 8)
+    for after, pixels in frames:
+        start = len(data) + 2 + 9 * 12 + 4
+        fields = [
+            (256, size),
+            (257, size),
+            (258, 8),
+            (259, 1),
+            (262, 1),
+            (273, start),
+            (277, 1),
+            (278, size),
+            (279, len(pixels)),
+        ]
+        data += struct.pack("<H", 9) + b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in fields)
+        data += struct.pack("<L", after) + pixels
+    return data
+
+
+def pictures() -> dict[str, tuple[Made, str]]:
+    """Pictures, and PDFs of nothing else, as they are where text in them is to be recognised."""
+    whole = tiff((0, bytes([255]) * 10_000))
+    long = bytes(2_000_000)
+    note = b"zTXt" + b"Author\0\0" + zlib.compress(bytes(50_000_000), 9)
+    noted = len(note[4:]).to_bytes(4, "big") + note + zlib.crc32(note).to_bytes(4, "big")
+    drawing = stream(b"10 10 100 100 re f")
+    form = stream(b"/X Do", b"/Type/XObject/Subtype/Form/BBox[0 0 900 900]/Resources<</XObject<</X 6 0 R>>>>")
+    image = b"/Type/XObject/Subtype/Image/Width 2000000000/Height 2000000000/BitsPerComponent 8/ColorSpace/DeviceRGB"
+    made: dict[str, tuple[Made, str]] = {
+        "bomb.png": (lambda _: picture(), "100000 by 100000 pixels"),
+        "a long note.png": (lambda _: picture()[:33].replace(struct.pack(">II", 100_000, 100_000), struct.pack(">II", 10, 10)) + noted, "broken picture"),
+        "half.png": (lambda _: picture()[:30], "broken picture"),
+        "a frame after itself.tif": (lambda _: tiff((8, bytes([255]) * 10_000)), "no text was recognised"),
+        "half.tif": (lambda _: whole[:5000], "no text was recognised"),
+        "head.jpg": (lambda _: b"\xff\xd8\xff" + long, "broken picture"),
+        "head.webp": (lambda _: b"RIFF\xff\xff\xff\xffWEBPVP8X" + long, "broken picture"),
+        "a large drawing.pdf": (pdf(page=PAGE.replace(b"612 792", b"1e30 9e37"), content=drawing), ""),
+        "pages in a circle.pdf": (pdfs()["pages in a circle.pdf"][0], "no text was recognised"),
+        "a form of itself.pdf": (pdf(b"", ONE, WITH_FORM, drawing, form), "no text was recognised"),
+        "a large picture.pdf": (pdf(b"", ONE, WITH_FORM, stream(b"/X Do"), stream(b"x", image)), "no text was recognised"),
+    }  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize("kinds", [archives, texts, pdfs, books, pytest.param(pictures, marks=pytest.mark.slow)])
 def test_a_folder_of_hostile_files(
     index: Index, folder: Path, tmp_path: Path, kinds: Callable[[], dict[str, tuple[Made, str]]]
 ) -> None:
@@ -274,7 +387,7 @@ def test_a_folder_of_hostile_files(
         given(folder, name, make(tmp_path))
         outcomes[str(folder / name)] = outcome
     given(folder, "zzz.txt", "honest words")
-    report = index.add(folder, also=["code", "json", "xml"])
+    report = index.add(folder, also=["code", "json", "xml", "picture"], ocr=kinds is pictures)
     assert not report.cancelled
     (honest,) = index.search("honest", mode="text")
     assert Path(honest.document.path).name == "zzz.txt"

@@ -19,11 +19,12 @@ from reader_support import fails, given, read, survives
 from stackroom.errors import MissingExtraError, ReadError, ScannedError, UnavailableError
 from stackroom.index import Index
 from stackroom.ingest.readers import reader_for
-from stackroom.ingest.recognition import engine
+from stackroom.ingest.recognition import engine, pages
 from stackroom.ingest.recognition.engine import Line
 from stackroom.ingest.recognition.order import text_of
 from stackroom.ingest.recognition.pages import text_of_page
 from stackroom.progress import CancelToken
+from stackroom.protocols import Section
 from stackroom.reports import ScanEstimate
 
 SLIDES = Path(__file__).parents[3] / "samples/debian/packaging-tutorial.pdf"
@@ -201,6 +202,19 @@ def test_pages_of_any_size_are_drawn_within_bounds(tmp_path: Path, monkeypatch: 
     (shape,) = shapes
     assert max(shape) <= 2_001
     assert shape[2] == 3
+
+
+def test_a_file_may_have_so_many_pages_to_recognise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_PAGES", 3)
+    path = given(tmp_path, "a.pdf", scanned(PACKAGES))
+    looked: list[int] = []
+    monkeypatch.setattr(pages, "text_of_page", lambda path, kind, page: "words")
+    sections = (Section("", page=number) for number in range(1, 1000))
+    found = pages.recognised(sections, path, "pdf", looked.append)
+    assert [next(found).text for _ in range(3)] == ["words\n"] * 3
+    with pytest.raises(ReadError, match="more than 3 pages to recognise"):
+        next(found)
+    assert looked == [1, 2, 3]
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

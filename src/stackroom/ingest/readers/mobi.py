@@ -3,12 +3,14 @@ An extra: mobi is under the GPL."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import struct
 import tempfile
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ _KINDS = (b"BOOKMOBI", b"TEXtREAd")
 _KIND_AT = 60
 _FIRST_RECORD_AT = 78
 _ENCRYPTION_AT = 12
+_COUNT_AT = 76
+_FONT_FLAGS_AT = 8
 _ANCHOR = re.compile(r"""<a\s[^>]{0,200}?\bid="(filepos\d{1,12})\"""")
 
 
@@ -46,6 +50,7 @@ class MobiReader:
             # It names what it writes after the file, whose name may be anything.
             book, out = Path(folder, "book.mobi"), Path(folder, "out")
             shutil.copyfile(path, book)
+            _disarm(book, path)
             try:
                 unpacking.unpackBook(str(book), str(out), epubver="A")
             except MemoryError:
@@ -75,6 +80,25 @@ def _refuse_encrypted(path: Path) -> None:
         file.seek(struct.unpack_from(">L", start, _FIRST_RECORD_AT)[0] + _ENCRYPTION_AT)
         if file.read(2) in (b"\x00\x01", b"\x00\x02"):
             raise EncryptedError(f"{path} is encrypted (DRM).", hint="Add a copy without it.", path=path)
+
+
+def _disarm(book: Path, path: Path) -> None:
+    """Refuse records within each other, each of which would be written to the disk by itself; and leave fonts packed, which nobody reads."""
+    with book.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(_COUNT_AT)
+        (count,) = struct.unpack(">H", file.read(2))
+        table = file.read(8 * count)
+        starts = [start for start, _ in struct.iter_unpack(">LL", table)] if len(table) == 8 * count else [size + 1]
+        if any(after < before for before, after in pairwise([_FIRST_RECORD_AT, *starts, size])):
+            raise ReadError(
+                f"{path} is a broken book: its records are not where it says.", hint="Get a fresh copy.", path=path
+            )
+        for start in starts:
+            file.seek(start)
+            if file.read(4) == b"FONT" and start + _FONT_FLAGS_AT + 4 <= size:
+                file.seek(start + _FONT_FLAGS_AT)
+                file.write(bytes(4))
 
 
 def _newer(packed: Path, path: Path) -> Reading:

@@ -70,8 +70,10 @@ class PdfReader:
 
 
 def _language(document: Any) -> str:
-    """What the file says that it is written in; "" where it says nothing."""
+    """What the file says that it is written in; "" where it says nothing, or pdfium is too old to ask."""
     raw = require("pypdfium2.raw", extra="documents")
+    if not hasattr(raw, "FPDFCatalog_GetLanguage"):
+        return ""
     held = (ctypes.c_ushort * _LONGEST_LANGUAGE)()
     size = raw.FPDFCatalog_GetLanguage(document, held, ctypes.sizeof(held))
     if not 2 < size <= ctypes.sizeof(held):
