@@ -98,16 +98,16 @@ def main() -> None:
         folder = Path(held)
         tree = arguments.tree or fetch(folder)
         for kind, languages, pattern, pages in (
-            ("manual", MANUALS, "install.{}.pdf*", PAGES),
-            ("card", CARDS, "refcard-{}-a4.pdf*", (1,)),
+            ("a page of a manual", MANUALS, "install.{}.pdf*", PAGES),
+            ("a card", CARDS, "refcard-{}-a4.pdf*", (1,)),
         ):
             for language in languages:
                 path = found(tree, pattern.format(language), folder)
                 measured = measure(path, pages) if path is not None else None
                 if measured is not None:
-                    count, total, seconds, recall, precision = measured
+                    _, total, seconds, recall, precision = measured
                     lines.append(
-                        f"| {count} of a {kind} | {language} | {total:,} | {seconds:.1f} | {recall:.1%} | {precision:.1%} |"
+                        f"| {kind} | {language} | {total:,} | {seconds:.1f} | {recall:.1%} | {precision:.1%} |"
                     )
                     print(lines[-1], flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
