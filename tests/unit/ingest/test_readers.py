@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stackroom.errors import EncryptedError, NoTextError, ReadError, UnsupportedFormatError
+from stackroom.errors import EncryptedError, NoTextError, ReadError, ScannedError, UnsupportedFormatError
 from stackroom.ingest.readers import READERS, reader_for
 from stackroom.protocols import Reader, Section
 
@@ -173,7 +173,11 @@ def test_an_encrypted_pdf_needs_its_password() -> None:
 
 
 def test_a_scan_says_what_to_do() -> None:
-    assert "OCR" in str(fails(FILES / "blank.pdf", NoTextError))
+    error = fails(FILES / "blank.pdf", ScannedError)
+    assert isinstance(error, ScannedError)
+    assert error.pages == 1
+    assert error.hint is not None
+    assert "--ocr" in error.hint
 
 
 def test_an_encrypted_docx_needs_its_password(tmp_path: Path) -> None:
