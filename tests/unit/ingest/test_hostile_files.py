@@ -522,7 +522,7 @@ def test_a_parser_that_goes_on_and_on_is_ended(folder: Path, tmp_path: Path, mon
         "    out.flush()\n"
         "send({'job': 1, 'open': {'reader': 'r', 'type': 't', 'title': None, 'metadata': {}}})\n"
         "while True:\n"
-        "    send({'job': 1, 'chunks': [['words', 0, 5, None, None, None, [], None, None, None]]})\n"
+        "    send({'job': 1, 'chunks': [['words', 0, 5, None, None, None, [], None, None, None, False]]})\n"
         "    time.sleep(0.01)\n"
     )
     (tmp_path / "endless.py").write_text(script)

@@ -173,7 +173,11 @@ def test_an_encrypted_pdf_needs_its_password() -> None:
 
 
 def test_a_scan_says_what_to_do() -> None:
-    assert "--ocr" in str(fails(FILES / "blank.pdf", ScannedError))
+    error = fails(FILES / "blank.pdf", ScannedError)
+    assert isinstance(error, ScannedError)
+    assert error.pages == 1
+    assert error.hint is not None
+    assert "--ocr" in error.hint
 
 
 def test_an_encrypted_docx_needs_its_password(tmp_path: Path) -> None:
