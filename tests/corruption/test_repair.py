@@ -388,3 +388,34 @@ def test_a_collection_is_found_by_the_index_of_names(bench: Bench, harmed: Harme
     path = harmed(lambda copy: break_cell(copy, "collections", 2))
     repaired(path)
     assert "listed" not in as_before(bench, path)
+
+
+def others_claimed(path: Path) -> None:
+    """A run of one document's keys, as long as if the next document's passages were its own."""
+    sql(
+        path,
+        "UPDATE runs SET n = n + 4 WHERE document_key = (SELECT document_key FROM documents WHERE document_id = 'record0')",
+    )
+
+
+def of_another_document(path: Path) -> None:
+    """Passages, and their index, of one document that say another: the keys that documents have say otherwise."""
+    sql(path, f"UPDATE chunks SET document_key = document_key - 1 WHERE key = ({OF_A_RECORD})")
+
+
+def test_a_run_that_claims_another_documents_passages_takes_none(bench: Bench, harmed: Harmed) -> None:
+    """What is flipped in one place, three others know."""
+    path = harmed(others_claimed)
+    done = repaired(path)
+    assert [one.structure for one in done.damage][:1] == ["runs"]
+    assert done.ok
+    assert as_before(bench, path) == []
+
+
+def test_whose_a_passage_is_is_told_where_nobody_knows(harmed: Harmed) -> None:
+    path = harmed(of_another_document)
+    done = repaired(path)
+    assert not done.ok
+    assert [one.message[:9] for one in done.lost] == ["Whose the"]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert index.verify().ok
