@@ -419,3 +419,10 @@ def test_whose_a_passage_is_is_told_where_nobody_knows(harmed: Harmed) -> None:
     assert [one.message[:9] for one in done.lost] == ["Whose the"]
     with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
         assert index.verify().ok
+
+
+def test_a_collection_whose_record_is_lost_keeps_vectors_of_its_own(bench: Bench, harmed: Harmed) -> None:
+    """The index has its name, and no other vectors are without a collection."""
+    path = harmed(lambda copy: break_cell(copy, "collections", 1))
+    repaired(path)
+    assert not {"beside", "listed", "apart"} & set(as_before(bench, path))

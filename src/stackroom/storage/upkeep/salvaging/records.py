@@ -125,13 +125,14 @@ class Records:
     def collections(self) -> None:
         names = self._tables.by_index("collections", "collection_key", "name", "sqlite_autoindex_collections_1")
         table = self._tables.table("collections", "collection_key, name, space_key", "collection_key")
-        for key, name, space in (
-            *table.rows(lambda: sorted(names)),
-            *((key, name, None) for key, name in names.items()),
-        ):
+        rows = [*table.rows(lambda: sorted(names))]
+        read = {row[0] for row in rows if isinstance(row[1], str)}
+        for key, name, space in (*rows, *((key, name, None) for key, name in names.items() if key not in read)):
             if isinstance(key, int) and isinstance(name, str) and key != schema.DEFAULT_COLLECTION:
                 own = space if isinstance(space, int) else None
                 self._target.execute("INSERT OR IGNORE INTO collections VALUES(?, ?, ?)", (key, name, own))
+                if key not in read:
+                    self._found.named_alone.add(key)
         self._known = {row[0] for row in self._target.rows("SELECT collection_key FROM collections")}
         listed = self._tables.table("collection_members", "collection_key, first_key, n", "collection_key, first_key")
         for key, first, n in listed.rows():
@@ -228,6 +229,7 @@ class Records:
         if key not in self._known:
             self._known.add(key)
             self._target.execute("INSERT OR IGNORE INTO collections VALUES(?, ?, NULL)", (key, f"recovered {key}"))
+            self._found.named_alone.add(key)
             self._found.is_lost(
                 "collections", f"The name of the collection with key {key}: it is 'recovered {key}' now."
             )
