@@ -67,7 +67,7 @@ def attempt(data: bytes) -> None:
 def told(path: Path) -> Iterator[parser.Message]:
     """As the parser process does; what a reader did not expect is let through, for the fuzzer to show."""
     try:
-        yield from parser._read(path, _splitter, ())
+        yield from parser._read(path, _splitter, (), None)
     except ReadError as error:
         assert str(path) in error.message
         yield {"error": error.message}
