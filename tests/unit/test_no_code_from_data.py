@@ -63,7 +63,7 @@ KNOWN = {
     ("ingest/parser.py", "ctypes"),
     # A question whose server is silent is cut off by its connection; and where the page listens.
     ("chat/served.py", "socket"),
-    ("web/serving.py", "socket"),
+    ("web/listening.py", "socket"),
     # Reading a cookie, which asks nobody.
     ("web/guard.py", "http"),
     # Numbers that pdfium fills in.
