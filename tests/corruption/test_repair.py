@@ -66,6 +66,7 @@ def test_a_sound_library_is_left_alone(harmed: Harmed) -> None:
     [
         lambda copy: sql(copy, "DELETE FROM words WHERE rowid IN (SELECT key FROM chunks LIMIT 10)"),
         lambda copy: sql(copy, "UPDATE words_data SET block = zeroblob(90) WHERE id > 10"),
+        lambda copy: sql(copy, "DELETE FROM words_config"),
         lambda copy: sql(copy, "DELETE FROM runs WHERE document_key = 13"),
         lambda copy: sql(copy, "DELETE FROM field_values", "DELETE FROM postings"),
         lambda copy: norms_file(copy).unlink(),
@@ -75,7 +76,19 @@ def test_a_sound_library_is_left_alone(harmed: Harmed) -> None:
         lambda copy: spoil(layout.catalogue(copy), 0, bytes(layout.PAGE_SIZE)),
         lambda copy: [path.write_bytes(b"nothing") for path in layout.sketches(copy).iterdir()],
     ],
-    ids=["words", "words-data", "runs", "filters", "norms", "a-norm", "row-header", "header", "first-page", "sketches"],
+    ids=[
+        "words",
+        "words-data",
+        "words-format",
+        "runs",
+        "filters",
+        "norms",
+        "a-norm",
+        "row-header",
+        "header",
+        "first-page",
+        "sketches",
+    ],
 )
 def test_what_is_derived_comes_back_without_a_model(bench: Bench, harmed: Harmed, harm: Callable[[Path], Any]) -> None:
     path = harmed(harm)
