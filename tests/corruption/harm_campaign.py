@@ -171,6 +171,8 @@ def judge_repair(seen: look.Seen, states: Sequence[look.Seen], known: dict[str, 
         return [f"an exception of another kind: {told[1]}"]
     if told[0] == "error":
         return [] if told[1] in ("DamagedError", "NotFoundError", "FormatVersionError") else [f"{told[1]}: {told[2]}"]
+    if seen["open"][0] != "is":
+        return [f"it does not open: {seen['open'][:3]}"]
     problems = []
     left = (
         [found for found in seen["verify"][1] if found[0] != "repair"] if seen["verify"][0] == "is" else seen["verify"]

@@ -66,6 +66,7 @@ def test_a_sound_library_is_left_alone(harmed: Harmed) -> None:
     [
         lambda copy: sql(copy, "DELETE FROM words WHERE rowid IN (SELECT key FROM chunks LIMIT 10)"),
         lambda copy: sql(copy, "UPDATE words_data SET block = zeroblob(90) WHERE id > 10"),
+        lambda copy: sql(copy, "DELETE FROM words_config"),
         lambda copy: sql(copy, "DELETE FROM runs WHERE document_key = 13"),
         lambda copy: sql(copy, "DELETE FROM field_values", "DELETE FROM postings"),
         lambda copy: norms_file(copy).unlink(),
@@ -75,7 +76,19 @@ def test_a_sound_library_is_left_alone(harmed: Harmed) -> None:
         lambda copy: spoil(layout.catalogue(copy), 0, bytes(layout.PAGE_SIZE)),
         lambda copy: [path.write_bytes(b"nothing") for path in layout.sketches(copy).iterdir()],
     ],
-    ids=["words", "words-data", "runs", "filters", "norms", "a-norm", "row-header", "header", "first-page", "sketches"],
+    ids=[
+        "words",
+        "words-data",
+        "words-format",
+        "runs",
+        "filters",
+        "norms",
+        "a-norm",
+        "row-header",
+        "header",
+        "first-page",
+        "sketches",
+    ],
 )
 def test_what_is_derived_comes_back_without_a_model(bench: Bench, harmed: Harmed, harm: Callable[[Path], Any]) -> None:
     path = harmed(harm)
@@ -388,3 +401,41 @@ def test_a_collection_is_found_by_the_index_of_names(bench: Bench, harmed: Harme
     path = harmed(lambda copy: break_cell(copy, "collections", 2))
     repaired(path)
     assert "listed" not in as_before(bench, path)
+
+
+def others_claimed(path: Path) -> None:
+    """A run of one document's keys, as long as if the next document's passages were its own."""
+    sql(
+        path,
+        "UPDATE runs SET n = n + 4 WHERE document_key = (SELECT document_key FROM documents WHERE document_id = 'record0')",
+    )
+
+
+def of_another_document(path: Path) -> None:
+    """Passages, and their index, of one document that say another: the keys that documents have say otherwise."""
+    sql(path, f"UPDATE chunks SET document_key = document_key - 1 WHERE key = ({OF_A_RECORD})")
+
+
+def test_a_run_that_claims_another_documents_passages_takes_none(bench: Bench, harmed: Harmed) -> None:
+    """What is flipped in one place, three others know."""
+    path = harmed(others_claimed)
+    done = repaired(path)
+    assert [one.structure for one in done.damage][:1] == ["runs"]
+    assert done.ok
+    assert as_before(bench, path) == []
+
+
+def test_whose_a_passage_is_is_told_where_nobody_knows(harmed: Harmed) -> None:
+    path = harmed(of_another_document)
+    done = repaired(path)
+    assert not done.ok
+    assert [one.message[:9] for one in done.lost] == ["Whose the"]
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert index.verify().ok
+
+
+def test_a_collection_whose_record_is_lost_keeps_vectors_of_its_own(bench: Bench, harmed: Harmed) -> None:
+    """The index has its name, and no other vectors are without a collection."""
+    path = harmed(lambda copy: break_cell(copy, "collections", 1))
+    repaired(path)
+    assert not {"beside", "listed", "apart"} & set(as_before(bench, path))

@@ -13,8 +13,10 @@ import itertools
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from stackroom import errors
+from stackroom._forking import tell_in_children
 from stackroom.errors import ReaderCrashedError, ReadError, ScannedError
 from stackroom.ingest.embedders.tokens import FileTokenizer, from_where
 from stackroom.ingest.embedders.unigram import UnigramTokenizer
@@ -280,8 +283,21 @@ class _Worker:
         self._jobs: collections.deque[tuple[int, Job]] = collections.deque()
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: str | None = None
         self._stopped = threading.Event()
+        tell_in_children(self)
         self.messages: queue.Queue[Message | None] = queue.Queue(_AHEAD_MESSAGES)
+
+    def begin_anew(self) -> None:
+        """In a forked child: it must not keep the pipes of its parent's parser open, which would wait for their end."""
+        process, self._process, self._scratch = self._process, None, None
+        for pipe in () if process is None else (process.stdin, process.stdout):
+            # A thread that is not here may hold the file's own lock, and its number must not become another file's.
+            with contextlib.suppress(OSError, ValueError):
+                if pipe is not None:
+                    nothing = os.open(os.devnull, os.O_RDWR)
+                    os.dup2(nothing, pipe.fileno(), inheritable=False)
+                    os.close(nothing)
 
     @property
     def current(self) -> int:
@@ -327,9 +343,17 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        return process.wait()
+        code = process.wait()
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return code
 
     def _start(self) -> None:
+        # A parser that is killed can't clear up what it unpacked.
+        with contextlib.suppress(OSError):
+            self._scratch = tempfile.mkdtemp(prefix="stackroom-")
+        environment = {} if self._scratch is None else dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch)
         self._process = subprocess.Popen(
             # -P: a module in the folder that the user stands in must never be taken for one of ours.
             [sys.executable, "-P", "-m", "stackroom.ingest.parser"],
@@ -337,6 +361,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             close_fds=True,
+            env={**os.environ, **environment},
         )
         self._stopped = threading.Event()
         threading.Thread(

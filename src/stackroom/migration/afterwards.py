@@ -22,7 +22,7 @@ from stackroom.migration.probe import claimed, proven
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.protocols import AnyEmbedder, Embedder
 from stackroom.reports import MigrationReport
-from stackroom.storage.disk import layout
+from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.store import LocalStore
 from stackroom.types import Source
@@ -195,7 +195,8 @@ def _require_old_files(old: Path, library: Path, origin: Origin) -> None:
 def would_discard(old: Path, *, even_what_was_left_out: bool = False) -> tuple[int, Sequence[str]]:
     """The bytes that `discard_old` frees, and what is lost with them. Raises what it raises before it looks at the library."""
     _, origin, files = _discardable(old, even_what_was_left_out)
-    return sum(path.stat().st_size for path in files), origin.left_out
+    with fsio.translated(old):
+        return sum(path.stat().st_size for path in files), origin.left_out
 
 
 def discard_old(old: Path, *, even_what_was_left_out: bool = False) -> int:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackroom.errors import StorageError
 from stackroom.migration import switch
 from stackroom.migration.stores.names import namespace_of
 from stackroom.storage.disk import fsio, layout
@@ -38,7 +39,7 @@ class OldFile:
         """By size and time; one that was only written anew is read where `by_content`, and where that is quick."""
         try:
             status = self.path.stat()
-        except OSError:
+        except FileNotFoundError:
             return False
         if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns):
             return True
@@ -110,21 +111,23 @@ class Origin:
 
     @property
     def missing(self) -> list[Path]:
-        return [file.path for file in self.files if not file.path.exists()]
+        with fsio.translated(self.old):
+            return [file.path for file in self.files if not file.path.exists()]
 
     def appeared(self) -> list[Path]:
-        """Vector stores that lie in the old folder now, and did not when it was migrated."""
-        if not self.format.startswith("llamaindex") or not self.old.is_dir():
-            return []
+        """Vector stores that lie in the old folder now, and did not when it was migrated. Raises StorageError where it can't be looked into."""
         known = {file.path.name for file in self.files}
-        return sorted(
-            path for path in self.old.iterdir() if namespace_of(path.name) is not None and path.name not in known
-        )
+        with fsio.translated(self.old):
+            if not self.format.startswith("llamaindex") or not self.old.is_dir():
+                return []
+            found = list(self.old.iterdir())
+        return sorted(path for path in found if namespace_of(path.name) is not None and path.name not in known)
 
     def changed(self, *, by_content: bool) -> list[Path]:
         """The files that are there and not as they were. Raises StorageError where one has to be read and can't be."""
-        there = [file for file in self.files if file.path.exists()]
-        return [file.path for file in there if not file.is_as_it_was(by_content=by_content)]
+        with fsio.translated(self.old):
+            there = [file for file in self.files if file.path.exists()]
+            return [file.path for file in there if not file.is_as_it_was(by_content=by_content)]
 
 
 def origin_of(library: Path) -> Origin | None:
@@ -150,7 +153,7 @@ def written_since(library: Path) -> str | None:
         told = json.loads((library / switch.REPORT).read_text(encoding="utf-8"))
         origin = Origin.from_plain(told["origin"], library)
         changed = origin.appeared() + origin.changed(by_content=False)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (StorageError, OSError, ValueError, LookupError, TypeError):
         return None
     if not changed:
         return None

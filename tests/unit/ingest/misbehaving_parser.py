@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def _obey(lines: list[str]) -> Iterator[Section]:
             os.write(1, rest.encode())
         elif order == "make":
             Path(rest).write_text(str(os.getpid()))
+        elif order == "unpack":
+            Path(rest).write_text(tempfile.mkdtemp())
         elif order == "wait":
             while not Path(rest).exists():
                 time.sleep(0.01)

@@ -120,3 +120,38 @@ def test_an_abandoned_document_does_not_get_in_the_way(files: list[Path], folder
             document.open()
             texts.append(next(document.chunks())[0].text[:6])
     assert texts == ["a sent", *(f"text {n}" for n in range(6))]
+
+
+def test_what_a_parser_had_unpacked_goes_with_it(files: list[Path], folder: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    (folder / "unpacking.txt").write_text(f"!unpack {told}\n!signal {signal.SIGKILL:d}")
+    with ParserPool(SPLITTER) as pool:
+        found = results(pool, [folder / "unpacking.txt", files[0]])
+    assert isinstance(found["unpacking.txt"], ReaderCrashedError)
+    assert found["0.txt"] == "text 0"
+    assert told.exists()
+    assert not Path(told.read_text()).exists()
+    assert not Path(told.read_text()).parent.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_keep_a_parser_waiting(files: list[Path], folder: Path) -> None:
+    with ParserPool(SPLITTER) as pool:
+        assert results(pool, files[:1]) == {"0.txt": "text 0"}
+        process = pool._workers[0]._process
+        assert process is not None
+        assert process.stdin is not None
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        try:
+            process.stdin.close()
+            assert process.wait(60) == 0
+        finally:
+            os.close(writing)
+            os.close(reading)
+            os.waitpid(child, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -121,6 +122,21 @@ def test_an_old_index_that_changed_since_is_not_taken_for_done(old: Path) -> Non
         migration.migrate(old)
     with pytest.raises(UsageError, match="changed since"):
         migration.discard_old(old)
+
+
+def test_an_old_folder_that_the_system_refuses_to_list_is_told(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migration.migrate(old)
+    before = old_files(old)
+
+    def refused(folder: Path) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files", str(folder))
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "iterdir", refused)
+        with pytest.raises(StorageError, match="Too many open files"):
+            migration.discard_old(old)
+    assert old_files(old) == before
+    assert migration.discard_old(old)
 
 
 def test_opening_what_the_old_program_wrote_to_since_warns(old: Path, recwarn: pytest.WarningsRecorder) -> None:

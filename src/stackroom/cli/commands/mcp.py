@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -75,5 +76,12 @@ def mcp_command(
             where = Where(host, port, certificate, private_key, without_tls)
             serve_http(server, where, os.environ.get(TOKEN) or None, started)
         else:
+            _let_ctrl_c_end_it()
             serve(server)
     return 0
+
+
+def _let_ctrl_c_end_it() -> None:
+    """A thread waits for the agent's next line, and no exception reaches it: Ctrl-C would wait for that line. What was committed stays."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

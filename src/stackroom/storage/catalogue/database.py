@@ -97,7 +97,8 @@ def _damaged(path: Path, error: BaseException) -> DamagedError:
 
 def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:
     # What is asked never changes: a table that is not there is damage.
-    lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in ("no such", "unsupported file"))
+    broken = ("no such", "unsupported file", "invalid fts5 file format")
+    lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in broken)
     if lacking or isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
         return _damaged(path, error)
     if isinstance(error, apsw.ConnectionClosedError):

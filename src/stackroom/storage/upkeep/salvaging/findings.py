@@ -18,6 +18,8 @@ class Findings:
     documents: dict[int, DocumentRecord] = field(default_factory=dict)
     hurt: set[int] = field(default_factory=set)
     """documents of which passages are lost"""
+    named_alone: set[int] = field(default_factory=set)
+    """collections of which no more than the name is known: one may have had vectors of its own"""
     missing: KeySet = field(default_factory=KeySet.empty)
     """passages whose vectors are lost"""
     made: list[Path] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -124,13 +125,14 @@ class Records:
     def collections(self) -> None:
         names = self._tables.by_index("collections", "collection_key", "name", "sqlite_autoindex_collections_1")
         table = self._tables.table("collections", "collection_key, name, space_key", "collection_key")
-        for key, name, space in (
-            *table.rows(lambda: sorted(names)),
-            *((key, name, None) for key, name in names.items()),
-        ):
+        rows = [*table.rows(lambda: sorted(names))]
+        read = {row[0] for row in rows if isinstance(row[1], str)}
+        for key, name, space in (*rows, *((key, name, None) for key, name in names.items() if key not in read)):
             if isinstance(key, int) and isinstance(name, str) and key != schema.DEFAULT_COLLECTION:
                 own = space if isinstance(space, int) else None
                 self._target.execute("INSERT OR IGNORE INTO collections VALUES(?, ?, ?)", (key, name, own))
+                if key not in read:
+                    self._found.named_alone.add(key)
         self._known = {row[0] for row in self._target.rows("SELECT collection_key FROM collections")}
         listed = self._tables.table("collection_members", "collection_key, first_key, n", "collection_key, first_key")
         for key, first, n in listed.rows():
@@ -141,15 +143,11 @@ class Records:
 
     def chunks(self) -> bool:
         """Passages whose id, text and details are what was written, indexed as they come; whether all could be looked at."""
-        of = {}
-        for document, first, n in self._tables.column("SELECT document_key, first_key, n FROM runs"):
-            if all(isinstance(value, int) for value in (document, first, n)) and 0 < n <= self._tables.most:
-                of.update(dict.fromkeys(range(first, first + n), document))
-            if len(of) > self._tables.most:
-                break
+        runs, extents = self._owners("runs"), self._owners("extents")
+        indexed = self._tables.by_index("chunks", "key", "document_key", "chunks_by_document")
         known: dict[int, Any] | None = None
         positions = self._tables.by_index("chunks", "key", "position", "chunks_by_document")
-        hints = sorted({*of, *positions})
+        hints = sorted({*runs, *positions})
         columns = "key, chunk_id, document_key, collection_key, position, checksum, details, text"
         table = self._tables.table("chunks", columns, "key")
         texts: list[tuple[int, str]] = []
@@ -165,12 +163,19 @@ class Records:
             if text is None:
                 continue
             position = row[4] if isinstance(row[4], int) else positions.get(key, key)
-            document = of.get(key, row[2])
+            told = self._told_of(key, row[2], indexed, runs, extents)
+            document = _most(told)
+            if document is None:
+                document = told[0] if told else 1 << 40
+                self._found.hurt.update(told)
+                self._found.is_lost(
+                    "chunks", f"Whose the passage with key {key} is: it may be another document's.", document
+                )
             if positions.get(key, position) != position:
                 self._found.hurt.add(document)
                 self._found.is_lost("chunks", f"Where the passage with key {key} stands in its document.", document)
             if document not in self._found.documents:
-                self._stand_in(document if isinstance(document, int) else 1 << 40, None, None)
+                self._stand_in(document, None, None)
             self._target.execute(
                 "INSERT OR IGNORE INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row[:2], document, self._collection(row[3]), position, *row[5:]),
@@ -186,10 +191,25 @@ class Records:
         fulltext.add(self._target, texts)
         for key in hints:
             if key not in seen:
-                document = of.get(key, 0)
+                document = indexed.get(key, runs.get(key, 0))
                 self._found.hurt.add(document)
                 self._found.is_lost("chunks", f"The passage with key {key}.", document)
         return table.whole
+
+    def _owners(self, table: str) -> dict[int, int]:
+        """The document of each key, as one table of runs of keys has it."""
+        of: dict[int, int] = {}
+        for document, first, n in self._tables.column(f"SELECT document_key, first_key, n FROM {table}"):
+            if all(isinstance(value, int) for value in (document, first, n)) and 0 < n <= self._tables.most:
+                of.update(dict.fromkeys(range(first, first + n), document))
+            if len(of) > self._tables.most:
+                break
+        return of
+
+    def _told_of(self, key: int, own: Any, *others: dict[int, Any]) -> list[int]:
+        """Whose a passage is, as its record and others have it: documents that are known, where any of them is."""
+        told = [owner for owner in (own, *(of.get(key) for of in others)) if isinstance(owner, int)]
+        return [owner for owner in told if owner in self._found.documents] or told
 
     def _text(self, row: tuple[Any, ...]) -> str | None:
         try:
@@ -209,6 +229,7 @@ class Records:
         if key not in self._known:
             self._known.add(key)
             self._target.execute("INSERT OR IGNORE INTO collections VALUES(?, ?, NULL)", (key, f"recovered {key}"))
+            self._found.named_alone.add(key)
             self._found.is_lost(
                 "collections", f"The name of the collection with key {key}: it is 'recovered {key}' now."
             )
@@ -262,3 +283,11 @@ class Records:
 
     def _is_intact(self, checksum: Any, data: Any) -> bool:
         return bool(decoded(lambda frame: zlib.crc32(self._codec.decode(frame)), data) == checksum)
+
+
+def _most(told: list[int]) -> int | None:
+    """What more of them say than anything else; None where there is no such thing."""
+    ranked = Counter(told).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]

@@ -56,7 +56,11 @@ class Vectors:
         for key, *fields in kept.rows():
             if self._is_extent(fields):
                 by_space.setdefault(key, []).append(Extent(*fields))
-        own = {row[0] for row in self._target.rows("SELECT space_key FROM collections WHERE space_key IS NOT NULL")}
+        own = self._own()
+        homeless = [space for space in named.values() if space.state == spaces.OWN and space.key not in own]
+        for space in homeless:
+            self._give_back(space, by_space.get(space.key, []), alone=len(homeless) == 1)
+        own = self._own()
         # The one with the most vectors first: that is the library's own.
         for key in sorted(by_space.keys() - named.keys(), key=lambda key: -sum(e.n for e in by_space[key])):
             state = spaces.OWN if key in own else spaces.BUILDING if serving else spaces.SERVING
@@ -84,6 +88,39 @@ class Vectors:
             self._found.is_lost("vectors", "The vectors of a collection of its own.")
         if unread and not serving:
             self._found.is_lost("spaces", "The vectors of the library, and which model made them.")
+
+    def _own(self) -> set[int]:
+        return {row[0] for row in self._target.rows("SELECT space_key FROM collections WHERE space_key IS NOT NULL")}
+
+    def _give_back(self, space: spaces.Space, found: list[Extent], *, alone: bool) -> None:
+        """Vectors that no collection says are its own: those of the one whose record is lost, and whose passages these are.
+
+        One that has nothing but vectors lists no passages: where there is one such, and no other such vectors, they belong together.
+        """
+        keys = np.array([(extent.first_key, extent.first_key + extent.n) for extent in found], dtype=np.int64)
+        wanted = KeySet.from_ranges(np.sort(keys.reshape(-1, 2), axis=0))
+        held = {key: self._listed(key) for key in self._found.named_alone}
+        fitting = [key for key, listed in held.items() if listed.count and not wanted.difference(listed).count]
+        if not fitting and alone:
+            fitting = [key for key, listed in held.items() if not listed.count]
+        if len(fitting) == 1:
+            self._target.execute(
+                "UPDATE collections SET space_key = ? WHERE collection_key = ?", (space.key, fitting[0])
+            )
+            self._found.named_alone.discard(fitting[0])
+            self._found.restored.append(f"The vectors of {space.file} went back to the collection that had lost them.")
+        else:
+            self._found.is_lost("vectors", f"Which collection the vectors of {space.file} belong to.")
+
+    def _listed(self, collection: int) -> KeySet:
+        """The passages that it lists, or has for itself."""
+        ranges = [
+            *self._target.rows(
+                "SELECT first_key, first_key + n FROM collection_members WHERE collection_key = ?", (collection,)
+            ),
+            *self._target.rows("SELECT key, key + 1 FROM chunks WHERE collection_key = ?", (collection,)),
+        ]
+        return KeySet.from_ranges(np.array(sorted(ranges), dtype=np.int64).reshape(-1, 2))
 
     def _is_extent(self, fields: Sequence[Any]) -> bool:
         first_row, n, first_key, document, checksums = fields
