@@ -174,11 +174,11 @@ async def test_what_runs_is_told_while_a_hundred_wait_for_their_answers(
             events = _changes(filled.workspace)
             assert '"jobs": []' in await anext(events)
             running = threading.Event()
-            job = filled.workspace.jobs.start("add", "Papers", lambda progress, cancel: running.wait(60))
+            job = filled.workspace.jobs.start("add", "Papers", lambda progress, cancel: running.wait(60) and None)
             assert f'"id": "{job.id}"' in await anext(events)
             running.set()
-            while '"state": "done"' not in await anext(events):
-                pass
+            while '"state": "done"' not in (told := await anext(events)):
+                assert '"state": "running"' in told
             assert not any(one.done() for one in waiting)
             await events.aclose()
         finally:
