@@ -228,16 +228,15 @@ def test_active_switches_one_by_one_and_for_a_choice(made: Path, visit: Callable
 
 
 def test_a_set_is_saved_searched_asked_and_forgotten(made: Path, visit: Callable[..., Visit]) -> None:
-    visiting = visit(made)
-    page = visiting.page
+    page = visit(made).ready()
     assert page.locator("select[name=set]").is_hidden()
-    page.click("nav >> text=Documents")
-    page.get_by_label("Choose cats.txt").check()
-    page.click("text=Save as set")
+    page.click("nav a[data-view=documents]")
+    page.click(".row:has-text('cats.txt') .box")
+    page.click("[data-part=set]")
     page.get_by_label("Name of the set").fill("pets")
-    page.click("#set-dialog >> text=Save >> nth=-1")
+    page.click("#set-form button[value=save]")
     page.wait_for_selector("text=1 document saved as pets.")
-    page.click("nav >> text=Search")
+    page.click("nav a[data-view=search]")
     page.fill("#query", "old log files")
     page.wait_for_selector("text=Logs")
     page.select_option("select[name=set]", "pets")
@@ -246,15 +245,15 @@ def test_a_set_is_saved_searched_asked_and_forgotten(made: Path, visit: Callable
     page.reload()
     page.wait_for_selector("text=in 1 document")
     assert page.locator("select[name=set]").input_value() == "pets"
-    page.click("nav >> text=Ask")
+    page.click("nav a[data-view=ask]")
     page.select_option("#ask-set", "pets")
     page.fill("#question", "old log files")
     page.keyboard.press("Enter")
     page.wait_for_selector(".cited li")
     assert {text.split(" · ")[0] for text in page.locator(".cited .title").all_inner_texts()} == {"cats.txt"}
-    page.click("nav >> text=Documents")
-    page.get_by_label("Choose cats.txt").check()
-    page.click("text=Save as set")
+    page.click("nav a[data-view=documents]")
+    page.click(".row:has-text('cats.txt') .box")
+    page.click("[data-part=set]")
     page.get_by_label("Name of the set").fill("pets")
     page.click("text=Forget it")
     page.wait_for_selector("text=The set pets is gone")
