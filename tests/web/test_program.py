@@ -47,6 +47,18 @@ def test_what_can_not_be_served_is_refused(library: Path, options: list[str], sa
     assert done.stdout == ""
 
 
+def test_a_library_on_an_engine_is_refused_and_nothing_is_made_of_its_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "stackroom", "--library", "postgresql://localhost/papers", "ui", "--no-open"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "engine" in done.stderr
+    assert "pull" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_port_that_is_taken_is_said(library: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = ui(library, "--port", str(taken.getsockname()[1]))
