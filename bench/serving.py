@@ -3,13 +3,16 @@
     python bench/serving.py [--clients 100] [--seconds 30] [--documents DIR] [--report docs/benchmarks/serving.md]
 
 `stackroom ui` is started as its user starts it, over a library of `samples/`. Each client asks, waits for the answer and asks again, with one
-connection of its own. While that goes on, the page is told to index DIR (else 400 texts that are made), and its events are read.
+connection of its own, which is there before the clock starts. While that goes on, the page is told to index DIR (else 400 texts that are made), and
+its events are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -78,20 +81,19 @@ def ended(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-async def client(base: str, token: str, load: Load, until: float, mode: str) -> None:
-    chance = random.Random(id(load) + len(load.took))
-    async with httpx.AsyncClient(base_url=base, headers={"authorization": f"Bearer {token}"}, timeout=120) as asker:
-        while time.perf_counter() < until:
-            query = f"{chance.choice(QUERIES)} {chance.randrange(1000)}"
-            begun = time.perf_counter()
-            try:
-                answer = await asker.get("/api/search", params={"q": query, "mode": mode})
-            except httpx.HTTPError as error:
-                load.failures[type(error).__name__] += 1
-                continue
-            load.took.append(time.perf_counter() - begun)
-            if answer.status_code != 200 or not answer.json()["hits"]:
-                load.failures[f"status {answer.status_code}"] += 1
+async def client(asker: httpx.AsyncClient, load: Load, until: float, mode: str, number: int) -> None:
+    chance = random.Random(number)
+    while time.perf_counter() < until:
+        query = f"{chance.choice(QUERIES)} {chance.randrange(1000)}"
+        begun = time.perf_counter()
+        try:
+            answer = await asker.get("/api/search", params={"q": query, "mode": mode})
+        except httpx.HTTPError as error:
+            load.failures[type(error).__name__] += 1
+            continue
+        load.took.append(time.perf_counter() - begun)
+        if answer.status_code != 200 or not answer.json()["hits"]:
+            load.failures[f"status {answer.status_code}"] += 1
 
 
 @dataclass
@@ -100,6 +102,11 @@ class Page:
     token: str
     process: int
 
+    def asker(self) -> httpx.AsyncClient:
+        """A client with connections of its own. Certificates are not read: a hundred clients would stand still for ten seconds over it."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        return httpx.AsyncClient(base_url=self.base, headers=headers, timeout=120, verify=False, trust_env=False)
+
     def processor(self) -> float:
         """Seconds of the processor that its process has taken so far; that of Linux."""
         fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
@@ -107,39 +114,50 @@ class Page:
 
 
 async def clients(page: Page, load: Load, count: int, seconds: float, mode: str = "hybrid") -> Load:
-    begun, before = time.perf_counter(), page.processor()
-    await asyncio.gather(*(client(page.base, page.token, load, begun + seconds, mode) for _ in range(count)))
-    load.seconds, load.processor = time.perf_counter() - begun, page.processor() - before
+    async with contextlib.AsyncExitStack() as open_ones:
+        askers = [await open_ones.enter_async_context(page.asker()) for _ in range(count)]
+        for asker in askers:
+            (await asker.get("/api/openapi.json")).raise_for_status()
+        begun, before = time.perf_counter(), page.processor()
+        asking = (client(asker, load, begun + seconds, mode, number) for number, asker in enumerate(askers))
+        await asyncio.gather(*asking)
+        load.seconds, load.processor = time.perf_counter() - begun, page.processor() - before
     return load
 
 
 async def measure(page: Page, count: int, seconds: float, documents: Path) -> tuple[list[Load], dict[str, Any]]:
-    headers = {"authorization": f"Bearer {page.token}"}
     loads = [
         await clients(page, Load("one client, nothing else"), 1, seconds),
         await clients(page, Load(f"{count} clients, words alone"), count, seconds, "text"),
         await clients(page, Load(f"{count} clients, words and meaning"), count, seconds),
     ]
-    async with httpx.AsyncClient(base_url=page.base, headers=headers, timeout=120) as asker:
-        job = (await asker.post("/api/add", json={"paths": [str(documents)]})).json()["job"]
-        events = 0
+    told: list[float] = []
 
-        async def listen() -> None:
-            nonlocal events
-            async with asker.stream("GET", "/api/events") as stream:
-                async for line in stream.aiter_lines():
-                    events += line.startswith("event:")
+    async def listen() -> None:
+        async with page.asker() as listener, listener.stream("GET", "/api/events") as stream:
+            stream.raise_for_status()
+            async for line in stream.aiter_lines():
+                if line.startswith("event:"):
+                    told.append(time.perf_counter())
+        raise RuntimeError("The page stopped telling what runs.")
 
+    async with page.asker() as asker:
         listening = asyncio.ensure_future(listen())
+        job = (await asker.post("/api/add", json={"paths": [str(documents)]})).json()["job"]
         name = f"{count} clients, words and meaning, while indexing runs"
         loads.append(await clients(page, Load(name), count, seconds))
+        if listening.done():
+            # It never returns: what ended it is the news.
+            listening.result()
+        listening.cancel()
         during = (await asker.get(f"/api/jobs/{job['id']}")).json()["job"]
         await asker.post(f"/api/jobs/{job['id']}/cancel", json={})
-        listening.cancel()
+    pauses = [after - before for before, after in itertools.pairwise(told)]
     return loads, {
         "state": during["state"],
         "done": during["progress"]["done"],
-        "events": events,
+        "events": len(told),
+        "longest": max(pauses, default=0.0),
         "error": during["error"],
     }
 
@@ -156,7 +174,7 @@ def report(loads: list[Load], starts: list[float], job: dict[str, Any], passages
         "|---|---|---|---|---|---|---|---|---|",
         *(load.row() for load in loads),
         "",
-        f"Indexing in the last row: {job['state']} after these seconds, {job['done']:,} files done; {job['events']:,} events were told meanwhile.",
+        f"Indexing in the last row: {job['state']} after these seconds, {job['done']:,} files done; {job['events']:,} events were told meanwhile, with {job['longest']:.1f} s between two at most.",
         "",
         f"From the start of `stackroom ui` to its address: median {np.median(starts):.2f} s of {len(starts)} starts, {min(starts):.2f} to {max(starts):.2f} s.",
     ]

@@ -108,6 +108,8 @@ class Scope:
     where: Filter | None = None
     sources: Sequence[str] | None = None
     """Names, titles or globs of sources; a chunk of any of them qualifies."""
+    source_ids: Sequence[str] | None = None
+    """Ids of sources; those that are gone are no harm."""
     active: bool = False
     collection: str = "default"
     documents: Sequence[str] | None = None

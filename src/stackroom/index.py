@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from stackroom import named_sets
 from stackroom.backend import Backend, Scope, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
 from stackroom.model import LibraryModel
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.filters import Filter
+    from stackroom.named_sets import NamedSet
     from stackroom.protocols import AnyEmbedder, Embedder, Reranker
     from stackroom.reports import (
         Collection,
@@ -221,6 +224,7 @@ class Index:
         context: int = 0,
         explain: bool = False,
         collection: str = "default",
+        set_name: str | None = None,
         rerank: str | Reranker | None = None,
         rerank_seconds: float = RERANK_SECONDS,
     ) -> list[Hit]:
@@ -229,7 +233,7 @@ class Index:
         `query` is text (words in "quotes" must stand as they are; -word excludes, in every mode), or float32 of shape `(dim,)`, which
         means a vector search. `mode` is "hybrid" (the default), "vector" or "text".
         Where the model that made the vectors is not at hand, the default is "text" (`resolve_mode` says so), and the others are errors. `where` is a filter, its dict or its expression; `sources` are names, titles
-        or globs; `active` keeps to the active set. `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
+        or globs; `active` keeps to the active set, `set_name` to a set that was saved (`sets` lists them). `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is
         one that a migration made of an index or namespace (`collections` lists them).
 
         `rerank` is "fastembed:MODEL", or an object with the protocol Reranker: it reads the `3 * k` best (30 at least), and hits have its order and its
@@ -242,7 +246,7 @@ class Index:
         scope = Scope(
             where=None if where is None else _filter(where),
             sources=None if sources is None else tuple(sources),
-            active=active,
+            active=active or set_name == named_sets.ACTIVE,
             collection=collection,
         )
         _check_number("k", k)
@@ -251,6 +255,8 @@ class Index:
             _check_number("per_document", per_document, least=1)
         reranking = None if rerank is None else self._reranking(rerank, k, rerank_seconds, query)
         with self._backend.view() as view:
+            if set_name not in (None, named_sets.ACTIVE):
+                scope = replace(scope, source_ids=named_sets.members(view, set_name))
             text, vector, chosen, embedder = understood(query, mode, self._model, view, collection)
             request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain, reranking)
             return search(view, request, embedder)
@@ -281,10 +287,34 @@ class Index:
         """The named sets of passages that a search can keep to, "default" first: `search(..., collection=NAME)`."""
         return list(self.stats().collections)
 
-    def sources(self) -> list[Source]:
-        """Every source, by path."""
+    def sources(self, *, set_name: str | None = None) -> list[Source]:
+        """Every source, or those of a set, by path. Raises NotFoundError where there is no such set."""
         with self._backend.view() as view:
-            return view.listing()
+            listed = view.listing()
+            if set_name is None:
+                return listed
+            if set_name == named_sets.ACTIVE:
+                return [source for source in listed if source.active]
+            chosen = set(named_sets.members(view, set_name))
+            return [source for source in listed if source.id in chosen]
+
+    def sets(self) -> list[NamedSet]:
+        """The sets of sources that were saved, by name."""
+        with self._backend.view() as view:
+            return named_sets.named_sets(view)
+
+    def save_set(self, name: str, sources: Sequence[str], *, join: bool = False) -> int:
+        """Keep these sources (by id, path, title or glob) as a set, in place of what it had or, with `join`, beside it. Returns how many it has now.
+
+        A source that is removed is in no set any more. Raises NotFoundError, UsageError.
+        """
+        with self._backend.view() as view:
+            ids = [record.source_id for record in self._records(view, sources)]
+        return named_sets.save(self._backend, name, ids, join=join)
+
+    def delete_set(self, name: str) -> None:
+        """Forget a set; its sources stay. Raises NotFoundError."""
+        named_sets.delete(self._backend, [name])
 
     def find(self, wanted: str) -> list[Source]:
         """The sources of this id, path, title or glob. Raises NotFoundError."""
@@ -407,6 +437,7 @@ class Index:
         from stackroom.conversations import delete_of_removed
 
         delete_of_removed(self._backend)
+        named_sets.forget_removed(self._backend)
         self._backend.purge(progress=progress, cancel=cancel)
 
     def rebuild(

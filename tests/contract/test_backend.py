@@ -16,6 +16,7 @@ from stackroom.errors import (
     NotFoundError,
     UsageError,
 )
+from stackroom.index import Index
 from stackroom.progress import CancelToken, silent
 from stackroom.types import Chunk, EmbedderIdentity, Place
 from support import DIM, WordEmbedder, chunks, unit_rows
@@ -40,6 +41,72 @@ def found(backend: Backend, query: str, **scope: object) -> list[str]:
 def nearest(backend: Backend, k: int = 100, **scope: object) -> list[int]:
     with backend.view() as view:
         return view.nearest(QUERY, k, Scope(**scope)).keys.tolist()
+
+
+def ids(backend: Backend) -> dict[str, str]:
+    with backend.view() as view:
+        return {record.name: record.source_id for record in view.each_source()}
+
+
+def test_a_scope_of_ids_is_what_is_there_of_them(backend: Backend) -> None:
+    keys = {name: put(backend, name, [f"{name} text", f"{name} more text"]) for name in ("one", "two", "three")}
+    known = ids(backend)
+    assert sorted(nearest(backend, source_ids=[known["one"], known["three"], "gone"])) == sorted(
+        keys["one"] + keys["three"]
+    )
+    assert found(backend, "more", source_ids=[known["two"]]) == ["two more text"]
+    assert nearest(backend, source_ids=[known["one"], known["two"]], sources=["two"]) == nearest(
+        backend, sources=["two"]
+    )
+    assert nearest(backend, source_ids=[]) == []
+    assert nearest(backend, source_ids=["gone"]) == []
+
+
+def test_named_sets_are_kept_and_lose_what_is_removed(backend: Backend, opener) -> None:
+    for name in ("one", "two", "three"):
+        put(backend, name, [f"{name} text"])
+    with Index(backend, embedder=WordEmbedder()) as index:
+        assert index.save_set("papers", ["one", "three"]) == 2
+        assert index.save_set("papers", ["two"], join=True) == 3
+        assert index.save_set("papers", ["t*"]) == 2
+        assert index.save_set("wörter ; % _", ["one"]) == 1
+    with Index(opener(), embedder=WordEmbedder()) as index:
+        assert [(one.name, len(one.source_ids)) for one in index.sets()] == [("papers", 2), ("wörter ; % _", 1)]
+        assert [source.path for source in index.sources(set_name="papers")] == ["three", "two"]
+        assert [hit.document.path for hit in index.search("text", mode="text", set_name="wörter ; % _")] == ["one"]
+        index.remove(["one"])
+        assert index.search("text", mode="text", set_name="wörter ; % _") == []
+        assert index.sets()[1].source_ids == ()
+        index.set_active(["two"], False)
+        assert [hit.document.path for hit in index.search("text", mode="text", set_name="papers", active=True)] == [
+            "three"
+        ]
+        assert [hit.document.path for hit in index.search("text", mode="text", set_name="active")] == ["three"]
+        index.delete_set("papers")
+        for call in (
+            lambda: index.search("text", mode="text", set_name="papers"),
+            lambda: index.sources(set_name="papers"),
+            lambda: index.delete_set("papers"),
+            lambda: index.save_set("new", ["nobody"]),
+        ):
+            with pytest.raises(NotFoundError):
+                call()
+        for name in ("", " ", "active", "a\x1b[2J", "x" * 201):
+            with pytest.raises(UsageError):
+                index.save_set(name, ["two"])
+        assert [one.name for one in index.sets()] == ["wörter ; % _"]
+
+
+@pytest.mark.capability("purge")
+def test_a_purge_leaves_no_id_of_what_was_removed_in_a_set(backend: Backend) -> None:
+    for name in ("one", "two"):
+        put(backend, name, [f"{name} text"])
+    gone = ids(backend)["one"]
+    with Index(backend, embedder=WordEmbedder()) as index:
+        index.save_set("papers", ["one", "two"])
+        index.remove(["one"], purge=True)
+        with backend.view() as view:
+            assert gone.encode() not in view.attachment("set/papers")
 
 
 def test_what_was_committed_is_read_back_exactly(backend: Backend, opener) -> None:

@@ -21,7 +21,7 @@ from chat_support import PASSAGES
 from stackroom.cli.main import cli
 from support import write_files
 
-TOOLS = {"search", "read", "list_documents"}
+TOOLS = {"search", "read", "list_documents", "list_sets"}
 WRITING = {"add", "remove", "set_active"}
 TOKEN = "a-token-that-an-agent-keeps"
 
@@ -103,6 +103,8 @@ async def refused(client: Any, tool: str, /, **given: Any) -> str:
 
 
 async def test_an_agent_searches_reads_and_lists_and_changes_nothing(agent: Callable[..., Any], folder: Path) -> None:
+    with stackroom.open(folder) as index:
+        index.save_set("kitchen", ["*bread*"])
     before = everything(folder)
     async with agent() as client:
         tools = (await client.list_tools()).tools
@@ -117,6 +119,11 @@ async def test_an_agent_searches_reads_and_lists_and_changes_nothing(agent: Call
         assert passage["text"] == found["hits"][0]["text"]
         assert (await call(client, "list_documents"))["total"] == 2
         assert (await call(client, "list_documents", name="*bread*"))["total"] == 1
+        assert await call(client, "list_sets") == {"sets": [{"name": "kitchen", "documents": 1}]}
+        within = await call(client, "search", query="Lighthouse of Pharos", set_name="kitchen")
+        assert {Path(hit["path"]).name for hit in within["hits"]} == {"bread.txt"}
+        assert (await call(client, "list_documents", set_name="kitchen"))["total"] == 1
+        assert "There is no set" in await refused(client, "search", query="stone", set_name="nobody's")
         assert "There is no passage" in await refused(client, "read", chunk_id="nobody's")
         await refused(client, "search", query="stone", where=["year >>> 3"])
         for tool in WRITING:

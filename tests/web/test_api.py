@@ -162,6 +162,26 @@ def test_active_switches(filled: Asker) -> None:
     filled.post("/api/active", {"sources": None, "active": 1}, 400)
 
 
+def test_sets_are_saved_searched_and_forgotten(filled: Asker) -> None:
+    assert filled.get("/api/sets") == {"sets": []}
+    assert filled.post("/api/sets", {"name": "sky & sea", "sources": ["mars.txt"]}) == {"sources": 1}
+    assert filled.post("/api/sets", {"name": "sky & sea", "sources": ["cats.txt"], "join": True}) == {"sources": 2}
+    assert filled.get("/api/sets") == {"sets": [{"name": "sky & sea", "sources": 2}]}
+    assert filled.get("/api/status")["sets"] == ["sky & sea"]
+    assert sorted(filled.titles(set="sky & sea")) == ["cats.txt", "mars.txt"]
+    assert filled.titles(set="sky & sea", filter="mars") == ["mars.txt"]
+    everywhere = {hit["document"]["title"] for hit in filled.search("a the and")}
+    within = {hit["document"]["title"] for hit in filled.search("a the and", set="sky & sea")}
+    assert within == everywhere & {"cats.txt", "mars.txt"} != everywhere
+    assert {hit["document"]["title"] for hit in filled.search("planet", set="active")} == everywhere
+    assert filled.post("/api/sets/delete", {"sets": ["sky & sea"]}) == {"deleted": 1}
+    for path in ("/api/search?q=a&set=sky", "/api/sources?set=sky"):
+        assert filled.get(path, 404)["error"]["type"] == "NotFoundError"
+    filled.post("/api/sets/delete", {"sets": ["sky & sea"]}, 404)
+    filled.post("/api/sets", {"name": "active", "sources": ["mars.txt"]}, 400)
+    filled.post("/api/sets", {"name": "new", "sources": ["nobody"]}, 404)
+
+
 def test_removed_at_once(filled: Asker) -> None:
     assert filled.post("/api/remove", {"sources": ["cats.txt"]}) == {"removed": 1, "chunks": 1, "removal": None}
     assert "cats.txt" not in filled.titles()

@@ -65,6 +65,11 @@ def test_a_conversation_and_a_scope_go_along(filled: Asker, server: ChatServer) 
     told = ask(filled, "And what colour is it?", model=server.name, history=history, active=True)
     assert "What is Mars?" in server.told(0)
     assert all(passage["document"]["title"] != "cats.txt" for passage in told[0][1]["passages"])
+    filled.post("/api/sets", {"name": "pets", "sources": ["cats.txt"]})
+    kept = ask(filled, "planet", set="pets")
+    assert {passage["document"]["title"] for passage in kept[0][1]["passages"]} == {"cats.txt"}
+    told = ask(filled, "planet", set="nobody")
+    assert told[-1][1]["error"]["type"] == "NotFoundError"
     only = ask(filled, "planet", sources=["Logs"])
     assert {passage["document"]["title"] for passage in only[0][1]["passages"]} <= {"Logs"}
 

@@ -227,6 +227,40 @@ def test_active_switches_one_by_one_and_for_a_choice(made: Path, visit: Callable
         assert sorted(source.title for source in index.sources() if source.active) == ["Bread", "Logs"]
 
 
+def test_a_set_is_saved_searched_asked_and_forgotten(made: Path, visit: Callable[..., Visit]) -> None:
+    page = visit(made).ready()
+    assert page.locator("select[name=set]").is_hidden()
+    page.click("nav a[data-view=documents]")
+    page.click(".row:has-text('cats.txt') .box")
+    page.click("[data-part=set]")
+    page.get_by_label("Name of the set").fill("pets")
+    page.click("#set-form button[value=save]")
+    page.wait_for_selector("text=1 document saved as pets.")
+    page.click("nav a[data-view=search]")
+    page.fill("#query", "old log files")
+    page.wait_for_selector("text=Logs")
+    page.select_option("select[name=set]", "pets")
+    page.wait_for_selector("text=in 1 document")
+    assert page.locator("#results h2").all_inner_texts() == ["cats.txt"]
+    page.reload()
+    page.wait_for_selector("text=in 1 document")
+    assert page.locator("select[name=set]").input_value() == "pets"
+    page.click("nav a[data-view=ask]")
+    page.select_option("#ask-set", "pets")
+    page.fill("#question", "old log files")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cited li")
+    assert {text.split(" · ")[0] for text in page.locator(".cited .title").all_inner_texts()} == {"cats.txt"}
+    page.click("nav a[data-view=documents]")
+    page.click(".row:has-text('cats.txt') .box")
+    page.click("[data-part=set]")
+    page.get_by_label("Name of the set").fill("pets")
+    page.click("text=Forget it")
+    page.wait_for_selector("text=The set pets is gone")
+    with stackroom.open(made, mode="r") as index:
+        assert index.sets() == []
+
+
 def test_removed_with_a_way_back(made: Path, visit: Callable[..., Visit]) -> None:
     at = visit(made)
     page = at.ready()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from stackroom.errors import NotFoundError, UsageError
@@ -15,9 +17,10 @@ from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import Report
 from stackroom.storage.store import LocalStore
 from stackroom.web import jobs as module
+from stackroom.web.app import _changes, application
 from stackroom.web.jobs import ENDED, Job, Jobs
 from support import write_files
-from web_support import Asker
+from web_support import ADDRESS, OWN, TOKEN, Asker
 
 
 @pytest.fixture
@@ -146,6 +149,42 @@ def test_another_program_that_indexes_is_waited_for(
         asker.post(f"/api/jobs/{told['job']['id']}/cancel")
         assert asker.ended(told)["state"] == "cancelled"
     other.close()
+
+
+async def test_what_runs_is_told_while_a_hundred_wait_for_their_answers(
+    filled: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, asked = threading.Event(), threading.Semaphore(0)
+    index = filled.workspace.library.index()
+    real = index.search
+
+    def slow(*given: Any, **more: Any) -> Any:
+        asked.release()
+        gate.wait(60)
+        return real(*given, **more)
+
+    monkeypatch.setattr(index, "search", slow)
+    page = httpx.ASGITransport(application(filled.workspace, ADDRESS, TOKEN))
+    async with httpx.AsyncClient(transport=page, base_url=ADDRESS.url, headers=OWN) as client:
+        waiting = [asyncio.ensure_future(client.get("/api/search", params={"q": "old log files"})) for _ in range(100)]
+        try:
+            # All threads that answer are taken once no more of them ask.
+            while await asyncio.to_thread(asked.acquire, timeout=0.5):
+                pass
+            events = _changes(filled.workspace)
+            assert '"jobs": []' in await anext(events)
+            running = threading.Event()
+            job = filled.workspace.jobs.start("add", "Papers", lambda progress, cancel: running.wait(60) and None)
+            assert f'"id": "{job.id}"' in await anext(events)
+            running.set()
+            while '"state": "done"' not in (told := await anext(events)):
+                assert '"state": "running"' in told
+            assert not any(one.done() for one in waiting)
+            await events.aclose()
+        finally:
+            gate.set()
+            answers = await asyncio.gather(*waiting)
+    assert {answer.status_code for answer in answers} == {200}
 
 
 def test_the_page_answers_while_it_indexes(asker: Asker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
+import stackroom
+
+not_on_windows = pytest.mark.skipif(os.name != "posix", reason="Windows ends a program by SIGTERM without asking it")
+
 WITHOUT = "import sys; sys.modules['starlette'] = None; from stackroom.cli.main import main; main(sys.argv[1:])"
+
+
+@pytest.fixture
+def prepared_library(library: Path) -> Path:
+    stackroom.open(library).close()
+    return library
 
 
 def ui(library: Path, *options: str, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -37,6 +47,18 @@ def test_what_can_not_be_served_is_refused(library: Path, options: list[str], sa
     assert done.stdout == ""
 
 
+def test_a_library_on_an_engine_is_refused_and_nothing_is_made_of_its_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "stackroom", "--library", "postgresql://localhost/papers", "ui", "--no-open"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "engine" in done.stderr
+    assert "pull" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_port_that_is_taken_is_said(library: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = ui(library, "--port", str(taken.getsockname()[1]))
@@ -50,14 +72,20 @@ def test_the_extra_that_is_missing_is_named(library: Path) -> None:
     assert "stackroom[ui]" in done.stderr
 
 
-def test_with_json_the_address_is_json_and_ctrl_c_ends_it(library: Path) -> None:
-    command = [sys.executable, "-m", "stackroom", "--json", "--library", str(library), "ui", "--no-open", "--port", "0"]
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 0, marks=not_on_windows)]
+)
+@pytest.mark.parametrize("verb", [["ui", "--no-open"], ["mcp", "--http"]])
+def test_with_json_the_address_is_json_and_a_signal_ends_it(
+    verb: list[str], number: signal.Signals, code: int, prepared_library: Path
+) -> None:
+    command = [sys.executable, "-m", "stackroom", "--json", "--library", str(prepared_library), *verb, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["address"].startswith("http://127.0.0.1:")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert process.returncode == code, said
     assert "Traceback" not in said
 
 

@@ -40,7 +40,7 @@ Outcome = Literal["answered", "uncited", "not_in_documents", "quoted", "stopped"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and where: `sources`, `where`, `active`, `collection` and `mode` as in `Index.search`.
+    """What is asked, and where: `sources`, `where`, `active`, `set_name`, `collection` and `mode` as in `Index.search`.
 
     `k` passages are looked for, those that fit into `budget` tokens are given to the model. `history` is the conversation before.
     """
@@ -49,6 +49,7 @@ class Question:
     sources: Sequence[str] | None = None
     where: Any = None
     active: bool = False
+    set_name: str | None = None
     collection: str = "default"
     mode: Mode | None = None
     k: int = 8
@@ -142,6 +143,7 @@ def _answer(index: Index, asked: Question, model: ChatModel | None, cancel: Canc
         where=asked.where,
         sources=asked.sources,
         active=asked.active,
+        set_name=asked.set_name,
         collection=asked.collection,
         explain=True,
     )

@@ -20,6 +20,7 @@ VERBS = {
     "list": ("library", "Show what is in the library."),
     "show": ("library", "Print the passages of one source."),
     "active": ("library", "Choose which sources 'search --active' looks at."),
+    "set": ("library", "Save lists of sources under a name, for 'search --set NAME'."),
     "remove": ("ingest", "Take sources out of the library."),
     "rebuild": ("ingest", "Read and embed again, or change the model."),
     "status": ("library", "The library in numbers."),

@@ -30,14 +30,16 @@ def offer(server: MCPServer[Any], index: Index) -> None:
         sources: list[str] | None = None,
         where: list[str] | None = None,
         active: bool = False,
+        set_name: str | None = None,
     ) -> dict[str, Any]:
         """Find passages in the documents, by words and by meaning, the best first.
 
         sources: only in these (title, path, or a glob like *.pdf). where: conditions on metadata, all must hold, like "year >= 2020" or
-        "type == pdf". active: only in the set of documents that the user has switched on. Words in "quotes" must stand so; -word excludes.
+        "type == pdf". active: only in the set of documents that the user has switched on. set_name: only in a set that the user has
+        saved, as list_sets names it. Words in "quotes" must stand so; -word excludes.
         """
         try:
-            return _search(index, query, k, sources, where, active)
+            return _search(index, query, k, sources, where, active, set_name)
         except StackroomError as error:
             raise ToolError(str(error)) from error
 
@@ -50,22 +52,45 @@ def offer(server: MCPServer[Any], index: Index) -> None:
             raise ToolError(str(error)) from error
 
     @server.tool(annotations=reads)
-    def list_documents(name: str | None = None, active: bool = False, first: int = 0) -> dict[str, Any]:
-        """What is in the library, by path. name: a title, path or glob. active: only what the user has switched on. first: where to go on."""
+    def list_documents(
+        name: str | None = None, active: bool = False, first: int = 0, set_name: str | None = None
+    ) -> dict[str, Any]:
+        """What is in the library, by path. name: a title, path or glob. active: only what the user has switched on. set_name: only what is in
+        this set. first: where to go on."""
         try:
-            return _list(index, name, active, first)
+            return _list(index, name, active, first, set_name)
+        except StackroomError as error:
+            raise ToolError(str(error)) from error
+
+    @server.tool(annotations=reads)
+    def list_sets() -> dict[str, Any]:
+        """The sets of documents that the user has saved, and how many documents each has: scopes for search and list_documents."""
+        try:
+            return {"sets": [{"name": one.name, "documents": len(one.source_ids)} for one in index.sets()]}
         except StackroomError as error:
             raise ToolError(str(error)) from error
 
 
 def _search(
-    index: Index, query: str, k: int, sources: list[str] | None, where: list[str] | None, active: bool
+    index: Index,
+    query: str,
+    k: int,
+    sources: list[str] | None,
+    where: list[str] | None,
+    active: bool,
+    set_name: str | None,
 ) -> dict[str, Any]:
     if not query.strip():
         raise UsageError("The query is empty.")
     mode, reason = index.resolve_mode()
     hits = index.search(
-        query, k=max(1, min(k, _MOST_HITS)), mode=mode, sources=sources or None, where=where or None, active=active
+        query,
+        k=max(1, min(k, _MOST_HITS)),
+        mode=mode,
+        sources=sources or None,
+        where=where or None,
+        active=active,
+        set_name=set_name or None,
     )
     found = [
         {
@@ -100,8 +125,11 @@ def _read(index: Index, chunk_id: str, context: int) -> dict[str, Any]:
     }
 
 
-def _list(index: Index, name: str | None, active: bool, first: int) -> dict[str, Any]:
-    listed = index.sources() if not name else index.find(name)
+def _list(index: Index, name: str | None, active: bool, first: int, set_name: str | None) -> dict[str, Any]:
+    listed = index.sources(set_name=set_name or None)
+    if name:
+        named = {one.id for one in index.find(name)}
+        listed = [one for one in listed if one.id in named]
     listed = [one for one in listed if one.active or not active]
     part = listed[max(first, 0) : max(first, 0) + _MOST_LISTED]
     keys = ("id", "path", "title", "type", "chunks", "active", "state")

@@ -53,7 +53,7 @@ def serve(server: MCPServer[Any]) -> None:
 def serve_http(server: MCPServer[Any], where: Where, token: str | None, started: Callable[[str, str], None]) -> None:
     """Answer over streamable HTTP until Ctrl-C or SIGTERM. `started` gets the address and the token as soon as it is answered there.
 
-    Without `token` one is made for this start. Raises UsageError where others reach the host and neither TLS nor `without_tls` is given, or
+    Without `token` one is made for this start. Raises KeyboardInterrupt after Ctrl-C; UsageError where others reach the host and neither TLS nor `without_tls` is given, or
     the token is short; BusyError where the port is taken.
     """
     with needing("mcp"):

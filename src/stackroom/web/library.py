@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import stackroom
-from stackroom.errors import MigrationNeeded, NotALibraryError, StackroomError
+from stackroom.errors import MigrationNeeded, NotALibraryError, StackroomError, UsageError
 from stackroom.index import Index
 from stackroom.opening import default_library
 from stackroom.storage.disk.layout import absolute
@@ -29,10 +30,17 @@ _PATIENCE = 4.0
 class Library:
     """`path` None is the default one. It is made where nothing is; an old index is told of, and left alone until it is migrated.
 
-    `embedder` is that of `stackroom.open`.
+    `embedder` is that of `stackroom.open`. Raises UsageError where it is on an engine.
     """
 
     def __init__(self, path: str | None = None, embedder: str | Embedder | None = None) -> None:
+        named = path or os.environ.get("STACKROOM_LIBRARY", "")
+        if "://" in named:
+            # Its files, its uploads and its migration are of a folder; as a path a URL would be made one.
+            raise UsageError(
+                "The page shows a library in a folder, and this one is on an engine.",
+                hint="Bring it here: stackroom --library DIR pull URL",
+            )
         self.path: Path = default_library() if path is None else absolute(path)
         self.embedder = embedder
         self._guard = threading.Lock()

@@ -37,9 +37,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, closing: threading.Event) -> None:
         super().__init__(config)
         self._closing = closing
+        self.interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._closing.set()
+        self.interrupted |= sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
 
@@ -59,6 +61,8 @@ class Server:
             lifespan="on" if lifespan else "off",
             ws="none",
             timeout_graceful_shutdown=3,
+            # As long as a browser keeps a connection that it may use again: with a shorter time each of the two may close it while the other speaks.
+            timeout_keep_alive=120,
             h11_max_incomplete_event_size=64 * 1024,
             ssl_certfile=where.certificate,
             ssl_keyfile=where.key,
@@ -69,8 +73,10 @@ class Server:
             signal.signal(number, self._server.handle_exit)
 
     def run(self, listener: socket.socket) -> None:
-        """Serve until it is told to end."""
+        """Serve until it is told to end. Raises KeyboardInterrupt where that was by Ctrl-C, once everything is answered."""
         self._server.run(sockets=[listener])
+        if self._server.interrupted:
+            raise KeyboardInterrupt
 
 
 def check_host(where: Where) -> None:

@@ -21,7 +21,7 @@ def serve(library: str | None, documents: Path | None, where: Where, started: Ca
     """Serve until Ctrl-C or SIGTERM. `documents` is where uploads land; beside the library where it is None.
 
     `started` is called as soon as the page answers, with two addresses: one with the token for its user, and one for starting a browser,
-    which opens the page once. Raises UsageError where others reach the host and neither TLS nor `without_tls` is given; BusyError where the
+    which opens the page once. Raises KeyboardInterrupt after Ctrl-C; UsageError where others reach the host and neither TLS nor `without_tls` is given; BusyError where the
     port is taken.
     """
     with listening.listener(where, _PORT) as listener:

@@ -132,6 +132,25 @@ def test_active_set_from_the_command_line(filled: Path) -> None:
     assert answer(filled, "active", "all")["active_sources"] == 3
 
 
+def test_named_sets_from_the_command_line(filled: Path) -> None:
+    assert answer(filled, "set") == {"sets": []}
+    assert len(answer(filled, "set", "pets", "cats.txt")["sources"]) == 1
+    (hit,) = answer(filled, "search", "old log files", "--set", "pets")["hits"]
+    assert hit["document"]["path"].endswith("cats.txt")
+    assert len(answer(filled, "set", "pets", "*.md", "--join")["sources"]) > 1
+    assert [one["name"] for one in answer(filled, "set")["sets"]] == ["pets"]
+    assert answer(filled, "set", "pets")["sources"] == answer(filled, "set", "pets")["sources"] != []
+    assert answer(filled, "set", "pets", "--delete")["deleted"] is True
+    for wrong, code in (
+        (["set", "pets"], 3),
+        (["search", "cat", "--set", "pets"], 3),
+        (["set", "--delete"], 2),
+        (["set", "pets", "--join"], 2),
+        (["set", "active", "cats.txt"], 2),
+    ):
+        assert stackroom(filled, *wrong).returncode == code
+
+
 def test_add_reports_failures_and_exits_with_1(tmp_path: Path) -> None:
     write_files(tmp_path / "d", {"a.txt": "alpha", "b.pdf": "%PDF-1.4 broken"})
     report = answer(tmp_path / "library", "add", str(tmp_path / "d"), code=1)

@@ -25,6 +25,7 @@ _HELP = "Commands: /new begins anew, /sources shows the passages, /model NAME ta
 def _scope(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that ask and chat share."""
     for option in (
+        click.option("--set", "set_name", metavar="NAME", help="Only from the sources of this set."),
         click.option("--active", is_flag=True, help="Only from active sources."),
         click.option(
             "--where", multiple=True, metavar="EXPR", help='Only where metadata fits: "year >= 2020" (repeatable: and).'

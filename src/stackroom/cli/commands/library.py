@@ -85,6 +85,55 @@ def active_command(session: Session, switch: str, sources: tuple[str, ...]) -> i
     return 0
 
 
+@click.command(
+    "set",
+    help="""Save sources under a name, for 'search --set NAME' and 'ask --set NAME'.
+
+    Without a name the sets are listed; with a name alone, its sources.""",
+)
+@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.option("--join", is_flag=True, help="Put them beside what the set has; else they take its place.")
+@click.option("--delete", is_flag=True, help="Forget the set; its sources stay.")
+@click.pass_obj
+def set_command(session: Session, name: str | None, sources: tuple[str, ...], join: bool, delete: bool) -> int:
+    if (delete and (name is None or sources)) or (join and (delete or not sources)):
+        raise click.UsageError("--delete needs a name and nothing else; --join needs a name and sources.")
+    if name is None:
+        _list_sets(session)
+        return 0
+    with session.open(mode="a" if sources or delete else "r") as index:
+        if delete:
+            index.delete_set(name)
+        elif sources:
+            index.save_set(name, sources, join=join)
+        listed = [] if delete else index.sources(set_name=name)
+    if session.as_json:
+        session.print_json({"set": name, "sources": listed, "deleted": delete})
+        return 0
+    if delete or sources:
+        session.say(
+            f"The set {name} is gone; its sources stay." if delete else f"{name}: {count(len(listed), 'source')}."
+        )
+        return 0
+    width = shutil.get_terminal_size((100, 24)).columns
+    for source in listed:
+        _print_source(source, width, reason=False)
+    return 0
+
+
+def _list_sets(session: Session) -> None:
+    with session.open(mode="r") as index:
+        found = index.sets()
+    if session.as_json:
+        session.print_json({"sets": [{"name": one.name, "sources": len(one.source_ids)} for one in found]})
+        return
+    if not found:
+        session.say(f"No set is saved. Save one with: {session.command('set')} NAME SOURCE...")
+    for one in found:
+        click.echo(f"{len(one.source_ids):>8,}  {safe(one.name, keep_newlines=False)}")
+
+
 @click.command("status", help="The library in numbers: sources, passages, bytes, model, failures.")
 @click.pass_obj
 def status_command(session: Session) -> int:

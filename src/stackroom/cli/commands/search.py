@@ -34,6 +34,7 @@ _COUNT = click.IntRange(min=1)
     "--where", multiple=True, metavar="EXPR", help='Only where metadata fits: "year >= 2020" (repeatable: and).'
 )
 @click.option("--active", is_flag=True, help="Only in active sources.")
+@click.option("--set", "set_name", metavar="NAME", help="Only in the sources of this set: see stackroom set.")
 @click.option(
     "--collection",
     default="default",

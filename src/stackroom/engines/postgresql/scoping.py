@@ -24,6 +24,8 @@ def where(asking: Asking, scope: Scope) -> Where:
                 )
             keys.update(meant)
         found = found.joined().also("d.source_key = ANY(%s)", list(keys))
+    if scope.source_ids is not None:
+        found = found.joined().also("s.source_id = ANY(%s)", list(map(pack, scope.source_ids)))
     if scope.documents is not None:
         found = found.joined().also("d.document_id = ANY(%s)", list(map(pack, scope.documents)))
     if scope.keys is not None:

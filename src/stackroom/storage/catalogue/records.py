@@ -170,6 +170,12 @@ def find_sources(connection: Connection, wanted: str) -> list[int]:
     return meant(wanted, ((key, unpack_text(name), unpack_text(title)) for key, name, title in rows))
 
 
+def source_keys(connection: Connection, source_ids: Sequence[str]) -> set[int]:
+    """The keys of those of these ids that there are."""
+    statement = "SELECT source_key FROM sources WHERE source_id IN (...)"
+    return {row[0] for row in connection.among(statement, list(map(pack_id, source_ids)))}
+
+
 def meant(wanted: str, sources: Iterable[tuple[int, str, str]]) -> list[int]:
     """The keys of those `(key, name, title)` whose path, file name or title this is, or a glob of it, and of those below it as a folder."""
     pattern = wanted.casefold()

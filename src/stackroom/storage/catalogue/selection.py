@@ -58,6 +58,8 @@ class Selector:
         parts: list[KeySet] = []
         if scope.sources is not None:
             parts.append(runs.of_sources(self._connection, self._source_keys(scope.sources)))
+        if scope.source_ids is not None:
+            parts.append(runs.of_sources(self._connection, records.source_keys(self._connection, scope.source_ids)))
         if scope.documents is not None:
             parts.append(self._of_documents(scope.documents))
         if scope.keys is not None:

@@ -39,6 +39,7 @@ BODY = record(
             text("", minLength=1, maxLength=4096), "Filters, which must all hold.", default=[], maxItems=100
         ),
         "active": flag("Only in active sources."),
+        "set": text("Only in the sources of this set.", minLength=1, maxLength=200),
         "k": whole("How many passages are looked for.", minimum=1, maximum=50, default=8),
         "collection": text("Only in this collection.", default="default", minLength=1, maxLength=4096),
         "keep": flag("Keep question and answer in the library, at the end of the conversation."),
@@ -102,6 +103,7 @@ def begun(workspace: Workspace, given: Given) -> AsyncIterator[str]:
         sources=given["sources"] or None,
         where=given["where"] or None,
         active=given["active"],
+        set_name=given["set"],
         collection=given["collection"],
         k=given["k"],
         history=history,

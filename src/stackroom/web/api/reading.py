@@ -47,6 +47,7 @@ def search(workspace: Workspace, given: Given) -> object:
         where=given["where"] or None,
         sources=_wanted(workspace, given["in"], given["since"], given["until"]),
         active=given["active"],
+        set_name=given["set"],
         exact=given["exact"],
         per_document=given["per_document"],
         context=given["context"],
@@ -89,6 +90,9 @@ def sources(workspace: Workspace, given: Given) -> object:
         chosen = {source.id for source in workspace.library.index().find(given["source"])}
         found = [source for source in found if source.id in chosen]
     total = len(found)
+    if given["set"] is not None:
+        chosen = {source.id for source in workspace.library.index().sources(set_name=given["set"])}
+        found = [source for source in found if source.id in chosen]
     found = [source for source in found if _matches(source, given)]
     if given["sort"] != "path" or given["descending"]:
         found = sorted(found, key=_SORTS[given["sort"]], reverse=given["descending"])
@@ -151,6 +155,7 @@ def status(workspace: Workspace, given: Given) -> object:
         try:
             shown["status"] = status_form(workspace.library.index().stats())
             shown["facets"] = facets(workspace.sources())
+            shown["sets"] = [one.name for one in workspace.library.index().sets()]
             _, shown["words_only"] = workspace.library.index().resolve_mode()
         except StackroomError as damaged:
             shown.update(state="failed", error=error_form(damaged)["error"])
@@ -183,6 +188,7 @@ def folders(workspace: Workspace, given: Given) -> object:
 
 
 _FREE = {"type": "object", "additionalProperties": True}
+_SET = text("Only in the sources of this set.", minLength=1, maxLength=200)
 _NAME = text("A title, a path, or a glob over these.", minLength=1, maxLength=4096)
 
 ENDPOINTS = [
@@ -216,6 +222,7 @@ ENDPOINTS = [
                 text("A filter: key OP value.", minLength=1, maxLength=4096), "All must hold.", maxItems=100
             ),
             "active": flag("Only in active sources."),
+            "set": _SET,
             "since": text("Only files of this day or later.", format="date"),
             "until": text("Only files of this day or earlier.", format="date"),
             "collection": text("Only in this collection.", default="default", minLength=1, maxLength=4096),
@@ -246,6 +253,7 @@ ENDPOINTS = [
             "source": _NAME,
             "filter": text("Words that the title or the path must hold.", maxLength=1000),
             "type": text("Only of this type.", maxLength=100),
+            "set": _SET,
             "state": text("Only those that are so.", enum=["active", "inactive", "failed", "without_text"]),
             "sort": text("What they are sorted by.", enum=list(_SORTS), default="path"),
             "descending": flag("The other way round."),

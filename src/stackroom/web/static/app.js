@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { listen, onChange } from "./events.js";
 import { isRunning, startJobs, retryFailed } from "./jobs.js";
 import { startSearch, searchKey, fillFacets, refresh, setIdleNote } from "./search.js";
-import { startDocuments, documentsKey, load, menusKeys } from "./documents.js";
+import { startDocuments, documentsKey, knownSets, load, menusKeys } from "./documents.js";
 import { startAdding, openAdding, sayWhere } from "./adding.js";
 import { startAsking, showAsking } from "./ask.js";
 import { showTrouble } from "./migrating.js";
@@ -38,7 +38,8 @@ async function look() {
     showTrouble(told, look);
     sayWhere(told.uploads);
     if (ready) {
-      fillFacets(told.facets);
+      fillFacets(told.facets, told.sets);
+      knownSets(told.sets);
       facts(told);
       if (first) {
         startSearch();

@@ -112,6 +112,7 @@ async function ask() {
   draw();
   const body = { question, history, active: $("#ask-active").checked, keep: $("#ask-keep").checked };
   if (body.keep && conversation) body.conversation = conversation;
+  if ($("#ask-set").value) body.set = $("#ask-set").value;
   if ($("#model").value) body.model = $("#model").value;
   try {
     for await (const [name, told] of streamed("/api/ask", body, running.signal)) {

@@ -25,6 +25,7 @@ export function startDocuments({ onChanged, emptyNote }) {
   addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
   addEventListener("resize", () => requestAnimationFrame(draw));
   document.addEventListener("click", (event) => { if (!event.target.closest(".row-menu")) closeMenu(); });
+  startSets();
   select();
 }
 
@@ -206,6 +207,39 @@ async function remove(ids) {
   }
 }
 
+let sets = [];
+/** The sets that were saved, by name. */
+export function knownSets(names) {
+  sets = names;
+  $("#set-names").replaceChildren(...names.map((name) => h("option", { value: name })));
+}
+
+function startSets() {
+  const [dialog, name] = [$("#set-dialog"), $("#set-name")];
+  const run = async (path, body, told) => {
+    try {
+      await post(path, body);
+      dialog.close();
+      toast(told);
+      changed();
+    } catch (error) { sayError(error); }
+  };
+  $("#set-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const named = name.value.trim();
+    if (named) run("/api/sets", { name: named, sources: [...chosen] }, `${count(chosen.size, "document")} saved as ${named}.`);
+  });
+  name.addEventListener("input", () => { $("#set-delete").hidden = !sets.includes(name.value.trim()); });
+  $("#set-delete").addEventListener("click", () => run("/api/sets/delete", { sets: [name.value.trim()] }, `The set ${name.value.trim()} is gone; its documents stay.`));
+  $("#set-close").addEventListener("click", () => dialog.close());
+}
+
+function askForSet() {
+  $("#set-name").value = "";
+  $("#set-delete").hidden = true;
+  $("#set-dialog").showModal();
+}
+
 async function everyId() {
   return (await get("/api/sources", query())).sources.map((source) => source.id);
 }
@@ -225,6 +259,7 @@ function select() {
     act("on", "Make active", () => setActive([...chosen], true)),
     act("off", "Make inactive", () => setActive([...chosen], false)),
     act("only", "Search only these", async () => { const these = [...chosen]; await post("/api/active", { sources: null, active: false }).catch(sayError); await setActive(these, true); load(); }),
+    act("set", "Save as set", askForSet),
     act("remove", "Remove", () => remove([...chosen]), true),
   ] : [
     act("all", "All active", () => setActive(null, true)),

@@ -21,7 +21,11 @@ export function startSearch() {
   restore();
 }
 
-export function fillFacets(facets) {
+export function fillFacets(facets, sets) {
+  for (const select of [form().set, $("#ask-set")]) {
+    fill(select, sets.map((name) => [name, name]));
+    select.closest(".chip").hidden = !sets.length && !select.value;
+  }
   fill(form().type, facets.types.map((type) => [type.name, `${type.name.toUpperCase()} (${number(type.sources)})`]));
   const folders = facets.folders.slice(0, 400);
   fill(form().folder, folders.map((folder) => [folder.path, `${shortened(folder.path)} (${number(folder.sources)})`]));
@@ -40,7 +44,7 @@ const shortened = (path) => path.split(/[/\\]/).slice(-2).join("/");
 
 function given() {
   const data = new FormData(form());
-  const query = { q: data.get("q").trim(), mode: data.get("mode"), type: data.get("type"), folder: data.get("folder"), date: data.get("date"), active: data.get("active") ? "1" : "" };
+  const query = { q: data.get("q").trim(), mode: data.get("mode"), type: data.get("type"), folder: data.get("folder"), date: data.get("date"), set: data.get("set"), active: data.get("active") ? "1" : "" };
   if (query.date === "between") Object.assign(query, { since: data.get("since"), until: data.get("until") });
   return query;
 }
@@ -48,9 +52,9 @@ function given() {
 function restore() {
   const query = new URLSearchParams(location.search);
   $("#query").value = query.get("q") || "";
-  for (const name of ["type", "folder"]) {
+  for (const name of ["type", "folder", "set"]) {
     const value = query.get(name) || "";
-    if (value) fill(form()[name], [[value, name === "folder" ? shortened(value) : value.toUpperCase()]]);
+    if (value) fill(form()[name], [[value, name === "folder" ? shortened(value) : name === "type" ? value.toUpperCase() : value]]);
     form()[name].value = value;
     form()[name].dataset.wanted = value;
   }
@@ -63,7 +67,7 @@ function restore() {
 }
 
 function clearFilters() {
-  for (const name of ["type", "folder", "date"]) { form()[name].value = ""; delete form()[name].dataset.wanted; }
+  for (const name of ["type", "folder", "date", "set"]) { form()[name].value = ""; delete form()[name].dataset.wanted; }
   form().active.checked = false;
   form().mode[0].checked = true;
 }
@@ -75,7 +79,7 @@ function filtersShown() {
     const field = chip.querySelector("select, input");
     chip.classList.toggle("on", Boolean(field.value));
   }
-  $("#clear-filters").hidden = !(query.type || query.folder || query.date || query.active || query.mode);
+  $("#clear-filters").hidden = !(query.type || query.folder || query.date || query.set || query.active || query.mode);
 }
 
 function since(query) {
@@ -104,7 +108,7 @@ async function ask(keepAddress = false, again = false) {
   $("#view-search").classList.remove("idle");
   try {
     const where = query.type ? [`type == ${JSON.stringify(query.type)}`] : [];
-    const found = await get("/api/search", { q: query.q, k: K, mode: query.mode, where, in: query.folder, active: query.active && "true", explain: "true", ...since(query) }, mine.signal);
+    const found = await get("/api/search", { q: query.q, k: K, mode: query.mode, where, in: query.folder, set: query.set, active: query.active && "true", explain: "true", ...since(query) }, mine.signal);
     if (mine !== asked) return;
     words = query.q;
     show(found);
