@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+
+# Where the tests run in the background of a shell Ctrl-C is ignored, and every process that they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

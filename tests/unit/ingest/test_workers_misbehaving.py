@@ -20,6 +20,7 @@ from stackroom.errors import ReadError
 from stackroom.ingest import workers
 from stackroom.ingest.embedders import resolve
 from stackroom.ingest.readers import reader_for
+from stackroom.ingest.readers.common import facts
 from stackroom.ingest.splitter import TokenSplitter, splitter_for
 from stackroom.ingest.workers import Job, ParserPool, RunCancelled
 from stackroom.progress import CancelToken
@@ -126,7 +127,7 @@ def test_a_worker_gives_the_chunks_that_the_reader_and_splitter_give_here(
             assert (document.type, document.title, document.metadata) == (
                 reading.type,
                 reading.title,
-                reading.metadata,
+                facts.uniform(reading.metadata),
             )
             assert document.reader == f"{reader.name}:{reader.version}"
             batches = list(document.chunks())

@@ -66,7 +66,7 @@ def query_of(text: str | None, k: int, mode: Mode, filter: AnyFilter, options: M
         keep = filter
     elif filter is not None:
         raise UsageError(f"{type(filter).__name__} is not a filter.", hint="Give a dict or a function.")
-    scope = Scope(where, None if sources is None else tuple(sources), active)
+    scope = Scope(where, sources=None if sources is None else tuple(sources), active=active)
     return Query(text, number("k", k), chosen, None, scope, keep, number("fetch_k", fetch_k or 0), least)
 
 
