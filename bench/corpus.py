@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,19 +96,24 @@ def fetch(work: Path) -> Path:
 
 
 def candidates(tree: Path) -> dict[str, list[Path]]:
-    """Files by format, in a fixed random order, each content once."""
-    found: dict[str, list[Path]] = {suffix: [] for suffix in SHARES}
+    found = each_once(sorted(tree.rglob("*")), lambda name: name.suffix if name.suffix in SHARES else None, least=400)
+    return {suffix: found.get(suffix, []) for suffix in SHARES}
+
+
+def each_once(paths: list[Path], format_of: Callable[[Path], str | None], *, least: int) -> dict[str, list[Path]]:
+    """Files of more than `least` bytes by format, in a fixed random order, each content once. A format is told from the name without .gz."""
+    found: dict[str, list[Path]] = defaultdict(list)
     seen: set[bytes] = set()
-    for path in sorted(tree.rglob("*")):
-        suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-        if path.is_symlink() or not path.is_file() or suffix not in found or not 400 < path.stat().st_size < LARGEST:
+    for path in paths:
+        kind = format_of(Path(path.stem) if path.suffix == ".gz" else path)
+        if kind is None or path.is_symlink() or not path.is_file() or not least < path.stat().st_size < LARGEST:
             continue
         digest = hashlib.sha256(path.read_bytes()).digest()
         if digest not in seen:
             seen.add(digest)
-            found[suffix].append(path)
-    for paths in found.values():
-        random.Random(7).shuffle(paths)
+            found[kind].append(path)
+    for several in found.values():
+        random.Random(7).shuffle(several)
     return found
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
-import random
 import re
 import shutil
 import subprocess
@@ -20,7 +18,7 @@ import sys
 import tarfile
 import time
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +74,6 @@ FOUND = (
     "no text, or is broken on purpose: the test files of other readers."
 )
 
-LARGEST = 20_000_000
 SIZE = 1000
 
 
@@ -120,21 +117,7 @@ def format_of(path: Path) -> str | None:
 
 
 def candidates(folders: list[Path]) -> dict[str, list[Path]]:
-    """Files by format, in a fixed random order, each content once."""
-    found: dict[str, list[Path]] = defaultdict(list)
-    seen: set[bytes] = set()
-    for path in sorted(path for folder in folders for path in folder.rglob("*")):
-        name = Path(path.stem) if path.suffix == ".gz" else path
-        kind = format_of(name)
-        if kind is None or path.is_symlink() or not path.is_file() or not 0 < path.stat().st_size < LARGEST:
-            continue
-        digest = hashlib.sha256(path.read_bytes()).digest()
-        if digest not in seen:
-            seen.add(digest)
-            found[kind].append(path)
-    for paths in found.values():
-        random.Random(7).shuffle(paths)
-    return found
+    return corpus.each_once(sorted(path for folder in folders for path in folder.rglob("*")), format_of, least=0)
 
 
 def choose(found: dict[str, list[Path]], folder: Path) -> Counter[str]:

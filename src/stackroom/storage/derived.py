@@ -18,3 +18,25 @@ class Derived:
         if name not in self._values:
             self._values[name] = make()
         return cast(T, self._values[name])
+
+
+class Newest:
+    """What was derived from the newest version that was looked at. Threads may share it."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        # One tuple, assigned at once: no thread sees a version beside the values of another.
+        self._kept: tuple[int, Derived] = (-1, Derived())
+
+    def of(self, version: int) -> Derived:
+        """Forgotten with the next commit."""
+        newest, derived = self._kept
+        if version == newest:
+            return derived
+        derived = Derived()
+        # A snapshot older than the newest keeps what it derives to itself.
+        if version > newest:
+            self._kept = version, derived
+        return derived

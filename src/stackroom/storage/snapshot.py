@@ -27,7 +27,7 @@ from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector, Sets
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.derived import Derived
+from stackroom.storage.derived import Newest
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.row_map import RowMap
 from stackroom.storage.vectors.vector_file import VectorMap, missing, open_map
@@ -57,8 +57,7 @@ class Shared:
         self.sketches = sketches.Shelf()
         self._word_files: Shelf | None = None
         self._mapped: dict[tuple[bytes, int, bool], VectorMap] = {}
-        # One tuple, assigned at once: no thread sees a version beside the values of another.
-        self._newest: tuple[int, Derived] = (-1, Derived())
+        self.derived = Newest()
 
     def map(self, space: spaces.Space) -> VectorMap:
         """The rows of a space. Raises FileNotFoundError."""
@@ -77,17 +76,6 @@ class Shared:
 
             self._word_files = Shelf()
         return self._word_files
-
-    def derived_of(self, version: int) -> Derived:
-        """Forgotten with the next commit."""
-        newest, derived = self._newest
-        if version == newest:
-            return derived
-        derived = Derived()
-        # A snapshot older than the newest keeps what it derives to itself.
-        if version > newest:
-            self._newest = version, derived
-        return derived
 
 
 class Snapshot:
@@ -112,7 +100,7 @@ class Snapshot:
         candidates = settings.get("candidates")
         # A library may come from a stranger.
         self.candidates = candidates if isinstance(candidates, int) and candidates > 0 else None
-        self._derived = shared.derived_of(self.version)
+        self._derived = shared.derived.of(self.version)
         self._space = self._derived.get("space", lambda: spaces.serving(connection))
         self._vectors = None if self._space is None else self.mapped(self._space)
         self._sets = Sets(connection, self._derived)

@@ -23,19 +23,19 @@ def put(store: LocalStore, name: str, texts: list[str], collection: str = "defau
 
 def test_snapshots_of_the_newest_version_share_what_they_derive() -> None:
     shared = Shared(Path("library"))
-    assert shared.derived_of(1).get("name", lambda: "made") == "made"
-    assert shared.derived_of(1).get("name", lambda: "made again") == "made"
-    assert shared.derived_of(2).get("name", lambda: "of the next") == "of the next"
+    assert shared.derived.of(1).get("name", lambda: "made") == "made"
+    assert shared.derived.of(1).get("name", lambda: "made again") == "made"
+    assert shared.derived.of(2).get("name", lambda: "of the next") == "of the next"
 
 
 def test_a_late_reader_of_an_older_version_leaves_the_newer_alone() -> None:
     shared = Shared(Path("library"))
-    held = shared.derived_of(1)
-    shared.derived_of(2)
+    held = shared.derived.of(1)
+    shared.derived.of(2)
     held.get("name", lambda: "old")
-    shared.derived_of(1).get("name", lambda: "old")
-    assert shared.derived_of(2).get("name", lambda: "new") == "new"
-    assert shared.derived_of(2).get("name", lambda: "made again") == "new"
+    shared.derived.of(1).get("name", lambda: "old")
+    assert shared.derived.of(2).get("name", lambda: "new") == "new"
+    assert shared.derived.of(2).get("name", lambda: "made again") == "new"
 
 
 def test_an_open_view_keeps_its_collections_while_a_newer_one_reads(store: LocalStore) -> None:

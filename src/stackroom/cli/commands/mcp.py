@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from stackroom._optional import needing
+from stackroom.cli.serving import HERE, serving_options
 from stackroom.cli.session import Session, safe
 
 TOKEN = "STACKROOM_MCP_TOKEN"
@@ -31,16 +32,7 @@ TOKEN = "STACKROOM_MCP_TOKEN"
     help="With --allow-writes: only what is under this folder may be added (repeatable).",
 )
 @click.option("--http", is_flag=True, help="Serve over streamable HTTP; prints the address and the token's header.")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="The port (else 7866, or any that is free).")
-@click.option("--host", default="127.0.0.1", metavar="NAME", help="Serve on this address of this machine instead.")
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="For another host: serve TLS with this certificate (PEM).",
-)
-@click.option("--private-key", type=click.Path(path_type=Path), metavar="FILE", help="The certificate's key (PEM).")
-@click.option("--without-tls", is_flag=True, help="For another host: serve without TLS, in a network that you trust.")
+@serving_options(7866)
 @click.pass_obj
 def mcp_command(
     session: Session,
@@ -56,7 +48,7 @@ def mcp_command(
 ) -> int:
     if folders and not allow_writes:
         raise click.UsageError("--add-from says what --allow-writes may add: give both.")
-    if not http and (port is not None or host != "127.0.0.1" or certificate or private_key or without_tls):
+    if not http and (port is not None or host != HERE or certificate or private_key or without_tls):
         raise click.UsageError("--port, --host and TLS are for --http.")
     with needing("mcp"):
         from stackroom.mcp.serving import made, serve, serve_http

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from stackroom._optional import needing
+from stackroom.cli.serving import serving_options
 from stackroom.cli.session import Session, safe
 
 
@@ -17,7 +18,6 @@ from stackroom.cli.session import Session, safe
 
     It is served on this machine, for this machine, to whoever has the address that is printed. docs/page.md says more.""",
 )
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="The port (else 7865, or any that is free).")
 @click.option("--no-open", is_flag=True, help="Print the address; open no browser.")
 @click.option(
     "--documents",
@@ -25,15 +25,7 @@ from stackroom.cli.session import Session, safe
     metavar="DIR",
     help="Where files are kept that you drop on the page (else LIBRARY-documents, beside the library).",
 )
-@click.option("--host", default="127.0.0.1", metavar="NAME", help="Serve on this address of this machine instead.")
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="For another host: serve TLS with this certificate (PEM).",
-)
-@click.option("--private-key", type=click.Path(path_type=Path), metavar="FILE", help="The certificate's key (PEM).")
-@click.option("--without-tls", is_flag=True, help="For another host: serve without TLS, in a network that you trust.")
+@serving_options(7865)
 @click.pass_obj
 def ui_command(
     session: Session,

@@ -29,7 +29,7 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.reports import Collection, Failure, Stats
-from stackroom.storage.derived import Derived
+from stackroom.storage.derived import Newest
 
 if TYPE_CHECKING:
     from stackroom.backend import Capability
@@ -74,7 +74,7 @@ class PostgresStore(Limits):
         self._idle: list[Connection] = []
         self._guard = threading.Lock()
         self._closed = False
-        self._newest: tuple[int, Derived] = (-1, Derived())
+        self._derived = Newest()
 
     def _prepare(self, asking: Asking, mode: str) -> None:
         schema = self.place.schema
@@ -174,17 +174,7 @@ class PostgresStore(Limits):
         with self._connected() as asking, asking.connection.transaction():
             asking.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             version = int(asking.value("SELECT value FROM settings WHERE name = 'commits'"))
-            yield PostgresView(asking, self._derived_of(version), version)
-
-    def _derived_of(self, version: int) -> Derived:
-        """Forgotten with the next commit."""
-        newest, derived = self._newest
-        if version == newest:
-            return derived
-        derived = Derived()
-        if version > newest:
-            self._newest = version, derived
-        return derived
+            yield PostgresView(asking, self._derived.of(version), version)
 
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[PostgresCommit]:
@@ -260,7 +250,7 @@ class PostgresStore(Limits):
             finally:
                 with contextlib.suppress(Exception):
                     asking.execute("SELECT pg_advisory_unlock(%s, %s)", self._lock(_INGEST))
-        self._newest = (-1, Derived())
+        self._derived.forget()
 
     def stats(self) -> Stats:
         """The newest commit in numbers."""
