@@ -114,7 +114,7 @@ def status(library: str) -> None:
 def search(library: str, how: str) -> None:
     """`how` is a mode, or "exact", or "filtered", which is a hybrid search too."""
     # What a process does that has searched for a while: it has loaded the sketches, where there are any.
-    sketches.LOADING_BYTES = nearest.SCANNED_BYTES = 0
+    sketches.LOADING_BYTES, nearest.SCANNED_BYTES = 0, -(1 << 40)
     embedder = Cheap(dim_of(library))
     with stackroom.open(library, mode="r", embedder=embedder) as index:
         for number in range(QUERIES):

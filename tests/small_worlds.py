@@ -21,7 +21,7 @@ class Sizes(NamedTuple):
 
     loading_bytes: int = 0
     candidates: int = 30
-    scanned_bytes: int = 0
+    scanned_bytes: int = -(1 << 40)
     trained_at: int = 60
 
     @classmethod

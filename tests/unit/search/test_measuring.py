@@ -31,7 +31,7 @@ def sketched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[stackr
     monkeypatch.setattr(sketches, "WORTH_BYTES", 1)
     monkeypatch.setattr(sketches, "LOADING_BYTES", 0)
     monkeypatch.setattr(nearest, "CANDIDATES_A_HIT", 1)
-    monkeypatch.setattr(nearest, "SCANNED_BYTES", 0)
+    monkeypatch.setattr(nearest, "SCANNED_BYTES", -(1 << 40))
     rows = unit_rows(1200, 64, seed=1)
     with stackroom.open(tmp_path / "library") as opened:
         with opened.backend.lease("test"):

@@ -36,7 +36,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketches, "WORTH_BYTES", 200 * _BYTES)
     monkeypatch.setattr(sketches, "LOADING_BYTES", 0)
     monkeypatch.setattr(nearest, "LEAST", 100)
-    monkeypatch.setattr(nearest, "SCANNED_BYTES", 0)
+    monkeypatch.setattr(nearest, "SCANNED_BYTES", -(1 << 40))
     # Postings files are test_word_files.py's.
     monkeypatch.setattr(word_files, "LEAST", 1_000_000)
 

@@ -6,12 +6,12 @@ Where there is no sketch, or a selection leaves few rows of one, the rows are sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stackroom.storage.catalogue.keysets import KeySet
-from stackroom.storage.vectors import scan
+from stackroom.storage.vectors import scan, sureness
 from stackroom.storage.vectors.sketches import Sketch
 from stackroom.storage.vectors.vector_file import VectorMap
 from stackroom.types import Metric
@@ -19,19 +19,29 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST, MOST, ROWS_A_CANDIDATE = 300, 1000, 125
-"""How many candidates are scored exactly: one for so many rows, within these bounds. docs/benchmarks/search.md has what others would give."""
+LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 250
+"""How many candidates are asked for at first: one for so many rows, within these bounds. Where they do not suffice, more are."""
+
+CANDIDATES_A_HIT = 8
+"""At first, where more hits are wanted than usual."""
 
 SPARSE = 24
 """A sketch scans this many rows in the time of one exact one."""
 
-SCANNED_BYTES = 4 << 20
-"""Rows that are scanned in the time of what asking a sketch takes besides: its selection, and scoring its candidates."""
+SCATTERED, RANKED_BYTES = 4, 8192
+"""A candidate is scored in the time of so many rows that lie together, and put in its place in that of so many bytes."""
+
+SCANNED_BYTES = 1 << 20
+"""Rows that are scanned in the time of what asking a sketch takes besides, for its selection."""
 
 _SHORTEST, _LONGEST = 1e-4, 1e6
 
-CANDIDATES_A_HIT = 8
-"""At least, where more hits are wanted than usual."""
+
+class _Proposal(NamedTuple):
+    rows: NDArray[np.int64]
+    estimates: NDArray[np.float32]
+    rest: KeySet
+    """rows of which no sketch was asked"""
 
 
 def nearest_rows(
@@ -44,19 +54,38 @@ def nearest_rows(
     among: KeySet,
     candidates: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """As `scan.nearest_rows`; exact but for rows that no sketch proposed. `candidates`: how many are to be proposed, at least."""
-    asked = _comparable(query, metric, unit=vectors.norms is None) if sketches else None
-    if asked is None:
-        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=among.ranges)
+    """As `scan.nearest_rows`; exact but for rows that no sketch proposed.
+
+    `candidates`: how many are to be proposed; None: as many as it takes for `sureness.MISSED`.
+    """
+    unit = vectors.norms is None
+    asked = _comparable(query, metric, unit=unit) if sketches else None
     usual = min(max(among.count // ROWS_A_CANDIDATE, LEAST), MOST)
     wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
+    while asked is not None and (found := _proposal(vectors, sketches, asked, wanted, among)) is not None:
+        scores, slack = scan.first_scores(vectors, found.rows, query, metric)
+        if candidates is None:
+            comparable = _as_estimates(scores, query, metric, unit=unit)
+            needed = sureness.needed(found.estimates, comparable, k, most=among.count)
+            if needed > wanted:
+                wanted = needed
+                continue
+        also = scan.Scored(found.rows, scores, slack)
+        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=found.rest.ranges, also=also)
+    return scan.nearest_rows(vectors, query, k, metric=metric, ranges=among.ranges)
+
+
+def _proposal(
+    vectors: VectorMap, sketches: Sequence[Sketch], asked: NDArray[np.float32], wanted: int, among: KeySet
+) -> _Proposal | None:
+    """The `wanted` best candidates of all sketches that are worth asking; None where there is none."""
     rows: list[NDArray[np.int64]] = []
     estimates: list[NDArray[np.float32]] = []
     sketched: list[tuple[int, int]] = []
     for sketch in sketches:
         within = _within(among, sketch.first, sketch.end)
         n = within.count
-        if n <= wanted or _scans_quicker(n, sketch.n, vectors):
+        if n <= wanted or _scans_quicker(n, sketch.n, wanted, vectors):
             continue
         found, estimated = sketch.candidates(asked, wanted, within)
         if len(found) < wanted or not np.isfinite(estimated).all():
@@ -65,14 +94,14 @@ def nearest_rows(
         estimates.append(estimated)
         sketched.append((sketch.first, sketch.end))
     if not rows:
-        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=among.ranges)
-    rest = _without(among, sketched)
-    return scan.nearest_rows(vectors, query, k, metric=metric, ranges=rest.ranges, also=_best(rows, estimates, wanted))
+        return None
+    return _Proposal(*_best(rows, estimates, wanted), _without(among, sketched))
 
 
-def _scans_quicker(selected: int, sketched: int, vectors: VectorMap) -> bool:
+def _scans_quicker(selected: int, sketched: int, wanted: int, vectors: VectorMap) -> bool:
     """Whether so many rows of a sketch are scanned in less time than the sketch takes, with what its candidates take."""
-    return (selected - sketched // SPARSE) * int(vectors.rows.shape[1]) * 4 < SCANNED_BYTES
+    row = int(vectors.rows.shape[1]) * 4
+    return (selected - sketched // SPARSE) * row < SCANNED_BYTES + wanted * (SCATTERED * row + RANKED_BYTES)
 
 
 def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> NDArray[np.float32] | None:
@@ -87,6 +116,18 @@ def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> ND
     if metric == "l2" and not unit:
         return query
     return (wide / length).astype(np.float32) if 0 < length < np.inf else None
+
+
+def _as_estimates(
+    scores: NDArray[np.floating], query: NDArray[np.float32], metric: Metric, *, unit: bool
+) -> NDArray[np.floating]:
+    """Scores on the scale of estimates, which are of the query as `_comparable` has it."""
+    if metric == "cosine":
+        return 2 * scores - 2
+    length = float(np.linalg.norm(query.astype(np.float64)))
+    if metric == "dot":
+        return scores / length
+    return (scores + 1 + length**2) / length - 2 if unit else scores
 
 
 def _within(rows: KeySet, first: int, end: int) -> KeySet:
@@ -106,9 +147,13 @@ def _without(left: KeySet, sketched: list[tuple[int, int]]) -> KeySet:
     return left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
 
 
-def _best(rows: list[NDArray[np.int64]], estimates: list[NDArray[np.float32]], n: int) -> NDArray[np.int64]:
-    """The `n` rows of the best estimates, in the order of the file."""
+def _best(
+    rows: list[NDArray[np.int64]], estimates: list[NDArray[np.float32]], n: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `n` rows of the best estimates, in the order of the file, with these."""
     found, estimated = np.concatenate(rows), np.concatenate(estimates)
     if len(found) > n:
-        found = found[np.argpartition(-estimated, n - 1)[:n]]
-    return np.sort(found)
+        best = np.argpartition(-estimated, n - 1)[:n]
+        found, estimated = found[best], estimated[best]
+    order = np.argsort(found)
+    return found[order], estimated[order]

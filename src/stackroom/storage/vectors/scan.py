@@ -6,8 +6,9 @@ A first pass in float32 finds the candidates; those that rounding could have mis
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,14 @@ _GATHERED = 1024
 """Rows that are copied to be scanned."""
 
 
+class Scored(NamedTuple):
+    """Rows (int64, shape (n,)), their scores, and how far rounding may have moved these."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.floating]
+    slack: float
+
+
 def nearest_rows(
     vectors: VectorMap,
     query: NDArray[np.float32],
@@ -39,17 +48,14 @@ def nearest_rows(
     *,
     metric: Metric,
     ranges: Ranges,
-    also: NDArray[np.int64] | None = None,
+    also: Scored | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows within `ranges` (int64, shape (m, 2), [first, end)), or among `also`, that may be among the best `k`, with exact scores.
+    """Rows within `ranges` (int64, shape (m, 2), [first, end)), or of `also`, that may be among the best `k`, with exact scores.
 
     Returns row numbers (int64) and scores (float64), best first, at least `k` of them where there are as many; the
     ones past `k` are those whose score is equal to the last one's, for the caller to order.
     """
-    blocks = _blocks(ranges)
-    if also is not None and len(also):
-        blocks.append(also)
-    rows = _candidates(vectors, query, k, metric, blocks)
+    rows = _candidates(vectors, query, k, metric, _blocks(ranges), also)
     exact = exact_scores(vectors, rows, query, metric=metric)
     order = np.argsort(-exact, kind="stable")
     if len(order) > k:
@@ -60,7 +66,7 @@ def nearest_rows(
 
 def scores(vectors: VectorMap, query: NDArray[np.float32], *, metric: Metric) -> NDArray[np.floating]:
     """The score of every row, in float32 where its range is enough: shape (n,)."""
-    return _finite_scores(vectors, slice(None), query, float(np.linalg.norm(query.astype(np.float64))), metric)[0]
+    return first_scores(vectors, slice(None), query, metric)[0]
 
 
 def exact_scores(
@@ -98,21 +104,37 @@ def score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric
     return scores
 
 
+def first_scores(
+    vectors: VectorMap, rows: slice | NDArray[np.int64], query: NDArray[np.float32], metric: Metric
+) -> tuple[NDArray[np.floating], float]:
+    """The score of each of these rows, in float32 where its range is enough, and how far rounding may have moved them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores, slack = _score(vectors, rows, query, float(np.linalg.norm(query.astype(np.float64))), metric)
+        if np.isfinite(scores).all() and np.isfinite(slack):
+            return scores, slack
+        # Products beyond float32: vectors that no model makes, but a file may hold.
+        exact = score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
+    # What is no number was never written: such a row is damaged, and no hit.
+    return np.where(np.isnan(exact), -np.inf, exact), 0.0
+
+
 def _candidates(
     vectors: VectorMap,
     query: NDArray[np.float32],
     k: int,
     metric: Metric,
     blocks: Sequence[slice | NDArray[np.int64]],
+    also: Scored | None,
 ) -> NDArray[np.int64]:
     kept_rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     kept_scores: NDArray[np.floating] = np.empty(0, dtype=np.float32)
-    query_length = float(np.linalg.norm(query.astype(np.float64)))
-    for rows in blocks:
-        scores, slack = _finite_scores(vectors, rows, query, query_length, metric)
-        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        kept_rows = np.concatenate([kept_rows, numbers])
-        kept_scores = np.concatenate([kept_scores, scores])
+    slack = 0.0
+    scored = (Scored(_numbers(rows), *first_scores(vectors, rows, query, metric)) for rows in blocks)
+    for part in itertools.chain(() if also is None else (also,), scored):
+        kept_rows = np.concatenate([kept_rows, part.rows])
+        kept_scores = np.concatenate([kept_scores, part.scores])
+        # Of the rows before as well.
+        slack = max(slack, part.slack)
         if len(kept_scores) > k:
             threshold = np.partition(kept_scores, len(kept_scores) - k)[len(kept_scores) - k]
             keep = kept_scores >= threshold - slack
@@ -120,19 +142,8 @@ def _candidates(
     return kept_rows
 
 
-def _finite_scores(
-    vectors: VectorMap,
-    rows: slice | NDArray[np.int64],
-    query: NDArray[np.float32],
-    query_length: float,
-    metric: Metric,
-) -> tuple[NDArray[np.floating], float]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        scores, slack = _score(vectors, rows, query, query_length, metric)
-    if not np.isfinite(scores).all():
-        # Products beyond float32: vectors that no model makes, but a file may hold.
-        scores = score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
-    return scores, slack
+def _numbers(rows: slice | NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
 
 
 def _score(
