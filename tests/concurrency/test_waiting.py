@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import BusyError
+from stackroom.errors import BusyError, ClosedError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.catalogue import database
 from stackroom.storage.disk import fsio, layout
@@ -170,6 +170,34 @@ def test_closing_waits_for_no_reader(store: LocalStore, library: Path, monkeypat
         closing.start()
         closing.join(60)
         assert not closing.is_alive()
+
+
+def test_closing_lets_a_commit_of_another_thread_end(store: LocalStore, library: Path) -> None:
+    begun, closed = threading.Event(), threading.Event()
+    met: list[BaseException] = []
+
+    def add() -> None:
+        try:
+            with store.commit() as commit:
+                document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+                begun.set()
+                assert closed.wait(60)
+                commit.add_chunks(document, chunks(["late"]))
+            put(store, "never")
+        except BaseException as error:
+            met.append(error)
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    assert begun.wait(60)
+    store.close()
+    closed.set()
+    adding.join(60)
+    assert [type(error) for error in met] == [ClosedError]
+    assert wal(library) == 0
+    with LocalStore(library, mode="r").view() as view:
+        assert [source.name for source in view.each_source()] == ["s"]
+        assert view.passages(view.live_keys().tolist())[0].text == "late"
 
 
 def test_the_log_does_not_grow_while_views_overlap(

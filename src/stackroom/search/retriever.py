@@ -134,17 +134,17 @@ def _choose(view: View, request: Request, ranking: _Ranking) -> tuple[list[int],
     if request.per_document is None:
         keys = ranking.keys[: request.k].tolist()
         return list(range(len(keys))), view.passages(keys)
-    taken: Counter[str] = Counter()
-    chosen, passages = [], []
-    for index, key in enumerate(ranking.keys.tolist()):
-        (passage,) = view.passages([key])
-        if taken[passage.document_id] < request.per_document:
-            taken[passage.document_id] += 1
+    keys = ranking.keys.tolist()
+    taken: Counter[int] = Counter()
+    chosen = []
+    # A document may have thousands of the best: their texts are not read.
+    for index, document in enumerate(view.document_keys(keys)):
+        if taken[document] < request.per_document:
+            taken[document] += 1
             chosen.append(index)
-            passages.append(passage)
             if len(chosen) == request.k:
                 break
-    return chosen, passages
+    return chosen, view.passages([keys[index] for index in chosen])
 
 
 def _reranked(view: View, text: str, asked: Reranking, ranking: _Ranking) -> _Ranking:

@@ -28,15 +28,15 @@ class Newest:
 
     def forget(self) -> None:
         # One tuple, assigned at once: no thread sees a version beside the values of another.
-        self._kept: tuple[int, Derived] = (-1, Derived())
+        self._kept: tuple[int, bytes, Derived] = (-1, b"", Derived())
 
-    def of(self, version: int) -> Derived:
-        """Forgotten with the next commit."""
-        newest, derived = self._kept
-        if version == newest:
+    def of(self, version: int, commit_id: bytes = b"") -> Derived:
+        """Forgotten with the next commit. A library that was put in the place of another may have the same version, and has another commit."""
+        newest, its_id, derived = self._kept
+        if (version, commit_id) == (newest, its_id):
             return derived
         derived = Derived()
         # A snapshot older than the newest keeps what it derives to itself.
-        if version > newest:
-            self._kept = version, derived
+        if version >= newest:
+            self._kept = version, commit_id, derived
         return derived

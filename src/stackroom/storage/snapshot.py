@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # What knows words and filters is imported where it is needed: a process that asks with a vector starts sooner.
 
+T = TypeVar("T")
+
 _SAMPLE = 1024
 
 _PASSAGE = "key, chunk_id, document_key, chunks.checksum, details, text"
@@ -49,11 +51,17 @@ _OWN = """EXISTS(SELECT 1 FROM runs WHERE runs.document_key = chunks.document_ke
 """Whether the document has the passage as well: no checksum says whose it is."""
 
 
-class Shared:
-    """What the snapshots of one store share: maps and loaded files, and what was derived from the newest version."""
+_MAPPED = 4
+"""Vector files that are kept mapped: those of a few collections that have vectors of their own."""
 
-    def __init__(self, library: Path) -> None:
+
+class Shared:
+    """What the snapshots of one catalogue share: maps and loaded files, and what was derived from the newest version."""
+
+    def __init__(self, library: Path, file: tuple[int, int]) -> None:
         self.library = library
+        self.file = file
+        """the catalogue: what another one in its place says is another matter"""
         self.sketches = sketches.Shelf()
         self._word_files: Shelf | None = None
         self._mapped: dict[tuple[bytes, int, bool], VectorMap] = {}
@@ -66,7 +74,9 @@ class Shared:
         if found is None:
             path = space.path(self.library)
             found = open_map(path, rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit)
-            self._mapped = {key: found}
+            # Of one file the newest state; assigned at once, as threads may share it.
+            others = [(other, map_) for other, map_ in self._mapped.items() if other[0] != space.file_uuid]
+            self._mapped = dict([*others[1 - _MAPPED :], (key, found)])
         return found
 
     @property
@@ -89,8 +99,8 @@ class Snapshot:
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
         self.mapped = shared.map
-        settings: dict[str, int] = dict(
-            connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'candidates')")
+        settings: dict[str, Any] = dict(
+            connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'commit_id', 'candidates')")
         )
         if not isinstance(settings.get("commits"), int):
             raise DamagedError(
@@ -100,7 +110,8 @@ class Snapshot:
         candidates = settings.get("candidates")
         # A library may come from a stranger.
         self.candidates = candidates if isinstance(candidates, int) and candidates > 0 else None
-        self._derived = shared.derived.of(self.version)
+        commit_id = settings.get("commit_id")
+        self._derived = shared.derived.of(self.version, commit_id if isinstance(commit_id, bytes) else b"")
         self._space = self._derived.get("space", lambda: spaces.serving(connection))
         self._vectors = None if self._space is None else self.mapped(self._space)
         self._sets = Sets(connection, self._derived)
@@ -174,18 +185,23 @@ class Snapshot:
             (json.dumps(list(keys)),),
         )
         rows = {row[0]: row for row in asked}
-        found = []
-        for key in keys:
-            row = rows.get(key)
-            if row is None:
-                raise DamagedError(
-                    f"The index names the passage {key}, which the catalogue does not hold.",
-                    hint="See what is hit: stackroom verify",
-                    path=self._library,
-                    actual=key,
-                )
-            found.append(self._passage(row))
-        return found
+        return [self._passage(row) for row in self._each(rows, keys)]
+
+    def document_keys(self, keys: Sequence[int]) -> list[int]:
+        asked = "SELECT key, document_key FROM chunks WHERE key IN (SELECT value FROM json_each(?))"
+        return self._each(dict(self._connection.rows(asked, (json.dumps(list(keys)),))), keys)
+
+    def _each(self, found: Mapping[int, T], keys: Sequence[int]) -> list[T]:
+        """What was found for each key. Raises DamagedError."""
+        try:
+            return [found[key] for key in keys]
+        except KeyError as error:
+            raise DamagedError(
+                f"The index names the passage {error}, which the catalogue does not hold.",
+                hint="See what is hit: stackroom verify",
+                path=self._library,
+                actual=error.args[0],
+            ) from None
 
     def _passage(self, row: tuple[Any, ...]) -> Passage:
         """Of a row of `_PASSAGE` with the document's id and `_OWN` behind it."""

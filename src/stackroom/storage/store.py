@@ -51,6 +51,10 @@ class _Reader(NamedTuple):
     file: tuple[int, int]
     """the catalogue that it has open: a repair puts another one in its place"""
 
+    @classmethod
+    def of(cls, connection: Connection, library: Path) -> _Reader:
+        return cls(connection, Codec(connection), _identity(library))
+
 
 class LocalStore:
     """A library on this machine. Usable from several threads; a forked child opens its own connections."""
@@ -89,6 +93,8 @@ class LocalStore:
         self._pid = os.getpid()
         self._idle: list[_Reader] = []
         self._writer: _Reader | None = None
+        self._writing = False
+        """whether a thread is using the writer's connection"""
         self._failed: BaseException | None = None
         self._closed = False
         self._shared: Shared | None = None
@@ -152,7 +158,9 @@ class LocalStore:
 
         with self._reading() as reader:
             with self._guard:
-                shared = self._shared = self._shared or Shared(self.path)
+                if self._shared is None or self._shared.file != reader.file:
+                    self._shared = Shared(self.path, reader.file)
+                shared = self._shared
             for attempt in range(_RESTARTS):
                 try:
                     snapshot = Snapshot(reader.connection, reader.codec, shared)
@@ -268,7 +276,8 @@ class LocalStore:
                 connection = database.open_writer(self.path)
                 with database.translated(layout.catalogue(self.path), connection):
                     schema.check_version(connection, self.path, writing=True)
-                self._writer = _Reader(connection, Codec(connection), _identity(self.path))
+                self._writer = _Reader.of(connection, self.path)
+            pid, self._writing = os.getpid(), True
             try:
                 with database.translated(layout.catalogue(self.path), self._writer.connection):
                     maintenance.settle(self._writer.connection, self.path)
@@ -277,6 +286,13 @@ class LocalStore:
                 # Where SQLite could not open the WAL's index for writing once, a connection stays read-only.
                 self._forget_connections()
                 raise
+            finally:
+                if os.getpid() == pid:
+                    with self._guard:
+                        self._writing = False
+                    if self._closed:
+                        # By another thread, which could not close what was in use.
+                        self._close_writer()
 
     def _let_go_of_replaced(self, *, writing: bool = False) -> None:
         """Close connections to a catalogue that a repair has replaced; that of the writer too, by who holds the writer lock."""
@@ -408,19 +424,31 @@ class LocalStore:
             reader.connection.close()
         if self.read_only:
             return
-        from stackroom.storage.upkeep import maintenance
-
         # Busy, or a disk that refuses: the next one to close does it.
         with contextlib.suppress(Exception), self._writer_lock.hold(wait=0.05):
             self._let_go_of_replaced(writing=True)
-            writer = self._writer.connection if self._writer else database.open_writer(self.path)
-            if self._failed is None:
-                maintenance.checkpoint(writer, "TRUNCATE")
-                writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-            writer.close()
+            if self._writer is None:
+                self._writer = _Reader.of(database.open_writer(self.path), self.path)
+            self._close_writer()
             return
-        if self._writer is not None:
-            self._writer.connection.close()
+        with self._guard:
+            idle_writer = None if self._writing else self._writer
+        if idle_writer is not None:
+            idle_writer.connection.close()
+
+    def _close_writer(self) -> None:
+        """Fold the WAL into the catalogue, and close. The caller holds the writer lock."""
+        from stackroom.storage.upkeep import maintenance
+
+        with self._guard:
+            writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        with contextlib.suppress(Exception):
+            if self._failed is None:
+                maintenance.checkpoint(writer.connection, "TRUNCATE")
+                writer.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        writer.connection.close()
 
 
 def _identity(library: Path) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from stackroom.backend import Scored, TextStatistics
 from stackroom.index import Index
 from stackroom.search.familiarity import familiarity
 from stackroom.search.fusion import fuse, upper_bound
-from stackroom.types import Chunk, Document
+from stackroom.storage.snapshot import Snapshot
+from stackroom.types import Chunk, Document, Passage
 from support import WordEmbedder
 
 
@@ -109,6 +112,19 @@ def test_per_document_and_context(filled: Index) -> None:
     assert len({hit.document.id for hit in hits}) == 20
     (hit,) = filled.search("number7 part2", k=1, context=2)
     assert [passage.chunk_id for passage in (*hit.before, *hit.after)] == ["c7-0", "c7-1", "c7-3"]
+
+
+def test_limiting_documents_reads_no_text_but_that_of_hits(filled: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = Snapshot.passages
+
+    def passages(self: Snapshot, keys: Sequence[int]) -> list[Passage]:
+        read.extend(keys)
+        return original(self, keys)
+
+    monkeypatch.setattr(Snapshot, "passages", passages)
+    assert len(filled.search("number7 common", k=20, per_document=1, mode="text")) == 20
+    assert len(read) <= 20
 
 
 def test_a_filter_that_leaves_one_of_many_finds_it(filled: Index) -> None:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
+from stackroom.storage import snapshot
 from stackroom.storage.catalogue import collections
 from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.disk import layout
 from stackroom.storage.snapshot import Shared
 from stackroom.storage.store import LocalStore
-from support import chunks
+from stackroom.storage.vectors import vector_file
+from support import chunks, unit_rows
 
 
-def put(store: LocalStore, name: str, texts: list[str], collection: str = "default") -> None:
+def put(store: LocalStore, name: str, texts: list[str], collection: str = "default") -> list[int]:
     with store.commit() as commit:
         document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
-        commit.add_chunks(document, chunks(texts, seed=len(name)), collection=collection)
+        return commit.add_chunks(document, chunks(texts, seed=len(name)), collection=collection)
 
 
 def test_snapshots_of_the_newest_version_share_what_they_derive() -> None:
-    shared = Shared(Path("library"))
+    shared = Shared(Path("library"), (0, 0))
     assert shared.derived.of(1).get("name", lambda: "made") == "made"
     assert shared.derived.of(1).get("name", lambda: "made again") == "made"
     assert shared.derived.of(2).get("name", lambda: "of the next") == "of the next"
 
 
 def test_a_late_reader_of_an_older_version_leaves_the_newer_alone() -> None:
-    shared = Shared(Path("library"))
+    shared = Shared(Path("library"), (0, 0))
     held = shared.derived.of(1)
     shared.derived.of(2)
     held.get("name", lambda: "old")
@@ -74,3 +78,44 @@ def test_only_the_first_query_after_a_commit_reads_where_chunks_live(
 @pytest.mark.parametrize("keys", [[], [5], [1, 2, 3, 7], [7, 1, 3, 2], [1, 1, 2], [3, 3]])
 def test_keys_in_any_order_make_the_same_set(keys: list[int]) -> None:
     assert KeySet.from_keys(np.array(keys, dtype=np.int64)).keys().tolist() == sorted(set(keys))
+
+
+def test_another_library_of_the_same_version_shares_nothing() -> None:
+    shared = Shared(Path("library"), (0, 0))
+    assert shared.derived.of(1, b"one").get("name", lambda: "made") == "made"
+    assert shared.derived.of(1, b"other").get("name", lambda: "of the other") == "of the other"
+
+
+def test_a_library_that_is_replaced_during_a_search_is_seen_by_the_next(store: LocalStore, library: Path) -> None:
+    put(store, "a", ["first", "second"])
+    other = LocalStore(library.parent / "other")
+    put(other, "b", ["only"])
+    other.close()
+    everything = Scope()
+    with store.view() as before:
+        assert len(before.select(everything)) == 2
+        # As a repaired one is put in its place: no connection to the old one is idle.
+        for beside in ("-wal", "-shm"):
+            library.joinpath(layout.CATALOGUE + beside).unlink()
+        (library.parent / "other" / layout.CATALOGUE).replace(library / layout.CATALOGUE)
+        shutil.copytree(layout.vectors(library.parent / "other"), layout.vectors(library), dirs_exist_ok=True)
+        with store.view() as after:
+            assert len(after.select(everything)) == 1
+            assert after.chunk_ids() != before.chunk_ids()
+
+
+def test_collections_with_vectors_of_their_own_stay_mapped(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    original = vector_file.open_map
+    monkeypatch.setattr(snapshot, "open_map", lambda path, **named: opened.append(path.name) or original(path, **named))
+    keys = put(store, "a", ["first", "second"])
+    for name in ("one", "two"):
+        with store.commit() as commit:
+            commit.enlist(name, keys)
+            rows = unit_rows(len(keys), seed=len(name))
+            commit.add_vectors(name, list(zip(keys, rows, strict=True)))
+    for _ in range(3):
+        for name in ("one", "two"):
+            with store.view() as view:
+                assert len(view.nearest(unit_rows(1)[0], 1, Scope(collection=name)).keys) == 1
+    assert len(opened) == len(set(opened)) == 3

@@ -107,3 +107,12 @@ def test_ranges_within_an_extent_and_beyond_give_the_same_rows(scattered: LocalS
         for wanted in (live, KeySet(np.array([[1, 90]])), KeySet(np.array([[3, 6], [20, 50]])), KeySet.empty()):
             rows = table.rows_of(wanted).keys()
             assert rows.tolist() == sorted(asked.rows_of_keys(view.connection, wanted.intersection(live).keys()))
+
+
+def test_a_document_key_from_long_ago_does_not_keep_the_table_away(scattered: LocalStore) -> None:
+    with scattered.exclusive() as writer:
+        writer.connection.execute("UPDATE documents SET document_key = 1000000 WHERE document_key = 1")
+    asked = RowMap(1)
+    with scattered.view() as view:
+        asked.keys_of_rows(view.connection, np.array([1, 2], dtype=np.int64))
+        assert asked._table is not None

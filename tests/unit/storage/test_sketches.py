@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.disk import layout
 from stackroom.storage.snapshot import Snapshot
 from stackroom.storage.store import LocalStore
+from stackroom.storage.upkeep import search_files
 from stackroom.storage.vectors import nearest, sketches, spaces
 from stackroom.storage.words import word_files
 from stackroom.types import Chunk, EmbedderIdentity, Metric
@@ -479,3 +481,36 @@ def test_a_forked_child_of_a_process_that_used_faiss_makes_sketches(library: Pat
     done = subprocess.run([sys.executable, "-c", FORKER, str(library)], env=here, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(files(library)) == 1
+
+
+def test_a_space_that_can_not_be_sketched_is_not_due(store: LocalStore, library: Path) -> None:
+    rows = unit_rows(500, DIM)
+    rows[::100] *= 1e6
+    with store.lease("add"):
+        put(store, "uneven", rows, "l2")
+    with store.view() as view:
+        assert not search_files.is_due(view.connection, library)
+    fill(store, metric="l2", seed=7)
+    store.compact(progress=silent, cancel=CancelToken())
+
+
+def test_while_a_sketch_is_loaded_other_threads_scan(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store)
+    loading, loaded = threading.Event(), threading.Event()
+    original = sketches.load
+
+    def load(*given: object) -> object:
+        loading.set()
+        assert loaded.wait(60)
+        return original(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sketches, "load", load)
+    first = threading.Thread(target=search, args=(store,))
+    first.start()
+    assert loading.wait(60)
+    try:
+        # Without an end, if it waited for the other.
+        assert len(search(store)) == 20
+    finally:
+        loaded.set()
+        first.join()

@@ -101,7 +101,7 @@ def test_a_second_look_is_taken_where_nothing_does_but_not_with_a_setting(tmp_pa
 
 
 def test_equal_rows_need_no_second_look(tmp_path: Path) -> None:
-    vectors, queries = world(8000, 64, 8, "cosine", 1)
+    vectors, _ = world(8000, 64, 8, "cosine", 1)
     vectors.rows[:1000] = vectors.rows[0]
     sketch = sketch_of(tmp_path / "sketch", vectors, "cosine")
     assert looked(vectors.rows[0].copy(), vectors, sketch) == [nearest.LEAST]

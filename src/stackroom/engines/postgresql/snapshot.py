@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from stackroom.storage.catalogue.records import shown
 from stackroom.storage.derived import Derived
 from stackroom.storage.vectors.scan import score_exactly
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,15 +131,11 @@ class PostgresView:
             f"SELECT {_PASSAGE}, document_id FROM chunks c JOIN documents USING(document_key) WHERE key = ANY(%s)",
             (list(map(int, keys)),),
         )
-        found = {row[0]: _passage(row) for row in rows}
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise DamagedError(
-                f"The index names the passage {missing}, which the library does not hold.",
-                hint="Push or pull the library again, from one that is whole.",
-                actual=missing,
-            )
-        return [found[key] for key in keys]
+        return _each({row[0]: _passage(row) for row in rows}, keys)
+
+    def document_keys(self, keys: Sequence[int]) -> list[int]:
+        rows = self._asking.rows("SELECT key, document_key FROM chunks WHERE key = ANY(%s)", (list(map(int, keys)),))
+        return _each(dict(rows), keys)
 
     def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
         width = DOCUMENT_COLUMNS.count(",") + 1
@@ -335,3 +333,15 @@ def _passage(row: Row) -> Passage:
 
 def _keys(rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
     return np.array([row[0] for row in rows], dtype=np.int64)
+
+
+def _each(found: Mapping[int, T], keys: Sequence[int]) -> list[T]:
+    """What was found for each key. Raises DamagedError."""
+    try:
+        return [found[key] for key in keys]
+    except KeyError as error:
+        raise DamagedError(
+            f"The index names the passage {error}, which the library does not hold.",
+            hint="Push or pull the library again, from one that is whole.",
+            actual=error.args[0],
+        ) from None

@@ -54,9 +54,10 @@ class Background:
             if self._running:
                 self._again = True
                 return
+            if self._thread is None:
+                # A thread that is within FAISS when the interpreter ends would take the process down with it.
+                atexit.register(_end, weakref.ref(self))
             self._thread = threading.Thread(target=self._quietly, daemon=True)
-            # A thread that is within FAISS when the interpreter ends would take the process down with it.
-            atexit.register(_end, weakref.ref(self))
             self._thread.start()
             self._running = True
 

@@ -17,7 +17,7 @@ from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
-from stackroom.storage.vectors import sketches, spaces
+from stackroom.storage.vectors import sketches, spaces, vector_file
 from stackroom.storage.words import postings, postings_writer, tokenizer, word_files
 
 if TYPE_CHECKING:
@@ -58,9 +58,20 @@ def is_due(connection: Connection, library: Path) -> bool:
     for space in spaces.every(connection):
         entries = sketches.of_space(connection, space)
         there = [entry for entry in entries if sketches.is_usable(folder / entry.file, space, entry)]
-        if _is_searched(space) and sketches.wanted(space, there) is not None:
+        if _is_searched(space) and _wanted(library, space, there) is not None:
             return True
     return False
+
+
+def _wanted(library: Path, space: spaces.Space, entries: list[sketches.Entry]) -> tuple[int, int] | None:
+    """The rows that the next sketch should be of; None too where one of them would be of no use."""
+    rows = sketches.wanted(space, entries)
+    if rows is None:
+        return None
+    mapped = vector_file.open_map(
+        space.path(library), rows=space.rows, dim=space.dim, file_uuid=space.file_uuid, unit=space.unit
+    )
+    return rows if sketches.is_fit(space, mapped, *rows) else None
 
 
 def _is_searched(space: spaces.Space) -> bool:
@@ -181,11 +192,9 @@ def _sketch(store: LocalStore, space_key: int, work: Work, *, thorough: bool) ->
         and not (thorough and sketches.is_damaged(folder / entry.file))
     ]
     rows = sketches.wanted(space, good)
-    if rows is None:
+    if rows is None or not sketches.is_fit(space, mapped, *rows):
         return False
     first, end = rows
-    if not sketches.is_fit(space, mapped, first, end):
-        return False
 
     def register(connection: Connection, name: str) -> bool:
         current = {found.key: found.file_uuid for found in spaces.every(connection)}

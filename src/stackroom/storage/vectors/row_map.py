@@ -120,7 +120,7 @@ class RowMap:
 
     def __init__(self, space_key: int) -> None:
         self._space_key = space_key
-        self._asked = 0
+        self._asked = self._enough = 0
         self._table: _Table | None = None
 
     def keys_of_rows(self, connection: Connection, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -154,9 +154,13 @@ class RowMap:
         """The table, where what was asked so far, and is now, costs as much as loading it."""
         if self._table is None:
             self._asked += asking
-            # About as many extents as documents, which is seen without counting them.
-            documents = connection.value("SELECT max(document_key) FROM documents") or 0
-            if self._asked * _LOADED_IN_A_LOOKUP < documents:
+            if self._asked < self._enough:
+                return None
+            # Counted no further than matters, and again when twice as much was asked: no search pays for all of them.
+            worth = self._asked * _LOADED_IN_A_LOOKUP
+            self._enough = 2 * self._asked
+            counted = "SELECT count(*) FROM (SELECT 1 FROM extents WHERE space_key = ? LIMIT ?)"
+            if (connection.value(counted, (self._space_key, worth + 1)) or 0) > worth:
                 return None
             statement = "SELECT first_key, n, first_row FROM extents WHERE space_key = ? ORDER BY first_key"
             self._table = _Table.of(*connection.numbers(statement, (self._space_key,), columns=3).T.copy())

@@ -51,7 +51,7 @@ LOADING_BYTES = 256 * 1024 * 1024
 """What could be scanned in the time that importing FAISS takes. A process that searches less never loads a sketch."""
 
 LEAST_DIMENSIONS = 32
-_SPREAD = 32
+_LONGER = 32
 _SMALLEST = 1e-9
 _SPARE = 2
 _SAMPLE = 16_384
@@ -119,9 +119,9 @@ def is_fit(space: Space, vectors: VectorMap, first: int, end: int) -> bool:
         return False
     if space.metric == "cosine" or vectors.norms is None:
         return True
-    norms = vectors.norms[first:end]
+    norms = vectors.norms[_spread(first, end)]
     middle = float(np.median(norms))
-    return middle > _SMALLEST and float(norms.max()) < min(_SPREAD * middle, 1 / _SMALLEST)
+    return middle > _SMALLEST and float(norms.max()) < min(_LONGER * middle, 1 / _SMALLEST)
 
 
 @dataclass(slots=True)
@@ -282,7 +282,7 @@ def _code_bytes(lists: Any, n: int) -> int:
 
 def _centroid(vectors: VectorMap, metric: Metric, first: int, end: int) -> NDArray[np.float32]:
     """The mean of rows that are spread evenly."""
-    rows = np.unique(np.linspace(first, end - 1, min(_SAMPLE, end - first)).astype(np.int64))
+    rows = _spread(first, end)
     dim = vectors.rows.shape[1]
     total = np.zeros(dim, dtype=np.float64)
     for start in range(0, len(rows), _at_once(dim)):
@@ -290,6 +290,11 @@ def _centroid(vectors: VectorMap, metric: Metric, first: int, end: int) -> NDArr
         total += _prepared(vectors, metric, part).sum(axis=0, dtype=np.float64)
     centroid: NDArray[np.float32] = (total / len(rows)).astype("<f4")
     return centroid
+
+
+def _spread(first: int, end: int) -> NDArray[np.int64]:
+    """A sample of these rows, spread evenly."""
+    return np.unique(np.linspace(first, end - 1, min(_SAMPLE, end - first)).astype(np.int64))
 
 
 def _at_once(dim: int) -> int:
@@ -313,10 +318,14 @@ class Shelf:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._loaded: dict[int, dict[str, Sketch | None]] = {}
+        self._loading = False
         self._scanned = 0
 
     def take(self, library: Path, space: Space, entries: Sequence[Entry], scanning: int) -> list[Sketch]:
-        """The sketches of a space. None as long as this process has scanned too little for loading to pay; `scanning` bytes are next."""
+        """The sketches of a space. None as long as this process has scanned too little for loading to pay; `scanning` bytes are next.
+
+        While one thread loads (the first one imports FAISS), others do without.
+        """
         with self._guard:
             held = self._loaded.get(space.key)
             if held is None:
@@ -324,11 +333,20 @@ class Shelf:
                 if not entries or self._scanned < LOADING_BYTES:
                     return []
                 held = self._loaded[space.key] = {}
-            for entry in entries:
-                if entry.file not in held:
-                    held[entry.file] = load(layout.sketches(library) / entry.file, space, entry)
+            missing = [entry for entry in entries if entry.file not in held]
+            loads = bool(missing) and not self._loading
+            self._loading = self._loading or loads
+        loaded: dict[str, Sketch | None] = {}
+        if loads:
+            try:
+                loaded = {entry.file: load(layout.sketches(library) / entry.file, space, entry) for entry in missing}
+            finally:
+                with self._guard:
+                    self._loading = False
+        with self._guard:
+            held.update(loaded)
             names = {entry.file for entry in entries}
             # Some are kept for older views, which would load them again at every search.
             for name in [name for name in held if name not in names][:-_SPARE]:
                 del held[name]
-            return [found for entry in entries if (found := held[entry.file]) is not None]
+            return [found for entry in entries if (found := held.get(entry.file)) is not None]

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FAMILY = b"STRMPST"
-MAGIC = _FAMILY + b"\x02"
-HEADER = struct.Struct("<8sqqQQQQII")
-"""Magic, first and last key + 1, passages, words in them, distinct words, offset of those, checksums of the frame and of the postings."""
+MAGIC = _FAMILY + b"\x03"
+HEADER = struct.Struct("<8sqqQQQQIII4x")
+"""Magic, first and last key + 1, passages, words in them, distinct words, offset of those, checksums of the frame, of the postings, and of all this."""
 
 BITS = 16
 BLOCK = 1 << BITS
@@ -54,6 +54,20 @@ _PAIRS = np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1).astype("<f
 def hash_of(token: str) -> int:
     """By which a file knows a word: 64 bits of BLAKE2b. Two of a million words share one in one library of forty million."""
     return int.from_bytes(hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def header(*values: int) -> bytes:
+    """Of a file: what HEADER names between the magic and its own checksum."""
+    return HEADER.pack(MAGIC, *values, zlib.crc32(HEADER.pack(MAGIC, *values, 0)))
+
+
+def _header_of(data: memoryview) -> tuple[int, ...]:
+    """What `header` was given. Raises ValueError, struct.error."""
+    head = data[: HEADER.size]
+    values: tuple[int, ...] = HEADER.unpack(head)[1:-1]
+    if header(*values) != head:
+        raise ValueError("a damaged header")
+    return values
 
 
 def blocks_of(passages: int) -> int:
@@ -307,10 +321,10 @@ def load(path: Path, first: int, end: int) -> Postings | None:
     """
     with contextlib.suppress(OSError, ValueError, OverflowError, struct.error), fsio.open_regular(path) as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, *covered, n, total, words, lexicon, _, _ = HEADER.unpack(mapped[: HEADER.size])
+        *covered, n, total, words, lexicon, _, _ = _header_of(memoryview(mapped))
         at, postings = HEADER.size, HEADER.size + 12 * n
         size = lexicon + 22 * words
-        if magic != MAGIC or covered != [first, end] or not postings <= lexicon <= size == len(mapped):
+        if covered != [first, end] or not postings <= lexicon <= size == len(mapped):
             return None
 
         def section(kind: str, count: int, offset: int) -> NDArray[np.generic]:
@@ -345,12 +359,12 @@ def is_damaged(path: Path) -> bool:
     if start_of_file.startswith(_FAMILY) and start_of_file != MAGIC:
         return False
     try:
-        magic, _, _, n, _, _, lexicon, frame, postings = HEADER.unpack(data[: HEADER.size])
-    except struct.error:
+        _, _, n, _, _, lexicon, frame, postings = _header_of(data)
+    except (struct.error, ValueError):
         return True
     start = HEADER.size + 12 * n
     whole = zlib.crc32(data[lexicon:], zlib.crc32(data[HEADER.size : start])) == frame
-    return not (magic == MAGIC and whole and zlib.crc32(data[start:lexicon]) == postings)
+    return not (whole and zlib.crc32(data[start:lexicon]) == postings)
 
 
 def is_current(path: Path) -> bool:

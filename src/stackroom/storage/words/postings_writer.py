@@ -21,12 +21,12 @@ from stackroom.storage.words.postings import (
     EVERY,
     HEADER,
     LISTED,
-    MAGIC,
     Postings,
     Word,
     blocks_of,
     directory_bytes,
     hash_of,
+    header,
 )
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class _Writer:
             self._file.write(found.tobytes())
         lexicon = HEADER.size + 12 * self._n + self._size
         self._file.seek(0)
-        header = HEADER.pack(MAGIC, *self._range, self._n, self._total, words, lexicon, self._frame, self._checksum)
-        self._file.write(header)
+        self._file.write(header(*self._range, self._n, self._total, words, lexicon, self._frame, self._checksum))
 
 
 def _put_counts(
