@@ -221,7 +221,7 @@ class View(Protocol):
 
     @property
     def candidates(self) -> int | None:
-        """How many rows are scored exactly after a quick look at all; None where that goes by the library's size."""
+        """How many rows are scored exactly after a quick look at all; None: as many as it takes."""
         ...
 
     def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:

@@ -518,7 +518,7 @@ class Index:
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """How many rows a vector search scores exactly after a quick look at all (100 or more); None: by the library's size, as at first.
+        """How many rows a vector search scores exactly after a quick look at all (100 or more); None: as many as it takes, as at first.
 
         Measured before: raises UsageError where its recall is below what is promised, unless `force` says that it is wanted so.
         """

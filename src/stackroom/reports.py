@@ -290,7 +290,7 @@ class Setting:
 class Measurement:
     """How a library answers. `searches` has "vector", "exact", "text" and "hybrid"; `recall` is that of "vector": the share of the exact ten best.
 
-    `candidates` is the library's setting, None for the rule that goes by its size. `promised` is the recall that a setting must have.
+    `candidates` is the library's setting, None: as many as it takes for what is promised. `promised` is the recall that a setting must have.
     """
 
     chunks: int

@@ -16,11 +16,11 @@ _NAMES = {"vector": "by meaning", "exact": "the same, scanning all", "text": "by
     "measure",
     help="""Ask the library questions of its own: how long searches take, how many of the exact ten best they find, and what other settings would give.
 
-    --candidates changes the setting: how many passages a search by meaning scores exactly after a quick look at all. One that finds less
-    than is promised is refused, unless --force is given.""",
+    A search by meaning scores some passages exactly after a quick look at all, and more where these may not hold the best. --candidates
+    sets a number of them. One that finds less than is promised is refused, unless --force is given.""",
 )
 @click.option("--questions", type=click.IntRange(min=1), default=100, show_default=True, help="How many to ask.")
-@click.option("--candidates", metavar="N", help="Keep this setting: a number, or auto for the usual one.")
+@click.option("--candidates", metavar="N", help="Keep this setting: a number, or auto for as many as it takes.")
 @click.option("--force", is_flag=True, help="With --candidates: even if recall is below the promise.")
 @click.pass_obj
 def measure_command(session: Session, questions: int, candidates: str | None, force: bool) -> int:
@@ -62,7 +62,7 @@ def _tell(found: Measurement) -> None:
     for name, timing in found.searches.items():
         recall = f"   recall {found.recall:.4f}" if name == "vector" else ""
         click.echo(f"  {_NAMES[name]:<24}{_milliseconds(timing)}{recall}")
-    setting = "by size (auto)" if found.candidates is None else f"{found.candidates:,}"
+    setting = "as many as it takes (auto)" if found.candidates is None else f"{found.candidates:,}"
     click.echo(f"Candidates: {setting}. What others would give; {found.promised} is promised:")
     for other in found.settings:
         below = "   below the promise" if other.recall < found.promised else ""

@@ -19,7 +19,7 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST, MOST, ROWS_A_CANDIDATE = 200, 1000, 250
+LEAST, MOST, ROWS_A_CANDIDATE = 300, 1000, 250
 """How many candidates are asked for at first: one for so many rows, within these bounds. Where they do not suffice, more are."""
 
 CANDIDATES_A_HIT = 8
