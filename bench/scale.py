@@ -174,7 +174,7 @@ def timed(name: str, call: Callable[[int], object], times: int) -> dict[str, flo
         call(n)
         took.append((time.perf_counter() - begun) * 1e3)
     took.sort()
-    return {name: statistics.median(took), f"{name} p99": took[min(times - 1, int(times * 0.99))]}
+    return {name: statistics.median(took), f"{name} p99": took[-(-99 * times // 100) - 1]}
 
 
 def changed(folder: Path, size: int) -> dict[str, float]:
@@ -292,18 +292,19 @@ FAR = (10_000_000, 100_000_000)
 def report(path: Path, measured: list[dict[str, Any]]) -> None:
     found = {line["size"]: line for line in measured}
     sizes = sorted(found)
+    beyond = FAR if len(sizes) > 1 else ()
     lines = [
         "# A million passages", "",
         f"Made by `bench/scale.py`, through `stackroom.open`: synthetic passages of 1,024 dimensions (96 latent ones and noise) and 120 words, in documents of {CHUNKS}; one thread for a search; every stage in a process of its own. "
         f"{machine.described(measured)}.", "",
-        "The columns of ten and a hundred million are calculated: a line through the two largest sizes for what grows, the larger figure for what does not. They say what this design would take on one machine of this class with disk enough, not what was run.", "",
+        *(["The columns of ten and a hundred million are calculated: a line through the two largest sizes for what grows, the larger figure for what does not. They say what this design would take on one machine of this class with disk enough, not what was run.", ""] if beyond else []),
     ]  # fmt: skip
     for title, rows in ROWS.items():
-        head = [f"{size:,}" for size in sizes] + [f"*{size:,}*" for size in FAR]
+        head = [f"{size:,}" for size in sizes] + [f"*{size:,}*" for size in beyond]
         lines += [f"| {title} | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
         for row in rows:
             values = [found[size][row.key] for size in sizes]
-            far = [_calculated(row, sizes, values, size) for size in FAR]
+            far = [_calculated(row, sizes, values, size) for size in beyond]
             scale = 1e3 if row.form == "{:,.2f}" else 1.0
             lines.append(
                 f"| {row.name} | " + " | ".join(row.form.format(value / scale) for value in [*values, *far]) + " |"
@@ -319,7 +320,7 @@ def report(path: Path, measured: list[dict[str, Any]]) -> None:
 
 def _calculated(row: Row, sizes: list[int], values: list[float], size: int) -> float:
     """From what was measured of `sizes`."""
-    if not row.grows or len(sizes) < 2:
+    if not row.grows:
         return max(values)
     slope = (values[-1] - values[-2]) / (sizes[-1] - sizes[-2])
     return values[-1] + max(slope, 0.0) * (size - sizes[-1])

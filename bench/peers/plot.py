@@ -10,8 +10,8 @@ PANELS = (
     ("search median", "Search", "ms"),
     ("five median", "Search in five documents, away from the best hits", "ms"),
     ("words median", "Search for words", "ms"),
-    ("answer process", "Process start to ten printed hits", "s"),
     ("add median", "Add a document of 240 passages", "ms"),
+    ("answer process", "Process start to ten printed hits", "s"),
     ("open anon", "Memory that can't be given back", "MB"),
     ("build bytes", "Disk", "MB"),
     ("build seconds", "Build", "s"),
@@ -34,17 +34,24 @@ def draw(
     from matplotlib import pyplot
 
     panels = [panel for panel in PANELS if any(panel[0] in values for values in figures.values())]
-    rows = -(-len(panels) // _COLUMNS)
-    height = 0.75 + rows * (0.62 + _ROW * len(figures))
-    sheet, fields = pyplot.subplots(rows, _COLUMNS, figsize=(_WIDTH, height), squeeze=False, facecolor="white")
+    dots = [sum(name in values for values in figures.values()) for name, _, _ in panels]
+    rows = [max(dots[at : at + _COLUMNS]) for at in range(0, len(dots), _COLUMNS)]
+    height = 0.6 + sum(0.6 + _ROW * row for row in rows)
+    sheet, fields = pyplot.subplots(
+        len(rows), _COLUMNS, figsize=(_WIDTH, height), squeeze=False, facecolor="white", height_ratios=rows
+    )
     for field in fields.flat[len(panels) :]:
         field.remove()
-    for field, (name, label, unit) in zip(fields.flat, panels, strict=False):
+    for number, (field, (name, label, unit)) in enumerate(zip(fields.flat, panels, strict=False)):
         found = sorted(
             (max(values[name], 1e-9) * _SCALE[unit], store) for store, values in figures.items() if name in values
         )
         _panel(
-            field, f"{label}, {unit}", found, {store: notes[store].get(name, "") for _, store in found}, len(figures)
+            field,
+            f"{label}, {unit}",
+            found,
+            {store: notes[store].get(name, "") for _, store in found},
+            rows[number // _COLUMNS],
         )
     top = 1 - 0.3 / height
     sheet.text(0.012, top, f"{title}: less is better", fontsize=11, fontweight="bold", color=_TEXT, va="center")
@@ -82,6 +89,6 @@ def _panel(field: Any, title: str, found: list[tuple[float, str]], notes: Mappin
         text.set(color=_OURS if ours else _TEXT, fontweight="bold" if ours else "normal")
     field.xaxis.set_visible(False)
     field.tick_params(axis="y", length=0)
-    field.set_title(title, loc="left", fontsize=9, color=_TEXT)
+    field.set_title(title, loc="left", fontsize=9, color=_TEXT, fontweight="bold")
     for edge in field.spines.values():
         edge.set_visible(False)

@@ -101,7 +101,7 @@ class _Run:
             took.append(time.perf_counter() - begun)
             self._progress(ProgressEvent("measure", done=n + 1, total=self._total, current=what))
         took = sorted(took) or [float("nan")]
-        return found, Timing(1000 * statistics.median(took), 1000 * took[int(len(took) * 0.99)])
+        return found, Timing(1000 * statistics.median(took), 1000 * took[-(-99 * len(took) // 100) - 1])
 
 
 def _recall(exact: Sequence[Scored], found: Sequence[Scored]) -> float:
