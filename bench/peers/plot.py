@@ -8,7 +8,7 @@ from typing import Any
 
 PANELS = (
     ("search median", "Search", "ms"),
-    ("five median", "Search in five documents, away from the best hits", "ms"),
+    ("five median", "Search in five active documents", "ms"),
     ("words median", "Search for words", "ms"),
     ("add median", "Add a document of 240 passages", "ms"),
     ("answer process", "Process start to ten printed hits", "s"),
@@ -55,7 +55,7 @@ def draw(
         )
     top = 1 - 0.3 / height
     sheet.text(0.012, top, f"{title}: less is better", fontsize=11, fontweight="bold", color=_TEXT, va="center")
-    sheet.text(0.988, top, "scales are logarithmic   \u25cf Stackroom's promises   \u25cb less: the note says what",
+    sheet.text(0.988, top, "scales are logarithmic   \u25cb gives less than Stackroom here: the note says what",
                fontsize=8, color=_PEER, ha="right", va="center")  # fmt: skip
     sheet.tight_layout(rect=(0, 0, 1, 1 - 0.5 / height), h_pad=1.6, w_pad=2.0)
     sheet.savefig(path, metadata={"Date": None})

@@ -138,7 +138,7 @@ def main() -> None:
         peers = [store for store in chosen.stores if store != OURS] or [OURS]
         sets = {str(size): f"{size}x{chosen.dim}" for size in chosen.sizes}
         for data in chosen.data:
-            folder = chosen.work / "real" / (data.resolve().name if (data / "catalogue.db").exists() else "scifact")
+            folder = chosen.work / "embedded" / (data.resolve().name if (data / "catalogue.db").exists() else "scifact")
             real.make(data, folder)
             sets[folder.name] = str(folder)
         kept = [line for line in machine.kept(path) if line["set"] not in sets or line["pair"] not in peers]
