@@ -96,12 +96,14 @@ def search(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
     return {
         "search": timed(lambda n: store.nearest(queries[n], K), known["best"]),
         "five": timed(lambda n: store.nearest_in(queries[n], K, known["five"][n]), known["within"]),
-        "words": timed(lambda n: store.matching(questions[n], K), known["words"]),
+        "words": timed(lambda n: store.matching(questions[n], K), known["words"], stems=known["stems"]),
     }
 
 
-def timed(ask: Callable[[int], Any], expected: Sequence[Sequence[str]]) -> dict[str, float] | None:
-    """Median and 99th percentile in seconds, and recall@10; None where the store can't, or there is nothing to find."""
+def timed(
+    ask: Callable[[int], Any], expected: Sequence[Sequence[str]], **others: Sequence[Sequence[str]]
+) -> dict[str, float] | None:
+    """Median and 99th percentile in seconds, and recall@10, also of what `others` expect; None where the store can't, or there is nothing to find."""
     if not any(expected):
         return None
     try:
@@ -109,14 +111,19 @@ def timed(ask: Callable[[int], Any], expected: Sequence[Sequence[str]]) -> dict[
             ask(n)
     except NotImplementedError:
         return None
-    took, right = [], []
-    for n, ids in enumerate(expected):
+    took, found = [], []
+    for n in range(len(expected)):
         begun = time.perf_counter()
-        found = ask(n)
+        hits = ask(n)
         took.append(time.perf_counter() - begun)
-        if ids:
-            right.append(min(1.0, len({chunk_id for chunk_id, _ in found} & set(ids)) / min(K, len(ids))))
-    return {**spread(took), "recall": statistics.mean(right)}
+        found.append({chunk_id for chunk_id, _ in hits})
+    return {**spread(took), **{name: recall(found, ids) for name, ids in {"recall": expected, **others}.items()}}
+
+
+def recall(found: Sequence[set[str]], expected: Sequence[Sequence[str]]) -> float:
+    """The share of ten hits, or of as many as there are, that are among the right ones."""
+    pairs = [(hits, ids) for hits, ids in zip(found, expected, strict=True) if ids]
+    return statistics.mean(min(1.0, len(hits & set(ids)) / min(K, len(ids))) for hits, ids in pairs)
 
 
 def spread(took: Sequence[float]) -> dict[str, float]:
