@@ -17,6 +17,7 @@ class Lance(Store):
     keeps = "vectors as given, texts, an index of words"
     finds = "exact, scans; filters before it ranks; BM25"
     changes = "new files, not synced; words of what is added are scanned until an index is asked for"
+    synced = False
 
     def _batch(self, part: Part) -> pa.RecordBatch:
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.reshape(-1)), self.dim)

@@ -19,6 +19,7 @@ class LlamaIndexSimple(Store):
     keeps = "vectors and texts as JSON, read as a whole; no index of words"
     finds = "exact; filters before it ranks"
     changes = "every file written again, not synced"
+    synced = False
 
     def _context(self) -> StorageContext:
         return StorageContext.from_defaults()

@@ -157,8 +157,10 @@ def add_one(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
     """For counting syncs; with those of opening and closing."""
     assert isinstance(collection, Synthetic)
     store.open()
+    # A new one each time: Stackroom's folder serves all its pairs.
+    part = collection.another(10**6 + os.getpid())
     try:
-        store.add(collection.another(10**6))
+        store.add(part)
     except NotImplementedError:
         return {"added": False}
     store.close()

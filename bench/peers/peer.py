@@ -26,6 +26,9 @@ class Store:
     lossless: ClassVar[bool] = True
     """whether vectors are kept as they were given"""
 
+    synced: ClassVar[bool] = True
+    """whether what was added is synced to the disk, vectors included, when the call returns (seen with strace)"""
+
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder
         self.dim = dim

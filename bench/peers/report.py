@@ -242,7 +242,7 @@ def _less(figures: Mapping[str, float], store: type[Store]) -> dict[str, str]:
         note("vectors changed", "build bytes", "build seconds")
     if store.matching is Store.matching:
         note("no words", "build bytes", "build seconds", "add median", "add p99", "remove median", "remove p99")
-    if figures.get("add-one syncs") == 0:
+    if not store.synced:
         note("not synced", "add median", "add p99", "remove median", "remove p99")
     return {name: ", ".join(said) for name, said in found.items()}
 

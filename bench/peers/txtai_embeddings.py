@@ -28,7 +28,8 @@ class Txtai(Store):
     name = "txtai"
     keeps = "vectors as given, texts, an index of words"
     finds = "approximate (IVF) from 5,000 passages on; filters what was found; BM25"
-    changes = "every file written again"
+    changes = "every file written again; texts and words synced, vectors not"
+    synced = False
 
     def _made(self) -> Any:
         return Embeddings(

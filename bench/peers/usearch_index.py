@@ -15,6 +15,7 @@ class Usearch(Store):
     keeps = "vectors as given, texts in SQLite beside them; no index of words"
     finds = "approximate (HNSW); can't filter"
     changes = "its file written again, not synced; texts synced, apart"
+    synced = False
 
     def _empty(self) -> Index:
         return Index(ndim=self.dim, metric="cos", dtype="f32")
