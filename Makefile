@@ -176,13 +176,15 @@ bench-dropin: $(VENV)/.development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check llama-index-vector-stores-faiss
 	$(BIN)/python bench/dropin.py --report docs/benchmarks/dropin.md
 
-# Stackroom beside other stores, in an environment of their own, each installed as by its users; LlamaIndex's Simple stores take most of the half hour.
+# Stackroom beside other stores, in an environment of their own (PEERS), each installed as by its users. STORES are measured again, the others' figures kept.
+# DATA: real passages as well, of a folder with scifact/ or of libraries. LlamaIndex's Simple stores take most of the time; STORES without `simple` leave them out.
 PEERS ?= .peers
 SIZES ?= 25000
+ROUNDS ?= 3
 bench-peers:
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check . -r bench/peers/requirements.txt
-	$(PEERS)/bin/python bench/peers/run.py --work $(WORK)/peers --sizes $(SIZES) $(if $(STORES),--stores $(STORES)) --report docs/benchmarks/peers.md
+	$(PEERS)/bin/python bench/peers/run.py --work $(WORK)/peers --sizes $(SIZES) --rounds $(ROUNDS) $(if $(DATA),--data $(DATA)) $(if $(STORES),--stores $(STORES)) --report docs/benchmarks/peers.md
 
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
 bench-search: $(VENV)/.installed
@@ -192,9 +194,10 @@ bench-search: $(VENV)/.installed
 bench-start: $(VENV)/.installed
 	$(BIN)/python bench/start.py --work $(WORK)/start --report docs/benchmarks/start.md
 
-# A library's life at 100,000 and at a million passages; 14 GB of WORK.
+# A library's life at 100,000 and at a million passages (LIVES); 14 GB of WORK. Sizes that are not measured again keep their figures, on the same processor.
+LIVES ?= 100000 1000000
 bench-scale: $(VENV)/.installed
-	$(BIN)/python bench/scale.py --work $(WORK)/scale --report docs/benchmarks/scale.md
+	$(BIN)/python bench/scale.py --work $(WORK)/scale --sizes $(LIVES) --report docs/benchmarks/scale.md
 
 # Full text: FTS5 alone, postings files and tantivy, to a million passages; DATA is a folder with scifact/.
 bench-words: $(VENV)/.installed

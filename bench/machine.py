@@ -1,11 +1,14 @@
-"""The machine that a figure was measured on, named in every report."""
+"""The machine that a figure was measured on, named in every report, and the log of figures that keeps to one machine."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -19,6 +22,22 @@ def describe() -> str:
         f"{date.today().isoformat()}, {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}, Stackroom {stackroom.__version__}"
     )
+
+
+def kept(log: Path) -> list[dict[str, Any]]:
+    """The lines of `log` (JSON, each with the `machine` it was measured on) that are of this processor. Figures of two are never on one page."""
+    if not log.exists():
+        return []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    here = [line for line in lines if f", {_processor()}, {os.cpu_count()} cores, " in line.get("machine", "")]
+    if len(here) < len(lines):
+        print(f"{len(lines) - len(here)} lines of {log} are of another machine, and are dropped.", file=sys.stderr)
+    return here
+
+
+def described(lines: list[dict[str, Any]]) -> str:
+    """What the lines say of their machine; several days where they were measured on several."""
+    return "; ".join(dict.fromkeys(line["machine"] for line in lines))
 
 
 def _processor() -> str:

@@ -4,7 +4,8 @@
 
 Synthetic passages as in search.py: 1,024 dimensions, 120 words, documents of 240. Each stage is a process of its own, which works on what the stages before it
 left. Everything goes through `stackroom.open`, as an application does it. What ten and a hundred million would take is calculated from the two largest sizes.
-A million passages need 14 GB of disk and a quarter of an hour.
+A million passages need 14 GB of disk and a quarter of an hour. What was measured goes to a file of JSON lines beside the report. A size that is measured again
+replaces its line; lines of another processor are dropped. `--sizes` without a size writes the page from the lines that are there.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def timed(name: str, call: Callable[[int], object], times: int) -> dict[str, flo
         call(n)
         took.append((time.perf_counter() - begun) * 1e3)
     took.sort()
-    return {name: statistics.median(took), f"{name} p99": took[min(times - 1, int(times * 0.99))]}
+    return {name: statistics.median(took), f"{name} p99": took[-(-99 * times // 100) - 1]}
 
 
 def changed(folder: Path, size: int) -> dict[str, float]:
@@ -288,22 +289,26 @@ ROWS = {
 FAR = (10_000_000, 100_000_000)
 
 
-def report(path: Path, found: dict[int, dict[str, float]]) -> None:
+def report(path: Path, measured: list[dict[str, Any]]) -> None:
+    found = {line["size"]: line for line in measured}
     sizes = sorted(found)
+    beyond = FAR if len(sizes) > 1 else ()
     lines = [
         "# A million passages", "",
         f"Made by `bench/scale.py`, through `stackroom.open`: synthetic passages of 1,024 dimensions (96 latent ones and noise) and 120 words, in documents of {CHUNKS}; one thread for a search; every stage in a process of its own. "
-        f"{machine.describe()}.", "",
-        "The columns of ten and a hundred million are calculated: a line through the two largest sizes for what grows, the larger figure for what does not. They say what this design would take on one machine of this class with disk enough, not what was run.", "",
+        f"{machine.described(measured)}.", "",
+        *(["The columns of ten and a hundred million are calculated: a line through the two largest sizes for what grows, the larger figure for what does not. They say what this design would take on one machine of this class with disk enough, not what was run.", ""] if beyond else []),
     ]  # fmt: skip
     for title, rows in ROWS.items():
-        head = [f"{size:,}" for size in sizes] + [f"*{size:,}*" for size in FAR]
+        head = [f"{size:,}" for size in sizes] + [f"*{size:,}*" for size in beyond]
         lines += [f"| {title} | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
         for row in rows:
             values = [found[size][row.key] for size in sizes]
-            values += [_calculated(row, sizes, values, size) for size in FAR]
+            far = [_calculated(row, sizes, values, size) for size in beyond]
             scale = 1e3 if row.form == "{:,.2f}" else 1.0
-            lines.append(f"| {row.name} | " + " | ".join(row.form.format(value / scale) for value in values) + " |")
+            lines.append(
+                f"| {row.name} | " + " | ".join(row.form.format(value / scale) for value in [*values, *far]) + " |"
+            )
         lines.append("")
     last = found[sizes[-1]]
     lines += [
@@ -314,10 +319,11 @@ def report(path: Path, found: dict[int, dict[str, float]]) -> None:
 
 
 def _calculated(row: Row, sizes: list[int], values: list[float], size: int) -> float:
-    if not row.grows or len(sizes) < 2:
+    """From what was measured of `sizes`."""
+    if not row.grows:
         return max(values)
-    slope = (values[len(sizes) - 1] - values[len(sizes) - 2]) / (sizes[-1] - sizes[-2])
-    return values[len(sizes) - 1] + max(slope, 0.0) * (size - sizes[-1])
+    slope = (values[-1] - values[-2]) / (sizes[-1] - sizes[-2])
+    return values[-1] + max(slope, 0.0) * (size - sizes[-1])
 
 
 def main() -> None:
@@ -332,18 +338,22 @@ def main() -> None:
         stage, size = options.stage
         print(json.dumps(STAGES[stage](options.work / f"library-{size}", int(size))))
         return
-    found: dict[int, dict[str, float]] = {}
+    log = options.report.with_suffix(".jsonl") if options.report else None
+    lines = machine.kept(log) if log else []
     for size in options.sizes:
-        found[size] = {}
+        found: dict[str, Any] = {"size": size, "machine": machine.describe()}
         for stage in STAGES:
             command = [sys.executable, __file__, "--work", str(options.work), "--stage", stage, str(size)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             print(size, stage, done.stdout.strip(), flush=True)
             told = json.loads(done.stdout.splitlines()[-1])
-            found[size] |= {f"{stage}.{name}": value for name, value in told.items()}
+            found |= {f"{stage}.{name}": value for name, value in told.items()}
         shutil.rmtree(options.work / f"library-{size}")
-    if options.report:
-        report(options.report, found)
+        lines = [line for line in lines if line["size"] != size] + [found]
+        if log:
+            log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    if options.report and lines:
+        report(options.report, lines)
 
 
 if __name__ == "__main__":

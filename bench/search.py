@@ -6,7 +6,7 @@ Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 w
 once more for each number of latent dimensions, with texts of one word. `--real` is a library that
 `stackroom add` made; its questions are twelve words in a row of its own passages, a thousand times, embedded as queries. Every library is measured in a process of its own,
 on one thread. Recall is the share of the exact scan's ten best that are found. A million passages need 8 GB of disk and a quarter of an hour.
-What was measured goes to a file of JSON lines beside the report, which keeps what is not measured again.
+What was measured goes to a file of JSON lines beside the report, which keeps what is not measured again, as far as it is of the same processor.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def timed(calls: list[Callable[[], Any]], *, warm: int = 5) -> tuple[float, list
 
 def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where: str | None) -> dict[str, Any]:
     store = LocalStore(folder, mode="r")
-    told: dict[str, Any] = {"rss": _anonymous()}
+    told: dict[str, Any] = {"rss": machine.anonymous()}
 
     def search(query: np.ndarray[Any, Any], scope: Scope, *, exact: bool = False) -> Any:
         with store.view() as view:
@@ -111,7 +111,7 @@ def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where
     few = queries[:20]
     everything = Scope()
     told |= candidates(lambda exact: [lambda q=q: search(q, everything, exact=exact) for q in queries])
-    told["rss searched"] = _anonymous()
+    told["rss searched"] = machine.anonymous()
     if where:
         scope = Scope(where=as_filter(where))
         exact = timed([lambda q=q: search(q, scope, exact=True) for q in few[:5]], warm=1)[1]
@@ -154,12 +154,6 @@ def recall(found: list[list[int]], truth: list[list[int]]) -> float:
     )
 
 
-def _anonymous() -> float:
-    """RssAnon of this process, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
-
-
 def stage_synthetic(folder: Path) -> dict[str, Any]:
     queries = rows_of(QUERIES, np.random.default_rng(2), latent())
     rng = np.random.default_rng(3)
@@ -181,7 +175,8 @@ def stage_latent(folder: Path, size: int, dimensions: int) -> dict[str, Any]:
     return candidates(lambda exact: [lambda q=q: search(q, exact=exact) for q in queries])
 
 
-def stage_real(folder: Path) -> dict[str, Any]:
+def stage_questions(folder: Path, work: Path) -> dict[str, Any]:
+    """In a process of its own: what the model takes is no part of what searching takes."""
     import stackroom
 
     with stackroom.open(folder, mode="r") as index:
@@ -195,14 +190,19 @@ def stage_real(folder: Path) -> dict[str, Any]:
                 asked += [" ".join(words[begin : begin + TOGETHER])] if len(words) >= TOGETHER else []
         asked = asked[:REAL]
         embed = index.embedder().embed_query
-        queries = np.stack([embed(words) for words in asked])
-    return measure(folder, queries, asked[:QUERIES], None)
+        np.save(work / "questions.npy", np.stack([embed(words) for words in asked]))
+    (work / "questions.json").write_text(json.dumps(asked), encoding="utf-8")
+    return {"model": machine.anonymous()}
+
+
+def stage_real(folder: Path, work: Path) -> dict[str, Any]:
+    words = json.loads((work / "questions.json").read_text(encoding="utf-8"))
+    return measure(folder, np.load(work / "questions.npy"), words[:QUERIES], None)
 
 
 def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
     found = {part: told for part, told in parts.items() if not part.startswith(LATENTS)}
     latents = {part.removeprefix(LATENTS): told for part, told in parts.items() if part.startswith(LATENTS)}
-    machines = "; ".join(dict.fromkeys(told["machine"] for told in parts.values()))
 
     def row(name: str, key: str, form: str = "{:.2f}") -> str:
         return (
@@ -212,7 +212,7 @@ def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
     lines = [
         "# Searching", "",
         f"Made by `bench/search.py`: 1,024 dimensions of which 96 are latent, texts of {WORDS} words; *real* is a library that `stackroom add` made of Debian's documentation "
-        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machines}.", "",
+        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machine.described(list(parts.values()))}.", "",
         "| | " + " | ".join(found) + " |",
         "|---" * (len(found) + 1) + "|",
         row("passages", "chunks", "{:,}"), row("exact scan", "exact"), row("**sketch, then exact**", "sketch"), row("recall@10", "sketch recall", "{:.4f}"),
@@ -220,7 +220,8 @@ def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
         row("with 1,000", "sketch 1000"), row("recall@10", "sketch 1000 recall", "{:.4f}"), row("with 2,000", "sketch 2000"), row("recall@10", "sketch 2000 recall", "{:.4f}"),
         row("a scattered filter that keeps 30 %", "filter"), row("recall@10", "filter recall", "{:.4f}"), row("five sources", "five"), row("recall@10", "five recall", "{:.4f}"),
         row("FTS5 alone, 100 best", "fts5"), row("**postings files**, 100 best", "words"), row("the same in five sources", "words in five"),
-        row("memory that can't be given back, MB: opened", "rss", "{:.0f}"), row("searched with sketches", "rss searched", "{:.0f}"), "",
+        row("memory that can't be given back, MB: opened", "rss", "{:.0f}"), row("searched with sketches", "rss searched", "{:.0f}"),
+        row("where questions are embedded: opened, with the model", "model", "{:.0f}"), "",
         "## Building", "",
         "| | " + " | ".join(found) + " |",
         "|---" * (len(found) + 1) + "|",
@@ -256,7 +257,8 @@ def main() -> None:
             "build": lambda: build(folder, int(size)),
             "synthetic": lambda: stage_synthetic(folder),
             "latent": lambda: stage_latent(folder, int(size), int(rest[0])),
-            "real": lambda: stage_real(Path(size)),
+            "questions": lambda: stage_questions(Path(size), arguments.work),
+            "real": lambda: stage_real(Path(size), arguments.work),
         }[stage]()
         print(json.dumps(told))
         return
@@ -269,8 +271,7 @@ def main() -> None:
 
     arguments.work.mkdir(parents=True, exist_ok=True)
     log = arguments.report.with_suffix(".jsonl") if arguments.report else None
-    kept = [json.loads(line) for line in log.read_text().splitlines()] if log is not None and log.exists() else []
-    parts: dict[str, dict[str, Any]] = {told["part"]: told for told in kept}
+    parts: dict[str, dict[str, Any]] = {told["part"]: told for told in (machine.kept(log) if log else [])}
 
     def note(part: str, told: dict[str, Any]) -> None:
         parts[part] = {"part": part, "machine": machine.describe(), **told}
@@ -283,7 +284,7 @@ def main() -> None:
         note(f"{size:,}", {**built, **megabytes, **run("synthetic", size)})
         shutil.rmtree(arguments.work / f"library-{size}")
     if arguments.real:
-        note("real", run("real", arguments.real))
+        note("real", {**run("questions", arguments.real), **run("real", arguments.real)})
     for dimensions in arguments.latent:
         note(f"{LATENTS}{dimensions}", run("latent", LARGEST, dimensions))
         shutil.rmtree(arguments.work / f"library-{LARGEST}")

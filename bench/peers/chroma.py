@@ -13,7 +13,9 @@ from peer import Found, Store
 
 class Chroma(Store):
     name = "Chroma"
-    remarks = "HNSW; no search by words; its log is synced, its index now and then"
+    keeps = "vectors as given, texts; no ranking by words"
+    finds = "approximate (HNSW); filters before it ranks"
+    changes = "a log, synced; its graph is written now and then"
 
     def _collection(self) -> Any:
         client = chromadb.PersistentClient(str(self.folder), Settings(anonymized_telemetry=False))

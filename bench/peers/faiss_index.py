@@ -16,7 +16,9 @@ from texts import Texts
 
 class FaissFlat(Store):
     name = "FAISS flat"
-    remarks = "no search by words; texts and vectors in two places"
+    keeps = "vectors as given, texts in SQLite beside them; no index of words"
+    finds = "exact, scans; filters before it ranks"
+    changes = "its file written again and synced by this benchmark; texts synced, apart"
 
     def _empty(self) -> Any:
         return faiss.IndexIDMap2(faiss.IndexFlatIP(self.dim))
@@ -72,7 +74,7 @@ class FaissFlat(Store):
 
 class FaissMapped(FaissFlat):
     name = "FAISS mapped"
-    remarks = "read-only; no search by words; texts and vectors in two places"
+    changes = "can't change what is mapped"
 
     def open(self) -> None:
         self._texts = Texts(self.folder / "texts.db")
@@ -87,7 +89,8 @@ class FaissMapped(FaissFlat):
 
 class FaissHnsw(FaissFlat):
     name = "FAISS HNSW"
-    remarks = "no search by words; can't remove; texts and vectors in two places"
+    finds = "approximate (HNSW); filters while it searches"
+    changes = "as FAISS flat; can't remove"
 
     def _empty(self) -> Any:
         index = faiss.IndexHNSWFlat(self.dim, 32, faiss.METRIC_INNER_PRODUCT)
@@ -107,7 +110,10 @@ class FaissHnsw(FaissFlat):
 
 class FaissIvfSq8(FaissFlat):
     name = "FAISS IVF-SQ8"
-    remarks = "vectors are not kept as they were; no search by words; texts and vectors in two places"
+    keeps = "8 bits a dimension, not the vectors; texts in SQLite beside them; no index of words"
+    finds = "approximate (32 of 256 lists); filters while it searches"
+    changes = "as FAISS flat"
+    lossless = False
 
     def _empty(self) -> Any:
         quantiser = faiss.IndexFlatIP(self.dim)

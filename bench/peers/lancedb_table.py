@@ -14,7 +14,10 @@ _FIELDS = ["id", "text", "document", "page", "author", "year"]
 
 class Lance(Store):
     name = "LanceDB"
-    remarks = "scans without a vector index; nothing is synced"
+    keeps = "vectors as given, texts, an index of words"
+    finds = "exact, scans; filters before it ranks; BM25"
+    changes = "new files, not synced; words of what is added are scanned until an index is asked for"
+    synced = False
 
     def _batch(self, part: Part) -> pa.RecordBatch:
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.reshape(-1)), self.dim)

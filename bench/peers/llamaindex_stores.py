@@ -16,7 +16,10 @@ from peer import Found, Store
 
 class LlamaIndexSimple(Store):
     name = "LlamaIndex Simple"
-    remarks = "all in memory; writes its files as a whole, not synced; no search by words"
+    keeps = "vectors and texts as JSON, read as a whole; no index of words"
+    finds = "exact; filters before it ranks"
+    changes = "every file written again, not synced"
+    synced = False
 
     def _context(self) -> StorageContext:
         return StorageContext.from_defaults()
@@ -61,7 +64,9 @@ class LlamaIndexSimple(Store):
 
 class LlamaIndexFaiss(LlamaIndexSimple):
     name = "LlamaIndex FAISS"
-    remarks = "can't remove; can't filter; writes its files as a whole, not synced; no search by words"
+    keeps = "vectors as given, texts as JSON, read as a whole; no index of words"
+    finds = "exact; can't filter"
+    changes = "every file written again, not synced; can't remove"
 
     def _context(self) -> StorageContext:
         import faiss

@@ -1,15 +1,17 @@
 """One measurement of one store, in a process of its own: prints one line of JSON. `run.py` calls it.
 
-    python bench/peers/measure.py STAGE STORE FOLDER SIZE DIM
+    python bench/peers/measure.py STAGE STORE FOLDER COLLECTION
 
-Stages: build; open (how long, and memory after a search); answer (the whole process, from its start to ten hits, is timed from outside);
-search (warm, with recall); change (add and remove a document of 240 passages); add-one (for counting its syncs).
+COLLECTION is SIZExDIM for synthetic passages, or a folder that `real.py` made. Stages: build; open (how long, and memory after a search); answer (the whole
+process, from its start to ten hits, is timed from outside); search (warm, with recall); change (add and remove a document of 240 passages); add-one (for
+counting its syncs). What asks questions has one core of the machine, whatever pools of threads a store keeps.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import statistics
 import sys
 import time
@@ -18,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import passages
+from passages import Synthetic
 from peer import Store
+from real import Real
 
 STORES = {
     "stackroom": ("stackroom_library", "Stackroom"),
@@ -38,8 +41,9 @@ STORES = {
     "faiss-ivf-sq8": ("faiss_index", "FaissIvfSq8"),
 }
 
-QUERIES, WARM, K = 100, 20, 10
-CHANGES_SECONDS, MOST_CHANGES = 20.0, 50
+WARM, K = 20, 10
+ASKING = ("open", "answer", "search")
+CHANGES_SECONDS, MOST_CHANGES = 20.0, 100
 
 
 def load(name: str) -> type[Store]:
@@ -48,38 +52,13 @@ def load(name: str) -> type[Store]:
     return found
 
 
-def truth_path(folder: Path, size: int, dim: int) -> Path:
-    return folder.parent / f"truth-{size}-{dim}.json"
+def collection_of(spec: str) -> Synthetic | Real:
+    size, _, dim = spec.partition("x")
+    return Synthetic(int(size), int(dim)) if size.isdigit() and dim.isdigit() else Real(Path(spec))
 
 
-def truth(size: int, dim: int) -> dict[str, Any]:
-    """The exact answers, in float64: over everything, and in five documents that hold none of the ten best."""
-    queries = passages.queries(QUERIES, dim).astype(np.float64)
-    names, ids, scores = [], [], []
-    for part in passages.documents(size, dim):
-        names += [part.name] * len(part.passages)
-        ids += [passage.chunk_id for passage in part.passages]
-        scores.append(part.vectors.astype(np.float64) @ queries.T)
-    every = np.concatenate(scores)
-    owners = np.array(names)
-    best = np.argsort(-every, axis=0, kind="stable")[:K].T
-    documents = sorted(set(names))
-    spread = max(1, len(documents) // 5)
-    chosen, within = [], []
-    for query, top in enumerate(best):
-        holders = set(owners[top].tolist())
-        free = [name for name in documents[query % spread :: spread] if name not in holders]
-        free += [name for name in documents if name not in holders and name not in free]
-        five = free[:5]
-        rows = np.flatnonzero(np.isin(owners, five))
-        order = rows[np.argsort(-every[rows, query], kind="stable")[:K]]
-        chosen.append(five)
-        within.append([ids[row] for row in order])
-    return {"best": [[ids[row] for row in top] for top in best], "five": chosen, "within": within}
-
-
-def build(store: Store, size: int) -> dict[str, Any]:
-    parts = list(passages.documents(size, store.dim))
+def build(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
+    parts = list(collection.documents())
     begun = time.perf_counter()
     store.build(parts)
     took = time.perf_counter() - begun
@@ -88,66 +67,78 @@ def build(store: Store, size: int) -> dict[str, Any]:
     return {"seconds": took, "bytes": sum(path.stat().st_blocks * 512 for path in files)}
 
 
-def open_(store: Store) -> dict[str, Any]:
-    before, query = rss_anon(), passages.queries(1, store.dim)[0]
+def open_(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
+    before, queries = status("RssAnon"), collection.queries()
     begun = time.perf_counter()
     store.open()
     opened = time.perf_counter()
-    store.nearest(query, K)
+    store.nearest(queries[0], K)
     answered = time.perf_counter()
-    for query in passages.queries(QUERIES, store.dim):
+    for query in queries:
         store.nearest(query, K)
-    return {"open": opened - begun, "first": answered - begun, "anon": rss_anon() - before}
+    told = {"open": opened - begun, "first": answered - begun, "threads": status("Threads")}
+    return {**told, "anon": (status("RssAnon") - before) * 1024}
 
 
-def answer(store: Store) -> dict[str, Any]:
+def answer(store: Store, _collection: Synthetic | Real) -> dict[str, Any]:
     # A stored question, read from a file: making one costs numpy's generator.
-    query = np.fromfile(store.folder.parent / f"query-{store.dim}.f32", dtype=np.float32)
+    query = np.fromfile(store.folder.parent / "query.f32", dtype=np.float32)
     store.open()
     for chunk_id, text in store.nearest(query, K):
         print(chunk_id, len(text), file=sys.stderr)
     return {}
 
 
-def search(store: Store, size: int) -> dict[str, Any]:
-    known = json.loads(truth_path(store.folder, size, store.dim).read_text())
-    queries, questions = passages.queries(QUERIES, store.dim), passages.questions(QUERIES)
+def search(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
+    known = json.loads((store.folder.parent / "answers.json").read_text())
+    queries, questions = collection.queries(), collection.questions()
     store.open()
-    told: dict[str, Any] = {}
-    everywhere: Callable[[int], Any] = lambda n: store.nearest(queries[n], K)  # noqa: E731
-    told["search"] = timed(everywhere, known["best"])
-    told["five"] = timed(lambda n: store.nearest_in(queries[n], K, known["five"][n]), known["within"])
-    told["words"] = timed(lambda n: store.matching(questions[n], K), None)
-    return told
+    return {
+        "search": timed(lambda n: store.nearest(queries[n], K), known["best"]),
+        "five": timed(lambda n: store.nearest_in(queries[n], K, known["five"][n]), known["within"]),
+        "words": timed(lambda n: store.matching(questions[n], K), known["words"], stems=known["stems"]),
+    }
 
 
-def timed(ask: Callable[[int], Any], expected: Sequence[Sequence[str]] | None) -> dict[str, float] | None:
-    """Median and 99th percentile in seconds, and recall@10; None where the store can't."""
+def timed(
+    ask: Callable[[int], Any], expected: Sequence[Sequence[str]], **others: Sequence[Sequence[str]]
+) -> dict[str, float] | None:
+    """Median and 99th percentile in seconds, and recall@10, also of what `others` expect; None where the store can't, or there is nothing to find."""
+    if not any(expected):
+        return None
     try:
         for n in range(WARM):
             ask(n)
     except NotImplementedError:
         return None
-    took, right = [], []
-    for n in range(QUERIES):
+    took, found = [], []
+    for n in range(len(expected)):
         begun = time.perf_counter()
-        found = ask(n)
+        hits = ask(n)
         took.append(time.perf_counter() - begun)
-        ids = {chunk_id for chunk_id, _ in found}
-        right.append(1.0 if expected is None else len(ids & set(expected[n])) / K)
-    told = {"median": statistics.median(took), "p99": sorted(took)[int(len(took) * 0.99)]}
-    return told if expected is None else {**told, "recall": statistics.mean(right)}
+        found.append({chunk_id for chunk_id, _ in hits})
+    return {**spread(took), **{name: recall(found, ids) for name, ids in {"recall": expected, **others}.items()}}
 
 
-def change(store: Store, size: int) -> dict[str, Any]:
-    first = -(-size // passages.PER_DOCUMENT)
+def recall(found: Sequence[set[str]], expected: Sequence[Sequence[str]]) -> float:
+    """The share of ten hits, or of as many as there are, that are among the right ones."""
+    pairs = [(hits, ids) for hits, ids in zip(found, expected, strict=True) if ids]
+    return statistics.mean(min(1.0, len(hits & set(ids)) / min(K, len(ids))) for hits, ids in pairs)
+
+
+def spread(took: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(took), "p99": sorted(took)[-(-99 * len(took) // 100) - 1]}
+
+
+def change(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
+    assert isinstance(collection, Synthetic)
     store.open()
-    told: dict[str, list[float]] = {"add": [], "remove": []}
+    took: dict[str, list[float]] = {"add": [], "remove": []}
     until = time.monotonic() + CHANGES_SECONDS
     for n in range(MOST_CHANGES):
-        if n >= 3 and time.monotonic() > until:
+        if (n >= 3 and time.monotonic() > until) or (n and not any(took.values())):
             break
-        part = passages.document(first + n, passages.PER_DOCUMENT, store.dim)
+        part = collection.another(n)
         for name, work in (
             ("add", lambda part=part: store.add(part)),
             ("remove", lambda part=part: store.remove(part.name)),
@@ -157,52 +148,55 @@ def change(store: Store, size: int) -> dict[str, Any]:
                 work()
             except NotImplementedError:
                 continue
-            told[name].append(time.perf_counter() - begun)
+            took[name].append(time.perf_counter() - begun)
     store.close()
-    return {
-        name: {"median": statistics.median(took), "p99": sorted(took)[int(len(took) * 0.99)], "times": len(took)}
-        if took
-        else None
-        for name, took in told.items()
-    }
+    return {name: {**spread(times), "times": len(times)} if times else None for name, times in took.items()}
 
 
-def add_one(store: Store, size: int) -> dict[str, Any]:
+def add_one(store: Store, collection: Synthetic | Real) -> dict[str, Any]:
     """For counting syncs; with those of opening and closing."""
+    assert isinstance(collection, Synthetic)
     store.open()
-    store.add(passages.document(10**6 + size, passages.PER_DOCUMENT, store.dim))
+    # A new one each time: Stackroom's folder serves all its pairs.
+    part = collection.another(10**6 + os.getpid())
+    try:
+        store.add(part)
+    except NotImplementedError:
+        return {"added": False}
     store.close()
-    return {}
+    return {"added": True}
 
 
-def rss_anon() -> int:
-    """Bytes that the system can't take back from this process without swapping."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def status(name: str) -> int:
+    """Of this process, as Linux has it: RssAnon is the KiB that the system can't take back without swapping."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+STAGES: dict[str, Callable[[Store, Any], dict[str, Any]]] = {
+    "build": build,
+    "open": open_,
+    "answer": answer,
+    "search": search,
+    "change": change,
+    "add-one": add_one,
+}
 
 
 def main() -> None:
-    stage, name, folder, size, dim = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+    stage, name, folder, spec = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]
     if stage == "truth":
-        truth_path(folder, size, dim).write_text(json.dumps(truth(size, dim)))
-        passages.queries(1, dim)[0].tofile(folder.parent / f"query-{dim}.f32")
+        import exact
+
+        collection = collection_of(spec)
+        (folder / "answers.json").write_text(json.dumps(exact.answers(collection)))
+        collection.queries()[0].tofile(folder / "query.f32")
         return
-    store = load(name)(folder, dim)
-    if stage == "build":
-        told = build(store, size)
-    elif stage == "open":
-        told = open_(store)
-    elif stage == "answer":
-        told = answer(store)
-    elif stage == "search":
-        told = search(store, size)
-    elif stage == "add-one":
-        told = add_one(store, size)
-    else:
-        told = change(store, size)
-    print(json.dumps(told))
+    if stage in ASKING:
+        # Before a store is imported: pools are sized then.
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    collection = collection_of(spec)
+    print(json.dumps(STAGES[stage](load(name)(folder, collection.dim), collection)))
 
 
 if __name__ == "__main__":

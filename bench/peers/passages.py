@@ -1,6 +1,6 @@
-"""The collection that every store is given: passages of about 2 KB with metadata, in documents of 240, and ready vectors.
+"""The synthetic collection that every store is given: passages of about 2 KB with metadata, in documents of 240, and ready vectors.
 
-Synthetic, and the same for every store: vectors of 96 latent dimensions and noise, of unit length; texts of words in Zipf's distribution.
+Vectors have 96 latent dimensions and noise, and unit length; texts are words in Zipf's distribution. `real.py` has passages that people wrote.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PER_DOCUMENT = 240
+PER_DOCUMENT, QUERIES = 240, 100
 _LATENT, _WORDS, _VOCABULARY = 96, 330, 60_000
 
 
@@ -34,38 +34,44 @@ class Part:
     vectors: NDArray[np.float32]
 
 
-def document(number: int, n: int, dim: int) -> Part:
-    name = f"document-{number:06d}"
-    generator = np.random.default_rng([7, number])
-    texts = _texts(generator, n)
-    passages = [
-        Passage(
-            f"{name}-{i}",
-            name,
-            texts[i],
-            {"document": name, "page": i // 3 + 1, "author": f"author {number % 17}", "year": 1990 + number % 35},
-        )
-        for i in range(n)
-    ]
-    return Part(name, passages, _vectors(generator, n, dim))
+class Synthetic:
+    """`size` passages of `dim` dimensions, and questions about them."""
 
+    def __init__(self, size: int, dim: int) -> None:
+        self.size, self.dim = size, dim
 
-def documents(size: int, dim: int) -> Iterator[Part]:
-    for number in range(-(-size // PER_DOCUMENT)):
-        yield document(number, min(PER_DOCUMENT, size - number * PER_DOCUMENT), dim)
+    def documents(self) -> Iterator[Part]:
+        for number in range(-(-self.size // PER_DOCUMENT)):
+            yield self._document(number, min(PER_DOCUMENT, self.size - number * PER_DOCUMENT))
 
+    def another(self, n: int) -> Part:
+        """A document of 240 passages that is not among `documents`; `n` says which."""
+        return self._document(-(-self.size // PER_DOCUMENT) + n, PER_DOCUMENT)
 
-def queries(n: int, dim: int) -> NDArray[np.float32]:
-    return _vectors(np.random.default_rng(99), n, dim)
+    def queries(self) -> NDArray[np.float32]:
+        return _vectors(np.random.default_rng(99), QUERIES, self.dim)
 
+    def questions(self) -> list[str]:
+        """Three words each: a common one, one less common, a rare one."""
+        generator = np.random.default_rng(98)
+        bounds = ((20, 200), (200, 2000), (2000, 20000))
+        ranks = np.stack([generator.integers(least, most, QUERIES) for least, most in bounds], 1)
+        return [" ".join(_vocabulary()[rank] for rank in row) for row in ranks.tolist()]
 
-def questions(n: int) -> list[str]:
-    """Three words each: a common one, one less common, a rare one."""
-    generator = np.random.default_rng(98)
-    ranks = np.stack(
-        [generator.integers(20, 200, n), generator.integers(200, 2000, n), generator.integers(2000, 20000, n)], 1
-    )
-    return [" ".join(_vocabulary()[rank] for rank in row) for row in ranks.tolist()]
+    def _document(self, number: int, n: int) -> Part:
+        name = f"document-{number:06d}"
+        generator = np.random.default_rng([7, number])
+        texts = _texts(generator, n)
+        passages = [
+            Passage(
+                f"{name}-{i}",
+                name,
+                texts[i],
+                {"document": name, "page": i // 3 + 1, "author": f"author {number % 17}", "year": 1990 + number % 35},
+            )
+            for i in range(n)
+        ]
+        return Part(name, passages, _vectors(generator, n, self.dim))
 
 
 def _vectors(generator: np.random.Generator, n: int, dim: int) -> NDArray[np.float32]:

@@ -18,8 +18,16 @@ class Store:
     """One store in one folder. Methods that a store has no way to do raise NotImplementedError."""
 
     name: ClassVar[str]
-    remarks: ClassVar[str]
-    """what it gives up, in a few words; "" where it gives up nothing that Stackroom promises"""
+    keeps: ClassVar[str]
+    finds: ClassVar[str]
+    changes: ClassVar[str]
+    """What it guarantees in this use, in a few words: of what is stored, of what is found, and when something is added or removed."""
+
+    lossless: ClassVar[bool] = True
+    """whether vectors are kept as they were given"""
+
+    synced: ClassVar[bool] = True
+    """whether what was added is synced to the disk, vectors included, when the call returns (seen with strace)"""
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder

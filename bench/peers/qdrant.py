@@ -12,12 +12,13 @@ from peer import Found, Store
 
 class Qdrant(Store):
     name = "qdrant-edge"
-    remarks = "HNSW"
+    keeps = "vectors as given, texts, an index of words"
+    finds = "approximate (HNSW); filters before it ranks; BM25"
+    changes = "flushed and synced"
 
     def build(self, parts: Iterable[Part]) -> None:
         self.folder.mkdir(exist_ok=True)
-        vectors = {"": edge.EdgeVectorParams(self.dim, edge.Distance.Cosine)}
-        self._shard = edge.EdgeShard.create(str(self.folder), edge.EdgeConfig(vectors))
+        self._shard = edge.EdgeShard.create(str(self.folder), edge.EdgeConfig(self._vectors()))
         for field, kind in (
             ("document", edge.PayloadSchemaType.Keyword),
             ("text", edge.TextIndexParams(scoring=edge.TextScoringParams())),
@@ -28,8 +29,12 @@ class Qdrant(Store):
         self._shard.optimize()
         self.close()
 
+    def _vectors(self) -> dict[str, edge.EdgeVectorParams]:
+        return {"": edge.EdgeVectorParams(self.dim, edge.Distance.Cosine)}
+
     def open(self) -> None:
-        self._shard = edge.EdgeShard.load(str(self.folder), None)
+        config = edge.EdgeConfig(self._vectors(), max_search_threads=1)
+        self._shard = edge.EdgeShard.load(str(self.folder), config)
 
     def nearest(self, query: NDArray[np.float32], k: int) -> Found:
         return self._search(query, k, None)

@@ -13,7 +13,9 @@ from peer import Found, Store
 
 class SqliteVec(Store):
     name = "sqlite-vec"
-    remarks = "scans; scores are float32"
+    keeps = "vectors as given, texts, an index of words"
+    finds = "exact, scans; filters before it ranks; BM25 (FTS5)"
+    changes = "one commit, synced, words included"
 
     def open(self) -> None:
         self.folder.mkdir(exist_ok=True)

@@ -18,7 +18,9 @@ from stackroom import Chunk, Document
 
 class Stackroom(Store):
     name = "Stackroom"
-    remarks = ""
+    keeps = "vectors as given, texts, an index of words, a checksum of each passage"
+    finds = "exact scores of many candidates; filters before it ranks; BM25"
+    changes = "one commit, synced, words included"
 
     def build(self, parts: Iterable[Part]) -> None:
         with stackroom.open(self.folder) as index:

@@ -12,7 +12,10 @@ from usearch.index import Index
 
 class Usearch(Store):
     name = "usearch"
-    remarks = "HNSW; no filters; no search by words; texts and vectors in two places; writes its file as a whole"
+    keeps = "vectors as given, texts in SQLite beside them; no index of words"
+    finds = "approximate (HNSW); can't filter"
+    changes = "its file written again, not synced; texts synced, apart"
+    synced = False
 
     def _empty(self) -> Index:
         return Index(ndim=self.dim, metric="cos", dtype="f32")
@@ -31,7 +34,7 @@ class Usearch(Store):
         self._changeable = False
 
     def nearest(self, query: NDArray[np.float32], k: int) -> Found:
-        return self._texts.found(self._index.search(query, k).keys.tolist())
+        return self._texts.found(self._index.search(query, k, threads=1).keys.tolist())
 
     def _change(self) -> None:
         if not self._changeable:

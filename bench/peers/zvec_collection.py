@@ -13,7 +13,9 @@ _FIELDS = ["text", "document", "page", "author", "year"]
 
 class Zvec(Store):
     name = "zvec"
-    remarks = "HNSW"
+    keeps = "vectors as given, texts, an index of words"
+    finds = "approximate (HNSW); filters before it ranks; BM25"
+    changes = "flushed and synced"
 
     def build(self, parts: Iterable[Part]) -> None:
         text, whole = zvec.DataType.STRING, zvec.DataType.INT64
@@ -39,6 +41,7 @@ class Zvec(Store):
         self.close()
 
     def open(self) -> None:
+        zvec.init(query_threads=1)
         self._collection = zvec.open(str(self.folder))
 
     def nearest(self, query: NDArray[np.float32], k: int) -> Found:

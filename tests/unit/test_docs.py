@@ -103,6 +103,35 @@ def test_commands_in_the_quickstart_are_real(tmp_path: Path) -> None:
             assert option in CliRunner().invoke(cli, [verb, "--help"]).output + "--library --json", (verb, option)
 
 
+def test_figures_at_a_million_are_those_of_their_page() -> None:
+    """`docs/performance.md` quotes `docs/benchmarks/scale.md`, which a run writes whole."""
+    measured = _column(ROOT / "docs" / "benchmarks" / "scale.md", "1,000,000")
+    said = dict(
+        re.findall(r"^\| (.+?) \| .+? \| (.+?) \|", (ROOT / "docs" / "performance.md").read_text(), re.MULTILINE)
+    )
+    for row, figure in (
+        ("the same at 1,000,000 of 1,024 dimensions, synthetic", "vector"),
+        ("search for words, 25,000 and 1,000,000 passages", "words"),
+        ("search for words, 25,000 and 1,000,000 passages", "words, the same filter"),
+        ("memory that can't be given back, open and search", "searching, above that"),
+        ("add a document of 240 passages, durable, text indexed", "add a document of 240 passages"),
+        ("remove it, durable", "remove it"),
+    ):
+        assert re.search(rf"\b{re.escape(measured[figure])}\b", said[row]), f"{row}: {figure} is {measured[figure]}"
+
+
+def _column(page: Path, head: str) -> dict[str, str]:
+    """Of all tables of a page, the cells under `head` by the first cell of their row."""
+    found, place = {}, 0
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if head in cells:
+            place = cells.index(head)
+        elif line.startswith("| ") and place:
+            found.setdefault(cells[0], cells[place])
+    return found
+
+
 def test_the_repository_names_nothing_of_this_machine() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     for name in listed:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 K = 10
 _WORDS = 12
-_WARM = 16
+_WARM, _LOADING = 3, 16
+"""Questions of each kind that are asked before time counts; so many for sketches, which are loaded when enough was searched for that to pay."""
+
 _MANY, _PROMISED, _PROMISED_OF_MANY = 100_000, 0.999, 0.99
 
 
@@ -47,10 +49,9 @@ def measure(
     """Raises UsageError where no passage has a vector. Cancelled, it has what was measured so far."""
     with backend.view() as view:
         texts, vectors = _questions(view, embedder, questions)
-        run = _Run(view, texts, vectors, progress, cancel)
+        run = _Run(len(texts), progress, cancel)
         exact, exactly = run.answers("exact", lambda n: view.nearest(vectors[n], K, Scope(), exact=True))
-        run.warm_up()
-        fast, quick = run.answers("vector", lambda n: view.nearest(vectors[n], K, Scope()))
+        fast, quick = run.answers("vector", lambda n: view.nearest(vectors[n], K, Scope()), warm=_LOADING)
         searches = {"vector": quick, "exact": exactly}
         searches["text"] = run.answers("text", lambda n: view.matching(texts[n], K, Scope()))[1]
         whole = [Request(text, vector, K, "hybrid", Scope()) for text, vector in zip(texts, vectors, strict=True)]
@@ -80,28 +81,17 @@ def _nearest(view: View, vectors: Sequence[NDArray[np.float32]], candidates: int
 class _Run:
     """Answers with the time that each took."""
 
-    def __init__(
-        self,
-        view: View,
-        texts: Sequence[str],
-        vectors: Sequence[NDArray[np.float32]],
-        progress: Progress,
-        cancel: CancelToken,
-    ) -> None:
-        self._view = view
-        self._vectors = vectors
+    def __init__(self, total: int, progress: Progress, cancel: CancelToken) -> None:
+        self._total = total
         self._progress = progress
         self._cancel = cancel
-        self._total = len(texts)
 
-    def warm_up(self) -> None:
-        """Sketches are loaded when enough was searched for that to pay."""
-        for n in range(_WARM):
+    def answers(self, what: str, ask: Callable[[int], Any], *, warm: int = _WARM) -> tuple[list[Any], Timing]:
+        """The first questions are asked twice: what is imported, mapped or loaded for them is not part of a search."""
+        for n in range(warm):
             if self._cancel.cancelled:
-                return
-            self._view.nearest(self._vectors[n % self._total], K, Scope())
-
-    def answers(self, what: str, ask: Callable[[int], Any]) -> tuple[list[Any], Timing]:
+                break
+            ask(n % self._total)
         found, took = [], []
         for n in range(self._total):
             if self._cancel.cancelled:
@@ -111,7 +101,7 @@ class _Run:
             took.append(time.perf_counter() - begun)
             self._progress(ProgressEvent("measure", done=n + 1, total=self._total, current=what))
         took = sorted(took) or [float("nan")]
-        return found, Timing(1000 * statistics.median(took), 1000 * took[int(len(took) * 0.99)])
+        return found, Timing(1000 * statistics.median(took), 1000 * took[-(-99 * len(took) // 100) - 1])
 
 
 def _recall(exact: Sequence[Scored], found: Sequence[Scored]) -> float:

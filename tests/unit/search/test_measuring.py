@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +54,31 @@ def test_small_libraries_are_searched_exactly(index: stackroom.Index) -> None:
         (n, 1.0) for n in (100, 200, 500, 1000, 2000)
     ]
     assert not found.cancelled
+
+
+def test_what_first_questions_load_is_not_counted(index: stackroom.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes by what is asked: a minute for the first two questions of a kind, a millisecond for others."""
+    now, asked = 0.0, Counter[str]()
+    with index.backend.view() as opened:
+        view = type(opened)
+
+    def slow_at_first(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*args: Any, **named: Any) -> Any:
+            nonlocal now
+            key = f"{kind} {sorted(named.items())}"
+            asked[key] += 1
+            now += 60.0 if asked[key] <= 2 else 0.001
+            return call(*args, **named)
+
+        return ask
+
+    monkeypatch.setattr(view, "nearest", slow_at_first("nearest", view.nearest))
+    monkeypatch.setattr(view, "matching", slow_at_first("matching", view.matching))
+    monkeypatch.setattr(measuring, "search", slow_at_first("hybrid", measuring.search))
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: now))
+    found = index.measure(settings=[100])
+    slowest = [timing.p99 for timing in (*found.searches.values(), found.settings[0].vector)]
+    assert max(slowest) < 10.0
 
 
 def test_without_the_model_stored_vectors_are_asked_for(sketched: stackroom.Index) -> None:
