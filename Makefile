@@ -188,7 +188,7 @@ bench-peers:
 
 # Sketches and postings files beside the scans, to a million passages; REAL is a library that `stackroom add` made.
 bench-search: $(VENV)/.installed
-	$(BIN)/python bench/search.py --work $(WORK) --latent 16 32 256 512 $(if $(REAL),--real $(REAL)) --report docs/benchmarks/search.md
+	$(BIN)/python bench/search.py --work $(WORK) --latent 16 32 256 512 --hard 32 64 128 384 $(if $(REAL),--real $(REAL)) --report docs/benchmarks/search.md
 
 # From a process's start to its hits, with a warm and a cold page cache (as root).
 bench-start: $(VENV)/.installed

@@ -1,24 +1,26 @@
 """Searching at 25,000, 100,000 and a million passages: by sketches and postings files beside the exact scan and FTS5 alone.
 
-    python bench/search.py --work DIR [--sizes 25000 100000 1000000] [--latent 16 32 256 512] [--real LIBRARY] [--report docs/benchmarks/search.md]
+    python bench/search.py --work DIR [--sizes 25000 100000 1000000] [--latent 16 32 256 512] [--hard 32 64 128 384] [--real LIBRARY] [--report docs/benchmarks/search.md]
 
 Synthetic libraries: 1,024 dimensions (96 latent ones and noise), texts of 120 words in Zipf's distribution. `--latent` makes a million
-once more for each number of latent dimensions, with texts of one word. `--real` is a library that
+once more for each number of latent dimensions, with texts of one word. `--hard` makes 100,000 for each number of dimensions, all of
+them noise: vectors that no sketch can tell apart. `--real` is a library that
 `stackroom add` made; its questions are twelve words in a row of its own passages, a thousand times, embedded as queries. Every library is measured in a process of its own,
-on one thread. Recall is the share of the exact scan's ten best that are found. A million passages need 8 GB of disk and a quarter of an hour.
+on one thread. Recall is the share of the exact scan's best that are found. A million passages need 8 GB of disk and a quarter of an hour.
 What was measured goes to a file of JSON lines beside the report, which keeps what is not measured again, as far as it is of the same processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +30,31 @@ import machine
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.filters import as_filter
 from stackroom.storage.store import LocalStore
-from stackroom.storage.vectors import nearest, sketches
+from stackroom.storage.vectors import sketches
 from stackroom.storage.words import word_files
 from stackroom.types import Chunk, EmbedderIdentity
 
 DIM, LATENT, WORDS, CHUNKS = 1024, 96, 120, 240
 QUERIES, REAL, TOGETHER = 100, 1000, 12
 LARGEST, LATENTS = 1_000_000, "latent "
+HARD, HARDS = 100_000, "dimensions "
+FIXED = (100, 200, 1000, 2000)
+ONE_WORD = 1
 
 
 def rows_of(n: int, rng: np.random.Generator, latent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     # The noise has one eleventh of the variance, however many latent dimensions have the rest.
-    noise = np.float32(3 * np.sqrt(len(latent) / LATENT)) * rng.standard_normal((n, DIM), dtype=np.float32)
-    rows = rng.standard_normal((n, len(latent)), dtype=np.float32) @ latent + noise
+    noise = rng.standard_normal((n, latent.shape[1]), dtype=np.float32)
+    rows = noise
+    if len(latent):
+        noise *= np.float32(3 * np.sqrt(len(latent) / LATENT))
+        rows = rng.standard_normal((n, len(latent)), dtype=np.float32) @ latent + noise
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def latent(n: int = LATENT) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(0).standard_normal((n, DIM), dtype=np.float32)
+def latent(n: int = LATENT, dim: int = DIM) -> np.ndarray[Any, Any]:
+    """How `n` latent dimensions show in all of them: float32 of shape (n, dim)."""
+    return np.random.default_rng(0).standard_normal((n, dim), dtype=np.float32)
 
 
 def texts_of(n: int, rng: np.random.Generator, length: int = WORDS) -> list[str]:
@@ -53,9 +62,9 @@ def texts_of(n: int, rng: np.random.Generator, length: int = WORDS) -> list[str]
     return [" ".join(f"w{word}" for word in row) for row in words.tolist()]
 
 
-def build(folder: Path, size: int, dimensions: int = LATENT, length: int = WORDS) -> dict[str, Any]:
+def build(folder: Path, size: int, shape: np.ndarray[Any, Any], length: int = WORDS) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
-    rng, shape, store = np.random.default_rng(1), latent(dimensions), LocalStore(folder)
+    rng, store = np.random.default_rng(1), LocalStore(folder)
     spent, made = 0.0, 0
     with store.lease("bench"):
         while made < size:
@@ -63,7 +72,7 @@ def build(folder: Path, size: int, dimensions: int = LATENT, length: int = WORDS
             rows, texts, third = rows_of(n, rng, shape), texts_of(n, rng, length), rng.random(n) < 0.3
             begun = time.perf_counter()
             with store.commit() as commit:
-                commit.use_embedder(EmbedderIdentity(name="synthetic", dim=DIM))
+                commit.use_embedder(EmbedderIdentity(name="synthetic", dim=shape.shape[1]))
                 for at in range(0, n, CHUNKS):
                     name = f"document {made + at}"
                     key = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
@@ -110,7 +119,7 @@ def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where
 
     few = queries[:20]
     everything = Scope()
-    told |= candidates(lambda exact: [lambda q=q: search(q, everything, exact=exact) for q in queries])
+    told |= nearest_of(store, queries)
     told["rss searched"] = machine.anonymous()
     if where:
         scope = Scope(where=as_filter(where))
@@ -133,19 +142,47 @@ def measure(folder: Path, queries: np.ndarray[Any, Any], words: list[str], where
     return told
 
 
-def candidates(calls: Callable[[bool], list[Callable[[], Any]]]) -> dict[str, Any]:
-    """Time and recall with numbers of candidates, and exact; `calls` are the searches, exact or not."""
+def nearest_of(store: LocalStore, queries: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Time and recall of the exact scan, of the fast path for ten and a hundred hits, and with fixed numbers of candidates."""
     told: dict[str, Any] = {}
-    told["exact"], truth = timed(calls(True), warm=1)
+
+    def asked(k: int, **how: Any) -> tuple[float, list[list[int]]]:
+        def ask(query: np.ndarray[Any, Any]) -> list[int]:
+            with store.view() as view:
+                return list(view.nearest(query, k, Scope(), **how).keys.tolist())
+
+        return timed([lambda query=query: ask(query) for query in queries], warm=1 if "exact" in how else 5)
+
+    told["exact"], truth = asked(100, exact=True)
     sketches.LOADING_BYTES = 0
-    for least, most in ((100, 100), (200, 200), (nearest.LEAST, nearest.MOST), (1000, 1000), (2000, 2000)):
-        before = nearest.LEAST, nearest.MOST
-        nearest.LEAST, nearest.MOST = least, most
-        spent, found = timed(calls(False))
-        name = "sketch" if (least, most) == before else f"sketch {least}"
-        told[name], told[f"{name} recall"] = spent, recall(found, truth)
-        nearest.LEAST, nearest.MOST = before
+    with counted() as looks:
+        for k, name in ((10, "sketch"), (100, "hundred")):
+            looks.clear()
+            told[name], found = asked(k)
+            # Five were asked twice, to warm up.
+            told[f"{name} looks"] = len(looks) / (len(queries) + 5)
+            told[f"{name} recall"] = recall(found, [best[:k] for best in truth])
+    for n in FIXED:
+        told[f"sketch {n}"], found = asked(10, candidates=n)
+        told[f"sketch {n} recall"] = recall(found, [best[:10] for best in truth])
     return told
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[list[int]]:
+    """How many candidates sketches are asked for, look by look."""
+    looks: list[int] = []
+    original = sketches.Sketch.candidates
+
+    def candidates(self: sketches.Sketch, query: Any, k: int, within: Any) -> Any:
+        looks.append(k)
+        return original(self, query, k, within)
+
+    sketches.Sketch.candidates = candidates  # type: ignore[method-assign]
+    try:
+        yield looks
+    finally:
+        sketches.Sketch.candidates = original  # type: ignore[method-assign]
 
 
 def recall(found: list[list[int]], truth: list[list[int]]) -> float:
@@ -163,16 +200,11 @@ def stage_synthetic(folder: Path) -> dict[str, Any]:
     return measure(folder, queries, words, "third == true")
 
 
-def stage_latent(folder: Path, size: int, dimensions: int) -> dict[str, Any]:
-    build(folder, size, dimensions, 1)
-    queries = rows_of(QUERIES, np.random.default_rng(2), latent(dimensions))
-    store = LocalStore(folder, mode="r")
-
-    def search(query: np.ndarray[Any, Any], *, exact: bool) -> Any:
-        with store.view() as view:
-            return view.nearest(query, 10, Scope(), exact=exact).keys.tolist()
-
-    return candidates(lambda exact: [lambda q=q: search(q, exact=exact) for q in queries])
+def stage_shape(folder: Path, size: int, dimensions: int, dim: int) -> dict[str, Any]:
+    """`dimensions` latent ones of `dim`; none: all noise."""
+    shape = latent(dimensions, dim)
+    build(folder, size, shape, ONE_WORD)
+    return nearest_of(LocalStore(folder, mode="r"), rows_of(QUERIES, np.random.default_rng(2), shape))
 
 
 def stage_questions(folder: Path, work: Path) -> dict[str, Any]:
@@ -201,23 +233,34 @@ def stage_real(folder: Path, work: Path) -> dict[str, Any]:
 
 
 def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
-    found = {part: told for part, told in parts.items() if not part.startswith(LATENTS)}
+    found = {part: told for part, told in parts.items() if not part.startswith((LATENTS, HARDS))}
     latents = {part.removeprefix(LATENTS): told for part, told in parts.items() if part.startswith(LATENTS)}
+    hards = {part.removeprefix(HARDS): told for part, told in parts.items() if part.startswith(HARDS)}
 
     def row(name: str, key: str, form: str = "{:.2f}") -> str:
         return (
             f"| {name} | " + " | ".join(form.format(told[key]) if key in told else "" for told in found.values()) + " |"
         )
 
+    def ways(fixed: tuple[int, ...]) -> list[str]:
+        told = [row("exact scan", "exact")]
+        for title, name in (("**sketch, then exact**, ten hits", "sketch"), ("a hundred hits", "hundred")):
+            told += [
+                row(title, name),
+                row("recall", f"{name} recall", "{:.4f}"),
+                row("looks at the sketch a search", f"{name} looks"),
+            ]
+        for n in fixed:
+            told += [row(f"ten hits of {n:,} candidates", f"sketch {n}"), row("recall", f"sketch {n} recall", "{:.4f}")]
+        return told
+
     lines = [
         "# Searching", "",
         f"Made by `bench/search.py`: 1,024 dimensions of which 96 are latent, texts of {WORDS} words; *real* is a library that `stackroom add` made of Debian's documentation "
-        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machine.described(list(parts.values()))}.", "",
+        f"with the shipped model (384 dimensions). Milliseconds, medians, one thread, the vector at hand. Recall is of the exact scan's ten best, or hundred, for {QUERIES} questions, {REAL:,} of the real library (20 where there is a filter or a choice of sources): twelve words of one of its passages, embedded as a query. {machine.described(list(parts.values()))}.", "",
         "| | " + " | ".join(found) + " |",
         "|---" * (len(found) + 1) + "|",
-        row("passages", "chunks", "{:,}"), row("exact scan", "exact"), row("**sketch, then exact**", "sketch"), row("recall@10", "sketch recall", "{:.4f}"),
-        row("with 100 candidates", "sketch 100"), row("recall@10", "sketch 100 recall", "{:.4f}"), row("with 200", "sketch 200"), row("recall@10", "sketch 200 recall", "{:.4f}"),
-        row("with 1,000", "sketch 1000"), row("recall@10", "sketch 1000 recall", "{:.4f}"), row("with 2,000", "sketch 2000"), row("recall@10", "sketch 2000 recall", "{:.4f}"),
+        row("passages", "chunks", "{:,}"), *ways(FIXED),
         row("a scattered filter that keeps 30 %", "filter"), row("recall@10", "filter recall", "{:.4f}"), row("five sources", "five"), row("recall@10", "five recall", "{:.4f}"),
         row("FTS5 alone, 100 best", "fts5"), row("**postings files**, 100 best", "words"), row("the same in five sources", "words in five"),
         row("memory that can't be given back, MB: opened", "rss", "{:.0f}"), row("searched with sketches", "rss searched", "{:.0f}"),
@@ -235,8 +278,16 @@ def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
             "Noise in all 1,024 dimensions has one eleventh of the variance, the latent dimensions have the rest in equal shares: the more there are, the more alike all distances, and the harder to tell the ten best.", "",
             "| | " + " | ".join(found) + " |",
             "|---" * (len(found) + 1) + "|",
-            row("exact scan", "exact"),
-            *[row(name, key, form) for title, n in (("**sketch, then exact**", ""), ("with 200 candidates", " 200"), ("with 2,000", " 2000")) for name, key, form in ((title, f"sketch{n}", "{:.2f}"), ("recall@10", f"sketch{n} recall", "{:.4f}"))],
+            *ways((200, 2000)),
+        ]  # fmt: skip
+    if hards:
+        found = hards
+        lines += [
+            "", f"## {HARD:,} passages of nothing but noise, by dimensions", "",
+            "All directions are equally likely, so that the ten best are hardly nearer than the next thousand: no model makes such vectors. Where candidates can't hold the best, more are asked for, or the rows are scanned.", "",
+            "| | " + " | ".join(found) + " |",
+            "|---" * (len(found) + 1) + "|",
+            *ways((200, 2000)),
         ]  # fmt: skip
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -246,6 +297,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 100_000, LARGEST])
     parser.add_argument("--latent", type=int, nargs="*", default=[])
+    parser.add_argument("--hard", type=int, nargs="*", default=[])
     parser.add_argument("--real", type=Path)
     parser.add_argument("--report", type=Path)
     parser.add_argument("--stage", nargs="+")
@@ -254,9 +306,9 @@ def main() -> None:
         stage, size, *rest = arguments.stage
         folder = arguments.work / f"library-{size}"
         told = {
-            "build": lambda: build(folder, int(size)),
+            "build": lambda: build(folder, int(size), latent()),
             "synthetic": lambda: stage_synthetic(folder),
-            "latent": lambda: stage_latent(folder, int(size), int(rest[0])),
+            "shape": lambda: stage_shape(folder, int(size), *map(int, rest)),
             "questions": lambda: stage_questions(Path(size), arguments.work),
             "real": lambda: stage_real(Path(size), arguments.work),
         }[stage]()
@@ -286,8 +338,11 @@ def main() -> None:
     if arguments.real:
         note("real", {**run("questions", arguments.real), **run("real", arguments.real)})
     for dimensions in arguments.latent:
-        note(f"{LATENTS}{dimensions}", run("latent", LARGEST, dimensions))
+        note(f"{LATENTS}{dimensions}", run("shape", LARGEST, dimensions, DIM))
         shutil.rmtree(arguments.work / f"library-{LARGEST}")
+    for dim in arguments.hard:
+        note(f"{HARDS}{dim}", run("shape", HARD, 0, dim))
+        shutil.rmtree(arguments.work / f"library-{HARD}")
     if arguments.report:
         report(arguments.report, parts)
 
