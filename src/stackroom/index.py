@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from stackroom import named_sets
+from stackroom._numbers import check_number
 from stackroom.backend import Backend, Scope, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
 from stackroom.model import LibraryModel
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 LEAST_CANDIDATES = 100
 RERANK_SECONDS = 5.0
 _LEAST_RERANKED = 30
-_MANY = 2_000
-"""Removed passages after which a call waits for the space that they have left."""
 
 
 def _unheard(said: object) -> None:
@@ -167,21 +166,15 @@ class Index:
         gone are removed as they go; where more than a fifth of them is gone at once, `confirm(gone, total)` decides, and without it they stay.
         The other options are those of `add`. Raises MissingExtraError, and what `add` raises.
         """
-        from stackroom.ingest.watching import follow
+        from stackroom.ingest.watching import follow, spare
 
         wanted = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         cancel = cancel or CancelToken()
 
-        def spare(gone: int, total: int) -> bool:
-            told(
-                f"{gone:,} of {total:,} sources are gone from disk at once: they stay until add --prune is told to remove them."
-            )
-            return False
-
         def add() -> Report:
             return self.add(
                 wanted, ignore=ignore, also=also, readers=readers, follow_links=follow_links, prune=prune,
-                confirm=confirm or spare, ocr=ocr, agree=agree, progress=progress, cancel=cancel,
+                confirm=confirm or spare(told), ocr=ocr, agree=agree, progress=progress, cancel=cancel,
             )  # fmt: skip
 
         exclude = () if self._folder is None else (self._folder,)
@@ -249,10 +242,10 @@ class Index:
             active=active or set_name == named_sets.ACTIVE,
             collection=collection,
         )
-        _check_number("k", k)
-        _check_number("context", context)
+        check_number("k", k)
+        check_number("context", context)
         if per_document is not None:
-            _check_number("per_document", per_document, least=1)
+            check_number("per_document", per_document, least=1)
         reranking = None if rerank is None else self._reranking(rerank, k, rerank_seconds, query)
         with self._backend.view() as view:
             if set_name not in (None, named_sets.ACTIVE):
@@ -344,7 +337,7 @@ class Index:
         """One passage, with up to `context` passages of its document before and after it. Raises NotFoundError, DamagedError."""
         from stackroom.search.retriever import excerpt
 
-        _check_number("context", context)
+        check_number("context", context)
         with self._backend.view() as view:
             return excerpt(view, chunk_id, context)
 
@@ -378,17 +371,11 @@ class Index:
 
         A document is removed by its id with `remove_documents`. Raises NotFoundError.
         """
-        from stackroom.reports import Report
+        from stackroom.removing import Removing, remove_sources
 
-        sources = [sources] if isinstance(sources, str) else sources
         with self._backend.view() as view:
-            records = self._records(view, sources)
-            chunks = sum(source.chunks for source in view.listing(records))
-        with self._backend.commit() as commit:
-            for record in records:
-                commit.remove_source(record.key)
-        self._clear(chunks, purge, progress or silent, cancel or CancelToken())
-        return Report(removed=len(records), chunks=chunks, cancelled=purge and cancel is not None and cancel.cancelled)
+            records = self._records(view, [sources] if isinstance(sources, str) else sources)
+        return remove_sources(self._backend, records, Removing(purge, progress or silent, cancel or CancelToken()))
 
     def remove_documents(
         self,
@@ -402,43 +389,10 @@ class Index:
 
         `removed` of the report counts documents. With `purge`, until nothing of them is in any file. Raises NotFoundError.
         """
-        from stackroom.reports import Report
+        from stackroom.removing import Removing, remove_documents
 
-        wanted = list(dict.fromkeys([document_ids] if isinstance(document_ids, str) else document_ids))
-        with self._backend.view() as view:
-            records = [view.document(document_id) for document_id in wanted]
-            for document_id, record in zip(wanted, records, strict=True):
-                if record is None:
-                    raise NotFoundError(
-                        f"There is no document {document_id!r}.",
-                        hint="Sources are removed with remove().",
-                        actual=document_id,
-                    )
-            keys = view.select(Scope(documents=wanted)).tolist()
-        with self._backend.commit() as commit:
-            commit.discard(keys)
-            for record in records:
-                if record is not None and not record.chunks:
-                    commit.remove_document(record.key)
-        self._clear(len(keys), purge, progress or silent, cancel or CancelToken())
-        return Report(
-            removed=len(wanted), chunks=len(keys), cancelled=purge and cancel is not None and cancel.cancelled
-        )
-
-    def _clear(self, chunks: int, purge: bool, progress: Progress, cancel: CancelToken) -> None:
-        """Give back what so many removed chunks have left; where they are few, a thread does it once it is worth it."""
-        if purge:
-            self._purge(progress, cancel)
-        elif chunks >= _MANY:
-            self._backend.sketch(cancel=cancel)
-
-    def _purge(self, progress: Progress, cancel: CancelToken) -> None:
-        """Answers may repeat what is to be gone: conversations that were shown it go first."""
-        from stackroom.conversations import delete_of_removed
-
-        delete_of_removed(self._backend)
-        named_sets.forget_removed(self._backend)
-        self._backend.purge(progress=progress, cancel=cancel)
+        wanted = [document_ids] if isinstance(document_ids, str) else document_ids
+        return remove_documents(self._backend, wanted, Removing(purge, progress or silent, cancel or CancelToken()))
 
     def rebuild(
         self,
@@ -500,7 +454,7 @@ class Index:
         """
         from stackroom.search.measuring import measure
 
-        _check_number("questions", questions, least=1)
+        check_number("questions", questions, least=1)
         with self._backend.view() as view:
             try:
                 embedder = self._model.for_texts(view, "default")
@@ -522,19 +476,15 @@ class Index:
 
         Measured before: raises UsageError where its recall is below what is promised, unless `force` says that it is wanted so.
         """
+        from stackroom.search.measuring import require_promise
+
         if candidates is not None:
-            _check_number("candidates", candidates, most=None, least=LEAST_CANDIDATES)
+            check_number("candidates", candidates, most=None, least=LEAST_CANDIDATES)
             if not force:
                 found = self.measure(settings=[candidates], progress=progress, cancel=cancel)
                 if found.cancelled:
                     return
-                if found.settings[0].recall < found.promised:
-                    raise UsageError(
-                        f"With {candidates:,} candidates recall@10 is {found.settings[0].recall:.4f}, and {found.promised} is promised.",
-                        hint="Choose more, or say that it is wanted so: --force (force=True).",
-                        expected=found.promised,
-                        actual=found.settings[0].recall,
-                    )
+                require_promise(found)
         with self._backend.commit() as commit:
             commit.set_candidates(candidates)
 
@@ -564,9 +514,11 @@ class Index:
 
         With `purge`, until nothing of what was removed is in any file, which is slow; conversations that were shown some of it are deleted.
         """
+        from stackroom.removing import Removing, purge_removed
+
         progress, cancel = progress or silent, cancel or CancelToken()
         if purge:
-            self._purge(progress, cancel)
+            purge_removed(self._backend, Removing(purge, progress, cancel))
         return self._backend.compact(progress=progress, cancel=cancel)
 
     def backup(
@@ -634,21 +586,10 @@ class Index:
     def _transfer(
         self, url: str, mode: str, since_last: bool, progress: Progress | None, cancel: CancelToken | None
     ) -> TransferReport:
-        from stackroom.engines import open_engine
-        from stackroom.transfer import transfer
+        from stackroom.transfer import with_engine
 
-        own, other = self._backend, open_engine(url, mode=mode)
-        try:
-            here = self._backend.stats().library
-            return transfer(
-                *((own, other) if mode == "a" else (other, own)),
-                names=(here, url) if mode == "a" else (url, here),
-                since_last=since_last,
-                progress=progress or silent,
-                cancel=cancel or CancelToken(),
-            )
-        finally:
-            other.close()
+        progress, cancel = progress or silent, cancel or CancelToken()
+        return with_engine(self._backend, url, mode, since_last=since_last, progress=progress, cancel=cancel)
 
     def check_embedder(self) -> None:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""
@@ -664,23 +605,6 @@ class Index:
                 )
             found.update((record.key, record) for record in records)
         return list(found.values())
-
-
-_MOST = 2**31 - 1
-
-
-def _check_number(name: str, value: object, *, least: int = 0, most: int | None = _MOST) -> None:
-    import operator
-
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-        fits = least <= number and (most is None or number <= most)
-    except TypeError:
-        fits = False
-    if not fits:
-        raise UsageError(
-            f"{name} must not be {value!r}.", hint=f"Give a whole number, {least} or more, below {_MOST + 1:,}."
-        )
 
 
 def _filter(where: Where) -> Filter:

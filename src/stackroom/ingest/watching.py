@@ -26,6 +26,18 @@ _TICK = 0.5
 Add = Callable[[], Report]
 
 
+def spare(told: Callable[[Report | str], None]) -> Callable[[int, int], bool]:
+    """For `prune`: nothing is removed where much is gone at once, which a drive that was taken out looks like; and `told` hears of it."""
+
+    def refuse(gone: int, total: int) -> bool:
+        told(
+            f"{gone:,} of {total:,} sources are gone from disk at once: they stay until add --prune is told to remove them."
+        )
+        return False
+
+    return refuse
+
+
 def follow(
     paths: Sequence[str | os.PathLike[str]],
     add: Add,

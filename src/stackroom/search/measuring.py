@@ -74,6 +74,18 @@ def measure(
         )
 
 
+def require_promise(found: Measurement) -> None:
+    """Raises UsageError where its setting finds less than is promised."""
+    setting = found.settings[0]
+    if setting.recall < found.promised:
+        raise UsageError(
+            f"With {setting.candidates:,} candidates recall@10 is {setting.recall:.4f}, and {found.promised} is promised.",
+            hint="Choose more, or say that it is wanted so: --force (force=True).",
+            expected=found.promised,
+            actual=setting.recall,
+        )
+
+
 def _nearest(view: View, vectors: Sequence[NDArray[np.float32]], candidates: int, n: int) -> Scored:
     return view.nearest(vectors[n], K, Scope(), candidates=candidates)
 

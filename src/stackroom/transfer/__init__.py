@@ -26,6 +26,22 @@ class _Run:
     repeated: int = 0
 
 
+def with_engine(
+    own: Backend, url: str, mode: str, *, since_last: bool, progress: Progress, cancel: CancelToken
+) -> TransferReport:
+    """`transfer` between a library and the one at `url`: to there with the mode "a", from there with "r". Raises what that and `open_engine` raise."""
+    from stackroom.engines import open_engine
+
+    other = open_engine(url, mode=mode)
+    try:
+        here = own.stats().library
+        origin, target = (own, other) if mode == "a" else (other, own)
+        names = (here, url) if mode == "a" else (url, here)
+        return transfer(origin, target, names=names, since_last=since_last, progress=progress, cancel=cancel)
+    finally:
+        other.close()
+
+
 def transfer(
     origin: Backend,
     target: Backend,

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import stackroom
-from stackroom import Chunk, Document
+from stackroom import Chunk, Document, removing
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.filters import as_filter
 from stackroom.progress import CancelToken, silent
@@ -225,7 +225,7 @@ def test_the_filter_index_forgets_what_is_gone(store: LocalStore) -> None:
 
 def test_removing_much_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that removes and closes at once would stop the thread."""
-    monkeypatch.setattr(stackroom.index, "_MANY", 100)
+    monkeypatch.setattr(removing, "_MANY", 100)
     with stackroom.open(tmp_path / "library") as index:
         for name, n in (("dropped", 200), ("kept", 300)):
             chunks = [Chunk(f"{name} {i}", embedding=row) for i, row in enumerate(rows(n, n))]
