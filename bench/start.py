@@ -63,7 +63,7 @@ def commands(work: Path, size: int) -> dict[str, list[str]]:
     if not (stored / "catalogue.db").exists():
         with stackroom.open(stored) as index:
             index.add_documents(documents(0, size))
-            index.backend.sketch()
+            index.backend.maintain()
     with stackroom.open(sample) as index:
         index.add([Path(__file__).parent.parent / "samples"])
     np.save(query, rows_of(1, np.random.default_rng(3), latent())[0])

@@ -155,7 +155,7 @@ def purge(library: str) -> None:
 
 def sketch(library: str) -> None:
     with opened(library) as index:
-        index.backend.sketch()
+        index.backend.maintain()
 
 
 def verify(library: str) -> None:

@@ -399,7 +399,7 @@ class Backend(Protocol):
         """Take the right to run a long ingest; BusyError says who holds it."""
         ...
 
-    def sketch(self, *, cancel: CancelToken | None = None) -> None:
+    def maintain(self, *, cancel: CancelToken | None = None) -> None:
         """Do now what is due: make what searches of a large library are quick by, and give back what deletes have left.
 
         The library holds the same without it.

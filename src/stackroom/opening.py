@@ -73,7 +73,7 @@ def open(
         index.check_embedder()
         if folder != asked:
             # A migration that ended before its last step, which this one left to a thread in any case.
-            backend.sketch_beside()
+            backend.maintain_beside()
     except BaseException:
         index.close()
         raise

@@ -58,7 +58,7 @@ def _cleared(backend: Backend, removed: int, chunks: int, how: Removing) -> Repo
     if how.purge:
         purge_removed(backend, how)
     elif chunks >= _MANY:
-        backend.sketch(cancel=how.cancel)
+        backend.maintain(cancel=how.cancel)
     return Report(removed=removed, chunks=chunks, cancelled=how.purge and how.cancel.cancelled)
 
 

@@ -144,7 +144,7 @@ class Worker:
         self.store.compact(progress=silent, cancel=CancelToken())
 
     def _sketch(self) -> None:
-        self.store.sketch()
+        self.store.maintain()
 
     def _verify(self) -> None:
         found = self.store.verify(progress=silent, cancel=CancelToken())

@@ -284,7 +284,7 @@ def test_a_child_of_a_process_that_used_blas_and_faiss_does_all_there_is_to_do(l
                     given = [Document(f"d{n}", f"s{n}", chunks=[Chunk(f"word {n}", embedding=row)]) for n, row in enumerate(rows)]
                     with stackroom.open(library, embedder=WordEmbedder(dim=64)) as index:
                         index.add_documents(given)
-                        index.backend.sketch()
+                        index.backend.maintain()
                         assert list((library / "sketches").iterdir())
                         assert index.search(rows[7], k=3)[0].text == "word 7"
                         assert index.search(rows[7], k=3, exact=True)[0].text == "word 7"

@@ -199,7 +199,7 @@ def test_an_index_of_the_vectors_finds_what_a_scan_finds(url: str, monkeypatch: 
             for n in range(10)
         ]
         index.add_documents(documents)
-        index.backend.sketch()
+        index.backend.maintain()
         assert index.stats().bytes["sketches"] > 0
         found = wanted = 0
         with index.backend.view() as view:

@@ -110,7 +110,7 @@ def _fill(library: Path, documents: Path, *, seed: int, older: Path | None) -> N
             change.set_active(passive, False)
             change.remove_source(next(iter(view_keys(store, "record source 9"))))
         with quickly(DIM):
-            store.sketch()
+            store.maintain()
 
 
 def view_keys(store: LocalStore, name: str) -> list[int]:

@@ -263,7 +263,7 @@ def large(run: Run) -> None:
 
 def sketch(run: Run) -> None:
     with quickly(DIM), run.store() as store:
-        store.sketch()
+        store.maintain()
         run.mark()
 
 
@@ -271,7 +271,7 @@ def sketched(run: Run) -> None:
     large(run)
     with contextlib.closing(LocalStore(run.library)) as store:
         with quickly(DIM):
-            store.sketch()
+            store.maintain()
         with store.commit() as change:
             change.remove_chunks(list(range(60, 90)))
 
@@ -288,7 +288,7 @@ def reclaim(run: Run) -> None:
     before, compaction._LEAST_BYTES = compaction._LEAST_BYTES, 1
     try:
         with quickly(DIM), run.store() as store:
-            store.sketch()
+            store.maintain()
             run.mark()
     finally:
         compaction._LEAST_BYTES = before

@@ -136,7 +136,7 @@ def template() -> tuple[Path, list[Path], list[tuple[str, str]]]:
             )
         index.remove_documents(["d2"])
         index.set_active(["/s/1.txt"], False)
-        index.backend.sketch()
+        index.backend.maintain()
     with closing(apsw.Connection(str(layout.catalogue(whole)))) as connection:
         connection.execute("PRAGMA journal_mode = WAL; PRAGMA wal_checkpoint(TRUNCATE)")
         tables = [

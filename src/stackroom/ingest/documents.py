@@ -55,7 +55,7 @@ def add_documents(
     report = tally.report(cancelled=cancel.cancelled)
     if report.chunks >= _MANY:
         # Otherwise a thread does it, which ends when the library is closed: as a program does that has just filled one.
-        backend.sketch(cancel=cancel)
+        backend.maintain(cancel=cancel)
     return report
 
 

@@ -91,7 +91,7 @@ def _confirm(library: Path, embedder: Embedder) -> None:
 def make_quick(library: Path, progress: Progress, cancel: CancelToken) -> None:
     """Sketches and postings files, as far as they can be made: the library is whole and proven without."""
     with contextlib.closing(LocalStore(switch.migrated(library) or library, mode="w")) as backend:
-        backend.sketch(progress=progress, cancel=cancel)
+        backend.maintain(progress=progress, cancel=cancel)
 
 
 def _require_same(origin: Origin, old: Path, target: Path, format: str | None, choices: Choices) -> None:

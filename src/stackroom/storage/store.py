@@ -328,16 +328,16 @@ class LocalStore:
                 yield
             finally:
                 self._leases -= 1
-        self.sketch()
+        self.maintain()
 
-    def sketch(self, *, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
+    def maintain(self, *, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Make the sketches and postings files that are due, and give back what deletes have left, unless somebody else does.
 
         Searches are quicker then, and find the same.
         """
         self._upkeep().run(progress=progress, cancel=cancel)
 
-    def sketch_beside(self) -> None:
+    def maintain_beside(self) -> None:
         """The same in a thread, which ends when the store is closed."""
         if not self.read_only:
             with self.view() as view:

@@ -91,7 +91,7 @@ def test_little_is_left_where_it_is(store: LocalStore, library: Path) -> None:
     keys = put(store, "small", 120)
     remove(store, keys[:99])
     done(store)
-    store.sketch()
+    store.maintain()
     assert vector_bytes(library) == 120 * DIM * 4
 
 
@@ -187,7 +187,7 @@ def test_closing_meanwhile_leaves_no_file_behind(
     store.close()
     assert len(list(layout.vectors(library).iterdir())) == 1
     again = LocalStore(library)
-    again.sketch()
+    again.maintain()
     assert vector_bytes(library) == 300 * DIM * 4
     again.close()
 
@@ -202,7 +202,7 @@ def test_free_pages_of_the_catalogue_are_given_back(
     with store.commit() as commit:
         commit.detach("large")
     assert layout.catalogue(library).stat().st_size + (library / layout.WAL).stat().st_size > 3_000_000
-    store.sketch()
+    store.maintain()
     store.close()
     assert layout.catalogue(library).stat().st_size < 1_000_000
 

@@ -233,9 +233,9 @@ class PostgresStore(Limits):
                 with contextlib.suppress(Exception):
                     asking.execute("SELECT pg_advisory_unlock(%s, %s)", self._lock(_INGEST))
                     asking.execute("SET application_name = 'stackroom'")
-        self.sketch()
+        self.maintain()
 
-    def sketch(self, *, cancel: CancelToken | None = None) -> None:
+    def maintain(self, *, cancel: CancelToken | None = None) -> None:
         """Make the vector index that is due, while others read and write, and let the server count its rows."""
         del cancel
         self._check_writable()
