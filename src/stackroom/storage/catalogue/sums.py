@@ -5,9 +5,10 @@ They are one row of `settings`, which each commit writes anew. Only `verify` rea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stackroom.storage.catalogue.codec import record_checksum
@@ -55,6 +56,24 @@ def differing(connection: Connection, unread: tuple[type[BaseException], ...] = 
             yield name
 
 
+def flipped_identity(connection: Connection) -> tuple[int, str] | None:
+    """The space whose model's record differs in one bit from what was written, and what was written; None where that explains nothing."""
+    stored = _stored(connection).get("spaces")
+    rows = connection.rows("SELECT * FROM spaces ORDER BY space_key")
+    if stored is None or stored == _sum(rows):
+        return None
+    for at, (key, state, identity, *rest) in enumerate(rows):
+        written = bytearray(identity.encode())
+        for bit in range(8 * len(written)):
+            written[bit // 8] ^= 1 << bit % 8
+            with contextlib.suppress(UnicodeDecodeError):
+                before = written.decode()
+                if _sum([*rows[:at], (key, state, before, *rest), *rows[at + 1 :]]) == stored:
+                    return key, before
+            written[bit // 8] ^= 1 << bit % 8
+    return None
+
+
 def _stored(connection: Connection) -> dict[str, Any]:
     """Raises ValueError, TypeError where it is nothing of ours."""
     value = connection.value("SELECT value FROM settings WHERE name = ?", (NAME,))
@@ -62,8 +81,12 @@ def _stored(connection: Connection) -> dict[str, Any]:
 
 
 def _small(connection: Connection, name: str) -> int:
+    return _sum(connection.execute(_SMALL[name]))
+
+
+def _sum(rows: Iterable[tuple[Any, ...]]) -> int:
     total = 0
-    for row in connection.execute(_SMALL[name]):
+    for row in rows:
         total = zlib.crc32(record_checksum(*row).to_bytes(4, "little"), total)
     return total
 

@@ -20,6 +20,8 @@ class Findings:
     """documents of which passages are lost"""
     named_alone: set[int] = field(default_factory=set)
     """collections of which no more than the name is known: one may have had vectors of its own"""
+    identities: dict[int, str] = field(default_factory=dict)
+    """what is known of the models of spaces whose record was mended, by space"""
     missing: KeySet = field(default_factory=KeySet.empty)
     """passages whose vectors are lost"""
     made: list[Path] = field(default_factory=list)

@@ -45,7 +45,13 @@ class Records:
             # Any number that no snapshot has had.
             commits = 1 << 32
         self._target.execute("UPDATE settings SET value = ? WHERE name = 'commits'", (commits,))
-        for table in decoded(lambda _: list(sums.differing(self._tables.connection, BROKEN)), ()) or ():
+        differing = decoded(lambda _: list(sums.differing(self._tables.connection, BROKEN)), ()) or []
+        flipped = decoded(sums.flipped_identity, self._tables.connection) if "spaces" in differing else None
+        if flipped is not None:
+            differing.remove("spaces")
+            self._found.identities = dict([flipped])
+            self._found.restored.append("What is known of the model: one bit of it had flipped.")
+        for table in differing:
             self._found.is_lost("catalogue", f"What the table {table} said: what it says now was taken over.")
         self.before = waiting.parsed(found.get(waiting.NAME))
 

@@ -38,7 +38,8 @@ class Vectors:
         columns = "space_key, state, identity, dim, metric, unit, file, file_uuid, rows"
         named: dict[int, spaces.Space] = {}
         table = self._tables.table("spaces", columns, "space_key")
-        found = [decoded(spaces.to_space, row) for row in table.rows()]
+        mended = self._found.identities
+        found = [decoded(spaces.to_space, (*row[:2], mended.get(row[0], row[2]), *row[3:])) for row in table.rows()]
         unread = not table.whole or None in found
         serving = False
         for space in found:
