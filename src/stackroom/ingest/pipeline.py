@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
@@ -68,14 +68,16 @@ def add_paths(
     plugged = plugs.load(readers)
     more = frozenset(suffix for reader in plugged for suffix in reader.suffixes)
     with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
+        walk = partial(Discovery, paths, ignore, exclude, also, more, follow_links)
+        known = _added_before(backend, walk(), plugged)
         count = 0
-        for count, _ in enumerate(Discovery(paths, ignore, exclude, also, more, follow_links), start=1):
+        for count, _ in enumerate(walk(known), start=1):
             if count % 1000 == 0:
                 tally.scanned(count)
             if cancel.cancelled:
                 return tally.report(cancelled=True)
         tally.total = count
-        discovery = Discovery(paths, ignore, exclude, also, more, follow_links)
+        discovery = walk(known)
         tally.skipped = discovery.skipped
         once = cache(embedder)
         run = _Run(backend, once, tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
@@ -84,7 +86,7 @@ def add_paths(
             tally.failed(failure)
         tally.outside = discovery.outside
         if ocr and not cancel.cancelled:
-            again = Discovery(paths, ignore, exclude, also, more, follow_links)
+            again = walk(known)
             run = _Run(
                 backend, once, tally, cancel, retry=True, force=False, readers=readers, plugged=plugged, ocr=True
             )
@@ -95,6 +97,19 @@ def add_paths(
                 tally.finished("removed")
     tally.tell(last=True)
     return tally.report(cancelled=cancel.cancelled)
+
+
+def _added_before(backend: Backend, walk: Discovery, plugged: tuple[Reader, ...]) -> frozenset[str]:
+    """Files under the given folders that a walk passes over, and that were added by name: they are to be as new as the others."""
+    readers = {reader.name for reader in (*plugged, *READERS)}
+    with backend.view() as view:
+        return frozenset(
+            record.name
+            for root in walk.roots
+            if root.is_dir()
+            for record in view.each_source(under=str(root))
+            if record.is_file and walk.passes_over(record.name) and _read_by(record) in ("", *readers)
+        )
 
 
 def rebuild_sources(
@@ -248,8 +263,8 @@ class _Run:
         record = decision.record
         if record is None or record.state != "indexed" or record.error is not None:
             return False
-        name = record.recipe.partition(" ")[0].partition(":")[0]
-        if not record.recipe or record.recipe.startswith(IMPORTED) or name in self._known:
+        name = _read_by(record)
+        if not name or name in self._known:
             return False
         reason = f"It was read by {name!r}, a reader of your own: name it with --reader MODULE:OBJECT (readers=[...]). Its passages stay."
         self._tally.failed(Failure(str(decision.found.path), reason, UsageError.__name__))
@@ -488,6 +503,11 @@ class _Run:
             recipe=f"{document.reader} {self._splitter.recipe}",
             key=record.key if record else 0,
         )
+
+
+def _read_by(record: SourceRecord) -> str:
+    """The name of the reader that read it; "" where it was none of ours or of the caller's."""
+    return "" if record.recipe.startswith(IMPORTED) else record.recipe.partition(" ")[0].partition(":")[0]
 
 
 def _kind(record: SourceRecord | None) -> str:
