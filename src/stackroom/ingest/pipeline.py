@@ -208,15 +208,14 @@ class _Run:
     def _go_over(self, found: Iterable[Found], pool: ParserPool) -> None:
         for document in pool.stream(self._jobs(found), self._cancel):
             self._index(document)
+        self._batch.flush()
         if self._cancel.cancelled:
             return
-        self._batch.flush()
         # What waited for a twin that failed, or changed meanwhile, is read for itself.
         again = [decision for decision in self._reconciler.decide(self._deferred) if self._settle(decision)]
         for document in pool.stream(map(self._job, again), self._cancel):
             self._index(document)
-        if not self._cancel.cancelled:
-            self._batch.flush()
+        self._batch.flush()
 
     def _jobs(self, found: Iterable[Found]) -> Iterator[Job]:
         """Settle what needs no parser at once; what does goes on to it."""
@@ -246,7 +245,9 @@ class _Run:
         elif decision.action in ("failed", "vanished"):
             failed = other or record
             pages = None if other is None else other.pages_without_text
-            self._fail(decision, decision.reason, (failed and failed.error_kind) or "ReadError", pages)
+            kind = (failed and failed.error_kind) or "ReadError"
+            before = decision.action == "failed" and other is None
+            self._fail(decision, decision.reason, kind, pages, before=before)
         elif decision.action == "touched" and record is not None:
             self._put(replace(record, size=found.size, mtime_ns=found.mtime_ns), "unchanged")
         elif decision.action == "moved" and other is not None:
@@ -288,8 +289,10 @@ class _Run:
                 commit.put_document(replace(document, metadata={**document.metadata, **_file_facts(found)}))
         self._tally.finished("moved")
 
-    def _fail(self, decision: Decision, reason: str, kind: str, pages: int | None = None) -> None:
-        """Record why; what an earlier reading found goes on serving. `pages`: those of a scan."""
+    def _fail(
+        self, decision: Decision, reason: str, kind: str, pages: int | None = None, *, before: bool = False
+    ) -> None:
+        """Record why; what an earlier reading found goes on serving. `pages`: those of a scan; `before`: it was not read now."""
         found, record = decision.found, decision.record
         looked = self._ocr or (record is not None and recognition.is_marked(record.recipe))
         read_by = recognition.with_mark(self._recipes) if looked else self._recipes
@@ -308,7 +311,7 @@ class _Run:
         )
         if pages is not None:
             failed = replace(failed, pages=pages, pages_without_text=pages)
-        failure = Failure(str(found.path), reason, kind)
+        failure = Failure(str(found.path), reason, kind, before)
 
         def change(commit: Commit) -> None:
             commit.put_source(failed)

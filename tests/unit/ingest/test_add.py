@@ -380,6 +380,27 @@ def test_cancel_during_a_slow_embedder(
     assert slices == [32]
 
 
+def test_what_was_embedded_when_it_is_cancelled_stays(
+    index: Index, folder: Path, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(folder, {f"{n:03}.txt": f"word{n}" for n in range(100)})
+    cancel = CancelToken()
+    calls: list[list[str]] = []
+
+    def interrupted(texts: list[str]) -> object:
+        calls.append(list(texts))
+        if len(calls) == 2:
+            cancel.cancel()
+        return WordEmbedder().embed_passages(texts)
+
+    monkeypatch.setattr(embedder, "embed_passages", interrupted)
+    report = index.add(folder, cancel=cancel)
+    assert (report.cancelled, counts(report), report.chunks, report.embedded) == (True, {"added": 64}, 64, 64)
+    assert [source.title for source in index.sources()] == [f"{n:03}.txt" for n in range(64)]
+    assert counts(index.add(folder)) == {"added": 36, "unchanged": 64}
+    assert sorted(text for call in calls for text in call) == sorted(f"word{n}" for n in range(100))
+
+
 def test_a_source_that_is_removed_during_the_run_stops_nothing(
     library: Path, folder: Path, embedder: WordEmbedder
 ) -> None:

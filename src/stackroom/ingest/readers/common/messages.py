@@ -50,7 +50,7 @@ def documents(path: Path) -> Iterator[Reading]:
         found.part, found.title = name, found.title or "(no subject)"
         yield found
     if failed and not read:
-        raise ReadError(f"None of the {failed} messages of {path} can be read.", hint="Get a fresh copy.", path=path)
+        raise ReadError(f"{path} holds no message that can be read ({failed:,} can't).", hint="Get a fresh copy.", path=path)
 
 
 def _messages(path: Path) -> Iterator[bytes]:

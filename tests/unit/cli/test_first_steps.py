@@ -1,0 +1,82 @@
+"""What somebody meets who tries the command line for the first time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import stackroom
+from stackroom.cli.main import cli
+from support import WordEmbedder, write_files
+
+FILES = Path(__file__).parents[1] / "ingest" / "files"
+
+
+@pytest.fixture
+def run(library: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command line with a library that has a model of its own."""
+    monkeypatch.setattr("stackroom.cli.session.Session.open", _with_words)
+
+    def call(*arguments: str | Path) -> Result:
+        words = ["--library", str(library), *map(str, arguments)]
+        return CliRunner().invoke(cli, words, standalone_mode=False)
+
+    return call
+
+
+def _with_words(session: Any, **options: Any) -> Any:
+    options.pop("quiet", None)
+    return stackroom.open(session.library, **{**options, "embedder": WordEmbedder()})
+
+
+def test_what_failed_before_is_no_failure_of_this_run(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "empty.txt": "", "none.txt": ""})
+    first = run("add", folder)
+    assert (first.return_value, first.stderr.count("failed:")) == (1, 2)
+    assert "1 added, 2 failed." in first.stderr
+    again = run("add", folder)
+    assert again.return_value == 0
+    assert "1 unchanged, 2 failed before." in again.stderr
+    assert "failed:" not in again.stderr
+    assert "list --failed" in again.stderr
+    told = json.loads(run("--json", "add", folder).stdout)
+    assert (told["failed"], [failure["before"] for failure in told["failures"]]) == (2, [True, True])
+    assert run("add", "--retry", folder).return_value == 1
+    write_files(folder, {"other.txt": ""})
+    third = run("add", folder)
+    assert third.return_value == 1
+    assert "other.txt is empty" in third.stderr
+    assert "none.txt" not in third.stderr
+
+
+def test_a_scan_names_the_option_that_reads_it(run: Callable[..., Result], folder: Path) -> None:
+    (folder / "scan.pdf").write_bytes((FILES / "blank.pdf").read_bytes())
+    said = run("add", folder).stderr
+    assert "--ocr" in said
+    assert "1 pages" not in said
+
+
+def test_what_was_removed_comes_back_and_that_is_said(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta", "c.md": "gamma"})
+    run("add", folder)
+    several = run("remove", "*.txt")
+    assert "2 sources" in str(several.exception)
+    assert [name in several.stderr for name in ("a.txt", "b.txt", "c.md")] == [True, True, False]
+    assert ".stackroomignore" in run("remove", "a.txt").stderr
+    (folder / "c.md").unlink()
+    assert ".stackroomignore" not in run("remove", "c.md").stderr
+    (folder / ".stackroomignore").write_text("a.txt\n")
+    assert "1 unchanged." in run("add", folder).stderr
+
+
+def test_one_of_something_is_told_as_one(run: Callable[..., Result], folder: Path) -> None:
+    lines = "\n\n".join(f"{word} " + "lorem ipsum dolor sit amet " * 3 + "." for word in ("one", "two"))
+    write_files(folder, {"a.txt": lines})
+    run("add", folder)
+    write_files(folder, {"a.txt": lines.replace("two", "three")})
+    assert "1 passage kept its vector." in run("add", folder).stderr
