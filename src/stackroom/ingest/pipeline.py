@@ -368,8 +368,10 @@ class _Run:
             return
         except ReadError as error:
             self._take_back(decision)
-            pages = error.pages if isinstance(error, ScannedError) else None
-            self._fail(decision, error.message, str(error.actual or type(error).__name__), pages)
+            scan = error if isinstance(error, ScannedError) else None
+            # What to do about a scan nobody guesses; other hints say little.
+            reason, pages = (error.message, None) if scan is None else (str(scan), scan.pages)
+            self._fail(decision, reason, str(error.actual or type(error).__name__), pages)
 
     def _take(self, document: ParsedDocument, decision: Decision) -> None:
         self._begun = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from click.testing import CliRunner, Result
 
 import stackroom
 from stackroom.cli.main import cli
+from stackroom.storage.disk import layout
 from support import WordEmbedder, write_files
 
 FILES = Path(__file__).parents[1] / "ingest" / "files"
@@ -80,3 +83,51 @@ def test_one_of_something_is_told_as_one(run: Callable[..., Result], folder: Pat
     run("add", folder)
     write_files(folder, {"a.txt": lines.replace("two", "three")})
     assert "1 passage kept its vector." in run("add", folder).stderr
+
+
+def test_a_library_that_is_being_filled_is_not_called_empty(
+    run: Callable[..., Result], library: Path, folder: Path
+) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        assert "The library is empty" in run("search", "alpha").stderr
+        with index.backend.lease("add ~/Documents"):
+            for verb in (["search", "alpha"], ["list"]):
+                said = run(*verb).stderr
+                assert "empty" not in said
+                assert "being filled" in said
+                assert "add ~/Documents" in said
+                assert "0 sources with 0 passages so far" in said
+        index.add(folder)
+        with index.backend.lease("add ~/Documents"):
+            assert "1 source with 1 passage so far" in run("search", "--mode", "text", "beta").stderr
+    assert "being filled" not in run("search", "--mode", "text", "beta").stderr
+
+
+def test_a_holder_that_was_killed_fills_nothing(run: Callable[..., Result], library: Path) -> None:
+    stackroom.open(library, embedder=WordEmbedder()).close()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (library / layout.INGEST_LOCK).write_text(f' {{"pid": {gone.pid}, "purpose": "add"}}')
+    assert "The library is empty" in run("search", "alpha").stderr
+
+
+def test_what_could_not_be_read_has_a_type_in_the_list(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"empty.txt": ""})
+    run("add", folder)
+    assert run("list").stdout.split()[:3] == ["!", "0", "failed"]
+
+
+def test_how_to_get_answers_is_said_once(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    run("add", folder)
+    monkeypatch.setattr("stackroom.chat.found", lambda: [])
+    assert "--model ollama:MODEL" in run("ask", "alpha").stderr
+    monkeypatch.undo()
+    monkeypatch.setattr("stackroom.cli.session.Session.open", _with_words)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    said = run("ask", "alpha").stderr
+    assert "For answers: Install" not in said
+    assert "Install it with: pip install 'stackroom[served]'\n" in said

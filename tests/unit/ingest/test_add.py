@@ -479,13 +479,19 @@ def test_what_no_reader_knows_is_counted(index: Index, folder: Path) -> None:
 
 
 def test_what_was_added_by_name_is_updated_with_its_folder(index: Index, folder: Path) -> None:
-    write_files(folder, {"a.txt": "text", "b.py": "x = 'penguin'", "c.conf": "penguin", ".d.txt": "penguin", "e.py": "y = 1"})
+    write_files(
+        folder, {"a.txt": "text", "b.py": "x = 'penguin'", "c.conf": "penguin", ".d.txt": "penguin", "e.py": "y = 1"}
+    )
     index.add([folder / name for name in ("b.py", "c.conf", ".d.txt")])
     assert counts(index.add(folder)) == {"added": 1, "unchanged": 3}
     write_files(folder, {"b.py": "x = 'zebra runs'", "c.conf": "zebra runs", ".d.txt": "zebra runs"})
     report = index.add(folder)
     assert (counts(report), report.skipped) == ({"unchanged": 1, "updated": 3}, {".py": 1})
-    assert {hit.document.metadata["file_name"] for hit in index.search("zebra", mode="text")} == {"b.py", "c.conf", ".d.txt"}
+    assert {hit.document.metadata["file_name"] for hit in index.search("zebra", mode="text")} == {
+        "b.py",
+        "c.conf",
+        ".d.txt",
+    }
     assert counts(index.add(folder, ignore=["*.py"])) == {"unchanged": 3}
 
 

@@ -282,10 +282,11 @@ def _suggest(session: Session) -> None:
     try:
         there = found()
     except MissingExtraError as error:
-        session.say(f"No model answers: the best passages. For answers: {error.hint}")
+        session.say(f"No model answers: the best passages. What asks one is not installed. {error.hint}")
         return
     names = ", ".join(model.name for model in there[:5])
-    session.say("No model answers: the best passages." + (f" There is one here: --model {names}" if names else ""))
+    way = f"There is one here: --model {names}" if names else "Name one for answers: --model ollama:MODEL"
+    session.say(f"No model answers: the best passages. {way}")
 
 
 def _heading(number: int, hit: Hit) -> str:

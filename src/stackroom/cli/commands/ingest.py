@@ -11,7 +11,6 @@ import click
 
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
-from stackroom.errors import ScannedError
 from stackroom.model import ALLOWED
 from stackroom.reports import Comparison, Failure, Report, ScanEstimate
 from stackroom.types import Source
@@ -71,8 +70,6 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(
             f"What failed before has not changed, and --retry reads it again; see: {session.command('list', '--failed')}"
         )
-    if any(failure.kind == ScannedError.__name__ for failure in report.failures):
-        session.say("What is written in a scan or a picture is recognised with --ocr.")
     if report.cancelled:
         left = "What was committed stays." if done else "Nothing was finished."
         session.say(f"Interrupted. {left} To go on: {again}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.session import Session, count, safe
+from stackroom.cli.session import Session, count, filling, safe
 from stackroom.errors import NotRerankedWarning
 from stackroom.forms import hits_form
 from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED, Explanation, Hit, Place
@@ -93,8 +93,15 @@ def _nothing(session: Session, index: Index, *, active: bool) -> None:
         session.say(f"No source is active. Switch some on: {session.command('active', 'on')} SOURCE...")
     elif stats.chunks:
         session.say("Nothing was found. Other words, or fewer conditions, may help.")
+        if (now := filling(index)) is not None:
+            session.say(now)
     else:
-        session.say(f"The library is empty. Fill it with: {session.command('add')} PATH")
+        session.say(empty(session, index))
+
+
+def empty(session: Session, index: Index) -> str:
+    """What is said of a library without passages."""
+    return filling(index) or f"The library is empty. Fill it with: {session.command('add')} PATH"
 
 
 def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool, mode: str) -> None:
