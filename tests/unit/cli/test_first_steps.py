@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -123,7 +125,7 @@ def test_how_to_get_answers_is_said_once(
 ) -> None:
     write_files(folder, {"a.txt": "alpha"})
     run("add", folder)
-    monkeypatch.setattr("stackroom.chat.found", lambda: [])
+    monkeypatch.setattr("stackroom.chat.found", list)
     assert "--model ollama:MODEL" in run("ask", "alpha").stderr
     monkeypatch.undo()
     monkeypatch.setattr("stackroom.cli.session.Session.open", _with_words)
@@ -131,3 +133,22 @@ def test_how_to_get_answers_is_said_once(
     said = run("ask", "alpha").stderr
     assert "For answers: Install" not in said
     assert "Install it with: pip install 'stackroom[served]'\n" in said
+
+
+@pytest.mark.parametrize("verb", ["search", "ask"])
+@pytest.mark.parametrize("word", ["-bees", "-kangaroo", "-hello", "-two words"])
+def test_a_word_that_is_taken_for_options_is_named(run: Callable[..., Result], verb: str, word: str) -> None:
+    error = run(verb, "gardens", word).exception
+    assert isinstance(error, click.UsageError)
+    assert f"stackroom {verb} -- WORDS {shlex.quote(word)}" in error.message
+    assert "WORDS" not in run(verb, "gardens", "-k10", "--bogus").exception.message  # type: ignore[union-attr]
+
+
+def test_words_are_excluded_after_two_dashes(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "gardens and bees", "b.txt": "gardens"})
+    run("add", folder)
+    hits = json.loads(run("--json", "search", "--", "gardens", "-bees").stdout)["hits"]
+    assert [hit["document"]["title"] for hit in hits] == ["b.txt"]
+    run("set", "mine", "a.txt")
+    asked = json.loads(run("--json", "ask", "--set", "mine", "gardens").stdout)
+    assert [passage["document"]["title"] for passage in asked["passages"]] == ["a.txt"]

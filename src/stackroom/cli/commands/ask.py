@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stackroom.cli.commands.search import where_text
-from stackroom.cli.session import Session, asking, cancellable, count, safe
+from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
 
 if TYPE_CHECKING:
     from stackroom.chat import Answer
@@ -46,7 +46,7 @@ def _scope(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("ask", help="Answer a question from the documents, with citations that are checked.")
+@click.command("ask", cls=Worded, help="Answer a question from the documents, with citations that are checked.")
 @click.argument("question", nargs=-1, required=True)
 @_scope
 @click.pass_obj
@@ -227,6 +227,7 @@ def _answered(
         sources=list(scope["sources"]) or None,
         where=list(scope["where"]) or None,
         active=scope["active"],
+        set_name=scope["set_name"],
         k=scope["k"],
         history=tuple(history),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.session import Session, count, filling, safe
+from stackroom.cli.session import Session, Worded, count, filling, safe
 from stackroom.errors import NotRerankedWarning
 from stackroom.forms import hits_form
 from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED, Explanation, Hit, Place
@@ -22,7 +22,9 @@ _COUNT = click.IntRange(min=1)
 
 
 @click.command(
-    "search", help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes.'
+    "search",
+    cls=Worded,
+    help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes (after --).',
 )
 @click.argument("query", nargs=-1, required=True)
 @click.option("-k", type=_COUNT, default=10, show_default=True, metavar="N", help="How many hits.")
