@@ -243,6 +243,8 @@ class Index:
         """
         from stackroom.search.retriever import Request, search
 
+        if isinstance(query, str) and not query.strip():
+            raise UsageError("The query is empty.", hint="Ask for a word or two.")
         scope = Scope(
             where=None if where is None else _filter(where),
             sources=None if sources is None else tuple(sources),

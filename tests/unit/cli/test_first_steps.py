@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
-from stackroom.cli.main import cli
+from stackroom.cli.main import cli, main
+from stackroom.errors import UsageError
 from stackroom.storage.disk import layout
 from support import WordEmbedder, write_files
 
@@ -152,3 +153,59 @@ def test_words_are_excluded_after_two_dashes(run: Callable[..., Result], folder:
     run("set", "mine", "a.txt")
     asked = json.loads(run("--json", "ask", "--set", "mine", "gardens").stdout)
     assert [passage["document"]["title"] for passage in asked["passages"]] == ["a.txt"]
+
+
+def test_a_key_that_no_document_has_is_named(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.md": "---\nyear: 2020\nauthor: Smith\n---\nalpha"})
+    run("add", folder)
+    said = run("search", "--where", "yaer == 2020", "--where", "Author == Smith", "alpha").stderr
+    assert "No document has 'yaer'. Is it 'year'?" in said
+    assert "No document has 'Author'. Is it 'author'?" in said
+    said = run("search", "--where", "colour == red", "alpha").stderr
+    assert "No document has 'colour'. There are: author, " in said
+    assert "No document" not in run("search", "--where", "year == 2021", "--where", "type == pdf", "alpha").stderr
+
+
+def test_what_stands_in_two_files_is_shown_once(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha beta", "b.txt": "alpha beta", "c.txt": "gamma"})
+    run("add", folder)
+    shown = run("search", "--mode", "text", "beta").stdout
+    assert shown.count("alpha beta") == 1
+    assert f"also 2: b.txt  {folder / 'b.txt'}" in shown
+    assert len(json.loads(run("--json", "search", "--mode", "text", "beta").stdout)["hits"]) == 2
+
+
+def test_a_score_next_to_nothing_is_not_shown_as_nothing(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha beta", "c.txt": "gamma delta"})
+    run("add", folder)
+    assert run("search", "--mode", "text", "alpha").stdout.split()[:2] == ["1", "<.001"]
+    both = run("search", "alpha")
+    assert [line.split()[1] for line in both.stdout.splitlines() if line[:2].strip()][1:] == ["0.000"]
+    assert "1 of score 0:" in both.stderr
+
+
+def test_whole_passages_keep_their_lines(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.py": "def alpha():\n    return 1\n"})
+    run("add", folder / "a.py")
+    assert "    def alpha():\n        return 1\n" in run("search", "--full", "alpha").stdout
+    assert "def alpha(): return 1" in run("search", "alpha").stdout
+
+
+def test_advice_is_for_the_library_that_was_named(
+    library: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stackroom.open(library, embedder=WordEmbedder()).close()
+    for arguments in (["--library", str(library), "show", "x"], ["show", "x", f"--library={library}"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert capsys.readouterr().err.endswith(f"stackroom --library {library} list\n")
+    monkeypatch.setenv("STACKROOM_LIBRARY", str(library))
+    with pytest.raises(SystemExit):
+        main(["show", "x"])
+    assert capsys.readouterr().err.endswith("stackroom list\n")
+
+
+@pytest.mark.parametrize("query", ["", " \n"])
+def test_an_empty_query_is_refused(library: Path, query: str) -> None:
+    with stackroom.open(library, embedder=WordEmbedder()) as index, pytest.raises(UsageError, match="query is empty"):
+        index.search(query)
