@@ -24,7 +24,7 @@ _COUNT = click.IntRange(min=1)
 @click.command(
     "search",
     cls=Worded,
-    help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes (after --).',
+    help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes: "cats -dogs", or -- cats -dogs.',
 )
 @click.argument("query", nargs=-1, required=True)
 @click.option("-k", type=_COUNT, default=10, show_default=True, metavar="N", help="How many hits.")
