@@ -170,6 +170,9 @@ def test_failures_are_kept_with_their_reason_and_not_tried_again(index: Index, f
     touch(folder / "broken.pdf")
     assert counts(index.add(folder)) == {"added": 1, "unchanged": 1, "failed": 4}
     assert index.stats().failed_count == 4
+    write_files(folder, {"zzz.txt": ""})
+    assert [failure.before for failure in index.add(folder).failures] == [False, True, True, True, True]
+    (folder / "zzz.txt").unlink()
     assert counts(index.add(folder, retry=True)) == {"unchanged": 2, "failed": 4}
 
 
