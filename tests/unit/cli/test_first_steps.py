@@ -209,3 +209,8 @@ def test_advice_is_for_the_library_that_was_named(
 def test_an_empty_query_is_refused(library: Path, query: str) -> None:
     with stackroom.open(library, embedder=WordEmbedder()) as index, pytest.raises(UsageError, match="query is empty"):
         index.search(query)
+
+
+def test_an_answer_from_nothing_says_that_there_is_nothing(run: Callable[..., Result], library: Path) -> None:
+    stackroom.open(library, embedder=WordEmbedder()).close()
+    assert "The library is empty" in run("ask", "alpha").stderr

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.commands.search import where_text
+from stackroom.cli.commands.search import empty, where_text
 from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
 
 if TYPE_CHECKING:
@@ -244,6 +244,8 @@ def _answered(
         raise AssertionError
     if not session.as_json:
         _print_end(session, said)
+        if not said.passages and not index.stats().chunks:
+            session.say(empty(session, index))
     return said
 
 
