@@ -15,7 +15,6 @@ _OURS = {
     "stackroom list": "list_documents",
     "stackroom set": "list_sets",
     "Give --where once for each; all of them must hold.": "Give each as an item of where; all of them must hold.",
-    "--yes": "the user",
 }
 """What hints name for the command line, as the tools call it. What only the user can do stays as it is."""
 

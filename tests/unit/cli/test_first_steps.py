@@ -15,8 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
+from stackroom.cli.commands import ingest
 from stackroom.cli.main import cli, main
+from stackroom.cli.session import Session
 from stackroom.errors import UsageError
+from stackroom.reports import Report
 from stackroom.storage.disk import layout
 from support import WordEmbedder, write_files
 
@@ -214,3 +217,26 @@ def test_an_empty_query_is_refused(library: Path, query: str) -> None:
 def test_an_answer_from_nothing_says_that_there_is_nothing(run: Callable[..., Result], library: Path) -> None:
     stackroom.open(library, embedder=WordEmbedder()).close()
     assert "The library is empty" in run("ask", "alpha").stderr
+
+
+@pytest.mark.parametrize(
+    ("report", "embedding", "said"),
+    [
+        (Report(cancelled=True), False, ["Interrupted. Nothing was finished."]),
+        (Report(cancelled=True, added=2, chunks=3), False, ["2 added. 3 passages", "What was committed stays."]),
+        (
+            Report(cancelled=True, chunks=512),
+            False,
+            ["No file was finished. 512 passages", "What was committed stays."],
+        ),
+        (Report(cancelled=True, embedded=64), True, ["64 passages embedded anew", "What was committed stays."]),
+        (Report(), False, ["Nothing to do. 0 passages"]),
+    ],
+)
+def test_what_an_interrupted_run_says_is_true(
+    report: Report, embedding: bool, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest._finish(Session(None, as_json=False, quiet=False), report, "again", embedding=embedding)
+    told = capsys.readouterr().err
+    assert [part for part in said if part not in told] == []
+    assert told.count("Nothing") == sum("Nothing" in part for part in said)

@@ -46,8 +46,8 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
     done = [f"{number:,} {name}" for name, number in told.items() if number]
     if embedding and report.embedded:
         session.say(f"{count(report.embedded, 'passage')} embedded anew in {duration(report.seconds)}.")
-    elif done or not report.cancelled:
-        line = ", ".join(done) or "nothing to do"
+    elif done or report.chunks or not report.cancelled:
+        line = ", ".join(done) or ("no file was finished" if report.cancelled else "nothing to do")
         session.say(f"{line[0].upper()}{line[1:]}. {count(report.chunks, 'passage')} in {duration(report.seconds)}.")
     if report.reused:
         kept = "its vector" if report.reused == 1 else "their vectors"
@@ -71,7 +71,11 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
             f"What failed before has not changed, and --retry reads it again; see: {session.command('list', '--failed')}"
         )
     if report.cancelled:
-        left = "What was committed stays." if done else "Nothing was finished."
+        left = (
+            "What was committed stays."
+            if done or report.chunks or (embedding and report.embedded)
+            else "Nothing was finished."
+        )
         session.say(f"Interrupted. {left} To go on: {again}")
 
 
