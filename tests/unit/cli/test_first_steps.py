@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import subprocess
@@ -19,6 +20,7 @@ from stackroom.cli.commands import ingest
 from stackroom.cli.main import cli, main
 from stackroom.cli.session import Session
 from stackroom.errors import UsageError
+from stackroom.progress import CancelToken
 from stackroom.reports import Report
 from stackroom.storage.disk import layout
 from support import WordEmbedder, write_files
@@ -240,3 +242,13 @@ def test_what_an_interrupted_run_says_is_true(
     told = capsys.readouterr().err
     assert [part for part in said if part not in told] == []
     assert told.count("Nothing") == sum("Nothing" in part for part in said)
+
+
+def test_to_go_on_is_to_ask_for_the_same(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+    monkeypatch.setattr(ingest, "cancellable", lambda: contextlib.nullcontext(cancel))
+    given = ["--prune", "--follow-links", "--also", "code", "--also", "json", "--ignore", "drafts/"]
+    assert shlex.join(["add", *given, str(folder)]) in run("add", *given, folder).stderr

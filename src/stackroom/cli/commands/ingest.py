@@ -163,7 +163,10 @@ def add_command(
         return _watch(session, paths, embedder, confirm if yes else None, wanted)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(paths, retry=retry, confirm=asks, progress=progress, cancel=cancel, **wanted)
-    options = [*(("--ocr",) if ocr else ()), *(word for name in reader for word in ("--reader", name))]
+    flags = {"--prune": prune, "--retry": retry, "--follow-links": follow_links, "--ocr": ocr}
+    valued = {"--also": also, "--ignore": ignore, "--embedder": (embedder,) if embedder else (), "--reader": reader}
+    options = [flag for flag, is_set in flags.items() if is_set]
+    options += [word for option, values in valued.items() for value in values for word in (option, value)]
     code = _finish(session, report, session.command("add", *options, *paths))
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
