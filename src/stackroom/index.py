@@ -116,7 +116,8 @@ class Index:
         `retry` reads again what failed before. `prune` removes the sources under the given folders that are gone from disk;
         above a fifth of them `confirm(gone, total)` is asked. `also` names kinds that a folder is left with otherwise: "code",
         "json", "xml", "zim", "picture". `readers` are readers of your own, each as `module:object`; name them with each call. `follow_links` goes
-        after symbolic links that lead out of the given folders; what is named itself may be one. A file that can't be read is in the report, not an error.
+        after symbolic links that lead out of the given folders; what is named itself may be one. A file that can't be read is in the report, not an error;
+        so is one that failed `before`, and has not changed since.
         `ocr` recognises pages without text, of PDFs and pictures, once everything else is indexed; `agree(estimate)` is asked before. A file that was
         read so stays so: when it changes, it is recognised again.
 
@@ -236,6 +237,8 @@ class Index:
         """
         from stackroom.search.retriever import Request, search
 
+        if isinstance(query, str) and not query.strip():
+            raise UsageError("The query is empty.", hint="Ask for a word or two.")
         scope = Scope(
             where=None if where is None else _filter(where),
             sources=None if sources is None else tuple(sources),

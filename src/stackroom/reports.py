@@ -10,11 +10,12 @@ from stackroom.types import EmbedderIdentity
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A source that could not be read, and why."""
+    """A source that could not be read, and why. `before`: an earlier run found that; the file has not changed, and was not read again."""
 
     path: str
     reason: str
     kind: str = "ReadError"
+    before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,28 @@ async def test_an_agent_searches_reads_and_lists_and_changes_nothing(agent: Call
     assert everything(folder) == before
 
 
+async def test_an_agent_is_told_what_was_wrong_in_the_words_of_the_tools(folder: Path) -> None:
+    from mcp import Client
+
+    from stackroom.mcp.serving import made
+
+    with stackroom.open(folder, mode="r") as index:
+        async with Client(made(index)) as client:
+            said = await refused(client, "search", query="stone", limit=3)
+            assert "search has no argument 'limit'. It has: query, k, sources, where, active, set_name." in said
+            said = await refused(client, "search", k="many")
+            assert "query: Field required; k: Input should be a valid integer" in said
+            assert "pydantic" not in said
+            assert "Arguments" not in said
+            assert "stackroom" not in await refused(client, "list_documents", name="nobody's")
+            said = await refused(client, "search", query="stone", where=["a == 1 and b == 2"])
+            assert "item of where" in said
+            assert "--" not in said
+            found = await call(client, "search", query="stone", where=["tipe == text"])
+            assert found["hits"] == []
+            assert found["reason"].startswith("No document has 'tipe'. Is it 'type'")
+
+
 async def test_an_agent_that_may_adds_switches_and_removes(agent: Callable[..., Any], folder: Path) -> None:
     write_files(folder.parent / "more", {"mars.txt": "Mars is the fourth planet, red with rust.\n"})
     async with agent("--allow-writes") as client:

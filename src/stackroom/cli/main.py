@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import shlex
 import sys
 from typing import Any
 
@@ -11,6 +13,7 @@ import click
 
 from stackroom import __version__
 from stackroom.cli.session import Session, fail
+from stackroom.errors import StackroomError
 
 VERBS = {
     "add": ("ingest", "Index files and folders; run it again to pick up what is new."),
@@ -108,6 +111,27 @@ def cli(ctx: click.Context, library: str | None, as_json: bool, quiet: bool) -> 
     ctx.obj = Session(library, as_json, quiet)
 
 
+_ADVICE = re.compile(rf"\bstackroom (?=(?:{'|'.join(set(VERBS) - {'migrate'})})\b)")
+
+
+def _with_library(hint: str, library: str | None) -> str:
+    """What is advised is for the library that the user has named. That of `migrate` is its argument."""
+    return hint if library is None else _ADVICE.sub(lambda found: f"{found[0]}--library {shlex.quote(library)} ", hint)
+
+
+def _library_of(args: list[str]) -> str | None:
+    named = None
+    words = iter(_globals_first(args))
+    for word in words:
+        if word in _VALUED:
+            named = next(words, None)
+        elif word.startswith("--library="):
+            named = word.partition("=")[2]
+        elif word not in _FLAGS:
+            break
+    return named
+
+
 def _run(args: list[str] | None) -> Any:
     """As click's own main, which would take Ctrl-C for an answer and a closed pipe for a failure."""
     if "_STACKROOM_COMPLETE" in os.environ:
@@ -118,7 +142,8 @@ def _run(args: list[str] | None) -> Any:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line, and end the process with its exit code."""
-    as_json = "--json" in (sys.argv[1:] if args is None else args)
+    given = sys.argv[1:] if args is None else args
+    as_json = "--json" in given
     try:
         code: Any = _run(args)
         sys.stdout.flush()
@@ -127,6 +152,8 @@ def main(args: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
+        if isinstance(error, StackroomError) and error.hint:
+            error.hint = _with_library(error.hint, _library_of(given))
         code = fail(error, as_json=as_json)
     except KeyboardInterrupt:
         click.echo("Interrupted. What was committed stays.", err=True)

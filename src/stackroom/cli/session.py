@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -71,6 +72,21 @@ class Session:
         click.echo(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
+def filling(index: Index) -> str | None:
+    """That another process fills the library at this moment, and how far it is; None where none does."""
+    if index.path is None:
+        return None
+    from stackroom.storage.disk import layout
+    from stackroom.storage.disk.lock import FileLock
+
+    holder = FileLock(index.path / layout.INGEST_LOCK).living_holder()
+    if holder is None:
+        return None
+    stats = index.stats()
+    so_far = f"{count(stats.sources, 'source')} with {count(stats.chunks, 'passage')}"
+    return f"It is being filled at this moment (process {holder.get('pid')}, {holder.get('purpose')}): {so_far} so far."
+
+
 def _utf8() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
@@ -78,6 +94,27 @@ def _utf8() -> bool:
 def count(number: int, noun: str) -> str:
     """As a person says it: 1 passage, 2 passages."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+_EXCLUDING = re.compile(r"-(?!k\d)[^\W\d_].+", re.DOTALL)
+
+
+class Worded(click.Command):
+    """A command that is given words. `-word` excludes one, and is taken for options where nothing says that these are over."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(itertools.takewhile(lambda arg: arg != "--", args))
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            word = next(filter(_EXCLUDING.fullmatch, given), None)
+            if word is None:
+                raise
+            raise click.UsageError(
+                f"{error.format_message()}\nTo exclude a word, put -- before all of them: "
+                f"stackroom {ctx.info_name} -- WORDS {shlex.quote(word)}",
+                ctx,
+            ) from error
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class Pending:
 
 
 class Batch:
-    """Collects documents until they are worth a commit; embedding and committing happen in `flush`.
+    """Collects documents until they are worth a commit, and embeds their chunks as they come, a slice at a time.
 
     `size` is the number of chunks, or of documents, that are worth a commit. Chunks that bring their vectors are not counted but weighed.
     `made_by` is the model of those vectors, None where nobody says.
@@ -70,20 +70,28 @@ class Batch:
         self._cancel = cancel
         self._size = size
         self._pending: list[Pending] = []
+        # Chunks without a vector, by their places in `new` of what waits.
+        self._bare: list[tuple[Pending, int]] = []
         self._others: list[tuple[Callable[[Commit], None], Callable[[], None]]] = []
         self._since = time.monotonic()
         self._waiting = 0
         self._bytes = 0
+        self._embeds = False
 
     def add(self, pending: Pending) -> None:
-        """A document, or a part of one. May flush."""
+        """A document, or a part of one. May embed, and flush."""
         self._pending.append(pending)
-        for _, chunk in pending.new:
+        for at, (_, chunk) in enumerate(pending.new):
             if chunk.embedding is None:
                 self._waiting += 1
+                self._bare.append((pending, at))
+                self._embeds = True
             else:
                 self._bytes += 4 * np.size(chunk.embedding) + len(chunk.text)
         self._waiting += len(pending.moves)
+        # At once, so that a run that is cancelled has little to lose.
+        while len(self._bare) >= _SLICE and not self._cancel.cancelled:
+            self._embed_slice()
         if max(self._waiting, len(self._pending)) >= self._size or self._bytes >= _BYTES:
             self.flush()
 
@@ -96,29 +104,28 @@ class Batch:
     def drop(self, name: str) -> None:
         """Forget what waits of this source: its reading has failed."""
         self._pending = [item for item in self._pending if item.source.name != name]
+        self._bare = [(item, at) for item, at in self._bare if item.source.name != name]
 
     def flush(self) -> None:
-        """Embed what needs it and commit everything; what a cancelled run could not embed is left out."""
+        """Embed what needs it and commit everything. A cancelled run embeds no more, and commits what it has embedded."""
+        while self._bare and not self._cancel.cancelled:
+            self._embed_slice()
         pending, others = self._pending, self._others
-        self._pending, self._others, self._since = [], [], time.monotonic()
+        if self._bare:
+            first = self._bare[0][0]
+            pending = pending[: next(at for at, item in enumerate(pending) if item is first)]
+        embeds, self._embeds = self._embeds, False
+        self._pending, self._bare, self._others, self._since = [], [], [], time.monotonic()
         self._waiting = self._bytes = 0
-        chunks = [chunk for item in pending for _, chunk in item.new]
-        vectors = self._embed(chunks)
-        if vectors is None:
-            pending = []
         if not pending and not others:
             return
         with self._backend.commit() as commit:
-            if any(chunk.embedding is None for chunk in chunks):
-                commit.use_embedder(self._embedder().identity)
-            elif chunks and self._made_by is not None:
-                commit.use_embedder(self._made_by)
-            remaining = iter(vectors or [])
-            written = [
-                item
-                for item in pending
-                if _write(commit, replace(item, new=[(at, next(remaining)) for at, _ in item.new]))
-            ]
+            if any(item.new for item in pending):
+                if embeds:
+                    commit.use_embedder(self._embedder().identity)
+                elif self._made_by is not None:
+                    commit.use_embedder(self._made_by)
+            written = [item for item in pending if _write(commit, item)]
             for change, _ in others:
                 # A source may be removed while an `add` runs: then there is nothing to change.
                 with contextlib.suppress(NotFoundError):
@@ -128,22 +135,15 @@ class Batch:
         for _, done in others:
             done()
 
-    def _embed(self, chunks: Sequence[Chunk]) -> list[Chunk] | None:
-        """The chunks with their vectors; those that came with one keep it. None when cancelled."""
-        wanted = [index for index, chunk in enumerate(chunks) if chunk.embedding is None]
-        found = list(chunks)
-        for first in range(0, len(wanted), _SLICE):
-            if self._cancel.cancelled:
-                return None
-            part = wanted[first : first + _SLICE]
-            embedder = self._embedder()
-            rows = checked(
-                embedder.embed_passages([chunks[index].text for index in part]), n=len(part), dim=embedder.identity.dim
-            )
-            for index, row in zip(part, rows, strict=True):
-                found[index] = replace(chunks[index], embedding=row)
-            self._tally.embedded(len(part))
-        return found
+    def _embed_slice(self) -> None:
+        part, self._bare = self._bare[:_SLICE], self._bare[_SLICE:]
+        embedder = self._embedder()
+        texts = [item.new[at][1].text for item, at in part]
+        rows = checked(embedder.embed_passages(texts), n=len(part), dim=embedder.identity.dim)
+        for (item, at), row in zip(part, rows, strict=True):
+            position, chunk = item.new[at]
+            item.new[at] = position, replace(chunk, embedding=row)
+        self._tally.embedded(len(part))
 
     def _count(self, item: Pending) -> None:
         self._tally.stored(len(item.new), item.kept)

@@ -35,7 +35,7 @@ class Found:
 @dataclass(slots=True)
 class Discovery:
     """One walk. `also` names kinds that a walk picks up only on request, `more` suffixes of other readers; `follow` goes after links
-    that lead out of the given folders. After it, `unreadable` lists the folders that could not be entered, `outside` counts the links
+    that lead out of the given folders; `known` are files that it takes although it would pass over them. After it, `unreadable` lists the folders that could not be entered, `outside` counts the links
     that were left alone, and `skipped` counts files by suffix that no reader knows."""
 
     paths: Sequence[str | os.PathLike[str]]
@@ -44,6 +44,7 @@ class Discovery:
     also: Sequence[str] = ()
     more: Collection[str] = ()
     follow: bool = False
+    known: Collection[str] = ()
     outside: int = 0
     unreadable: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -79,6 +80,10 @@ class Discovery:
             elif not _Rules(str(root.parent), tuple(self.ignore)).ignores(str(root), False):
                 yield from self._file(str(root), named=True)
 
+    def passes_over(self, path: str) -> bool:
+        """Whether a walk leaves this file alone, unless it is known."""
+        return os.path.splitext(path)[1].lower() not in self._suffixes or is_junk(os.path.basename(path), False)
+
     def _walk(self, root: Path, excluded: set[str]) -> Iterator[Found]:
         """Folder by folder, without recursion; a folder is entered once, however many links lead to it."""
         pending: list[tuple[str, tuple[_Rules, ...]]] = [(str(root), (_Rules(str(root), tuple(self.ignore)),))]
@@ -101,7 +106,10 @@ class Discovery:
             folders = []
             for entry in listed:
                 is_folder = _is_folder(entry)
-                if is_junk(entry.name, is_folder) or any(rule.ignores(entry.path, is_folder) for rule in rules):
+                known = not is_folder and entry.path in self.known
+                if is_junk(entry.name, is_folder) and not known:
+                    continue
+                if any(rule.ignores(entry.path, is_folder) for rule in rules):
                     continue
                 if not self.follow and entry.is_symlink() and self._leads_out(entry.path):
                     self.outside += 1
@@ -109,7 +117,7 @@ class Discovery:
                 if is_folder:
                     folders.append((entry.path, rules))
                 else:
-                    yield from self._file(entry.path, named=False)
+                    yield from self._file(entry.path, named=known)
             pending.extend(reversed(folders))
 
     def _leads_out(self, link: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
@@ -68,14 +68,16 @@ def add_paths(
     plugged = plugs.load(readers)
     more = frozenset(suffix for reader in plugged for suffix in reader.suffixes)
     with backend.lease("add " + " ".join(os.fspath(path) for path in paths)[:200]):
+        walk = partial(Discovery, paths, ignore, exclude, also, more, follow_links)
+        known = _added_before(backend, walk(), plugged)
         count = 0
-        for count, _ in enumerate(Discovery(paths, ignore, exclude, also, more, follow_links), start=1):
+        for count, _ in enumerate(walk(known), start=1):
             if count % 1000 == 0:
                 tally.scanned(count)
             if cancel.cancelled:
                 return tally.report(cancelled=True)
         tally.total = count
-        discovery = Discovery(paths, ignore, exclude, also, more, follow_links)
+        discovery = walk(known)
         tally.skipped = discovery.skipped
         once = cache(embedder)
         run = _Run(backend, once, tally, cancel, retry=retry, force=force, readers=readers, plugged=plugged)
@@ -84,7 +86,7 @@ def add_paths(
             tally.failed(failure)
         tally.outside = discovery.outside
         if ocr and not cancel.cancelled:
-            again = Discovery(paths, ignore, exclude, also, more, follow_links)
+            again = walk(known)
             run = _Run(
                 backend, once, tally, cancel, retry=True, force=False, readers=readers, plugged=plugged, ocr=True
             )
@@ -95,6 +97,19 @@ def add_paths(
                 tally.finished("removed")
     tally.tell(last=True)
     return tally.report(cancelled=cancel.cancelled)
+
+
+def _added_before(backend: Backend, walk: Discovery, plugged: tuple[Reader, ...]) -> frozenset[str]:
+    """Files under the given folders that a walk passes over, and that were added by name: they are to be as new as the others."""
+    readers = {reader.name for reader in (*plugged, *READERS)}
+    with backend.view() as view:
+        return frozenset(
+            record.name
+            for root in walk.roots
+            if root.is_dir()
+            for record in view.each_source(under=str(root))
+            if record.is_file and walk.passes_over(record.name) and _read_by(record) in ("", *readers)
+        )
 
 
 def rebuild_sources(
@@ -193,15 +208,14 @@ class _Run:
     def _go_over(self, found: Iterable[Found], pool: ParserPool) -> None:
         for document in pool.stream(self._jobs(found), self._cancel):
             self._index(document)
+        self._batch.flush()
         if self._cancel.cancelled:
             return
-        self._batch.flush()
         # What waited for a twin that failed, or changed meanwhile, is read for itself.
         again = [decision for decision in self._reconciler.decide(self._deferred) if self._settle(decision)]
         for document in pool.stream(map(self._job, again), self._cancel):
             self._index(document)
-        if not self._cancel.cancelled:
-            self._batch.flush()
+        self._batch.flush()
 
     def _jobs(self, found: Iterable[Found]) -> Iterator[Job]:
         """Settle what needs no parser at once; what does goes on to it."""
@@ -231,7 +245,9 @@ class _Run:
         elif decision.action in ("failed", "vanished"):
             failed = other or record
             pages = None if other is None else other.pages_without_text
-            self._fail(decision, decision.reason, (failed and failed.error_kind) or "ReadError", pages)
+            kind = (failed and failed.error_kind) or "ReadError"
+            before = decision.action == "failed" and other is None
+            self._fail(decision, decision.reason, kind, pages, before=before)
         elif decision.action == "touched" and record is not None:
             self._put(replace(record, size=found.size, mtime_ns=found.mtime_ns), "unchanged")
         elif decision.action == "moved" and other is not None:
@@ -248,8 +264,8 @@ class _Run:
         record = decision.record
         if record is None or record.state != "indexed" or record.error is not None:
             return False
-        name = record.recipe.partition(" ")[0].partition(":")[0]
-        if not record.recipe or record.recipe.startswith(IMPORTED) or name in self._known:
+        name = _read_by(record)
+        if not name or name in self._known:
             return False
         reason = f"It was read by {name!r}, a reader of your own: name it with --reader MODULE:OBJECT (readers=[...]). Its passages stay."
         self._tally.failed(Failure(str(decision.found.path), reason, UsageError.__name__))
@@ -273,8 +289,10 @@ class _Run:
                 commit.put_document(replace(document, metadata={**document.metadata, **_file_facts(found)}))
         self._tally.finished("moved")
 
-    def _fail(self, decision: Decision, reason: str, kind: str, pages: int | None = None) -> None:
-        """Record why; what an earlier reading found goes on serving. `pages`: those of a scan."""
+    def _fail(
+        self, decision: Decision, reason: str, kind: str, pages: int | None = None, *, before: bool = False
+    ) -> None:
+        """Record why; what an earlier reading found goes on serving. `pages`: those of a scan; `before`: it was not read now."""
         found, record = decision.found, decision.record
         looked = self._ocr or (record is not None and recognition.is_marked(record.recipe))
         read_by = recognition.with_mark(self._recipes) if looked else self._recipes
@@ -293,7 +311,7 @@ class _Run:
         )
         if pages is not None:
             failed = replace(failed, pages=pages, pages_without_text=pages)
-        failure = Failure(str(found.path), reason, kind)
+        failure = Failure(str(found.path), reason, kind, before)
 
         def change(commit: Commit) -> None:
             commit.put_source(failed)
@@ -350,8 +368,10 @@ class _Run:
             return
         except ReadError as error:
             self._take_back(decision)
-            pages = error.pages if isinstance(error, ScannedError) else None
-            self._fail(decision, error.message, str(error.actual or type(error).__name__), pages)
+            scan = error if isinstance(error, ScannedError) else None
+            # What to do about a scan nobody guesses; other hints say little.
+            reason, pages = (error.message, None) if scan is None else (str(scan), scan.pages)
+            self._fail(decision, reason, str(error.actual or type(error).__name__), pages)
 
     def _take(self, document: ParsedDocument, decision: Decision) -> None:
         self._begun = None
@@ -488,6 +508,11 @@ class _Run:
             recipe=f"{document.reader} {self._splitter.recipe}",
             key=record.key if record else 0,
         )
+
+
+def _read_by(record: SourceRecord) -> str:
+    """The name of the reader that read it; "" where it was none of ours or of the caller's."""
+    return "" if record.recipe.startswith(IMPORTED) else record.recipe.partition(" ")[0].partition(":")[0]
 
 
 def _kind(record: SourceRecord | None) -> str:

@@ -55,7 +55,9 @@ def estimate(files: list[tuple[Found, int]], pool: ParserPool, cancel: CancelTok
                 seconds = float(document.metadata["seconds"])
             except ReadError as error:
                 if error.actual in _LACKING:
-                    raise _LACKING[str(error.actual)](error.message, hint=error.hint) from error
+                    # The parser's message of these has the hint in it.
+                    message = error.message.removesuffix(f" {error.hint}")
+                    raise _LACKING[str(error.actual)](message, hint=error.hint) from error
                 continue
             document.drain()
             if seconds:

@@ -105,7 +105,8 @@ class Tally:
             reused=self._reused,
             seconds=round(time.monotonic() - self._begun, 3),
             cancelled=cancelled,
-            failures=tuple(self._failures),
+            # Where only the first are shown, what is new is among them.
+            failures=tuple(sorted(self._failures, key=lambda failure: failure.before)),
             pages_without_text=self._blank,
             skipped=dict(self.skipped),
             outside=self.outside,

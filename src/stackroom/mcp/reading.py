@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mcp.server import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
-from stackroom.errors import NotFoundError, StackroomError, UsageError
+from stackroom.errors import NotFoundError, StackroomError
+from stackroom.mcp.telling import refusal
 
 if TYPE_CHECKING:
     from stackroom.index import Index
@@ -41,7 +41,7 @@ def offer(server: MCPServer[Any], index: Index) -> None:
         try:
             return _search(index, query, k, sources, where, active, set_name)
         except StackroomError as error:
-            raise ToolError(str(error)) from error
+            raise refusal(error) from error
 
     @server.tool(annotations=reads)
     def read(chunk_id: str, context: int = 2) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def offer(server: MCPServer[Any], index: Index) -> None:
         try:
             return _read(index, chunk_id, context)
         except StackroomError as error:
-            raise ToolError(str(error)) from error
+            raise refusal(error) from error
 
     @server.tool(annotations=reads)
     def list_documents(
@@ -60,7 +60,7 @@ def offer(server: MCPServer[Any], index: Index) -> None:
         try:
             return _list(index, name, active, first, set_name)
         except StackroomError as error:
-            raise ToolError(str(error)) from error
+            raise refusal(error) from error
 
     @server.tool(annotations=reads)
     def list_sets() -> dict[str, Any]:
@@ -68,7 +68,7 @@ def offer(server: MCPServer[Any], index: Index) -> None:
         try:
             return {"sets": [{"name": one.name, "documents": len(one.source_ids)} for one in index.sets()]}
         except StackroomError as error:
-            raise ToolError(str(error)) from error
+            raise refusal(error) from error
 
 
 def _search(
@@ -80,8 +80,9 @@ def _search(
     active: bool,
     set_name: str | None,
 ) -> dict[str, Any]:
-    if not query.strip():
-        raise UsageError("The query is empty.")
+    from stackroom.filters import as_filter
+    from stackroom.search.unknown_keys import unknown_keys
+
     mode, reason = index.resolve_mode()
     hits = index.search(
         query,
@@ -103,6 +104,9 @@ def _search(
         }
         for hit in hits
     ]
+    if not found and where:
+        with index.backend.view() as view:
+            reason = " ".join(filter(None, [reason, *unknown_keys(view, as_filter(where))])) or None
     return {"mode": mode, "reason": reason, "hits": found}
 
 

@@ -32,13 +32,12 @@ def made(index: Index, *, writes: bool = False, folders: Sequence[Path] = ()) ->
     Raises MissingExtraError.
     """
     with needing("mcp"):
-        from mcp.server import MCPServer
-
         from stackroom.mcp import reading, writing
+        from stackroom.mcp.telling import Tools
 
     from stackroom import __version__
 
-    server: MCPServer[Any] = MCPServer("stackroom", version=__version__, instructions=_INSTRUCTIONS, log_level="ERROR")
+    server = Tools("stackroom", version=__version__, instructions=_INSTRUCTIONS, log_level="ERROR")
     reading.offer(server, index)
     if writes:
         writing.offer(server, index, folders)

@@ -13,11 +13,11 @@ import anyio.from_thread
 import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
 from stackroom.errors import StackroomError, UsageError
 from stackroom.forms import plain
+from stackroom.mcp.telling import refusal
 from stackroom.progress import CancelToken, ProgressEvent
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _told(work: Callable[[], _T]) -> _T:
     try:
         return work()
     except StackroomError as error:
-        raise ToolError(str(error)) from error
+        raise refusal(error) from error
 
 
 async def _run(work: Callable[[Callable[[ProgressEvent], None], CancelToken], Any], context: Context) -> dict[str, Any]:

@@ -170,6 +170,9 @@ def test_failures_are_kept_with_their_reason_and_not_tried_again(index: Index, f
     touch(folder / "broken.pdf")
     assert counts(index.add(folder)) == {"added": 1, "unchanged": 1, "failed": 4}
     assert index.stats().failed_count == 4
+    write_files(folder, {"zzz.txt": ""})
+    assert [failure.before for failure in index.add(folder).failures] == [False, True, True, True, True]
+    (folder / "zzz.txt").unlink()
     assert counts(index.add(folder, retry=True)) == {"unchanged": 2, "failed": 4}
 
 
@@ -380,6 +383,27 @@ def test_cancel_during_a_slow_embedder(
     assert slices == [32]
 
 
+def test_what_was_embedded_when_it_is_cancelled_stays(
+    index: Index, folder: Path, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(folder, {f"{n:03}.txt": f"word{n}" for n in range(100)})
+    cancel = CancelToken()
+    calls: list[list[str]] = []
+
+    def interrupted(texts: list[str]) -> object:
+        calls.append(list(texts))
+        if len(calls) == 2:
+            cancel.cancel()
+        return WordEmbedder().embed_passages(texts)
+
+    monkeypatch.setattr(embedder, "embed_passages", interrupted)
+    report = index.add(folder, cancel=cancel)
+    assert (report.cancelled, counts(report), report.chunks, report.embedded) == (True, {"added": 64}, 64, 64)
+    assert [source.title for source in index.sources()] == [f"{n:03}.txt" for n in range(64)]
+    assert counts(index.add(folder)) == {"added": 36, "unchanged": 64}
+    assert sorted(text for call in calls for text in call) == sorted(f"word{n}" for n in range(100))
+
+
 def test_a_source_that_is_removed_during_the_run_stops_nothing(
     library: Path, folder: Path, embedder: WordEmbedder
 ) -> None:
@@ -455,6 +479,23 @@ def test_one_of_two_equal_files_that_moves_is_moved(index: Index, folder: Path, 
 def test_what_no_reader_knows_is_counted(index: Index, folder: Path) -> None:
     write_files(folder, {"a.txt": "text", "b.xyz": "x", "c.xyz": "x"})
     assert index.add(folder).skipped == {".xyz": 2}
+
+
+def test_what_was_added_by_name_is_updated_with_its_folder(index: Index, folder: Path) -> None:
+    write_files(
+        folder, {"a.txt": "text", "b.py": "x = 'penguin'", "c.conf": "penguin", ".d.txt": "penguin", "e.py": "y = 1"}
+    )
+    index.add([folder / name for name in ("b.py", "c.conf", ".d.txt")])
+    assert counts(index.add(folder)) == {"added": 1, "unchanged": 3}
+    write_files(folder, {"b.py": "x = 'zebra runs'", "c.conf": "zebra runs", ".d.txt": "zebra runs"})
+    report = index.add(folder)
+    assert (counts(report), report.skipped) == ({"unchanged": 1, "updated": 3}, {".py": 1})
+    assert {hit.document.metadata["file_name"] for hit in index.search("zebra", mode="text")} == {
+        "b.py",
+        "c.conf",
+        ".d.txt",
+    }
+    assert counts(index.add(folder, ignore=["*.py"])) == {"unchanged": 3}
 
 
 def test_a_purge_that_was_interrupted_says_so(index: Index, folder: Path) -> None:

@@ -244,8 +244,8 @@ def pdfs() -> dict[str, tuple[Made, str]]:
     squeezed = zlib.compress(b"BT /F 12 Tf 72 720 Td " + b"(Hello there you) Tj " * 1000 + b"ET", 9)
     own = pdf()(Path())
     return {
-        "pages in a circle.pdf": (pdf(pages=b"<</Type/Pages/Kids[2 0 R 2 0 R]/Count 2>>"), "holds text"),
-        "parent in a circle.pdf": (pdf(pages=b"<</Type/Pages/Kids[3 0 R]/Count 10>>", page=b"<</Type/Pages/Kids[2 0 R]/Parent 2 0 R/Count 10>>"), "holds text"),
+        "pages in a circle.pdf": (pdf(pages=b"<</Type/Pages/Kids[2 0 R 2 0 R]/Count 2>>"), "seems to be a scan"),
+        "parent in a circle.pdf": (pdf(pages=b"<</Type/Pages/Kids[3 0 R]/Count 10>>", page=b"<</Type/Pages/Kids[2 0 R]/Parent 2 0 R/Count 10>>"), "seems to be a scan"),
         "two thousand million pages.pdf": (pdf(pages=b"<</Type/Pages/Kids[3 0 R]/Count 2000000000>>"), ""),
         "one page often.pdf": (pdf(pages=b"<</Type/Pages/Kids[" + b"3 0 R " * 2000 + b"]/Count 2000>>"), ""),
         "large pages.pdf": (pdf(b"", b"<</Type/Pages/Kids[" + b" ".join(b"%d 0 R" % n for n in range(6, 406)) + b"]/Count 400>>", PAGE, stream(squeezed, b"/Filter/FlateDecode"), *[PAGE] * 400), "far more text"),
@@ -258,9 +258,9 @@ def pdfs() -> dict[str, tuple[Made, str]]:
         "a large picture.pdf": (pdf(b"", ONE, WITH_FORM, stream(WORDS + b" /X Do"), stream(b"x", b"/Type/XObject/Subtype/Image/Width 2000000000/Height 2000000000/BitsPerComponent 8/ColorSpace/DeviceRGB")), READ),
         "deep lists.pdf": (pdf(b"/X " + b"[" * DEEP + b"]" * DEEP), ""),
         "deep states.pdf": (pdf(content=stream(b"q " * 200_000 + WORDS)), READ),
-        "a stream of objects.pdf": (pdf(page=b"<</Type/ObjStm/N 999999999/First 0/Length 10>>stream\n0123456789\nendstream"), "holds text"),
-        "a length of itself.pdf": (pdf(content=b"<</Length 5 0 R>>stream\nBT ET\nendstream"), "holds text"),
-        "a bomb.pdf": (pdf(content=stream(zlib.compress(bytes(50_000_000), 9), b"/Filter/FlateDecode")), "holds text"),
+        "a stream of objects.pdf": (pdf(page=b"<</Type/ObjStm/N 999999999/First 0/Length 10>>stream\n0123456789\nendstream"), "seems to be a scan"),
+        "a length of itself.pdf": (pdf(content=b"<</Length 5 0 R>>stream\nBT ET\nendstream"), "seems to be a scan"),
+        "a bomb.pdf": (pdf(content=stream(zlib.compress(bytes(50_000_000), 9), b"/Filter/FlateDecode")), "seems to be a scan"),
     }  # fmt: skip
 
 

@@ -248,3 +248,32 @@ def test_an_attachment_that_can_not_be_read_or_is_a_bomb_costs_itself_alone(tmp_
     assert [section.headings for section in sections] == [(), ("c.csv",)]
     assert (sections[1].text, sections[1].unit) == ("name | size\nname: a; size: 1\n", "row")
     assert list(tmp_path.parent.rglob("etc")) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_fields_that_nobody_encoded_are_read_as_they_are_meant(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "raw.eml"
+    text = """From: Jürgen =?utf-8?q?M=C3=BCller?= <j@example.org>
+To: Zoë <z@example.org>
+Subject: Grüße aus =?iso-8859-1?q?K=F6ln?= =?utf-8?q?_heute?=
+Date: Mon, 1 Jan 2024 10:00:00 +0000
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/plain; charset=utf-8
+
+Hallo
+--b
+Content-Type: text/plain
+Content-Disposition: attachment; filename="Köln.txt"
+
+More.
+--b--
+"""
+    path.write_bytes(text.encode(encoding))
+    found, sections = read(path)
+    assert found.title == "Grüße aus Köln heute"
+    assert found.metadata["from"] == "Jürgen Müller <j@example.org>"
+    assert found.metadata["to"] == "Zoë <z@example.org>"
+    assert found.metadata["attachments"] == ["Köln.txt"]
+    assert sections[0].text.startswith("Subject: Grüße aus Köln heute\nFrom: Jürgen Müller")

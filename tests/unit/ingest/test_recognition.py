@@ -235,8 +235,9 @@ def test_a_run_without_the_extra_says_so_and_keeps_what_was_indexed(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     given(folder, "scan.pdf", scanned(FORMAT))
     given(folder, "note.txt", "A note about packages.")
-    with pytest.raises(MissingExtraError, match=r"stackroom\[ocr\]"):
+    with pytest.raises(MissingExtraError, match=r"stackroom\[ocr\]") as raised:
         index.add(folder, ocr=True)
+    assert str(raised.value).count("pip install") == 1
     assert {source.state for source in index.sources()} == {"indexed", "failed"}
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.commands.search import where_text
-from stackroom.cli.session import Session, asking, cancellable, count, safe
+from stackroom.cli.commands.search import empty, where_text
+from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
 
 if TYPE_CHECKING:
     from stackroom.chat import Answer
@@ -46,7 +46,7 @@ def _scope(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("ask", help="Answer a question from the documents, with citations that are checked.")
+@click.command("ask", cls=Worded, help="Answer a question from the documents, with citations that are checked.")
 @click.argument("question", nargs=-1, required=True)
 @_scope
 @click.pass_obj
@@ -227,6 +227,7 @@ def _answered(
         sources=list(scope["sources"]) or None,
         where=list(scope["where"]) or None,
         active=scope["active"],
+        set_name=scope["set_name"],
         k=scope["k"],
         history=tuple(history),
     )
@@ -243,6 +244,8 @@ def _answered(
         raise AssertionError
     if not session.as_json:
         _print_end(session, said)
+        if not said.passages and not index.stats().chunks:
+            session.say(empty(session, index))
     return said
 
 
@@ -282,10 +285,11 @@ def _suggest(session: Session) -> None:
     try:
         there = found()
     except MissingExtraError as error:
-        session.say(f"No model answers: the best passages. For answers: {error.hint}")
+        session.say(f"No model answers: the best passages. What asks one is not installed. {error.hint}")
         return
     names = ", ".join(model.name for model in there[:5])
-    session.say("No model answers: the best passages." + (f" There is one here: --model {names}" if names else ""))
+    way = f"There is one here: --model {names}" if names else "Name one for answers: --model ollama:MODEL"
+    session.say(f"No model answers: the best passages. {way}")
 
 
 def _heading(number: int, hit: Hit) -> str:

@@ -12,7 +12,8 @@ import click
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.model import ALLOWED
-from stackroom.reports import Comparison, Report, ScanEstimate
+from stackroom.reports import Comparison, Failure, Report, ScanEstimate
+from stackroom.types import Source
 
 _SHOWN = 10
 
@@ -29,39 +30,53 @@ def _finish(session: Session, report: Report, again: str, *, embedding: bool = F
         _tell(session, report, again, embedding)
     if report.cancelled:
         return 130
-    return 1 if report.failed else 0
+    return 1 if _failed_now(report) else 0
+
+
+def _failed_now(report: Report) -> list[Failure]:
+    """What an earlier run has told of does not count for ever: a file that has not changed was not read again."""
+    return [failure for failure in report.failures if not failure.before]
 
 
 def _tell(session: Session, report: Report, again: str, embedding: bool) -> None:
-    done = [
-        f"{getattr(report, name):,} {name}"
-        for name in ("added", "updated", "moved", "unchanged", "removed", "failed")
-        if getattr(report, name)
-    ]
+    failures = _failed_now(report)
+    before = len(report.failures) - len(failures)
+    told = {name: getattr(report, name) for name in ("added", "updated", "moved", "unchanged", "removed")}
+    told |= {"failed": len(failures), "failed before": before}
+    done = [f"{number:,} {name}" for name, number in told.items() if number]
     if embedding and report.embedded:
         session.say(f"{count(report.embedded, 'passage')} embedded anew in {duration(report.seconds)}.")
-    else:
-        line = ", ".join(done) or "nothing to do"
+    elif done or report.chunks or not report.cancelled:
+        line = ", ".join(done) or ("no file was finished" if report.cancelled else "nothing to do")
         session.say(f"{line[0].upper()}{line[1:]}. {count(report.chunks, 'passage')} in {duration(report.seconds)}.")
     if report.reused:
-        session.say(f"{count(report.reused, 'passage')} kept their vectors.")
+        kept = "its vector" if report.reused == 1 else "their vectors"
+        session.say(f"{count(report.reused, 'passage')} kept {kept}.")
     if report.pages_without_text:
-        session.say(
-            f"{count(report.pages_without_text, 'page')} hold no text (pictures, or scans; --ocr recognises what is written in them)."
-        )
+        pages = count(report.pages_without_text, "page")
+        session.say(f"{pages} without text (pictures, or scans; --ocr recognises what is written in them).")
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
         session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
     if report.outside:
         session.say(f"{count(report.outside, 'link')} out of these folders left alone; --follow-links goes after them.")
-    for failure in report.failures[:_SHOWN]:
+    for failure in failures[:_SHOWN]:
         session.say(
             f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason, keep_newlines=False)}"
         )
-    if len(report.failures) > _SHOWN:
-        session.say(f"  ... and {len(report.failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
+    if len(failures) > _SHOWN:
+        session.say(f"  ... and {len(failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
+    elif before:
+        session.say(
+            f"What failed before has not changed, and --retry reads it again; see: {session.command('list', '--failed')}"
+        )
     if report.cancelled:
-        session.say(f"Interrupted. What was committed stays. To go on: {again}")
+        left = (
+            "What was committed stays."
+            if done or report.chunks or (embedding and report.embedded)
+            else "Nothing was finished."
+        )
+        session.say(f"Interrupted. {left} To go on: {again}")
 
 
 def _say_where_texts_go(session: Session, embedder: str | None) -> None:
@@ -148,7 +163,10 @@ def add_command(
         return _watch(session, paths, embedder, confirm if yes else None, wanted)
     with cancellable() as cancel, session.open(embedder=embedder) as index, meter(session, "Indexing") as progress:
         report = index.add(paths, retry=retry, confirm=asks, progress=progress, cancel=cancel, **wanted)
-    options = [*(("--ocr",) if ocr else ()), *(word for name in reader for word in ("--reader", name))]
+    flags = {"--prune": prune, "--retry": retry, "--follow-links": follow_links, "--ocr": ocr}
+    valued = {"--also": also, "--ignore": ignore, "--embedder": (embedder,) if embedder else (), "--reader": reader}
+    options = [flag for flag, is_set in flags.items() if is_set]
+    options += [word for option, values in valued.items() for value in values for word in (option, value)]
     code = _finish(session, report, session.command("add", *options, *paths))
     if report.added and not report.cancelled:
         session.say(f'Now search: {session.command("search")} "your question"')
@@ -176,7 +194,7 @@ def _watch(
     def told(said: Report | str) -> None:
         if isinstance(said, str):
             session.say(said)
-        elif not begun or said.added or said.updated or said.moved or said.removed or said.failed:
+        elif not begun or said.added or said.updated or said.moved or said.removed or _failed_now(said):
             _finish(session, said, session.command("add", "--watch", *paths))
         if not begun:
             begun.append(True)
@@ -196,6 +214,7 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
     with cancellable() as cancel, session.open() as index:
         found = {source.id: source for wanted in sources for source in index.find(wanted)}
         if len(found) > len(sources) and not yes:
+            _name(session, list(found.values()))
             if not sys.stdin.isatty():
                 raise click.UsageError(f"This means {len(found)} sources. Say so with --yes.")
             with asking():
@@ -205,11 +224,23 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
     if session.as_json:
         session.print_json(report)
     session.say(f"Removed {count(report.removed, 'source')} with {count(report.chunks, 'passage')}.")
+    if any(os.path.isabs(source.path) and os.path.isfile(source.path) for source in found.values()):
+        session.say(
+            "The files stay where they are, and the next add of their folder takes them in again: "
+            "a file .stackroomignore there, with a name or a glob a line, keeps them out."
+        )
     if report.cancelled:
         again = session.command("compact", "--purge")
         session.say(f"The purge was interrupted: files may still hold traces. To finish it: {again}")
         return 130
     return 0
+
+
+def _name(session: Session, sources: list[Source]) -> None:
+    for source in sources[:_SHOWN]:
+        session.say(f"  {safe(source.path, keep_newlines=False)}")
+    if len(sources) > _SHOWN:
+        session.say(f"  ... and {len(sources) - _SHOWN:,} more")
 
 
 @click.command("rebuild", help="Read sources again (all files by default), or embed everything with another model.")

@@ -8,7 +8,7 @@ from collections import Counter
 
 import click
 
-from stackroom.cli.commands.search import where_text
+from stackroom.cli.commands.search import empty, where_text
 from stackroom.cli.session import Session, count, safe
 from stackroom.forms import passage_form, status_form
 from stackroom.reports import Collection, Stats
@@ -22,14 +22,14 @@ from stackroom.types import Source
 def list_command(session: Session, wanted: str | None, failed: bool) -> int:
     with session.open(mode="r") as index:
         sources = index.find(wanted) if wanted else index.sources()
+        nothing = "Nothing failed." if failed else "" if sources else empty(session, index)
     if failed:
         sources = [source for source in sources if source.error]
     if session.as_json:
         session.print_json({"sources": sources})
         return 0
     if not sources:
-        empty = f"The library is empty. Fill it with: {session.command('add')} PATH"
-        session.say("Nothing failed." if failed else empty)
+        session.say(nothing)
     width = shutil.get_terminal_size((100, 24)).columns
     for source in sources:
         _print_source(source, width, reason=failed)
@@ -38,7 +38,7 @@ def list_command(session: Session, wanted: str | None, failed: bool) -> int:
 
 def _print_source(source: Source, width: int, *, reason: bool) -> None:
     sign = "!" if source.error else "*" if source.active else " "
-    facts = f"{sign} {source.chunks:>6,}  {source.type or '?':<9}"
+    facts = f"{sign} {source.chunks:>6,}  {source.type or ('failed' if source.error else '?'):<9}"
     title = safe(source.title, keep_newlines=False)
     path = safe(source.path, keep_newlines=False)
     room = max(width - len(facts) - 4, 20)

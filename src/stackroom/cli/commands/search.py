@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.session import Session, count, safe
+from stackroom.cli.session import Session, Worded, count, filling, safe
 from stackroom.errors import NotRerankedWarning
 from stackroom.forms import hits_form
 from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED, Explanation, Hit, Place
@@ -22,7 +22,9 @@ _COUNT = click.IntRange(min=1)
 
 
 @click.command(
-    "search", help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes.'
+    "search",
+    cls=Worded,
+    help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes: "cats -dogs", or -- cats -dogs.',
 )
 @click.argument("query", nargs=-1, required=True)
 @click.option("-k", type=_COUNT, default=10, show_default=True, metavar="N", help="How many hits.")
@@ -78,31 +80,56 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]))
             return 0
         if not hits:
-            _nothing(session, index, active=options["active"])
+            _nothing(session, index, active=options["active"], where=options["where"])
             return 0
-        marking = options["mode"] != "vector"
+        alike: dict[str, list[Hit]] = {}
         for hit in hits:
-            _print_hit(hit, text, full=full, marking=marking, mode=options["mode"])
+            alike.setdefault(hit.text, []).append(hit)
+        marking = options["mode"] != "vector"
+        for hit, *same in alike.values():
+            _print_hit(hit, same, text, full=full, marking=marking, mode=options["mode"])
     session.say(f"{count(len(hits), 'hit')} in {took:.0f} ms.")
+    if options["mode"] == "hybrid" and (poor := sum(hit.score == 0 for hit in hits)):
+        session.say(f"{poor} of score 0: none of the words, and no nearer in meaning than any other passage.")
     return 0
 
 
-def _nothing(session: Session, index: Index, *, active: bool) -> None:
+def _nothing(session: Session, index: Index, *, active: bool, where: list[str] | None) -> None:
+    from stackroom.filters import as_filter
+    from stackroom.search.unknown_keys import unknown_keys
+
     stats = index.stats()
+    if where and stats.chunks:
+        with index.backend.view() as view:
+            for said in unknown_keys(view, as_filter(where)):
+                session.say(said)
     if active and stats.chunks and not stats.active_sources:
         session.say(f"No source is active. Switch some on: {session.command('active', 'on')} SOURCE...")
     elif stats.chunks:
         session.say("Nothing was found. Other words, or fewer conditions, may help.")
+        if (now := filling(index)) is not None:
+            session.say(now)
     else:
-        session.say(f"The library is empty. Fill it with: {session.command('add')} PATH")
+        session.say(empty(session, index))
 
 
-def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool, mode: str) -> None:
+def empty(session: Session, index: Index) -> str:
+    """What is said of a library without passages."""
+    return filling(index) or f"The library is empty. Fill it with: {session.command('add')} PATH"
+
+
+def _score(score: float) -> str:
+    """Words that most passages hold weigh next to nothing, but not nothing: in a small library those are many."""
+    return "<.001" if 0 < score < 0.0005 else f"{score:.3f}"
+
+
+def _print_hit(hit: Hit, same: list[Hit], query: str, *, full: bool, marking: bool, mode: str) -> None:
+    """`same` are further hits with the same text: of them only the place is told."""
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     title = safe(hit.document.title, keep_newlines=False)
     where = safe(where_text(hit.place, hit.document.title), keep_newlines=False)
     click.echo(
-        f"{click.style(f'{hit.rank:>2}', bold=True)}  {click.style(f'{hit.score:.3f}', dim=True)}  "
+        f"{click.style(f'{hit.rank:>2}', bold=True)}  {click.style(_score(hit.score), dim=True)}  "
         f"{click.style(title, fg='cyan', bold=True)}{'  ' + where if where else ''}"
     )
     for passage in hit.before:
@@ -112,6 +139,10 @@ def _print_hit(hit: Hit, query: str, *, full: bool, marking: bool, mode: str) ->
         _print_text(passage.text, [], width, dim=True)
     if hit.document.path != hit.document.title:
         click.echo(click.style(f"    {safe(hit.document.path, keep_newlines=False)}", dim=True))
+    for other in same:
+        parts = [other.document.title, where_text(other.place, other.document.title), other.document.path]
+        told = "  ".join(dict.fromkeys(filter(None, parts)))
+        click.echo(click.style(f"    also {other.rank}: {safe(told, keep_newlines=False)}", dim=True))
     if hit.metadata.get(RECOGNISED):
         click.echo(
             click.style("    This text was recognised in a picture of the page: it may hold mistakes.", fg="yellow")
@@ -161,13 +192,16 @@ def _clock(seconds: float) -> str:
 def _print_passage(text: str, query: str, width: int, *, full: bool) -> None:
     from stackroom.search.marking import mark, snippet
 
+    if full:
+        for line in text.splitlines():
+            _print_text(line, mark(line, query) if query else [], width)
+        return
     text = " ".join(text.split())
     spans = mark(text, query) if query else []
-    if not full:
-        start, end = snippet(text, spans, (width - 4) * _LINES)
-        spans = [(a - start, b - start) for a, b in spans if a >= start and b <= end]
-        text = ("... " if start else "") + text[start:end] + (" ..." if end < len(text) else "")
-        spans = [(a + 4, b + 4) for a, b in spans] if start else spans
+    start, end = snippet(text, spans, (width - 4) * _LINES)
+    spans = [(a - start, b - start) for a, b in spans if a >= start and b <= end]
+    text = ("... " if start else "") + text[start:end] + (" ..." if end < len(text) else "")
+    spans = [(a + 4, b + 4) for a, b in spans] if start else spans
     _print_text(text, spans, width)
 
 

@@ -105,7 +105,7 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
         yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label, hidden=gone.popleft())
     if not characters:
         raise ScannedError(
-            f"None of the {pages} pages of {path} holds text: it seems to be a scan.",
+            f"{path} seems to be a scan: it holds no text on {'its page' if pages == 1 else f'any of its {pages:,} pages'}.",
             hint="Add it again with --ocr, to have its text recognised.",
             path=path,
             pages=pages,

@@ -63,7 +63,7 @@ def _engine() -> Any:
         if not models:
             raise UnavailableError(
                 f"The package rapidocr at {folder.parent} lacks its models.",
-                hint="Install it anew: pip install --force-reinstall 'rapidocr>=3.10'.",
+                hint="Install it anew: pip install --force-reinstall 'rapidocr>=3.10'",
                 path=folder,
             )
         parameters[f"{step}.model_path"] = str(models[-1])

@@ -75,6 +75,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._thread = threading.Lock()
+        self._descriptor: int | None = None
 
     @contextlib.contextmanager
     def hold(self, purpose: str = "", *, wait: float, waiting: Callable[[], None] | None = None) -> Iterator[None]:
@@ -89,6 +90,7 @@ class FileLock:
                 )
             pid = os.getpid()
             _held.add(descriptor)
+            self._descriptor = descriptor
             try:
                 while not self._taken(descriptor):
                     if time.monotonic() >= deadline:
@@ -109,10 +111,18 @@ class FileLock:
                         _unlock(descriptor)
             finally:
                 if os.getpid() == pid:
+                    self._descriptor = None
                     _held.discard(descriptor)
                     os.close(descriptor)
         finally:
             self._thread.release()
+
+    def in_place(self) -> bool:
+        """Whether the file that is held is still the one that others will find: a holder before may have removed it."""
+        try:
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def _taken(self, descriptor: int) -> bool:
         with fsio.translated(self.path):
@@ -133,6 +143,19 @@ class FileLock:
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
+
+    def living_holder(self) -> dict[str, object] | None:
+        """The same, but for what a process wrote that is gone: only where it was killed does that stay."""
+        found = self.holder()
+        pid = found.get("pid") if found else None
+        if isinstance(pid, int) and pid > 0 and sys.platform != "win32":
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return None
+            except (OSError, OverflowError):
+                pass  # somebody else's
+        return found
 
     def _busy(self) -> BusyError:
         holder = self.holder()

@@ -1,6 +1,6 @@
 """A copy of a library while others read and write it: one commit's state, whole.
 
-Beside a target NAME lie `.NAME.backup.lock` (one backup at a time), `.NAME.backup.tmp-XXXXXXXX` (a copy that is being made) and,
+Beside a target NAME lie, while it is made, `.NAME.backup.lock` (one backup at a time), `.NAME.backup.tmp-XXXXXXXX` (a copy that is being made) and,
 between two renames, `.NAME.backup.gone` (the backup that is being replaced).
 """
 
@@ -145,10 +145,12 @@ def _alone(folder: Path, cancel: CancelToken) -> Iterator[None]:
 
     with _blaming(folder):
         fsio.make_folder(folder.parent)
+    lock = FileLock(_beside(folder, "lock"))
     with contextlib.ExitStack() as held:
         try:
-            lock = FileLock(_beside(folder, "lock"))
-            held.enter_context(lock.hold("backup", wait=_WAIT_SECONDS, waiting=waiting))
+            while not lock.in_place():
+                held.close()
+                held.enter_context(lock.hold("backup", wait=_WAIT_SECONDS, waiting=waiting))
         except BusyError as error:
             raise BusyError(
                 f"Another backup to {folder} is running.",
@@ -162,7 +164,12 @@ def _alone(folder: Path, cancel: CancelToken) -> Iterator[None]:
                 with _blaming(folder):
                     raise OSError(cause.errno, cause.strerror) from error
             raise
-        yield
+        try:
+            yield
+        finally:
+            # Where an open file can't be removed it stays, and harms nobody.
+            with contextlib.suppress(OSError):
+                lock.path.unlink()
 
 
 def _clear(folder: Path) -> None:
@@ -192,7 +199,12 @@ def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
             f"The backup {folder} was changed since it was made.", hint=hint, path=folder, actual=str(folder)
         )
     if there != state and not refresh:
-        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
+        raise UsageError(
+            f"{folder} holds an earlier backup of this library.",
+            hint="Replace it: --refresh (refresh=True). Or choose another folder.",
+            path=folder,
+            actual=str(folder),
+        )
     return there == state
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stackroom.errors import NotFoundError, StackroomError, StorageError, UsageError
+from stackroom.errors import NotFoundError, StackroomError, StorageError
 from stackroom.forms import error_form, hits_form, passage_form, plain, status_form
 from stackroom.search.marking import mark
 from stackroom.types import Source
@@ -34,8 +34,6 @@ _MODES = ["hybrid", "vector", "text"]
 
 def search(workspace: Workspace, given: Given) -> object:
     query: str = given["q"]
-    if not query.strip():
-        raise UsageError("The query is empty.", hint="Ask for a word or two.")
     index = workspace.library.index()
     mode, reason = index.resolve_mode(given["mode"], collection=given["collection"])
     hidden = workspace.removals.hidden()

@@ -38,7 +38,7 @@ function card(job) {
       running
         ? h("button", { type: "button", dataset: { hold: `cancel ${job.id}` }, onclick: () => post(`/api/jobs/${job.id}/cancel`).catch(sayError) }, "Cancel")
         : h("button.quiet", { type: "button", dataset: { hold: `close ${job.id}` }, "aria-label": `Dismiss ${job.title}`, onclick: () => dismiss(job) }, "Dismiss")));
-  if (job.state === "failed" || job.result?.failed) made.classList.add("bad");
+  if (job.state === "failed" || job.result?.failures?.some((failure) => !failure.before)) made.classList.add("bad");
   if (running) made.append(bar(job));
   made.append(facts(job));
   if (job.result?.failures?.length) made.append(failures(job));

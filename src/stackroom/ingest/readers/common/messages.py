@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from email.header import decode_header, make_header
 from email.message import Message
-from email.policy import compat32
+from email.policy import Compat32
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,22 @@ _PARTS = 1000
 _MESSAGES_DEEP = 5
 _LONGEST_FIELD = 32 * 1024
 
+_WORD = r"=\?[^\s?]+\?[bBqQ]\?[^?]*\?="
+_ENCODED = re.compile(rf"{_WORD}(?:\s+{_WORD})*")
+"""Words as RFC 2047 encodes them; spaces between two of them are none."""
+
 _SPACES = re.compile(r"[ \t]*\n[ \t\n]*\n")
+
+
+class _AsWritten(Compat32):
+    """Fields as they are written: the standard library's policy makes question marks of letters that nobody encoded."""
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        del name
+        if not any("\udc80" <= character <= "\udcff" for character in value):
+            return value
+        data = value.encode("utf-8", "surrogateescape")
+        return data.decode(guess_encoding(data, whole=True), "replace")
 
 
 def documents(path: Path) -> Iterator[Reading]:
@@ -50,7 +65,9 @@ def documents(path: Path) -> Iterator[Reading]:
         found.part, found.title = name, found.title or "(no subject)"
         yield found
     if failed and not read:
-        raise ReadError(f"None of the {failed} messages of {path} can be read.", hint="Get a fresh copy.", path=path)
+        raise ReadError(
+            f"{path} holds no message that can be read ({failed:,} can't).", hint="Get a fresh copy.", path=path
+        )
 
 
 def _messages(path: Path) -> Iterator[bytes]:
@@ -79,7 +96,7 @@ def _messages(path: Path) -> Iterator[bytes]:
 
 def parse(data: bytes, path: Path) -> Message:
     try:
-        return email.message_from_bytes(data, policy=compat32)
+        return email.message_from_bytes(data, policy=_AsWritten())
     except Exception as error:  # RecursionError for parts within parts, and whatever a broken header trips over
         raise ReadError(f"{path} is a broken message: {error}.", hint="Get a fresh copy.", path=path) from error
 
@@ -96,14 +113,14 @@ def _header(message: Message, name: str) -> str:
         return ""
     # Each word that is encoded by itself takes as long as those before it together.
     value = value[:_LONGEST_FIELD] if isinstance(value, str) else value
+    return " ".join(clean(_ENCODED.sub(_decoded_words, str(value))).split())
+
+
+def _decoded_words(found: re.Match[str]) -> str:
     try:
-        text = str(make_header(decode_header(value)))
+        return str(make_header(decode_header(found[0])))
     except Exception:  # LookupError, UnicodeError, binascii.Error, ValueError: then as it is
-        text = str(value)
-    if any("\udc80" <= character <= "\udcff" for character in text):
-        data = text.encode("utf-8", "surrogateescape")
-        text = data.decode(guess_encoding(data, whole=True), "replace")
-    return " ".join(clean(text).split())
+        return found[0]
 
 
 def _facts(message: Message) -> dict[str, Any]:
@@ -227,8 +244,7 @@ def _decoded(part: Message) -> str:
 
 def _file_name(part: Message) -> str:
     try:
-        name = part.get_filename() or ""
-        name = str(make_header(decode_header(name))) if "=?" in name else name
+        name = _ENCODED.sub(_decoded_words, part.get_filename() or "")
     except Exception:  # as with headers
         return ""
     return " ".join(clean(name).split())

@@ -1,0 +1,254 @@
+"""What somebody meets who tries the command line for the first time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import stackroom
+from stackroom.cli.commands import ingest
+from stackroom.cli.main import cli, main
+from stackroom.cli.session import Session
+from stackroom.errors import UsageError
+from stackroom.progress import CancelToken
+from stackroom.reports import Report
+from stackroom.storage.disk import layout
+from support import WordEmbedder, write_files
+
+FILES = Path(__file__).parents[1] / "ingest" / "files"
+
+
+@pytest.fixture
+def run(library: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command line with a library that has a model of its own."""
+    monkeypatch.setattr("stackroom.cli.session.Session.open", _with_words)
+
+    def call(*arguments: str | Path) -> Result:
+        words = ["--library", str(library), *map(str, arguments)]
+        return CliRunner().invoke(cli, words, standalone_mode=False)
+
+    return call
+
+
+def _with_words(session: Any, **options: Any) -> Any:
+    options.pop("quiet", None)
+    return stackroom.open(session.library, **{**options, "embedder": WordEmbedder()})
+
+
+def test_what_failed_before_is_no_failure_of_this_run(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "empty.txt": "", "none.txt": ""})
+    first = run("add", folder)
+    assert (first.return_value, first.stderr.count("failed:")) == (1, 2)
+    assert "1 added, 2 failed." in first.stderr
+    again = run("add", folder)
+    assert again.return_value == 0
+    assert "1 unchanged, 2 failed before." in again.stderr
+    assert "failed:" not in again.stderr
+    assert "list --failed" in again.stderr
+    told = json.loads(run("--json", "add", folder).stdout)
+    assert (told["failed"], [failure["before"] for failure in told["failures"]]) == (2, [True, True])
+    assert run("add", "--retry", folder).return_value == 1
+    write_files(folder, {"other.txt": ""})
+    third = run("add", folder)
+    assert third.return_value == 1
+    assert "other.txt is empty" in third.stderr
+    assert "none.txt" not in third.stderr
+
+
+def test_a_scan_names_the_option_that_reads_it(run: Callable[..., Result], folder: Path) -> None:
+    (folder / "scan.pdf").write_bytes((FILES / "blank.pdf").read_bytes())
+    said = run("add", folder).stderr
+    assert "--ocr" in said
+    assert "1 pages" not in said
+
+
+def test_what_was_removed_comes_back_and_that_is_said(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta", "c.md": "gamma"})
+    run("add", folder)
+    several = run("remove", "*.txt")
+    assert "2 sources" in str(several.exception)
+    assert [name in several.stderr for name in ("a.txt", "b.txt", "c.md")] == [True, True, False]
+    assert ".stackroomignore" in run("remove", "a.txt").stderr
+    (folder / "c.md").unlink()
+    assert ".stackroomignore" not in run("remove", "c.md").stderr
+    (folder / ".stackroomignore").write_text("a.txt\n")
+    assert "1 unchanged." in run("add", folder).stderr
+
+
+def test_one_of_something_is_told_as_one(run: Callable[..., Result], folder: Path) -> None:
+    lines = "\n\n".join(f"{word} " + "lorem ipsum dolor sit amet " * 3 + "." for word in ("one", "two"))
+    write_files(folder, {"a.txt": lines})
+    run("add", folder)
+    write_files(folder, {"a.txt": lines.replace("two", "three")})
+    assert "1 passage kept its vector." in run("add", folder).stderr
+
+
+def test_a_library_that_is_being_filled_is_not_called_empty(
+    run: Callable[..., Result], library: Path, folder: Path
+) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        assert "The library is empty" in run("search", "alpha").stderr
+        with index.backend.lease("add ~/Documents"):
+            for verb in (["search", "alpha"], ["list"]):
+                said = run(*verb).stderr
+                assert "empty" not in said
+                assert "being filled" in said
+                assert "add ~/Documents" in said
+                assert "0 sources with 0 passages so far" in said
+        index.add(folder)
+        with index.backend.lease("add ~/Documents"):
+            assert "1 source with 1 passage so far" in run("search", "--mode", "text", "beta").stderr
+    assert "being filled" not in run("search", "--mode", "text", "beta").stderr
+
+
+def test_a_holder_that_was_killed_fills_nothing(run: Callable[..., Result], library: Path) -> None:
+    stackroom.open(library, embedder=WordEmbedder()).close()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (library / layout.INGEST_LOCK).write_text(f' {{"pid": {gone.pid}, "purpose": "add"}}')
+    assert "The library is empty" in run("search", "alpha").stderr
+
+
+def test_what_could_not_be_read_has_a_type_in_the_list(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"empty.txt": ""})
+    run("add", folder)
+    assert run("list").stdout.split()[:3] == ["!", "0", "failed"]
+
+
+def test_how_to_get_answers_is_said_once(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    run("add", folder)
+    monkeypatch.setattr("stackroom.chat.found", list)
+    assert "--model ollama:MODEL" in run("ask", "alpha").stderr
+    monkeypatch.undo()
+    monkeypatch.setattr("stackroom.cli.session.Session.open", _with_words)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    said = run("ask", "alpha").stderr
+    assert "For answers: Install" not in said
+    assert "Install it with: pip install 'stackroom[served]'\n" in said
+
+
+@pytest.mark.parametrize("verb", ["search", "ask"])
+@pytest.mark.parametrize("word", ["-bees", "-kangaroo", "-hello", "-two words"])
+def test_a_word_that_is_taken_for_options_is_named(run: Callable[..., Result], verb: str, word: str) -> None:
+    error = run(verb, "gardens", word).exception
+    assert isinstance(error, click.UsageError)
+    assert f"stackroom {verb} -- WORDS {shlex.quote(word)}" in error.message
+    assert "WORDS" not in run(verb, "gardens", "-k10", "--bogus").exception.message  # type: ignore[union-attr]
+
+
+def test_words_are_excluded_after_two_dashes(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "gardens and bees", "b.txt": "gardens"})
+    run("add", folder)
+    hits = json.loads(run("--json", "search", "--", "gardens", "-bees").stdout)["hits"]
+    assert [hit["document"]["title"] for hit in hits] == ["b.txt"]
+    run("set", "mine", "a.txt")
+    asked = json.loads(run("--json", "ask", "--set", "mine", "gardens").stdout)
+    assert [passage["document"]["title"] for passage in asked["passages"]] == ["a.txt"]
+
+
+def test_a_key_that_no_document_has_is_named(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.md": "---\nyear: 2020\nauthor: Smith\n---\nalpha"})
+    run("add", folder)
+    said = run("search", "--where", "yaer == 2020", "--where", "Author == Smith", "alpha").stderr
+    assert "No document has 'yaer'. Is it 'year'?" in said
+    assert "No document has 'Author'. Is it 'author'?" in said
+    said = run("search", "--where", "colour == red", "alpha").stderr
+    assert "No document has 'colour'. There are: author, " in said
+    assert "No document" not in run("search", "--where", "year == 2021", "--where", "type == pdf", "alpha").stderr
+
+
+def test_what_stands_in_two_files_is_shown_once(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha beta", "b.txt": "alpha beta", "c.txt": "gamma"})
+    run("add", folder)
+    shown = run("search", "--mode", "text", "beta").stdout
+    assert shown.count("alpha beta") == 1
+    assert f"also 2: b.txt  {folder / 'b.txt'}" in shown
+    assert len(json.loads(run("--json", "search", "--mode", "text", "beta").stdout)["hits"]) == 2
+
+
+def test_a_score_next_to_nothing_is_not_shown_as_nothing(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha beta", "c.txt": "gamma delta"})
+    run("add", folder)
+    assert run("search", "--mode", "text", "alpha").stdout.split()[:2] == ["1", "<.001"]
+    both = run("search", "alpha")
+    assert [line.split()[1] for line in both.stdout.splitlines() if line[:2].strip()][1:] == ["0.000"]
+    assert "1 of score 0:" in both.stderr
+
+
+def test_whole_passages_keep_their_lines(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.py": "def alpha():\n    return 1\n"})
+    run("add", folder / "a.py")
+    assert "    def alpha():\n        return 1\n" in run("search", "--full", "alpha").stdout
+    assert "def alpha(): return 1" in run("search", "alpha").stdout
+
+
+def test_advice_is_for_the_library_that_was_named(
+    library: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stackroom.open(library, embedder=WordEmbedder()).close()
+    for arguments in (["--library", str(library), "show", "x"], ["show", "x", f"--library={library}"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert capsys.readouterr().err.endswith(f"stackroom --library {library} list\n")
+    monkeypatch.setenv("STACKROOM_LIBRARY", str(library))
+    with pytest.raises(SystemExit):
+        main(["show", "x"])
+    assert capsys.readouterr().err.endswith("stackroom list\n")
+
+
+@pytest.mark.parametrize("query", ["", " \n"])
+def test_an_empty_query_is_refused(library: Path, query: str) -> None:
+    with stackroom.open(library, embedder=WordEmbedder()) as index, pytest.raises(UsageError, match="query is empty"):
+        index.search(query)
+
+
+def test_an_answer_from_nothing_says_that_there_is_nothing(run: Callable[..., Result], library: Path) -> None:
+    stackroom.open(library, embedder=WordEmbedder()).close()
+    assert "The library is empty" in run("ask", "alpha").stderr
+
+
+@pytest.mark.parametrize(
+    ("report", "embedding", "said"),
+    [
+        (Report(cancelled=True), False, ["Interrupted. Nothing was finished."]),
+        (Report(cancelled=True, added=2, chunks=3), False, ["2 added. 3 passages", "What was committed stays."]),
+        (
+            Report(cancelled=True, chunks=512),
+            False,
+            ["No file was finished. 512 passages", "What was committed stays."],
+        ),
+        (Report(cancelled=True, embedded=64), True, ["64 passages embedded anew", "What was committed stays."]),
+        (Report(), False, ["Nothing to do. 0 passages"]),
+    ],
+)
+def test_what_an_interrupted_run_says_is_true(
+    report: Report, embedding: bool, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest._finish(Session(None, as_json=False, quiet=False), report, "again", embedding=embedding)
+    told = capsys.readouterr().err
+    assert [part for part in said if part not in told] == []
+    assert told.count("Nothing") == sum("Nothing" in part for part in said)
+
+
+def test_to_go_on_is_to_ask_for_the_same(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+    monkeypatch.setattr(ingest, "cancellable", lambda: contextlib.nullcontext(cancel))
+    given = ["--prune", "--follow-links", "--also", "code", "--also", "json", "--ignore", "drafts/"]
+    assert shlex.join(["add", *given, str(folder)]) in run("add", *given, folder).stderr
