@@ -30,7 +30,7 @@ import machine
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.filters import as_filter
 from stackroom.storage.store import LocalStore
-from stackroom.storage.vectors import sketches
+from stackroom.storage.vectors import nearest, sketches
 from stackroom.storage.words import word_files
 from stackroom.types import Chunk, EmbedderIdentity
 
@@ -170,19 +170,19 @@ def nearest_of(store: LocalStore, queries: np.ndarray[Any, Any]) -> dict[str, An
 
 @contextlib.contextmanager
 def counted() -> Iterator[list[int]]:
-    """How many candidates sketches are asked for, look by look."""
+    """How many candidates are asked for, look by look."""
     looks: list[int] = []
-    original = sketches.Sketch.candidates
+    original = nearest._proposal
 
-    def candidates(self: sketches.Sketch, query: Any, k: int, within: Any) -> Any:
-        looks.append(k)
-        return original(self, query, k, within)
+    def proposal(vectors: Any, known: Any, asked: Any, wanted: int, among: Any) -> Any:
+        looks.append(wanted)
+        return original(vectors, known, asked, wanted, among)
 
-    sketches.Sketch.candidates = candidates  # type: ignore[method-assign]
+    nearest._proposal = proposal
     try:
         yield looks
     finally:
-        sketches.Sketch.candidates = original  # type: ignore[method-assign]
+        nearest._proposal = original
 
 
 def recall(found: list[list[int]], truth: list[list[int]]) -> float:
@@ -248,7 +248,7 @@ def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
             told += [
                 row(title, name),
                 row("recall", f"{name} recall", "{:.4f}"),
-                row("looks at the sketch a search", f"{name} looks"),
+                row("looks at sketches a search", f"{name} looks"),
             ]
         for n in fixed:
             told += [row(f"ten hits of {n:,} candidates", f"sketch {n}"), row("recall", f"sketch {n} recall", "{:.4f}")]
