@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # What knows words is imported where there are some: a process that asks with a vector starts sooner.
 
 _DEPTH = 100
+_JUDGED = 10
+"""Hits by meaning that a fused search has at least: its first ones say whether the model knows their language."""
 
 
 class Request(NamedTuple):
@@ -129,6 +131,17 @@ def _depth(request: Request) -> int:
     return max(_DEPTH, 2 * request.k) if fused or request.per_document is not None else request.k
 
 
+def _vector_depth(request: Request, depth: int) -> int:
+    """How many hits by meaning are enough where those by words are `depth`.
+
+    What the words have not found is explained by them no better than what they have, so that it comes among the best `k` of both by being
+    among the best `k` by meaning. More are wanted where hits are left out, or where ranks are to be told.
+    """
+    if request.mode != "hybrid" or request.per_document is not None or request.reranking is not None or request.explain:
+        return depth
+    return min(max(request.k, _JUDGED), depth)
+
+
 def _choose(view: View, request: Request, ranking: _Ranking) -> tuple[list[int], list[Passage]]:
     """Positions in the ranking, and their passages: the first `k`, with at most `per_document` of one document."""
     if request.per_document is None:
@@ -172,9 +185,10 @@ def _rank(view: View, request: Request, embedder: Embedder | None, depth: int) -
         return _text_only(view, request, depth)
     if request.vector is None:
         raise UsageError("This search needs a vector, and there is no model to make one.", hint="Use mode='text'.")
-    vector = view.nearest(request.vector, depth, request.scope, exact=request.exact)
     if request.mode == "vector" or request.text is None:
+        vector = view.nearest(request.vector, depth, request.scope, exact=request.exact)
         return _Ranking(vector.keys, vector.scores, _explain_leg("vector", vector), complete=len(vector.keys) < depth)
+    vector = view.nearest(request.vector, _vector_depth(request, depth), request.scope, exact=request.exact)
     return _hybrid(view, request, request.vector, vector, request.text, embedder, depth)
 
 

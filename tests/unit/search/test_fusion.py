@@ -114,6 +114,21 @@ def test_per_document_and_context(filled: Index) -> None:
     assert [passage.chunk_id for passage in (*hit.before, *hit.after)] == ["c7-0", "c7-1", "c7-3"]
 
 
+@pytest.mark.parametrize("k", [1, 3, 10, 25])
+def test_fewer_hits_by_meaning_give_the_same_best(filled: Index, k: int) -> None:
+    """An explained search takes a hundred of each leg, any other one as many as can matter."""
+    for query in (
+        "number7 part2",
+        "number3 common part1 elsewhere",
+        "common",
+        "part0 number1 number2 number30",
+        "unheard",
+    ):
+        plain = filled.search(query, k=k, mode="hybrid")
+        explained = filled.search(query, k=k, mode="hybrid", explain=True)
+        assert [(hit.chunk_id, hit.score) for hit in plain] == [(hit.chunk_id, hit.score) for hit in explained]
+
+
 def test_limiting_documents_reads_no_text_but_that_of_hits(filled: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     original = Snapshot.passages
