@@ -194,8 +194,8 @@ bench-search: $(VENV)/.installed
 bench-start: $(VENV)/.installed
 	$(BIN)/python bench/start.py --work $(WORK)/start --report docs/benchmarks/start.md
 
-# A library's life at 100,000 and at a million passages (LIVES); 14 GB of WORK. Sizes that are not measured again keep their figures, on the same processor.
-LIVES ?= 100000 1000000
+# A library's life at 25,000, 250,000 and a million passages (LIVES); 14 GB of WORK. Sizes that are not measured again keep their figures, on the same processor.
+LIVES ?= 25000 250000 1000000
 bench-scale: $(VENV)/.installed
 	$(BIN)/python bench/scale.py --work $(WORK)/scale --sizes $(LIVES) --report docs/benchmarks/scale.md
 

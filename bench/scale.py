@@ -1,6 +1,6 @@
-"""A library's life at 100,000 and at a million passages: built, opened, searched, filtered, updated, shrunk, compacted, verified.
+"""A library's life at 25,000, 250,000 and a million passages: built, opened, searched, filtered, updated, shrunk, compacted, verified.
 
-    python bench/scale.py --work DIR [--sizes 100000 1000000] [--report docs/benchmarks/scale.md]
+    python bench/scale.py --work DIR [--sizes 25000 250000 1000000] [--report docs/benchmarks/scale.md]
 
 Synthetic passages as in search.py: 1,024 dimensions, 120 words, documents of 240. Each stage is a process of its own, which works on what the stages before it
 left. Everything goes through `stackroom.open`, as an application does it. What ten and a hundred million would take is calculated from the two largest sizes.
