@@ -329,7 +329,7 @@ def _calculated(row: Row, sizes: list[int], values: list[float], size: int) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[25_000, 250_000, 1_000_000])
     parser.add_argument("--report", type=Path)
     parser.add_argument("--stage", nargs=2, metavar=("STAGE", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
