@@ -11,6 +11,7 @@ from stackroom import filters
 from stackroom.backend import Backend, DocumentRecord, Scope, SourceRecord
 from stackroom.errors import (
     ClosedError,
+    DamagedError,
     DimensionMismatchError,
     EmbedderMismatchError,
     NotFoundError,
@@ -95,6 +96,20 @@ def test_named_sets_are_kept_and_lose_what_is_removed(backend: Backend, opener) 
             with pytest.raises(UsageError):
                 index.save_set(name, ["two"])
         assert [one.name for one in index.sets()] == ["wörter ; % _"]
+
+
+@pytest.mark.parametrize("data", [b"no list", b"[7]", b"{}", b"[" * 100_000], ids=lambda data: data[:9].decode())
+def test_a_set_that_is_no_list_is_damage_and_can_be_forgotten(backend: Backend, data: bytes) -> None:
+    put(backend, "one", ["one text"])
+    with backend.commit() as commit:
+        commit.attach("set/my papers", data)
+    with Index(backend, embedder=WordEmbedder()) as index:
+        for call in (index.sets, lambda: index.search("text", mode="text", set_name="my papers")):
+            with pytest.raises(DamagedError, match="'my papers'") as caught:
+                call()
+            assert caught.value.hint == "Forget it: stackroom set 'my papers' --delete"
+        index.delete_set("my papers")
+        assert index.sets() == []
 
 
 @pytest.mark.capability("purge")
