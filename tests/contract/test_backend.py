@@ -112,6 +112,22 @@ def test_a_set_that_is_no_list_is_damage_and_can_be_forgotten(backend: Backend, 
         assert index.sets() == []
 
 
+def test_a_source_says_on_how_many_pages_text_was_recognised(backend: Backend) -> None:
+    told: dict[str, object] = {"scan": 12, "printed": 0, "odd": "many", "huge": 1e300, "minus": -4}
+    for name, pages in told.items():
+        put(backend, name, [f"{name} text"], **({"recognised_pages": pages} if pages else {}))
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="two documents"))
+        for number in (1, 2):
+            commit.put_document(DocumentRecord(f"doc {number}", source, metadata={"recognised_pages": number}))
+    with backend.view() as view:
+        found = {one.path: one.recognised_pages for one in view.listing()}
+        assert found == {"scan": 12, "printed": 0, "odd": 0, "huge": 10**9, "minus": 0, "two documents": 3}
+        (only,) = view.listing([view.source("scan")])
+        assert only.recognised_pages == 12
+    assert backend.stats().recognised == 6
+
+
 @pytest.mark.capability("purge")
 def test_a_purge_leaves_no_id_of_what_was_removed_in_a_set(backend: Backend) -> None:
     for name in ("one", "two"):

@@ -309,6 +309,7 @@ def _numbered(hits: Sequence[Hit]) -> list[dict[str, Any]]:
                 "score": hit.score,
                 "chunk_id": hit.chunk_id,
                 "text": hit.text,
+                "metadata": dict(hit.metadata),
                 "document": document,
                 "place": place,
             }
