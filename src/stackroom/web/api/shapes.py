@@ -17,7 +17,7 @@ def _opened(schema: Schema) -> Schema:
 
 
 JOBS = (
-    "add", "verify", "repair", "compact", "rebuild", "backup", "export", "push", "pull", "measure", "migrate", "inventory",
+    "add", "recognise", "verify", "repair", "compact", "rebuild", "backup", "export", "push", "pull", "measure", "migrate", "inventory",
 )  # fmt: skip
 """What kinds there are."""
 

@@ -67,7 +67,8 @@ def rebuild(workspace: Workspace, given: Given) -> object:
     if (names is not None) + (embedder is not None) + back > 1:
         raise UsageError("sources, embedder and back are for one each.")
     index = workspace.library.index()
-    chosen = None if names is None else list({source.id for name in names for source in index.find(name)})
+    found = {source.id: source.title for name in names or () for source in index.find(name)}
+    chosen = None if names is None else list(found)
 
     def agreed(comparison: Comparison) -> bool:
         return given["even_if_worse"] or not comparison.is_worse
@@ -78,7 +79,10 @@ def rebuild(workspace: Workspace, given: Given) -> object:
         finally:
             workspace.library.changed()
 
-    title = f"Change the model to {embedder}" if embedder else "Go back to the model before" if back else "Read again"
+    if embedder or back:
+        title = f"Change the model to {embedder}" if embedder else "Go back to the model before"
+    else:
+        title = f"Read {next(iter(found.values())) if len(found) == 1 else len(found) or 'all'} again"
     return job_form(workspace.jobs.start("rebuild", title, work))
 
 
