@@ -60,7 +60,7 @@ class Visit:
             self.page.evaluate(axe.read_text(encoding="utf-8") + ";0")
             found = self.page.evaluate("axe.run(document, {iframes: false})")
             told = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found["violations"]]
-            assert told == [], name
+            assert told == [], f"{name}: {told}"
 
     def titles(self) -> list[str]:
         found: list[str] = self.page.locator(".row .name a").all_inner_texts()

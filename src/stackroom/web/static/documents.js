@@ -190,7 +190,7 @@ function openMenu(button, source) {
   const menu = h("div.menu.of-row", { role: "menu" }, items.map(([label, run, danger]) =>
     h(`button${danger ? ".danger" : ""}`, { type: "button", role: "menuitem", onclick: () => { closeMenu(); run(); } }, label)));
   const place = button.getBoundingClientRect();
-  document.body.append(menu);
+  $("#main").append(menu);
   menu.style.left = `${Math.max(8, place.right + scrollX - menu.offsetWidth)}px`;
   menu.style.right = "auto";
   menu.style.top = `${place.bottom + scrollY + (place.bottom + menu.offsetHeight > innerHeight ? -menu.offsetHeight - place.height : 4)}px`;
