@@ -6,9 +6,8 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -18,8 +17,10 @@ from stackroom.errors import NotFoundError, StackroomError
 from stackroom.search.marking import mark
 from stackroom.storage.disk import fsio
 from stackroom.types import RECOGNISED, RECOGNISED_PAGES, Excerpt, Passage, Place
-from stackroom.web.cleaning import cleaned
 from stackroom.web.workspace import Workspace
+
+if TYPE_CHECKING:
+    import jinja2
 
 HERE = Path(__file__).parent
 _AROUND = 30
@@ -34,6 +35,9 @@ PDF_POLICY = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; 
 
 @functools.cache
 def _templates() -> jinja2.Environment:
+    # Here, for the address is printed before the first page is asked for.
+    import jinja2
+
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -211,6 +215,8 @@ def _serve(workspace: Workspace, given: Any) -> Response:
         with fsio.translated(path), fsio.open_regular(path, follow=True) as file:
             head = file.read(1024)
             if source.type == "html" and "download" not in given:
+                from stackroom.web.cleaning import cleaned
+
                 data = head + file.read(_LARGEST_PAGE)
                 page = cleaned(data, None if passage is None else passage.text)
                 return HTMLResponse(
