@@ -2,8 +2,8 @@
 
     python bench/asking.py --data DIR [--work DIR] [--report docs/benchmarks/asking.md]
 
-DIR is as for quality.py. A question counts as one that the library answers where a passage of what is known to answer it is among the first
-eight; these must not be refused. Questions of another field (XQuAD's to SciFact, SciFact's claims to XQuAD) and questions about articles that
+DIR is as for quality.py; own_questions.toml has questions of the samples, in other words than theirs. Of the others a question counts as one that the library answers where a passage of what is known to answer it is among the first
+eight; those that are answered must not be refused. Questions of another field (XQuAD's to SciFact, SciFact's claims to XQuAD) and questions about articles that
 were left out of the library are those that should be.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,17 @@ def asked(index: stackroom.Index, questions: list[Question], *, answered: bool) 
     return scores
 
 
+def own(folder: Path) -> Iterator[Group]:
+    """Questions of the samples: what answers them was not looked for, so all of them count."""
+    questions = tomllib.loads(Path(__file__).with_name("own_questions.toml").read_text(encoding="utf-8"))
+    with stackroom.open(folder / "samples") as index:
+        index.add(Path(__file__).parents[1] / "samples")
+        for kind, name in (("answered", "that they answer"), ("not_answered", "that they don't")):
+            hits = [index.search(text, k=1, mode="hybrid", explain=True) for text in questions[kind]]
+            scores = [(hit.score, hit.explain.weights["vector"]) for (hit,) in hits if hit.explain is not None]
+            yield Group(f"questions of the samples, {name}", kind == "answered", scores)
+
+
 def halves(
     documents: list[Document], questions: list[Question]
 ) -> tuple[list[Document], list[Question], list[Question]]:
@@ -64,6 +76,7 @@ def groups(data: Path, work: Path) -> Iterator[Group]:
             index.add_documents(documents)
         return index
 
+    yield from own(work)
     articles, claims = scifact(data / "scifact")
     questions = {language: xquad(data / "xquad", language)[1] for language in ("en", "de", "zh")}
     with filled("scifact", articles) as index:
@@ -74,12 +87,18 @@ def groups(data: Path, work: Path) -> Iterator[Group]:
         with filled(f"half-{language}", first) as index:
             yield Group(f"XQuAD {language}, of articles that are there", True, asked(index, here, answered=True))
             yield Group(f"XQuAD {language}, of articles that are not", False, asked(index, away, answered=False))
+            known = {str(n) for n in range(len(first))}
+            others = {
+                other: [question for question in questions[other] if known & question.relevant.keys()]
+                for other in ("en", "de")
+            }
             if language == "en":
                 yield Group("SciFact's claims, of XQuAD", False, asked(index, claims, answered=False))
+                german = asked(index, others["de"], answered=True)
+                yield Group("XQuAD de, of English articles that are there", True, german)
             if language == "de":
-                known = {str(n) for n in range(len(first))}
-                english = [question for question in questions["en"] if known & question.relevant.keys()]
-                yield Group("XQuAD en, of German articles that are there", True, asked(index, english, answered=True))
+                english = asked(index, others["en"], answered=True)
+                yield Group("XQuAD en, of German articles that are there", True, english)
 
 
 def report(found: list[Group]) -> str:
@@ -87,9 +106,10 @@ def report(found: list[Group]) -> str:
         "# When a question is not in the documents",
         "",
         f"Made by `bench/asking.py` ({machine.describe()}).",
-        "The best hybrid score of each question. A question counts as answered where a passage that is known to answer it is among the",
-        f"first {K}. The columns at the right say how many would be told that it is not in the documents, without asking a model: below one",
-        "score for all, and below that of `ask`, which grows with the weight that meaning has for a question (its median is in the column before).",
+        "The best hybrid score of each question. Questions of the samples were written for this, in words of our own. Of the others one counts as",
+        f"answered where a passage that is known to answer it is among the first {K}. The columns at the right say how many would be told that it",
+        "is not in the documents, without asking a model: below one score for all, and below that of `ask`, which grows with the weight that",
+        "meaning has for a question (its median is in the column before).",
         "",
         f"| questions | answered | number | lowest | 1 % below | median | 95 % below | {' | '.join(f'< {one}' for one in THRESHOLDS)} | weight | `ask` |",
         f"|---|---|---|---|---|---|---|{'---|' * len(THRESHOLDS)}---|---|",

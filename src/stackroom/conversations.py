@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stackroom.backend import Backend
-from stackroom.errors import NotFoundError
+from stackroom.errors import DamagedError, NotFoundError
 
 PREFIX = "conversation/"
 
@@ -111,10 +111,37 @@ def now() -> str:
 
 
 def _loaded(name: str, data: bytes) -> Conversation:
-    turns = tuple(
-        Turn(**{**turn, "passages": tuple(turn["passages"])}) for turn in json.loads(data)["turns"]
-    )  # fmt: skip
-    return Conversation(name.removeprefix(PREFIX), turns[0].question, turns)
+    conversation_id = name.removeprefix(PREFIX)
+    try:
+        turns = tuple(_turn(told) for told in json.loads(data)["turns"])
+        return Conversation(conversation_id, turns[0].question, turns)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise DamagedError(
+            f"The conversation {conversation_id!r} can't be read: it is not as it was kept.",
+            hint=f"Delete it: stackroom chat --delete {conversation_id}",
+            actual=conversation_id,
+        ) from None
+
+
+_TEXTS = ("question", "answer", "outcome", "asked_at")
+_SHOWN = ("chunk_id", "title", "path")
+
+
+def _turn(told: dict[str, Any]) -> Turn:
+    """Raises TypeError, LookupError where it is none."""
+    _check(told["passages"], list)
+    passages = tuple(
+        {**{name: _check(one[name], str) for name in _SHOWN}, "page": _check(one["page"], int | None)}
+        for one in told["passages"]
+    )
+    texts = {name: _check(told[name], str) for name in _TEXTS}
+    return Turn(**texts, model=_check(told["model"], str | None), passages=passages)
+
+
+def _check(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind}")
+    return value
 
 
 def _unknown(conversation_id: str) -> NotFoundError:

@@ -7,6 +7,7 @@ its sets, and one that is removed is in none any more.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class NamedSet:
 
 def named_sets(view: View) -> list[NamedSet]:
     """All of them by name, but for the active one. Raises DamagedError."""
-    kept = [(name.removeprefix(PREFIX), _loaded(data)) for name, data in view.attachments(PREFIX)]
+    kept = [(name.removeprefix(PREFIX), _loaded(name, data)) for name, data in view.attachments(PREFIX)]
     there = {record.source_id for record in view.each_source()} if kept else set()
     return [NamedSet(name, tuple(one for one in ids if one in there)) for name, ids in kept]
 
@@ -39,7 +40,7 @@ def members(view: View, name: str) -> list[str]:
     data = view.attachment(PREFIX + name)
     if data is None:
         raise _unknown(name)
-    return _loaded(data)
+    return _loaded(PREFIX + name, data)
 
 
 def save(backend: Backend, name: str, source_ids: Sequence[str], *, join: bool = False) -> int:
@@ -55,7 +56,7 @@ def save(backend: Backend, name: str, source_ids: Sequence[str], *, join: bool =
         if join:
             with backend.view() as view:
                 data = view.attachment(PREFIX + name)
-                before = [] if data is None else _loaded(data)
+                before = [] if data is None else _loaded(PREFIX + name, data)
         kept = list(dict.fromkeys([*before, *source_ids]))
         commit.attach(PREFIX + name, json.dumps(kept, separators=(",", ":")).encode())
     return len(kept)
@@ -78,13 +79,18 @@ def forget_removed(backend: Backend) -> None:
         save(backend, one.name, one.source_ids)
 
 
-def _loaded(data: bytes) -> list[str]:
+def _loaded(kept_as: str, data: bytes) -> list[str]:
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise DamagedError("A set's list of sources can't be read.", hint="Delete it: stackroom set NAME --delete")
+        name = kept_as.removeprefix(PREFIX)
+        raise DamagedError(
+            f"The set {name!r} can't be read: it is not as it was saved.",
+            hint=f"Forget it: stackroom set {shlex.quote(name)} --delete",
+            actual=name,
+        )
     return found
 
 

@@ -106,7 +106,7 @@ class Source:
 
     `state` is "indexed", "partial" (an interrupted run will finish it) or "failed"; `error` says why the last
     reading failed, also where an older reading still serves. `indexed_at` is ISO 8601 in UTC, and so is `modified_at`, the
-    time of the file as it was read (None for a record).
+    time of the file as it was read (None for a record). `recognised_pages` are those whose text was recognised in a picture (OCR).
     """
 
     id: str
@@ -123,6 +123,7 @@ class Source:
     pages: int | None = None
     pages_without_text: int | None = None
     modified_at: str | None = None
+    recognised_pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from stackroom import filters
 from stackroom.backend import Backend, DocumentRecord, Scope, SourceRecord
 from stackroom.errors import (
     ClosedError,
+    DamagedError,
     DimensionMismatchError,
     EmbedderMismatchError,
     NotFoundError,
@@ -95,6 +96,36 @@ def test_named_sets_are_kept_and_lose_what_is_removed(backend: Backend, opener) 
             with pytest.raises(UsageError):
                 index.save_set(name, ["two"])
         assert [one.name for one in index.sets()] == ["wörter ; % _"]
+
+
+@pytest.mark.parametrize("data", [b"no list", b"[7]", b"{}", b"[" * 100_000], ids=lambda data: data[:9].decode())
+def test_a_set_that_is_no_list_is_damage_and_can_be_forgotten(backend: Backend, data: bytes) -> None:
+    put(backend, "one", ["one text"])
+    with backend.commit() as commit:
+        commit.attach("set/my papers", data)
+    with Index(backend, embedder=WordEmbedder()) as index:
+        for call in (index.sets, lambda: index.search("text", mode="text", set_name="my papers")):
+            with pytest.raises(DamagedError, match="'my papers'") as caught:
+                call()
+            assert caught.value.hint == "Forget it: stackroom set 'my papers' --delete"
+        index.delete_set("my papers")
+        assert index.sets() == []
+
+
+def test_a_source_says_on_how_many_pages_text_was_recognised(backend: Backend) -> None:
+    told: dict[str, object] = {"scan": 12, "printed": 0, "odd": "many", "huge": 1e300, "minus": -4}
+    for name, pages in told.items():
+        put(backend, name, [f"{name} text"], **({"recognised_pages": pages} if pages else {}))
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="two documents"))
+        for number in (1, 2):
+            commit.put_document(DocumentRecord(f"doc {number}", source, metadata={"recognised_pages": number}))
+    with backend.view() as view:
+        found = {one.path: one.recognised_pages for one in view.listing()}
+        assert found == {"scan": 12, "printed": 0, "odd": 0, "huge": 10**9, "minus": 0, "two documents": 3}
+        (only,) = view.listing([view.source("scan")])
+        assert only.recognised_pages == 12
+    assert backend.stats().recognised == 6
 
 
 @pytest.mark.capability("purge")

@@ -284,3 +284,20 @@ def test_a_signal_ends_it_while_it_waits_for_the_agents_next_line(folder: Path, 
             assert process.wait(60) == -number
         finally:
             process.kill()
+
+
+async def test_recognised_text_is_told_apart(agent: Callable[..., Any], folder: Path) -> None:
+    chunks = [
+        stackroom.Chunk("The zeppelin was printed.", "p1", place=stackroom.Place(page=1)),
+        stackroom.Chunk("The zeppelin was scanned.", "p2", {"recognised": True}, stackroom.Place(page=2)),
+    ]
+    with stackroom.open(folder) as index:
+        scan = stackroom.Document("scan", source="scan", metadata={"recognised_pages": 1}, chunks=chunks)
+        index.add_documents([scan])
+    async with agent() as client:
+        found = (await client.call_tool("search", {"query": "zeppelin", "k": 2})).structured_content
+        assert {hit["chunk_id"]: hit.get("recognised") for hit in found["hits"]} == {"p1": None, "p2": True}
+        read = (await client.call_tool("read", {"chunk_id": "p2"})).structured_content
+        assert read["recognised"] is True
+        listed = (await client.call_tool("list_documents", {"name": "scan"})).structured_content
+        assert [one["recognised_pages"] for one in listed["documents"]] == [1]

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from starlette.testclient import TestClient
 
+import browser_support
 import stackroom
+from browser_support import Visit
 from stackroom.web.app import application
 from stackroom.web.library import Library
 from stackroom.web.workspace import Workspace
@@ -90,3 +93,38 @@ def program(library: Path) -> Iterator[Callable[..., tuple[httpx.Client, str]]]:
         assert process.stdout is not None
         process.stdout.close()
         assert process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "There is no Chromium: name it with CHROMIUM=, or install it."
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, program: Callable[..., Any]) -> Iterator[Callable[..., Visit]]:
+    made: list[Visit] = []
+
+    def start(path: Path | None = None, **options: Any) -> Visit:
+        _, address = program("--port", "0", **({} if path is None else {"path": path}))
+        made.append(Visit(chromium, address, **options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.context.close()
+        assert one.complaints == []
+
+
+@pytest.fixture
+def made(library: Path, folder: Path) -> Path:
+    """A library of the files, made beforehand."""
+    write_files(folder, browser_support.FILES)
+    with stackroom.open(library) as index:
+        index.add(folder)
+    return library

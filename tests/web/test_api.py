@@ -10,6 +10,7 @@ import pytest
 from starlette.routing import Route
 
 import stackroom
+from stackroom.cli.main import cli
 from stackroom.web.app import ENDPOINTS
 from stackroom.web.library import Library
 from stackroom.web.workspace import Workspace
@@ -268,13 +269,80 @@ def test_verify_and_compact_are_jobs(filled: Asker) -> None:
     assert kinds == ["compact", "verify"]
 
 
+def test_repair_says_what_it_did_and_brings_a_library_back_that_does_not_open(filled: Asker, library: Path) -> None:
+    done = filled.ended(filled.post("/api/repair", {"dry_run": True}, 202))
+    assert (done["state"], done["result"]["ok"], done["result"]["dry_run"]) == ("done", True, True)
+    filled.workspace.library.close()
+    catalogue = library / "catalogue.db"
+    catalogue.write_bytes(b"\xff" * 100 + catalogue.read_bytes()[100:])
+    told = filled.get("/api/status")
+    assert (told["state"], told["error"]["type"]) == ("failed", "DamagedError")
+    done = filled.ended(filled.post("/api/repair", code=202))
+    assert (done["state"], done["result"]["ok"]) == ("done", True), done
+    assert filled.get("/api/status")["state"] == "ready"
+    assert filled.search("purrs", mode="text")
+
+
+def test_files_are_read_again_where_they_changed_and_on_request(filled: Asker, folder: Path, documents: Path) -> None:
+    filled.post("/api/remove", {"sources": [str(documents)]})
+    error = filled.post("/api/refresh", code=400)["error"]
+    assert error["message"] == "No file of the library is there to be read again."
+    write_files(folder, {"a.txt": "A cat.", "b.txt": "A dog.", "c.txt": "A fox."})
+    filled.added(folder)
+    (folder / "a.txt").write_text("A cow.")
+    (folder / "b.txt").unlink()
+    done = filled.ended(filled.post("/api/refresh", code=202))
+    assert (done["kind"], done["result"]["updated"], done["result"]["unchanged"]) == ("add", 1, 1)
+    assert filled.titles() == ["a.txt", "b.txt", "c.txt"]
+    done = filled.ended(filled.post("/api/rebuild", {"sources": ["a.txt"]}, 202))
+    assert (done["kind"], done["result"]["updated"]) == ("rebuild", 1)
+    filled.post("/api/rebuild", {"sources": ["nobody"]}, 404)
+    assert "one each" in filled.post("/api/rebuild", {"embedder": "minilm", "back": True}, 400)["error"]["message"]
+
+
+def test_another_model_is_switched_to_and_back(filled: Asker) -> None:
+    done = filled.ended(filled.post("/api/rebuild", {"embedder": "minilm", "even_if_worse": True}, 202))
+    assert (done["state"], done["result"]["switched"]) == ("done", True), done
+    assert filled.get("/api/status")["status"]["former"]["name"] == "words"
+    done = filled.ended(filled.post("/api/rebuild", {"back": True, "even_if_worse": True}, 202))
+    assert (done["state"], done["result"]["switched"]) == ("done", True), done
+
+
+def test_copies_of_the_library_and_measurements(filled: Asker, tmp_path: Path) -> None:
+    done = filled.ended(filled.post("/api/backup", {"folder": str(tmp_path / "copy")}, 202))
+    assert done["result"] == {"folder": str(tmp_path / "copy")}
+    with stackroom.open(tmp_path / "copy", mode="r", embedder=WordEmbedder()) as copy:
+        assert len(copy.sources()) == len(FILES)
+    write_files(tmp_path / "taken", {"mine.txt": "Mine."})
+    refused = filled.ended(filled.post("/api/backup", {"folder": str(tmp_path / "taken")}, 202))
+    assert (refused["state"], refused["error"]["type"]) == ("failed", "UsageError")
+    done = filled.ended(filled.post("/api/export", {"folder": str(tmp_path / "old")}, 202))
+    assert done["result"]["chunks"] == len(FILES)
+    assert (tmp_path / "old" / "docstore.json").exists()
+    assert "no whole path" in filled.post("/api/export", {"folder": "here"}, 400)["error"]["message"]
+    done = filled.ended(filled.post("/api/measure", {"questions": 2}, 202))
+    assert (done["state"], done["result"]["questions"]) == ("done", 2)
+
+
+def test_an_engine_that_is_not_there_is_said(filled: Asker) -> None:
+    for verb in ("push", "pull"):
+        failed = filled.ended(filled.post(f"/api/{verb}", {"url": "nonsense://nowhere/at-all"}, 202))
+        assert (failed["kind"], failed["state"], failed["error"]["type"]) == (verb, "failed", "UsageError")
+
+
+def test_every_verb_of_the_terminal_that_is_no_face_is_asked_for_here(asker: Asker) -> None:
+    others = {"list": "sources", "show": "sources/{source_id}", "set": "sets"}
+    described = set(asker.get("/api/openapi.json")["paths"])
+    assert {f"/api/{others.get(verb, verb)}" for verb in set(cli.commands) - {"ui", "mcp", "chat"}} <= described
+
+
 def test_status_of_a_library_in_use(filled: Asker, library: Path, documents: Path) -> None:
     told = filled.get("/api/status")
     assert (told["state"], told["path"], told["error"]) == ("ready", str(library), None)
     assert told["status"]["sources"] == 4
     assert told["facets"]["types"][0] == {"name": "text", "sources": 2}
     assert told["facets"]["folders"] == [{"path": str(documents), "sources": 4}]
-    assert told["facets"]["states"] == {"active": 4, "failed": 0, "without_text": 0}
+    assert told["facets"]["states"] == {"active": 4, "failed": 0, "without_text": 0, "recognised": 0}
 
 
 def test_folders_to_choose_from(asker: Asker, tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import stackroom
+from browser_support import FILES, Visit
 from chat_support import STALL, chat_server
 from old_index import OldIndex
 from stackroom import conversations
@@ -19,90 +19,7 @@ from support import WordEmbedder, write_files
 
 pytestmark = pytest.mark.browser
 
-FILES = {
-    "logs.md": "# Logs\n\n## Rotation\n\nlogrotate rotates, compresses and removes old log files every week.\n",
-    "cats.txt": "A cat is a small animal that purrs and hunts mice at night.\n",
-    "garden/bread.html": "<html><head><title>Bread</title></head><body><h1>Bread</h1><p>Knead the dough.</p>"
-    + "<p>Filler.</p>" * 200
-    + "<p>Bake the loaf until its crust is brown.</p><script>document.title='run'</script></body></html>",
-    "broken.pdf": "%PDF-1.4 nothing of the sort",
-}
 PHONE = {"width": 390, "height": 780}
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "There is no Chromium: name it with CHROMIUM=, or install it."
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A page of the real program in a browser; what it asks of others, and what it complains of, is kept."""
-
-    def __init__(self, browser: Any, address: str, **options: Any) -> None:
-        self.base = address.partition("?")[0]
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 820}, **options})
-        self.context.set_default_timeout(60_000)
-        self.complaints: list[str] = []
-        self.context.on("request", self._asked)
-        self.context.on(
-            "response", lambda told: told.status >= 400 and self.complaints.append(f"{told.status} {told.url}")
-        )
-        self.page = self.context.new_page()
-        self.page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(address)
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith((self.base, "chrome", "data:", "blob:", "about:")):
-            self.complaints.append(request.url)
-
-    def ready(self) -> Any:
-        self.page.wait_for_selector("#query:visible")
-        return self.page
-
-    def add(self, folder: Path) -> None:
-        page = self.page
-        page.click("nav a[data-view=documents]")
-        page.click("#add-button")
-        page.fill("#add-path", str(folder))
-        page.click("#add-path-button")
-
-    def indexed(self, text: str) -> None:
-        self.page.wait_for_selector(f".job-facts:has-text('{text}')")
-
-    def titles(self) -> list[str]:
-        found: list[str] = self.page.locator(".row .name a").all_inner_texts()
-        return found
-
-
-@pytest.fixture
-def visit(chromium: Any, program: Callable[..., Any]) -> Iterator[Callable[..., Visit]]:
-    made: list[Visit] = []
-
-    def start(path: Path | None = None, **options: Any) -> Visit:
-        _, address = program("--port", "0", **({} if path is None else {"path": path}))
-        made.append(Visit(chromium, address, **options))
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.context.close()
-        assert one.complaints == []
-
-
-@pytest.fixture
-def made(library: Path, folder: Path) -> Path:
-    """A library of the files, made beforehand."""
-    write_files(folder, FILES)
-    with stackroom.open(library) as index:
-        index.add(folder)
-    return library
 
 
 def test_from_nothing_to_an_answer(visit: Callable[..., Visit], folder: Path) -> None:
@@ -291,6 +208,7 @@ def test_indexing_is_watched_reloaded_and_stopped(visit: Callable[..., Visit], f
     at.add(folder)
     page.wait_for_selector(".job progress[value]")
     page.wait_for_selector(".job-facts:has-text('passages/s')")
+    page.wait_for_selector(".job-facts:has-text(' left')")
     page.reload()
     page.wait_for_selector(".job progress[value]")
     page.click("nav a[data-view=search]")
@@ -475,26 +393,113 @@ def test_a_library_of_thousands_is_scrolled(library: Path, visit: Callable[..., 
     page.wait_for_selector(".toast:has-text('0 of 5,000')")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 820}, PHONE], ids=["desktop", "phone"])
+def test_folders_and_dates_narrow_what_is_found(library: Path, folder: Path, visit: Callable[..., Visit]) -> None:
+    write_files(folder, FILES)
+    os.utime(folder / "cats.txt", (1_000_000_000, 1_000_000_000))
+    with stackroom.open(library) as index:
+        index.add(folder)
+    page = visit(library).ready()
+    page.fill("#query", "the small old files")
+    page.wait_for_selector(".group >> nth=2")
+    page.select_option("[name=folder]", str(folder / "garden"))
+    page.wait_for_function("() => document.querySelectorAll('.group').length === 1")
+    assert page.locator(".group h2").inner_text() == "Bread"
+    page.click("#clear-filters")
+    page.wait_for_selector(".group >> nth=2")
+    page.select_option("[name=date]", "between")
+    page.fill("[name=since]", "2001-09-01")
+    page.fill("[name=until]", "2001-09-30")
+    page.wait_for_function("() => document.querySelectorAll('.group').length === 1")
+    assert page.locator(".group h2").inner_text() == "cats.txt"
+    page.click("#clear-filters")
+    page.select_option("[name=date]", "7")
+    page.wait_for_function("() => document.querySelectorAll('.group').length === 2")
+    assert sorted(page.locator(".group h2").all_inner_texts()) == ["Bread", "Logs"]
+
+
+def test_documents_are_sorted(made: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(made)
+    page = at.ready()
+    page.click("nav a[data-view=documents]")
+    page.wait_for_selector(".row >> nth=3")
+    assert at.titles() == ["Bread", "broken.pdf", "cats.txt", "Logs"]
+    page.select_option("#documents-sort", "size-")
+    page.wait_for_function("() => document.querySelector('.row:nth-child(2) .name a').textContent === 'Logs'")
+    assert at.titles() == ["Bread", "Logs", "cats.txt", "broken.pdf"]
+
+
+def test_a_folder_is_chosen_and_keeps_its_shape(
+    visit: Callable[..., Visit], folder: Path, library: Path, tmp_path: Path
+) -> None:
+    write_files(folder, {**FILES, ".hidden": "Not for others."})
+    page = visit().ready()
+    page.set_input_files("#folder-input", str(folder))
+    page.wait_for_selector(".row:has-text('Bread')")
+    kept = library.with_name(library.name + "-documents")
+    found = sorted(str(path.relative_to(kept / folder.name)) for path in kept.rglob("*") if path.is_file())
+    assert found == ["broken.pdf", "cats.txt", "garden/bread.html", "logs.md"]
+
+
+def test_what_an_answer_claims_wrongly_is_marked_and_an_answer_is_copied(
+    made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = 'A cat "purrs and hunts mice" [1], and "sleeps all day long on sofas" [1] [9].'
+    with chat_server([said]) as server:
+        monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
+        page = visit(made, permissions=["clipboard-read", "clipboard-write"]).ready()
+        page.click("nav a[data-view=ask]")
+        page.wait_for_function("() => document.querySelector('#model').value.startsWith('openai:small')")
+        page.fill("#question", "What hunts mice at night?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".answer-tools")
+        assert "sleeps all day" in page.locator(".unfound").inner_text()
+        assert page.locator(".unfound").count() == 1
+        assert page.locator(".cite.bad").all_inner_texts() == ["9"]
+        assert "1 quotation could not be found" in page.locator(".answer-note.bad").inner_text()
+        page.click(".answer-tools >> text=Copy")
+        page.wait_for_selector("text=Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == said
+
+
+def test_a_question_keeps_to_the_active_documents(
+    made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STACKROOM_CHAT_MODEL", raising=False)
+    with stackroom.open(made) as index:
+        index.set_active(["cats.txt"], False)
+    page = visit(made).ready()
+    page.click("nav a[data-view=ask]")
+    for active, shown in ((False, True), (True, False)):
+        page.set_checked("#ask-active", active)
+        page.fill("#question", "What hunts mice at night?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f".turn-of >> nth={int(active)}")
+        page.wait_for_selector(".turn-of:last-child .cited li")
+        titles = page.locator(".turn-of:last-child .cited .title").all_inner_texts()
+        assert any(title.startswith("cats.txt") for title in titles) is shown
+
+
+EVERYWHERE = [
+    pytest.mark.parametrize("scheme", ["light", "dark"]),
+    pytest.mark.parametrize("viewport", [{"width": 1280, "height": 820}, PHONE], ids=["desktop", "phone"]),
+]
+
+
+def everywhere(test: Any) -> Any:
+    for mark in EVERYWHERE:
+        test = mark(test)
+    return test
+
+
+@everywhere
 def test_every_view_is_accessible_and_fits(
     made: Path, chromium: Any, program: Any, scheme: str, viewport: dict[str, int]
 ) -> None:
-    axe = Path(os.environ.get("AXE", "no axe"))
     _, address = program("--port", "0", path=made)
     at = Visit(chromium, address, color_scheme=scheme, viewport=viewport, bypass_csp=True, reduced_motion="reduce")
     page = at.ready()
 
-    def check(name: str) -> None:
-        wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
-        assert wide <= 0, f"{name} is {wide} pixels too wide"
-        if axe.exists():
-            page.evaluate(axe.read_text(encoding="utf-8") + ";0")
-            found = page.evaluate("axe.run(document, {iframes: false})")
-            told = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found["violations"]]
-            assert told == [], name
-
-    check("idle")
+    at.check("idle")
     page.fill("#query", "old log files")
     page.wait_for_selector(".hit")
     page.keyboard.press("ArrowDown")
@@ -502,31 +507,57 @@ def test_every_view_is_accessible_and_fits(
     page.keyboard.press("c")
     page.wait_for_selector(".why")
     page.wait_for_timeout(400)
-    check("search")
+    at.check("search")
     page.click(".hit a")
     page.wait_for_selector("#here", state="attached")
     page.wait_for_timeout(400)
-    check("reading")
+    at.check("reading")
     page.goto(at.base + "?view=documents")
     page.wait_for_selector(".row")
     page.wait_for_timeout(400)
-    check("documents")
+    at.check("documents")
+    page.click(".row .row-menu >> nth=1")
+    at.check("menu")
+    page.click(".menu.of-row >> text=About it")
+    at.check("about")
+    page.keyboard.press("Escape")
+    page.click(".row .box >> nth=1")
+    page.click("[data-part=set]")
+    at.check("set")
+    page.keyboard.press("Escape")
+    page.click("#library-menu-button")
+    at.check("library menu")
+    page.click("#library-menu >> text=Read again what failed")
+    page.wait_for_selector(".job summary")
+    page.click(".job summary")
+    page.wait_for_timeout(400)
+    at.check("job")
     page.click("#add-button")
     page.wait_for_selector("#folders button")
-    check("adding")
+    at.check("adding")
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     page.wait_for_selector("#help-dialog[open]")
-    check("help")
+    at.check("help")
     page.keyboard.press("Escape")
     page.click("nav a[data-view=ask]")
     page.fill("#question", "What hunts mice?")
     page.keyboard.press("Enter")
     page.wait_for_selector(".cited")
     page.wait_for_timeout(400)
-    check("ask")
+    at.check("ask")
     page.click("#conversations-button")
     page.wait_for_selector(".kept li")
-    check("conversations")
+    at.check("conversations")
     at.context.close()
     assert at.complaints == []
+
+
+@everywhere
+def test_a_migration_is_accessible_and_fits(
+    tmp_path: Path, visit: Callable[..., Visit], scheme: str, viewport: dict[str, int]
+) -> None:
+    old = OldIndex().write(tmp_path / "old")
+    at = visit(old, color_scheme=scheme, viewport=viewport, bypass_csp=True, reduced_motion="reduce")
+    at.page.wait_for_selector("#convert")
+    at.check("inventory")

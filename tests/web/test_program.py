@@ -111,3 +111,35 @@ def test_another_address_is_served_over_tls(program: Callable[..., Any], library
     assert client.get("/api/status").json()["state"] == "ready"
     token = address.partition("token=")[2]
     assert "; Secure" in client.get(f"/?token={token}").headers["set-cookie"]
+
+
+def test_each_start_has_a_token_of_its_own(program: Callable[..., Any]) -> None:
+    first, address = program("--port", "0")
+    second, other = program("--port", "0")
+    assert address.partition("token=")[2] != other.partition("token=")[2]
+    assert first.get("/api/status").status_code == 200
+    assert second.get("/api/status", headers=dict(first.headers)).status_code == 401
+
+
+def own_address() -> str:
+    """By which other machines reach this one; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but the loopback")
+        found: str = probe.getsockname()[0]
+        return found
+
+
+def test_other_machines_reach_it_only_where_that_was_asked_for_and_with_the_token(program: Callable[..., Any]) -> None:
+    here = own_address()
+    _, address = program("--port", "0")
+    port = int(address.partition("/?")[0].rpartition(":")[2])
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((here, port), timeout=10).close()
+    client, address = program("--port", "0", "--host", here, "--without-tls")
+    assert address.startswith(f"http://{here}:")
+    assert client.get("/api/status").status_code == 200
+    assert client.get("/api/status", headers={"authorization": ""}).status_code == 401
+    assert client.get("/api/status", headers={"host": "localhost"}).status_code == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -173,3 +174,55 @@ def test_headings_say_what_is_new(asker: Asker) -> None:
     page = asker.page("/read", chunk="c0")
     headings = re.findall(r"<h\d[^>]*>([^<]*)</h\d>", page)
     assert [heading.strip() for heading in headings if heading.strip() != "D"] == ["Book › Part › One", "Two", "Other"]
+
+
+def test_a_heading_that_the_text_begins_with_is_said_once(asker: Asker) -> None:
+    told = [(("Book", "One"), "One is here."), (("Book", "Two"), "## Two\n\nMore."), (("Book", "Three"), "Three")]
+    chunks = [Chunk(text, chunk_id=f"c{n}", place=Place(section=section)) for n, (section, text) in enumerate(told)]
+    asker.workspace.library.index().add_documents([Document("d", source="d", title="D", chunks=chunks)])
+    page = asker.page("/read", chunk="c0")
+    assert re.findall(r"<h2[^>]*>([^<]*)</h2>", page) == ["Book"]
+
+
+def scan(asker: Asker) -> None:
+    """Page 1 was printed, page 2 is a picture."""
+    chunks = [
+        Chunk("Printed words.", chunk_id="one", place=Place(page=1)),
+        Chunk("Recognised w0rds.", chunk_id="two", place=Place(page=2), metadata={"recognised": True}),
+        Chunk("More printed words.", chunk_id="three", place=Place(page=3)),
+    ]
+    known = Document("scan", source="scan", title="Scan", chunks=chunks, metadata={"recognised_pages": 1})
+    asker.workspace.library.index().add_documents([known])
+
+
+def test_each_page_of_a_scan_says_how_its_text_was_read(asker: Asker) -> None:
+    scan(asker)
+    page = asker.page("/read", chunk="two")
+    marks = re.findall(r'<div class="page-mark([^"]*)"[^>]*><span>([^<]*)</span>', page)
+    assert marks == [("", "page 1 · printed"), (" recognised", "page 2 · recognised"), ("", "page 3 · printed")]
+    said = "recognised in a picture: it may hold mistakes"
+    assert said in page
+    assert said not in asker.page("/read", chunk="one")
+
+
+def test_pages_of_what_was_printed_say_nothing_of_it(asker: Asker) -> None:
+    chunks = [Chunk(f"Words of {n}.", chunk_id=f"p{n}", place=Place(page=n)) for n in (1, 2)]
+    asker.workspace.library.index().add_documents([Document("d", source="d", title="D", chunks=chunks)])
+    marks = re.findall(r'<div class="page-mark[^"]*"[^>]*><span>([^<]*)</span>', asker.page("/read", chunk="p1"))
+    assert marks == ["page 1", "page 2"]
+
+
+def test_recognised_text_is_told_apart_by_every_answer(asker: Asker) -> None:
+    scan(asker)
+    assert [hit["metadata"] for hit in asker.search("w0rds", mode="text")] == [{"recognised": True}]
+    assert [hit["metadata"] for hit in asker.search("more", mode="text")] == [{}]
+    assert asker.source("Scan")["recognised_pages"] == 1
+    assert asker.titles(state="recognised") == ["Scan"]
+    assert asker.get("/api/status")["facets"]["states"]["recognised"] == 1
+    answer = asker.client.post("/api/ask", json={"question": "w0rds", "keep": True}, headers=OWN)
+    (told,) = [
+        json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith('data: {"event": "passages"')
+    ]
+    assert {one["chunk_id"]: one["metadata"] for one in told["passages"]}["two"] == {"recognised": True}
+    (turn,) = asker.get(f"/api/conversations/{told['conversation']}")["turns"]
+    assert {one["chunk_id"]: one["metadata"] for one in turn["passages"]}["two"] == {"recognised": True}

@@ -25,14 +25,20 @@ LEAST_PASSAGES = 100
 """Below this many in the collection a score says too little: a word that half of them hold weighs nothing, and nothing stands out among a few."""
 
 
+_LEAST_KNOWN, _FOREIGN, _KNOWN = 0.2, 0.06, 0.075
+
+
 def least_score(weight: float) -> float:
     """The best hybrid score that a question whose answer is in the documents should reach, where meaning weighs `weight` beside words.
 
     Meaning always finds something near: the best of some hundred or thousand passages stands out by three or four deviations whatever is
-    asked, and `weight` of that is in the score. Measured (docs/benchmarks/asking.md): of questions that the documents answer at most one in a
-    hundred is below.
+    asked, and `weight` of that is in the score. The weight also says how well the model knows the language (search/familiarity.py): where it
+    does, meaning and words of an answer add up to more than that, and where it does not, they may not. Measured
+    (docs/benchmarks/asking.md): of questions that the documents answer in their own language at most one in a hundred is below.
     """
-    return 0.035 + 1.1 * weight
+    near = 0.035 + 1.1 * min(weight, _FOREIGN)
+    known = min(max((weight - _FOREIGN) / (_KNOWN - _FOREIGN), 0.0), 1.0)
+    return near + known * (_LEAST_KNOWN - near)
 
 
 Outcome = Literal["answered", "uncited", "not_in_documents", "quoted", "stopped"]
@@ -309,6 +315,7 @@ def _numbered(hits: Sequence[Hit]) -> list[dict[str, Any]]:
                 "score": hit.score,
                 "chunk_id": hit.chunk_id,
                 "text": hit.text,
+                "metadata": dict(hit.metadata),
                 "document": document,
                 "place": place,
             }

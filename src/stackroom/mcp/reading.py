@@ -10,10 +10,11 @@ from mcp.types import ToolAnnotations
 
 from stackroom.errors import NotFoundError, StackroomError
 from stackroom.mcp.telling import refusal
+from stackroom.types import RECOGNISED
 
 if TYPE_CHECKING:
     from stackroom.index import Index
-    from stackroom.types import Place
+    from stackroom.types import Metadata, Place
 
 _MOST_HITS = 50
 _MOST_CONTEXT = 10
@@ -100,6 +101,7 @@ def _search(
             "title": hit.document.title,
             "path": hit.document.path,
             **_place(hit.place),
+            **_recognised(hit.metadata),
             "text": hit.text,
         }
         for hit in hits
@@ -123,6 +125,7 @@ def _read(index: Index, chunk_id: str, context: int) -> dict[str, Any]:
         "title": document.title or source.title or source.name,
         "path": source.name,
         **_place(passage.place),
+        **_recognised(passage.metadata),
         "before": [{"chunk_id": one.chunk_id, "text": one.text} for one in before],
         "text": passage.text,
         "after": [{"chunk_id": one.chunk_id, "text": one.text} for one in after],
@@ -136,8 +139,13 @@ def _list(index: Index, name: str | None, active: bool, first: int, set_name: st
         listed = [one for one in listed if one.id in named]
     listed = [one for one in listed if one.active or not active]
     part = listed[max(first, 0) : max(first, 0) + _MOST_LISTED]
-    keys = ("id", "path", "title", "type", "chunks", "active", "state")
+    keys = ("id", "path", "title", "type", "chunks", "active", "state", "recognised_pages")
     return {"total": len(listed), "documents": [{key: getattr(one, key) for key in keys} for one in part]}
+
+
+def _recognised(metadata: Metadata) -> dict[str, Any]:
+    """Said where it is so: then the text was recognised in a picture of the page, and may hold mistakes."""
+    return {RECOGNISED: True} if metadata.get(RECOGNISED) is True else {}
 
 
 def _place(place: Place) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from stackroom.errors import (
 )
 from stackroom.forms import error_form, plain, plain_error
 from stackroom.web import pages
-from stackroom.web.api import asking, conversing, gathering, reading, writing
+from stackroom.web.api import asking, conversing, gathering, reading, upkeep, writing
 from stackroom.web.endpoint import Endpoint, given_body, given_query
 from stackroom.web.guard import Address, Guard
 from stackroom.web.openapi import description
@@ -45,6 +45,7 @@ from stackroom.web.workspace import Workspace
 ENDPOINTS: tuple[Endpoint, ...] = (
     *reading.ENDPOINTS,
     *writing.ENDPOINTS,
+    *upkeep.ENDPOINTS,
     *gathering.ENDPOINTS,
     *asking.ENDPOINTS,
     *conversing.ENDPOINTS,

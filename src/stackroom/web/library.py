@@ -130,5 +130,6 @@ def facets(sources: Sequence[Source]) -> dict[str, Any]:
             "active": sum(source.active for source in sources),
             "failed": sum(source.error is not None for source in sources),
             "without_text": sum(bool(source.pages_without_text) for source in sources),
+            "recognised": sum(bool(source.recognised_pages) for source in sources),
         },
     }

@@ -6,9 +6,8 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -17,9 +16,11 @@ from stackroom import __version__
 from stackroom.errors import NotFoundError, StackroomError
 from stackroom.search.marking import mark
 from stackroom.storage.disk import fsio
-from stackroom.types import Excerpt, Passage, Place
-from stackroom.web.cleaning import cleaned
+from stackroom.types import RECOGNISED, RECOGNISED_PAGES, Excerpt, Passage, Place
 from stackroom.web.workspace import Workspace
+
+if TYPE_CHECKING:
+    import jinja2
 
 HERE = Path(__file__).parent
 _AROUND = 30
@@ -34,6 +35,9 @@ PDF_POLICY = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; 
 
 @functools.cache
 def _templates() -> jinja2.Environment:
+    # Here, for the address is printed before the first page is asked for.
+    import jinja2
+
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -56,12 +60,13 @@ class Piece(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A passage as the reading page has it. `heading` and `page` are there where they change."""
+    """A passage as the reading page has it. `heading` and `mark` (its page, and whether its text was printed) are there where they change."""
 
     chunk_id: str
     pieces: list[Piece]
     heading: str | None
-    page: str | None
+    mark: str | None
+    recognised: bool
     wanted: bool
 
 
@@ -84,7 +89,8 @@ def _read(workspace: Workspace, given: Any) -> Response:
     passages = [*excerpt.before, excerpt.passage, *excerpt.after]
     document = excerpt.document
     source = workspace.source(document.source_id)
-    shown = list(_shown(passages, excerpt.passage.chunk_id, given.get("q", ""), document.title))
+    mixed = bool(document.metadata.get(RECOGNISED_PAGES))
+    shown = list(_shown(passages, excerpt.passage.chunk_id, given.get("q", ""), document.title, mixed=mixed))
     place = excerpt.passage.place
     return render(
         "read.html",
@@ -95,6 +101,7 @@ def _read(workspace: Workspace, given: Any) -> Response:
         chunk=excerpt.passage.chunk_id,
         query=given.get("q", ""),
         where=_where(place, document.title),
+        recognised=_is_recognised(excerpt.passage),
         earlier=passages[0].chunk_id if len(excerpt.before) == _AROUND else None,
         later=passages[-1].chunk_id if len(excerpt.after) == _AROUND else None,
         original=_original(document.path, document.type),
@@ -121,10 +128,10 @@ def _original(path: str, kind: str) -> str | None:
     return {"pdf": "pdf", "html": "html"}.get(kind, "file")
 
 
-def _shown(passages: Sequence[Passage], wanted: str, query: str, title: str) -> Iterator[Shown]:
-    """In reading order, each without what the one before has said already."""
+def _shown(passages: Sequence[Passage], wanted: str, query: str, title: str, *, mixed: bool) -> Iterator[Shown]:
+    """In reading order, each without what the one before has said already. With `mixed` some pages are pictures, and each says how it was read."""
     end: int | None = None
-    document = heading = page = None
+    document = heading = mark = None
     for passage in passages:
         place = passage.place
         if passage.document_id != document:
@@ -135,15 +142,26 @@ def _shown(passages: Sequence[Passage], wanted: str, query: str, title: str) -> 
         if exact and end is not None and place.start is not None and place.start < end:
             repeated = min(end - place.start, len(text))
         here = _section(place, title)
-        at = _page(place)
+        recognised = _is_recognised(passage)
+        at = _mark(_page(place), (RECOGNISED if recognised else "printed") if mixed else None)
+        ending = _ending(here, heading, text[repeated:]) if here and here != heading else None
         yield Shown(
             passage.chunk_id,
             _pieces(text, repeated, query if passage.chunk_id == wanted else ""),
-            _ending(here, heading) if here and here != heading else None,
-            at if at and at != page else None,
+            ending or None,
+            at if at and at != mark else None,
+            recognised,
             passage.chunk_id == wanted,
         )
-        end, heading, page = place.end if exact else None, here or heading, at or page
+        end, heading, mark = place.end if exact else None, here or heading, at or mark
+
+
+def _is_recognised(passage: Passage) -> bool:
+    return passage.metadata.get(RECOGNISED) is True
+
+
+def _mark(page: str | None, origin: str | None) -> str:
+    return " · ".join(part for part in (f"page {page}" if page else None, origin) if part)
 
 
 def _page(place: Place) -> str | None:
@@ -174,11 +192,12 @@ def _section(place: Place, title: str) -> str:
     return " › ".join(heading for heading in place.section if heading != title)
 
 
-def _ending(here: str, before: str | None) -> str:
-    """A heading without those above it that the passage before is under too."""
+def _ending(here: str, before: str | None, text: str) -> str:
+    """A heading without those above it that the passage before is under too, and without its end where the text begins with that itself."""
     parts, others = here.split(" › "), (before or "").split(" › ")
     same = next((n for n, (one, other) in enumerate(zip(parts, others, strict=False)) if one != other), len(parts))
-    return " › ".join(parts[same:]) or parts[-1]
+    said = text.lstrip("#* \n").startswith(parts[-1])
+    return " › ".join(parts[same : len(parts) - said]) or ("" if said else parts[-1])
 
 
 async def original(request: Request) -> Response:
@@ -196,6 +215,8 @@ def _serve(workspace: Workspace, given: Any) -> Response:
         with fsio.translated(path), fsio.open_regular(path, follow=True) as file:
             head = file.read(1024)
             if source.type == "html" and "download" not in given:
+                from stackroom.web.cleaning import cleaned
+
                 data = head + file.read(_LARGEST_PAGE)
                 page = cleaned(data, None if passage is None else passage.text)
                 return HTMLResponse(

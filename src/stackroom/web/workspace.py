@@ -49,7 +49,7 @@ class Workspace:
             finally:
                 self.library.changed()
 
-        return self.jobs.start("add", title, work)
+        return self.jobs.start("recognise" if options.get("ocr") else "add", title, work)
 
     def _remove(self, source_ids: Sequence[str]) -> None:
         try:

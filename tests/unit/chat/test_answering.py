@@ -164,6 +164,14 @@ def test_where_words_and_meaning_are_in_no_passage_the_model_is_not_asked(tmp_pa
     assert answered.passages, "the nearest are shown"
 
 
+def test_more_is_asked_of_a_question_whose_language_the_model_knows() -> None:
+    """By what was measured: docs/benchmarks/asking.md."""
+    unknown, german, between, english = (answering.least_score(weight) for weight in (0.008, 0.05, 0.0675, 0.09))
+    assert (round(unknown, 3), round(german, 3), round(between, 3), round(english, 3)) == (0.044, 0.09, 0.151, 0.2)
+    steps = [answering.least_score(n / 1000) for n in range(91)]
+    assert steps == sorted(steps)
+
+
 def test_among_a_few_passages_the_model_decides(index: Index) -> None:
     """A word that half of them hold weighs nothing, so that a good question may have a low score."""
     with chat_server(["An earthquake [1]."]) as server:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ import stackroom
 from chat_support import chat_server, library
 from stackroom import Index, conversations
 from stackroom.chat import Answer, Done, Question, answer, history, keep, resolve
-from stackroom.errors import NotFoundError, ReadOnlyError
+from stackroom.errors import DamagedError, NotFoundError, ReadOnlyError
 
 ASKED = "Who built the Lighthouse of Pharos?"
 SAID = "Zanzibar said Sostratus did [1]."
@@ -92,3 +94,67 @@ def test_a_conversation_survives_a_backup_and_a_repair(tmp_path: Path) -> None:
     stackroom.repair(tmp_path / "copy")
     with stackroom.open(tmp_path / "copy") as copy:
         assert conversations.conversation(copy.backend, kept).turns[0].answer == SAID
+
+
+SHOWN = {"chunk_id": "bread.txt#1", "title": "bread.txt", "path": "bread.txt", "page": None}
+TURN = {"question": ASKED, "answer": SAID, "outcome": "answered", "model": None, "asked_at": "2026-11-27T08:00:00+00:00", "passages": [SHOWN]}  # fmt: skip
+
+
+def written(index: Index, told: Any) -> str:
+    with index.backend.commit() as commit:
+        commit.attach("conversation/harmed", told if isinstance(told, bytes) else json.dumps(told).encode())
+    return "harmed"
+
+
+def turns(**changed: Any) -> dict[str, Any]:
+    return {"version": 1, "turns": [{**TURN, **changed}]}
+
+
+def lacking(name: str) -> dict[str, Any]:
+    return {"version": 1, "turns": [{key: value for key, value in TURN.items() if key != name}]}
+
+
+HARMED: list[Any] = [
+    b"\xff\x00 no text",
+    b"[" * 100_000,
+    {},
+    [],
+    None,
+    {"turns": {}},
+    {"turns": []},
+    {"turns": ["hello"]},
+    *(lacking(name) for name in TURN),
+    turns(question=7),
+    turns(model=["small"]),
+    turns(asked_at=None),
+    turns(passages={"1": SHOWN}),
+    turns(passages=["bread.txt#1"]),
+    turns(passages=[{**SHOWN, "chunk_id": 4}]),
+    turns(passages=[{**SHOWN, "page": "four"}]),
+    turns(passages=[{"chunk_id": "bread.txt#1"}]),
+]
+
+
+def test_a_conversation_that_is_no_conversation_is_damage_and_can_be_deleted(tmp_path: Path) -> None:
+    with library(tmp_path / "library") as index:
+        said = answered(index)
+        for told in HARMED:
+            harmed = written(index, told)
+            for call in (
+                lambda: conversations.conversation(index.backend, "harmed"),
+                lambda: conversations.conversations(index.backend),
+                lambda: keep(index, said, "harmed"),
+                lambda: index.compact(purge=True),
+            ):
+                with pytest.raises(DamagedError, match="harmed") as caught:
+                    call()
+                assert caught.value.hint == "Delete it: stackroom chat --delete harmed", told
+            conversations.delete(index.backend, [harmed])
+            assert conversations.conversations(index.backend) == []
+
+
+def test_a_conversation_of_a_newer_version_may_say_more(tmp_path: Path) -> None:
+    with library(tmp_path / "library") as index:
+        harmed = written(index, turns(mood="calm", passages=[{**SHOWN, "score": 0.5}]))
+        (turn,) = conversations.conversation(index.backend, harmed).turns
+        assert (turn.question, turn.passages) == (ASKED, (SHOWN,))

@@ -93,6 +93,7 @@ def test_a_scanned_page_among_printed_ones(index: Index, folder: Path) -> None:
     assert {hit.place.page for hit in found} == {2}
     stats = index.stats()
     assert (stats.recognised, stats.pages_without_text) == (1, 1)
+    assert [(one.pages, one.pages_without_text, one.recognised_pages) for one in index.sources()] == [(3, 1, 1)]
     # It is settled now, with and without being asked for; and when the file is touched its pages are recognised again.
     assert index.add(folder, ocr=True, agree=lambda _: pytest.fail("asked again")).unchanged == 1
     assert index.add(folder).unchanged == 1

@@ -12,7 +12,7 @@ from stackroom.cli.commands.search import empty, where_text
 from stackroom.cli.session import Session, count, safe
 from stackroom.forms import passage_form, status_form
 from stackroom.reports import Collection, Stats
-from stackroom.types import Source
+from stackroom.types import RECOGNISED, Source
 
 
 @click.command("list", help="Show the sources: all, or those of a name, path or glob.")
@@ -62,7 +62,8 @@ def show_command(session: Session, source: str) -> int:
         return 0
     for number, passage in enumerate(passages, start=1):
         where = safe(where_text(passage.place), keep_newlines=False)
-        click.echo(f"{click.style(f'[{number}]', bold=True)} {click.style(where, fg='cyan')}")
+        told = click.style("  recognised in a picture", fg="yellow") if passage.metadata.get(RECOGNISED) else ""
+        click.echo(f"{click.style(f'[{number}]', bold=True)} {click.style(where, fg='cyan')}{told}")
         click.echo(safe(passage.text) + "\n")
     if found.error:
         session.say(f"Its last reading failed: {safe(found.error)}")

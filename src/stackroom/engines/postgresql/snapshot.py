@@ -91,13 +91,15 @@ class PostgresView:
 
     def listing(self, records_: Sequence[SourceRecord] | None = None) -> list[Source]:
         rows = self._asking.rows(
-            """SELECT s.source_key, active, count(DISTINCT d.document_key), count(c.key)
+            """SELECT s.source_key, active, count(DISTINCT d.document_key), count(c.key),
+                   (SELECT coalesce(sum(greatest(least((facts ->> 'recognised_pages')::numeric, 1e9), 0)), 0) FROM documents o
+                     WHERE o.source_key = s.source_key AND jsonb_typeof(facts -> 'recognised_pages') = 'number')
                FROM sources s LEFT JOIN documents d USING(source_key) LEFT JOIN chunks c USING(document_key)
                GROUP BY s.source_key, active"""
         )
-        counts = {key: (documents, chunks, active) for key, active, documents, chunks in rows}
+        counts = {key: (documents, chunks, active, int(pages)) for key, active, documents, chunks, pages in rows}
         return [
-            shown(record, *counts.get(record.key, (0, 0, 0)))
+            shown(record, *counts.get(record.key, (0, 0, 0, 0)))
             for record in (self.each_source() if records_ is None else records_)
         ]
 

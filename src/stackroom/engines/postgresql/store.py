@@ -275,9 +275,10 @@ class PostgresStore(Limits):
                        (SELECT count(*) FROM sources WHERE active), (SELECT count(*) FROM sources WHERE error IS NOT NULL),
                        (SELECT coalesce(sum(pages_without_text), 0)::bigint FROM sources),
                        (SELECT count(*) FROM vectors WHERE space_key = {tables.SERVING}),
-                       (SELECT count(*) FROM documents WHERE facts ? 'hidden_characters')"""
+                       (SELECT count(*) FROM documents WHERE facts ? 'hidden_characters'),
+                       (SELECT count(*) FROM documents WHERE facts ? 'recognised_pages')"""
             )
-            sources, documents, chunks, active, failures, blank, with_vector, hiding = counts
+            sources, documents, chunks, active, failures, blank, with_vector, hiding, recognised = counts
             identity = view.identity
             dim = None if identity is None else identity.dim
             version = asking.value("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
@@ -310,6 +311,7 @@ class PostgresStore(Limits):
                     for item in view.collections()
                 ),
                 hiding=hiding,
+                recognised=recognised,
             )
 
     def close(self) -> None:

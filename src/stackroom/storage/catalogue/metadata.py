@@ -309,6 +309,16 @@ def documents_with(connection: Connection, field: str) -> int:
     return _to_keys(rows).count
 
 
+def numbers_of_documents(connection: Connection, field: str) -> dict[int, float]:
+    """The keys of the documents that have numbers under this field, each with the largest of them."""
+    rows = connection.rows(
+        """SELECT v.number, block, members FROM fields JOIN field_values v USING(field_key) JOIN postings USING(value_key)
+           WHERE name = ? AND owner = ? AND v.number IS NOT NULL ORDER BY v.number""",
+        (pack_text(field), DOCUMENT),
+    )
+    return {key: number for number, block, members in rows for key in _to_keys([(block, members)]).keys().tolist()}
+
+
 def memberships(connection: Connection, owner: int) -> Iterator[tuple[str, str | bytes, KeySet]]:
     """Every (field, stored value, keys) of an owner, for verification; the field's presence has the value ""."""
     for value_key, name, value in connection.execute(

@@ -15,7 +15,7 @@ from stackroom.errors import DamagedError, UsageError
 from stackroom.storage.catalogue import codec, schema
 from stackroom.storage.catalogue.ids import pack_id, pack_text, unpack_id, unpack_text
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.types import Metadata, Place, Source
+from stackroom.types import RECOGNISED_PAGES, Metadata, Place, Source
 
 SOURCE_COLUMNS = (
     "source_key, source_id, name, title, type, is_file, size, mtime_ns, content_hash, recipe, state, error, "
@@ -211,13 +211,28 @@ def listing(connection: Connection, records: Sequence[SourceRecord] | None) -> l
             (schema.ACTIVE_SET, wanted),
         )
     }
+    recognised = _recognised(connection)
     return [
-        shown(record, *counts.get(record.key, (0, 0, 0)))
+        shown(record, *counts.get(record.key, (0, 0, 0)), recognised.get(record.key, 0))
         for record in (each_source(connection) if records is None else records)
     ]
 
 
-def shown(record: SourceRecord, documents: int, chunks: int, active: int) -> Source:
+def _recognised(connection: Connection) -> dict[int, int]:
+    """On how many pages of a source text was recognised, where on any."""
+    if connection.value("SELECT 1 FROM fields WHERE name = ?", (RECOGNISED_PAGES,)) is None:
+        return {}
+    from stackroom.storage.catalogue import metadata
+
+    pages = metadata.numbers_of_documents(connection, RECOGNISED_PAGES)
+    found: dict[int, int] = {}
+    statement = "SELECT document_key, source_key FROM documents WHERE document_key IN (...)"
+    for document, source in connection.among(statement, list(pages)):
+        found[source] = found.get(source, 0) + int(min(max(pages[document], 0), 1e9))
+    return found
+
+
+def shown(record: SourceRecord, documents: int, chunks: int, active: int, recognised: int = 0) -> Source:
     """A source as users see it."""
     return Source(
         id=record.source_id,
@@ -234,6 +249,7 @@ def shown(record: SourceRecord, documents: int, chunks: int, active: int) -> Sou
         pages=record.pages,
         pages_without_text=record.pages_without_text,
         modified_at=_time(record.mtime_ns),
+        recognised_pages=recognised,
     )
 
 

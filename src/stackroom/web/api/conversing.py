@@ -41,12 +41,15 @@ def _turn(view: View, turn: Turn, sources: dict[str, str]) -> dict[str, Any]:
     """A turn as it was said, with what it cites as it is now."""
     keys = view.chunk_keys([one["chunk_id"] for one in turn.passages])
     known = [key for key in keys if key is not None]
-    texts = {passage.chunk_id: passage.text for passage in view.passages(known)} if known else {}
+    found = view.passages(known) if known else []
+    texts = {passage.chunk_id: passage.text for passage in found}
+    facts = {passage.chunk_id: dict(passage.metadata) for passage in found}
     passages = [
         {
             "number": number,
             **{name: one[name] for name in ("chunk_id", "title", "path", "page")},
             "text": texts.get(one["chunk_id"]),
+            "metadata": facts.get(one["chunk_id"], {}),
             "source_id": sources.get(one["path"]),
         }
         for number, one in enumerate(turn.passages, start=1)
@@ -85,6 +88,7 @@ _SHOWN = record(
         "path": text(""),
         "page": or_null(whole("")),
         "text": or_null(text("null: it was changed or removed since.")),
+        "metadata": {"type": "object", "additionalProperties": True},
         "source_id": or_null(text("Its source, where that is still there.")),
     }
 )

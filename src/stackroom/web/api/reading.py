@@ -110,6 +110,7 @@ def _matches(source: Source, given: Given) -> bool:
             or (state == "inactive" and not source.active)
             or (state == "failed" and source.error is not None)
             or (state == "without_text" and bool(source.pages_without_text))
+            or (state == "recognised" and bool(source.recognised_pages))
         )
     )
 
@@ -252,7 +253,9 @@ ENDPOINTS = [
             "filter": text("Words that the title or the path must hold.", maxLength=1000),
             "type": text("Only of this type.", maxLength=100),
             "set": _SET,
-            "state": text("Only those that are so.", enum=["active", "inactive", "failed", "without_text"]),
+            "state": text(
+                "Only those that are so.", enum=["active", "inactive", "failed", "without_text", "recognised"]
+            ),
             "sort": text("What they are sorted by.", enum=list(_SORTS), default="path"),
             "descending": flag("The other way round."),
             "offset": whole("Leave out so many.", minimum=0, maximum=100_000_000, default=0),

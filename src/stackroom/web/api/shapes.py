@@ -16,6 +16,11 @@ def _opened(schema: Schema) -> Schema:
     return {**schema, "additionalProperties": True}
 
 
+JOBS = (
+    "add", "recognise", "verify", "repair", "compact", "rebuild", "backup", "export", "push", "pull", "measure", "migrate", "inventory",
+)  # fmt: skip
+"""What kinds there are."""
+
 SHAPES: dict[str, Schema] = {
     "Error": _opened(
         record(
@@ -105,6 +110,7 @@ SHAPES: dict[str, Schema] = {
                 "pages": or_null(_WHOLE),
                 "pages_without_text": or_null(_WHOLE),
                 "modified_at": or_null(_TEXT),
+                "recognised_pages": _WHOLE,
             }
         )
     ),
@@ -126,7 +132,7 @@ SHAPES: dict[str, Schema] = {
         record(
             {
                 "id": _TEXT,
-                "kind": {"type": "string", "enum": ["add", "verify", "compact", "migrate", "inventory"]},
+                "kind": {"type": "string", "enum": list(JOBS)},
                 "title": _TEXT,
                 "state": {
                     "type": "string",

@@ -1,4 +1,4 @@
-"""Verbs that change the library, and the jobs that do what takes long."""
+"""Verbs that change what is in the library, and the jobs that do what takes long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from stackroom.errors import UsageError
-from stackroom.forms import plain
 from stackroom.progress import CancelToken, Progress
 from stackroom.web.api.shapes import JOB
 from stackroom.web.endpoint import Endpoint, Given, Schema, flag, or_null, record, ref, several, text, whole
@@ -47,14 +46,21 @@ def undo(workspace: Workspace, given: Given) -> object:
 
 def add(workspace: Workspace, given: Given) -> object:
     paths: list[str] = given["paths"]
-    for path in paths:
-        if "\0" in path or not os.path.isabs(os.path.expanduser(path)):
-            raise UsageError(f"{path!r} is no whole path.", hint="Begin with / or ~, or with a drive.")
-    full = [os.path.expanduser(path) for path in paths]
+    full = [whole_path(path) for path in paths]
     title = os.path.basename(full[0].rstrip("/\\")) or full[0]
     title = title if len(full) == 1 else f"{title} and {len(full) - 1:,} more"
-    options = {name: given[name] for name in ("retry", "prune", "also", "ignore", "follow_links")}
-    return _job(workspace.add(full, title, **options))
+    options = {name: given[name] for name in ("retry", "prune", "also", "ignore", "follow_links", "ocr")}
+    return job_form(workspace.add(full, title, **options))
+
+
+def refresh(workspace: Workspace, given: Given) -> object:
+    del given
+    there = [
+        source.path for source in workspace.sources() if os.path.isabs(source.path) and os.path.lexists(source.path)
+    ]
+    if not there:
+        raise UsageError("No file of the library is there to be read again.", hint="Add a file or a folder.")
+    return job_form(workspace.add(there, "what has changed"))
 
 
 def retry(workspace: Workspace, given: Given) -> object:
@@ -63,28 +69,7 @@ def retry(workspace: Workspace, given: Given) -> object:
     there = [path for path in failed if os.path.lexists(path)]
     if not there:
         raise UsageError("No file failed that could be read again.", hint="See: GET /api/sources?state=failed")
-    return _job(workspace.add(there, f"{len(there):,} that failed", retry=True))
-
-
-def verify(workspace: Workspace, given: Given) -> object:
-    del given
-    index = workspace.library.index()
-
-    def work(progress: Progress, cancel: CancelToken) -> object:
-        found = index.verify(progress=progress, cancel=cancel)
-        damage = plain(found.damage[:100])
-        return _Told({"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": damage}, cancel)
-
-    return _job(workspace.jobs.start("verify", "Check every stored byte", work, writes=False))
-
-
-def compact(workspace: Workspace, given: Given) -> object:
-    index = workspace.library.index()
-
-    def work(progress: Progress, cancel: CancelToken) -> object:
-        return _Told(plain(index.compact(purge=given["purge"], progress=progress, cancel=cancel)), cancel)
-
-    return _job(workspace.jobs.start("compact", "Give disk space back", work))
+    return job_form(workspace.add(there, f"{len(there):,} that failed", retry=True))
 
 
 def migrate(workspace: Workspace, given: Given) -> object:
@@ -100,20 +85,12 @@ def migrate(workspace: Workspace, given: Given) -> object:
         def convert(progress: Progress, cancel: CancelToken) -> object:
             return migration.migrate(path, embedder=embedder, progress=progress, cancel=cancel)
 
-        return _job(workspace.jobs.start("migrate", f"Convert {path.name}", convert))
+        return job_form(workspace.jobs.start("migrate", f"Convert {path.name}", convert))
 
     def look(progress: Progress, cancel: CancelToken) -> object:
         return migration.inventory(path, embedder=embedder, progress=progress, cancel=cancel)
 
-    return _job(workspace.jobs.start("inventory", f"Look at {path.name}", look, writes=False))
-
-
-class _Told(dict[str, Any]):
-    """A report that does not say itself whether it was stopped."""
-
-    def __init__(self, told: dict[str, Any], cancel: CancelToken) -> None:
-        super().__init__(told)
-        self.cancelled = cancel.cancelled
+    return job_form(workspace.jobs.start("inventory", f"Look at {path.name}", look, writes=False))
 
 
 def jobs(workspace: Workspace, given: Given) -> object:
@@ -122,31 +99,38 @@ def jobs(workspace: Workspace, given: Given) -> object:
 
 
 def job(workspace: Workspace, given: Given) -> object:
-    return _job(workspace.jobs.get(given["job_id"]))
+    return job_form(workspace.jobs.get(given["job_id"]))
 
 
 def cancel(workspace: Workspace, given: Given) -> object:
-    return _job(workspace.jobs.cancel(given["job_id"]))
+    return job_form(workspace.jobs.cancel(given["job_id"]))
 
 
-def _job(job: Job) -> dict[str, Any]:
+def whole_path(path: str) -> str:
+    """Raises UsageError where it would depend on where the page was started."""
+    if "\0" in path or not os.path.isabs(os.path.expanduser(path)):
+        raise UsageError(f"{path!r} is no whole path.", hint="Begin with / or ~, or with a drive.")
+    return os.path.expanduser(path)
+
+
+def job_form(job: Job) -> dict[str, Any]:
     return {"job": job.form()}
 
 
-_SOURCES = several(
+SOURCES = several(
     text("An id, a title, a path, or a glob over these.", minLength=1, maxLength=4096), "", minItems=1, maxItems=100_000
 )
-_NOTHING = record({})
+NOTHING = record({})
 _JOB_NAME = {"job_id": text("The job's id.", minLength=1)}
 
 
-def _post(
+def post(
     path: str,
     name: str,
     summary: str,
     answer: Callable[[Workspace, Given], object],
     returns: Schema,
-    body: Schema = _NOTHING,
+    body: Schema = NOTHING,
     *,
     status: int = 200,
     errors: tuple[int, ...] = (404, 409),
@@ -167,17 +151,17 @@ def _post(
 
 
 ENDPOINTS = [
-    _post(
+    post(
         "/api/active",
         "setActive",
         "Put sources into the active set, or take them out.",
         active,
         record({"changed": whole(""), "active_sources": whole(""), "sources": whole("")}),
         record(
-            {"sources": or_null({**_SOURCES, "description": "null: all of them"}), "active": flag("", None)},
+            {"sources": or_null({**SOURCES, "description": "null: all of them"}), "active": flag("", None)},
         ),
     ),
-    _post(
+    post(
         "/api/remove",
         "remove",
         "Take sources out of the library. With undo_seconds they are hidden at once, and removed after that time.",
@@ -190,14 +174,14 @@ ENDPOINTS = [
             }
         ),
         record(
-            {"sources": _SOURCES},
+            {"sources": SOURCES},
             {
                 "purge": flag("Leave nothing of them in any file; slow."),
                 "undo_seconds": whole("How long it can be undone.", minimum=0, maximum=_UNDO, default=0),
             },
         ),
     ),
-    _post(
+    post(
         "/api/undo",
         "undo",
         "Take a removal back, while there is time.",
@@ -206,7 +190,7 @@ ENDPOINTS = [
         record({"removal": text("As remove answered.", minLength=1, maxLength=20)}),
         errors=(404,),
     ),
-    _post(
+    post(
         "/api/add",
         "add",
         "Index files, folders or globs of the machine that runs the page, in the background.",
@@ -218,30 +202,32 @@ ENDPOINTS = [
                 "retry": flag("Read again what failed before."),
                 "prune": flag("Remove sources under these folders that are gone from disk."),
                 "also": several(
-                    text("", enum=["code", "json", "xml", "zim"]), "Of folders take these too.", default=[], maxItems=4
+                    text("", enum=["code", "json", "xml", "zim", "picture"]),
+                    "Of folders take these too.",
+                    default=[],
+                    maxItems=5,
                 ),
                 "ignore": several(
                     text("", maxLength=4096), "Skip files or folders like this.", default=[], maxItems=100
                 ),
                 "follow_links": flag("Follow symbolic links that lead out of these folders."),
+                "ocr": flag("Then recognise pages without text: scans, and pictures. It may take seconds a page."),
             },
         ),
         status=202,
         errors=(409,),
     ),
-    _post("/api/retry", "retry", "Read again all that failed.", retry, JOB, status=202, errors=(409,)),
-    _post("/api/verify", "verify", "Check every stored byte.", verify, JOB, status=202, errors=(409,)),
-    _post(
-        "/api/compact",
-        "compact",
-        "Give disk space back.",
-        compact,
+    post(
+        "/api/refresh",
+        "refresh",
+        "Read again every file of the library that has changed.",
+        refresh,
         JOB,
-        record({}, {"purge": flag("Leave nothing of what was removed in any file; slow.")}),
         status=202,
         errors=(409,),
     ),
-    _post(
+    post("/api/retry", "retry", "Read again all that failed.", retry, JOB, status=202, errors=(409,)),
+    post(
         "/api/migrate",
         "migrate",
         "Turn the old index in the library's folder into a library; with dry_run only say what is in there.",
@@ -260,7 +246,7 @@ ENDPOINTS = [
         record({"jobs": several(ref("Job"), "")}),
     ),
     Endpoint("GET", "/api/jobs/{job_id}", "job", "One job.", job, JOB, path_names=_JOB_NAME, errors=(404,)),
-    _post(
+    post(
         "/api/jobs/{job_id}/cancel",
         "cancel",
         "Stop a job; what is committed stays.",

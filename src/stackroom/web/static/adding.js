@@ -47,7 +47,12 @@ async function show(path, fill) {
     const found = await get("/api/folders", { path });
     if (mine !== asked || $("#add-path").value !== before) return;
     if (fill) $("#add-path").value = found.path;
-    const into = (name) => () => { $("#add-path").value = name; show(name, true); };
+    // Who clicks goes on with the path, which Enter adds; who uses keys stays in the list.
+    const into = (name) => async (event) => {
+      $("#add-path").value = name;
+      await show(name, true);
+      (event.detail ? $("#add-path") : $("#folders button") || $("#add-path")).focus();
+    };
     const below = (name) => (found.path.endsWith("/") ? found.path + name : `${found.path}/${name}`);
     $("#folders").replaceChildren(
       ...(found.parent ? [h("button.up", { type: "button", role: "option", onclick: into(found.parent) }, "Up")] : []),

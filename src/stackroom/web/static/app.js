@@ -2,9 +2,9 @@
 import { $, h, count, isTyping, size } from "./dom.js";
 import { get, post } from "./api.js";
 import { listen, onChange } from "./events.js";
-import { isRunning, startJobs, retryFailed } from "./jobs.js";
+import { isRunning, recogniseAll, startJobs, retryFailed } from "./jobs.js";
 import { startSearch, searchKey, fillFacets, refresh, setIdleNote } from "./search.js";
-import { startDocuments, documentsKey, knownSets, load, menusKeys } from "./documents.js";
+import { startDocuments, documentsKey, knownSets, load, menusKeys, sayModel } from "./documents.js";
 import { startAdding, openAdding, sayWhere } from "./adding.js";
 import { startAsking, showAsking } from "./ask.js";
 import { showTrouble } from "./migrating.js";
@@ -53,8 +53,9 @@ async function look() {
 
 function facts({ status, facets, words_only: wordsOnly, path }) {
   const model = status.embedder ? `${status.embedder.name}, ${status.embedder.dim} dimensions` : "no model yet";
+  sayModel(model);
   const told = [count(status.sources, "document"), count(status.chunks, "passage"), size(status.bytes.total)];
-  $("#library-facts").textContent = told.join(" · ");
+  $("#library-facts").textContent = [...told, status.embedder?.name, status.missing && `${count(status.missing, "file")} gone from disk`].filter(Boolean).join(" · ");
   $("#library-facts").title = `${path}\nModel: ${model}`;
   setIdleNote(status.sources
     ? h("div.idle-note", {}, h("p", {}, told.slice(0, 2).join(" · ")),
@@ -72,7 +73,9 @@ function libraryMenu() {
   const button = $("#library-menu-button");
   const menu = $("#library-menu");
   const items = [
+    ["Read again what changed", () => post("/api/refresh").catch(sayError)],
     ["Read again what failed", retryFailed],
+    ["Recognise pages without text", recogniseAll],
     ["Check every byte", () => post("/api/verify").catch(sayError)],
     ["Give disk space back", () => post("/api/compact").catch(sayError)],
   ];
@@ -90,8 +93,10 @@ function keys(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.closest?.(".menu")) return;
   const typing = isTyping(event.target);
+  const field = { search: $("#query"), documents: $("#documents-filter"), ask: $("#question") }[view];
+  // Who is in the empty field already means to go there, not to look for a stroke.
+  if (event.key === "/" && view !== "documents" && event.target === field && !field.value) { event.preventDefault(); return; }
   if (!typing) {
-    const field = { search: $("#query"), documents: $("#documents-filter"), ask: $("#question") }[view];
     if (event.key === "/") { event.preventDefault(); field.focus(); field.select(); return; }
     if (event.key === "?") { event.preventDefault(); $("#help-dialog").showModal(); return; }
     if (VIEWS[Number(event.key) - 1]) { event.preventDefault(); go(VIEWS[Number(event.key) - 1]); return; }

@@ -1,5 +1,5 @@
 // A conversation: each answer is written as it comes, with citations that open the passage. Without a model the passages are the answer.
-import { $, h, count, placeText } from "./dom.js";
+import { $, h, count, placeText, recognised } from "./dom.js";
 import { get, post, streamed } from "./api.js";
 import { sayError } from "./toast.js";
 
@@ -142,16 +142,25 @@ function busy(is) {
 
 function draw() {
   $("#new-conversation").hidden = !turns.length;
-  $("#turns").replaceChildren(...turns.map(turnOf));
-  $("#turns").lastElementChild?.scrollIntoView({ block: "start" });
+  $("#turns").replaceChildren(...(turns.length ? turns.map(turnOf) : [invitation()]));
+  if (turns.length) $("#turns").lastElementChild?.scrollIntoView({ block: "start" });
+}
+
+function invitation() {
+  return h("div.empty", {}, h("h2", {}, "Ask your documents"),
+    h("p", {}, "An answer comes from your documents alone, and each statement names the passage behind it. Without a language model you get the best passages, quoted."));
 }
 
 function redraw(turn) {
-  const at = turns.indexOf(turn);
-  const near = document.documentElement.scrollHeight - scrollY - innerHeight < 160;
-  const old = $("#turns").children[at];
-  if (old) old.replaceWith(turnOf(turn));
-  if (near && !turn.outcome) scrollTo(0, document.body.scrollHeight);
+  const old = $("#turns").children[turns.indexOf(turn)];
+  if (!old) return;
+  const limit = $("#ask-form").getBoundingClientRect().top;
+  const end = (article) => article.lastElementChild.getBoundingClientRect().bottom;
+  // Who reads the end goes along with it; who has gone elsewhere stays there.
+  const follows = !turn.outcome && end(old) < limit + 120;
+  const made = turnOf(turn);
+  old.replaceWith(made);
+  if (follows) scrollBy(0, Math.max(0, end(made) + 12 - limit));
 }
 
 const NOTES = {
@@ -192,8 +201,9 @@ function passageOf(passage, turn) {
   const place = placeText(passage.place, passage.document.title);
   const where = [place.page, place.section].filter(Boolean).join(", ");
   const href = address(passage, turn);
+  const mark = recognised(passage);
   return h("li", {}, h(href ? "a" : "span.gone", { href },
-    h("span.cite", {}, passage.number), h("span.title", {}, passage.document.title, where && h("span", {}, ` · ${where}`)),
+    h("span.cite", {}, passage.number), h("span.title", {}, passage.document.title, where && h("span", {}, ` · ${where}`), mark && [h("span", {}, " · "), mark]),
     h("span.quote", {}, passage.text === null ? "This passage was changed or removed after the answer was written." : passage.text.slice(0, 400))));
 }
 

@@ -1,6 +1,8 @@
 // The whole library, however large: only the rows in sight are there.
-import { $, h, count, debounced, number, size } from "./dom.js";
+import { $, h, count, debounced, isNowhere, number, reasonOf, size } from "./dom.js";
 import { get, post } from "./api.js";
+import { jobs } from "./events.js";
+import { isRunning, recogniseIn } from "./jobs.js";
 import { sayError, toast } from "./toast.js";
 
 const ROW = 58;
@@ -85,7 +87,12 @@ function draw() {
   $("#view-documents .toolbar").hidden = $("#selection").hidden = !all;
   const old = $("#view-documents .empty");
   old?.remove();
-  if (!all) { say(""); $("#rows").after(invite()); rows.replaceChildren(); return; }
+  if (!all) {
+    say("");
+    rows.replaceChildren();
+    if (!jobs().some(isRunning)) $("#rows").after(invite());
+    return;
+  }
   say(total ? "" : "No document fits.");
   const first = Math.max(0, Math.floor(top() / ROW) - 8);
   const last = Math.min(total, Math.ceil((top() + innerHeight) / ROW) + 8);
@@ -123,7 +130,7 @@ function rowOf(source) {
   return h(`div.row${source.active ? "" : ".idle"}`, { role: "row", dataset: { id: source.id } },
     h("div.choose", { role: "cell" }, choose),
     h("div.name", { role: "cell" }, link, under(source)),
-    h("div.number", { role: "cell" }, h("span.badge", {}, source.type || "?")),
+    h("div.number", { role: "cell" }, source.type ? h("span.badge", {}, source.type) : "–"),
     h("div.number", { role: "cell" }, source.chunks ? count(source.chunks, "passage") : "–"),
     h("div.number", { role: "cell" }, size(source.size)),
     h("div", { role: "cell" }, active),
@@ -132,11 +139,34 @@ function rowOf(source) {
 
 /** The line under a title: what is wrong with it, or where it is. */
 function under(source) {
-  if (source.error) return h("span.path.bad", { title: source.error }, source.chunks ? `The newest reading failed: ${source.error}` : source.error);
+  const reason = source.error && reasonOf(source.error, source.path);
+  if (reason) return h("span.path.bad", { title: source.error }, source.chunks ? `The newest reading failed: ${reason}` : reason);
   if (source.state === "partial") return h("span.path.warn", {}, "Not finished: add it again to go on.");
-  if (source.pages_without_text) return h("span.path.warn", { title: source.path }, `${number(source.pages_without_text)} of ${count(source.pages, "page")} without text`);
+  const recognised = source.recognised_pages && `${number(source.recognised_pages)} recognised in pictures`;
+  if (source.pages_without_text) return h("span.path.warn", { title: source.path }, [`${number(source.pages_without_text)} of ${count(source.pages, "page")} without text`, recognised].filter(Boolean).join(" · "));
+  if (recognised) return h("span.path", { title: source.path }, source.pages === null ? "Recognised in a picture" : `Of ${count(source.pages, "page")} ${recognised}`);
   return h("span.path", { title: source.path }, source.path);
 }
+
+const day = (text) => (text ? new Date(text).toLocaleString() : null);
+
+/** All that is known of one document. */
+function showAbout(source, button) {
+  const pages = source.pages === null ? null : [count(source.pages, "page"), source.pages_without_text && `${number(source.pages_without_text)} without text`, source.recognised_pages && `${number(source.recognised_pages)} recognised in pictures`];
+  const facts = [
+    ["Where", source.path], ["Type", source.type || "unknown"], ["Size", size(source.size)], ["Pages", pages?.filter(Boolean).join(", ")],
+    ["Passages", number(source.chunks)], ["Model", source.chunks ? model : null], ["File of", day(source.modified_at)], ["Indexed", day(source.indexed_at)],
+    ["Active", source.active ? "yes" : "no"], ["Reading", source.error || (source.state === "partial" ? "not finished: add it again to go on" : "all of it was read")],
+  ].filter(([, value]) => value);
+  $("#about-title").textContent = source.title;
+  $("#about-facts").replaceChildren(...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  const dialog = $("#about-dialog");
+  dialog.addEventListener("close", () => button.isConnected && button.focus(), { once: true });
+  dialog.showModal();
+}
+
+let model = null;
+export const sayModel = (text) => { model = text; };
 
 function closeMenu() {
   document.querySelector(".menu.of-row")?.remove();
@@ -151,14 +181,16 @@ function openMenu(button, source) {
   const file = source.path.startsWith("/") || source.path[1] === ":";
   const items = [
     source.chunks && ["Read", () => { location.href = `/read?${new URLSearchParams({ source: source.id })}`; }],
-    ["Search in it", () => { location.href = `/?${new URLSearchParams({ folder: source.path, q: "" })}`; }],
-    file && ["Read the file again", () => post("/api/add", { paths: [source.path], retry: true }).catch(sayError)],
+    source.chunks && ["Search in it", () => { location.href = `/?${new URLSearchParams({ folder: source.path, q: "" })}`; }],
+    ["About it", () => showAbout(source, button)],
+    file && ["Read the file again", () => post("/api/rebuild", { sources: [source.id] }).catch(sayError)],
+    file && source.pages_without_text && ["Recognise its pictures", () => recogniseIn([source])],
     ["Remove", () => remove([source.id]), true],
   ].filter(Boolean);
   const menu = h("div.menu.of-row", { role: "menu" }, items.map(([label, run, danger]) =>
     h(`button${danger ? ".danger" : ""}`, { type: "button", role: "menuitem", onclick: () => { closeMenu(); run(); } }, label)));
   const place = button.getBoundingClientRect();
-  document.body.append(menu);
+  $("#main").append(menu);
   menu.style.left = `${Math.max(8, place.right + scrollX - menu.offsetWidth)}px`;
   menu.style.right = "auto";
   menu.style.top = `${place.bottom + scrollY + (place.bottom + menu.offsetHeight > innerHeight ? -menu.offsetHeight - place.height : 4)}px`;
@@ -200,7 +232,7 @@ async function remove(ids) {
     ids.forEach((id) => chosen.delete(id));
     const undo = () => post("/api/undo", { removal: told.removal }).then(() => { load(); changed(); }).catch(sayError);
     toast(`${count(told.removed, "document")} removed. The files themselves stay.`, { label: "Undo", run: undo }, UNDO - 1);
-    load();
+    await load();
     changed();
   } catch (error) {
     sayError(error);
@@ -273,13 +305,13 @@ export function documentsKey(event) {
   const row = document.activeElement?.closest?.(".row");
   const index = row ? Number(row.dataset.index) : -1;
   if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-    if (!row && document.activeElement !== document.body && document.activeElement !== $("#documents-filter")) return false;
+    if (!row && !isNowhere() && document.activeElement !== $("#documents-filter")) return false;
     const to = event.key === "ArrowDown" ? index + 1 : index - 1;
     if (to < 0) { $("#documents-filter").focus(); return true; }
     focusRow(Math.min(to, total - 1));
   } else if (row && event.key === " " && document.activeElement.dataset.part === "name") row.querySelector(".switch").click();
   else if (row && event.key === "x") row.querySelector(".box").click();
-  else if (row && event.key === "Delete") { const id = row.dataset.id; remove(chosen.has(id) ? [...chosen] : [id]); focusRow(index); }
+  else if (row && event.key === "Delete") { const id = row.dataset.id; remove(chosen.has(id) ? [...chosen] : [id]).then(() => focusRow(Math.min(index, total - 1))); }
   else if (event.key === "Escape") {
     if (document.activeElement === $("#documents-filter") && $("#documents-filter").value) { $("#documents-filter").value = ""; load(true); }
     else if (chosen.size) { chosen.clear(); select(); draw(); }
@@ -289,6 +321,7 @@ export function documentsKey(event) {
 }
 
 function focusRow(index) {
+  if (index < 0) { $("#documents-filter").focus(); return; }
   const rows = $("#rows").getBoundingClientRect();
   const [above, below] = [rows.top + index * ROW, rows.top + (index + 1) * ROW];
   if (above < 70) scrollBy(0, above - 70);

@@ -61,6 +61,17 @@ function clock(seconds) {
   return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 }
 
+/** Says of a hit or passage that its text was recognised; null where it was printed. */
+export const recognised = ({ metadata }) => (metadata?.recognised === true
+  ? h("span.recognised", { title: "Recognised in a picture of the page (OCR): it may hold mistakes." }, "recognised") : null);
+
+/** Why a file failed, without its path, which stands beside it. */
+export const reasonOf = (reason, path) => {
+  const name = path.split(/[/\\]/).pop();
+  const short = reason.replaceAll(path, name);
+  return short.startsWith(`${name} is `) ? `It is ${short.slice(name.length + 4)}` : short;
+};
+
 /** Runs after `wait` ms without another call. */
 export function debounced(run, wait) {
   let timer = 0;
@@ -69,6 +80,9 @@ export function debounced(run, wait) {
     timer = setTimeout(() => run(...given), wait);
   };
 }
+
+/** Whether nothing in the view has the focus. */
+export const isNowhere = () => document.activeElement === document.body || Boolean(document.activeElement?.closest("header.bar, main:focus"));
 
 export function isTyping(target) {
   return target instanceof HTMLElement && (target.isContentEditable || target.tagName === "SELECT"

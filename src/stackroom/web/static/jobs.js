@@ -1,14 +1,18 @@
 // What runs: progress, rate and time left, failures with their reasons; kept on show until its user has seen the outcome.
-import { $, h, count, duration, number } from "./dom.js";
-import { post } from "./api.js";
+import { $, h, count, duration, number, reasonOf } from "./dom.js";
+import { get, post } from "./api.js";
 import { onChange } from "./events.js";
 import { sayError, toast } from "./toast.js";
 
-const VERBS = { add: "Indexing", verify: "Checking", compact: "Compacting", migrate: "Converting", inventory: "Looking at the old index" };
+const VERBS = {
+  add: "Indexing", recognise: "Recognising", verify: "Checking", repair: "Repairing", compact: "Compacting", rebuild: "Reading again", backup: "Copying", export: "Writing",
+  push: "Sending", pull: "Fetching", measure: "Measuring", migrate: "Converting", inventory: "Looking at the old index",
+};
 const ENDED = ["done", "failed", "cancelled"];
 const dismissed = new Set(JSON.parse(sessionStorage.getItem("stackroom-dismissed") || "[]"));
 const opened = new Set();
 
+const adds = (job) => job.kind === "add" || job.kind === "recognise";
 export const isRunning = (job) => !ENDED.includes(job.state);
 
 export function startJobs(go) {
@@ -42,6 +46,12 @@ function card(job) {
   if (running) made.append(bar(job));
   made.append(facts(job));
   if (job.result?.failures?.length) made.append(failures(job));
+  if (job.kind === "add" && job.result?.pages_without_text) {
+    made.append(h("div.buttons", {}, h("button", { type: "button", onclick: () => { dismiss(job); recogniseAll(); } }, "Recognise pages without text")));
+  }
+  if (job.kind === "verify" && job.result?.ok === false) {
+    made.append(h("div.buttons", {}, h("button", { type: "button", onclick: () => { dismiss(job); post("/api/repair").catch(sayError); } }, "Bring back what can be")));
+  }
   return made;
 }
 
@@ -49,10 +59,10 @@ function headline(job) {
   const verb = VERBS[job.kind];
   if (job.state === "queued") return `Next: ${job.title}`;
   if (job.state === "waiting") return `Waiting to add ${job.title}`;
-  if (isRunning(job)) return job.progress.stage === "scan" && job.kind === "add" ? `Looking through ${job.title}` : `${verb} ${job.kind === "add" ? job.title : ""}`;
+  if (isRunning(job)) return job.progress.stage === "scan" && adds(job) ? `Looking through ${job.title}` : `${verb} ${adds(job) ? job.title : ""}`;
   if (job.state === "cancelled") return `Stopped: ${job.title}`;
   if (job.state === "failed") return `Not done: ${job.title}`;
-  return job.kind === "add" ? `Indexed ${job.title}` : job.title;
+  return { add: `Indexed ${job.title}`, recognise: `Recognised ${job.title}` }[job.kind] || job.title;
 }
 
 function bar(job) {
@@ -68,7 +78,7 @@ function facts(job) {
   else if (isRunning(job)) {
     if (progress.total) told.push(`${number(progress.done)} of ${number(progress.total)}`);
     else if (progress.done) told.push(number(progress.done));
-    if (progress.chunks && job.kind === "add") told.push(count(progress.chunks, "passage"));
+    if (progress.chunks && adds(job)) told.push(count(progress.chunks, "passage"));
     if (progress.rate) told.push(`${number(Math.round(progress.rate))} passages/s`);
     if (progress.seconds_left) told.push(`about ${duration(progress.seconds_left)} left`);
     if (progress.failed) told.push(`${number(progress.failed)} failed`);
@@ -79,8 +89,11 @@ function facts(job) {
 }
 
 function outcome(job, result) {
-  if (job.kind === "verify") return [result.ok ? `All is well: ${count(result.chunks, "passage")} and ${count(result.rows, "vector")} checked.` : `${count(result.damage.length, "thing")} damaged: ${result.damage[0].message} In a terminal: stackroom repair`];
+  if (job.kind === "verify") return [result.ok ? `All is well: ${count(result.chunks, "passage")} and ${count(result.rows, "vector")} checked.` : `${count(result.damage.length, "thing")} damaged: ${result.damage[0].message}`];
   if (job.kind === "compact") return [`${(result.bytes_before / 1e6).toFixed(1)} MB before, ${(result.bytes_after / 1e6).toFixed(1)} MB now.`];
+  if (job.kind === "repair") return [result.ok ? `All is well again${result.restored.length ? `: ${result.restored.join(", ")}` : ""}.` : `${count(result.lost.length + result.waiting.length, "thing")} could not be brought back: ${[...result.lost, ...result.waiting][0].message}`];
+  if (job.kind === "backup" || job.kind === "export") return [`It is in ${result.folder}.`];
+  if (job.kind === "measure") return [`${(100 * result.recall).toFixed(1)} % of the exact ten best are found.`];
   const told = ["added", "updated", "moved", "unchanged", "removed", "failed"].filter((name) => result[name]).map((name) => `${number(result[name])} ${name}`);
   if (!told.length) told.push("Nothing to do");
   if (result.chunks) told.push(`${count(result.chunks, "passage")} in ${duration(job.seconds)}`);
@@ -93,11 +106,24 @@ function outcome(job, result) {
 
 function failures(job) {
   const { failures: listed, failed } = job.result;
-  const items = listed.map((failure) => h("li", {}, failure.path, h("span", {}, failure.reason)));
+  const items = listed.map((failure) => h("li", {}, failure.path, h("span", {}, reasonOf(failure.reason, failure.path))));
   const more = failed > listed.length && h("li", {}, `and ${number(failed - listed.length)} more: choose “Failed” below`);
   return h("details", { open: opened.has(job.id), ontoggle: (event) => (event.target.open ? opened.add(job.id) : opened.delete(job.id)) },
     h("summary", {}, `${count(failed, "file")} could not be read`), h("ul.failures", {}, items, more),
     h("button", { type: "button", onclick: () => { dismiss(job); retryFailed(); } }, "Try again"));
+}
+
+/** Pages without text of the whole library: scans, and pictures. */
+export async function recogniseAll() {
+  try {
+    recogniseIn((await get("/api/sources", { state: "without_text", limit: 10_000 })).sources);
+  } catch (error) { sayError(error); }
+}
+
+export function recogniseIn(sources) {
+  const paths = sources.map((source) => source.path).filter((path) => path.startsWith("/") || path[1] === ":");
+  if (paths.length) post("/api/add", { paths, ocr: true }).catch(sayError);
+  else toast("There is no page without text.");
 }
 
 export const retryFailed = () => post("/api/retry").catch(sayError);

@@ -2,6 +2,7 @@
 import { $, h, count, duration, number, size } from "./dom.js";
 import { post } from "./api.js";
 import { jobs, onChange } from "./events.js";
+import { isRunning } from "./jobs.js";
 import { sayError } from "./toast.js";
 
 let watching = null;
@@ -14,7 +15,9 @@ export function showTrouble(told, again) {
   notice.hidden = told.state === "ready";
   if (told.state === "ready") return;
   if (told.state === "failed") {
-    notice.replaceChildren(h("h1", {}, told.error.message), h("p", {}, told.error.hint || ""), h("div.buttons", {}, h("button.primary", { type: "button", onclick: again }, "Try again")));
+    const mend = told.error.type === "DamagedError" && h("button", { type: "button", id: "repair", onclick: (event) => repair(event.target, again) }, "Bring back what can be");
+    notice.replaceChildren(h("h1", {}, told.error.message), h("p", {}, told.error.hint || ""),
+      h("div.buttons", {}, ...[h("button.primary", { type: "button", onclick: again }, "Try again"), mend].filter(Boolean)));
     return;
   }
   if (!watching) {
@@ -25,6 +28,22 @@ export function showTrouble(told, again) {
     }
   }
   draw(jobs());
+}
+
+async function repair(button, again) {
+  button.disabled = true;
+  try {
+    const { job } = await post("/api/repair");
+    let waiting = true;
+    onChange((now) => {
+      if (!waiting || !now.jobs.some((one) => one.id === job.id && !isRunning(one))) return;
+      waiting = false;
+      again();
+    });
+  } catch (error) {
+    button.disabled = false;
+    sayError(error);
+  }
 }
 
 function draw(listed) {

@@ -3,7 +3,7 @@ const back = document.querySelector("#back");
 back.href = sessionStorage.getItem("stackroom-search") || back.getAttribute("href");
 
 const wanted = document.querySelector("#here");
-const show = () => wanted?.scrollIntoView({ block: "center" });
+const show = () => wanted?.scrollIntoView({ block: wanted.offsetHeight > innerHeight / 2 ? "start" : "center" });
 show();
 
 for (const radio of document.querySelectorAll("[name=side]")) {
@@ -14,5 +14,7 @@ for (const radio of document.querySelectorAll("[name=side]")) {
 }
 
 addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" || event.key === "Backspace") { event.preventDefault(); location.href = back.href; }
+  if (event.key === "/") { event.preventDefault(); sessionStorage.removeItem("stackroom-opened"); location.href = back.href; }
 });

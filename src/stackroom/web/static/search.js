@@ -1,6 +1,7 @@
 // Search as you type: the newest question alone is answered, hits are grouped by document.
-import { $, h, count, debounced, number, placeText } from "./dom.js";
+import { $, h, count, debounced, isNowhere, number, placeText, recognised } from "./dom.js";
 import { get } from "./api.js";
+import { jobs } from "./events.js";
 
 const K = 40;
 const SHOWN = 3;
@@ -148,7 +149,8 @@ function show(found) {
     groups.get(name).push(hit);
   }
   const filtered = !$("#clear-filters").hidden;
-  if (!found.hits.length) say(filtered ? "Nothing was found. Fewer filters, or other words, may help." : "Nothing was found. Other words may help.");
+  if (!found.hits.length && jobs().some((job) => job.state === "running" && job.kind === "add")) say("Nothing was found yet. Documents are still being indexed.");
+  else if (!found.hits.length) say(filtered ? "Nothing was found. Fewer filters, or other words, may help." : "Nothing was found. Other words may help.");
   else say(`${found.hits.length === K ? `The ${K} best passages` : count(found.hits.length, "passage")} in ${count(groups.size, "document")} · ${found.took_ms < 1000 ? `${Math.max(1, Math.round(found.took_ms))} ms` : `${(found.took_ms / 1000).toFixed(1)} s`}${found.reason ? " · by words alone: the library’s model is not at hand" : ""}`);
   $("#results").replaceChildren(...[...groups.values()].map((hits) => group(hits, found.mode)));
   const wanted = sessionStorage.getItem("stackroom-opened");
@@ -182,10 +184,10 @@ function item(hit, mode) {
   const context = h("button", { type: "button", "aria-expanded": "false", dataset: { tool: "context" } }, "Context");
   const why = h("button", { type: "button", "aria-expanded": "false", dataset: { tool: "why" } }, "Why");
   const made = h("li.hit", {}, link, h("div.hit-meta", {},
-    place.page && h("span.page", {}, place.page), place.section && h("span.where", {}, place.section),
+    place.page && h("span.page", {}, place.page), recognised(hit), place.section && h("span.where", {}, place.section),
     h("span.tools", {}, context, why)));
   context.addEventListener("click", () => toggleContext(made, hit, link, context));
-  why.addEventListener("click", () => toggle(made, why, ".why", () => made.append(reasons(hit, mode))));
+  why.addEventListener("click", () => toggle(made, why, ".why", () => { made.append(reasons(hit, mode)); made.lastElementChild.scrollIntoView({ block: "nearest" }); }));
   return made;
 }
 
@@ -215,6 +217,9 @@ async function toggleContext(item, hit, link, button) {
       const part = text && h(`p.around.${where}`, {}, text);
       if (part) where === "before" ? link.before(part) : link.after(part);
     }
+    // The passage itself stays in sight, however much stands around it.
+    if (item.offsetHeight > innerHeight / 2) link.scrollIntoView({ block: "center" });
+    else item.scrollIntoView({ block: "nearest" });
   } catch (error) {
     say(error.message, true);
   }
@@ -283,7 +288,7 @@ export function searchKey(event) {
   const all = links();
   const at = all.findIndex((link) => link.closest(".hit").contains(document.activeElement));
   const inField = document.activeElement === $("#query");
-  if (event.key === "ArrowDown" && (inField || at >= 0 || document.activeElement === document.body)) {
+  if (event.key === "ArrowDown" && (inField || at >= 0 || isNowhere())) {
     (all[Math.min(at + 1, all.length - 1)] || all[0])?.focus();
   } else if (event.key === "ArrowUp" && at >= 0) {
     at === 0 ? $("#query").focus() : all[at - 1].focus();
