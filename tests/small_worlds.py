@@ -26,10 +26,10 @@ class Sizes(NamedTuple):
 
     @classmethod
     def now(cls) -> Sizes:
-        return cls(sketches.LOADING_BYTES, nearest.LEAST, nearest.SCANNED_BYTES, maintenance._TRAIN_AT)
+        return cls(sketches.LOADING_BYTES, nearest.CANDIDATES, nearest.SCANNED_BYTES, maintenance._TRAIN_AT)
 
     def set(self) -> None:
-        sketches.LOADING_BYTES, nearest.LEAST, nearest.SCANNED_BYTES, maintenance._TRAIN_AT = self
+        sketches.LOADING_BYTES, nearest.CANDIDATES, nearest.SCANNED_BYTES, maintenance._TRAIN_AT = self
 
 
 @contextlib.contextmanager

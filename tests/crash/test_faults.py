@@ -302,7 +302,7 @@ def test_upkeep_that_fails_does_not_take_a_commit_back(library: Path, monkeypatc
         raise apsw.FullError("database or disk is full")
 
     monkeypatch.setattr(maintenance, "checkpoint", full)
-    monkeypatch.setattr(maintenance, "_CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(maintenance, "_WAL_BYTES", 0)
     with contextlib.closing(LocalStore(library)) as store:
         with store.commit() as commit:
             commit.set_active(None, False)

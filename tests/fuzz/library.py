@@ -107,7 +107,7 @@ def template() -> tuple[Path, list[Path], list[tuple[str, str]]]:
     """A small library with every kind of file, the files, and the columns of its catalogue."""
     sketches.WORTH_BYTES = 200 * DIM * 4
     sketches.LOADING_BYTES = 0
-    nearest.LEAST, nearest.SCANNED_BYTES = 100, -(1 << 40)
+    nearest.CANDIDATES, nearest.SCANNED_BYTES = 100, -(1 << 40)
     word_files.LEAST = word_files.WORTH = 100
     whole = _work / "whole"
     rng = np.random.default_rng(7)

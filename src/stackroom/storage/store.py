@@ -240,7 +240,7 @@ class LocalStore:
                 commit.release()
             # The commit is durable. What upkeep meets now costs space and speed, and the next one tries again.
             with contextlib.suppress(apsw.Error, StackroomError):
-                maintenance.after_commit(writer.connection, writer.codec, self.path)
+                maintenance.after_commit(writer.connection, writer.codec)
             if commit.touches_chunks and not self._leases:
                 self._upkeep().start(writer.connection)
 

@@ -37,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sketches from 200 rows on, loaded at once, that have to be right about the best 100."""
     monkeypatch.setattr(sketches, "WORTH_BYTES", 200 * _BYTES)
     monkeypatch.setattr(sketches, "LOADING_BYTES", 0)
-    monkeypatch.setattr(nearest, "LEAST", 100)
+    monkeypatch.setattr(nearest, "CANDIDATES", 100)
     monkeypatch.setattr(nearest, "SCANNED_BYTES", -(1 << 40))
     # Postings files are test_word_files.py's.
     monkeypatch.setattr(word_files, "LEAST", 1_000_000)
@@ -176,7 +176,7 @@ def test_a_filter_holds_before_anything_is_proposed(store: LocalStore, where: st
 
 
 def test_sketches_grow_and_stay_few(store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest, "LEAST", 240)
+    monkeypatch.setattr(nearest, "CANDIDATES", 240)
     for seed in range(1, 13):
         fill(store, 250, seed=seed)
         assert len(files(library)) <= 4

@@ -89,14 +89,14 @@ def looked(query: NDArray[np.float32], vectors: VectorMap, sketch: sketches.Sket
 def test_few_candidates_suffice_where_the_best_stand_out(tmp_path: Path) -> None:
     vectors, queries = world(8000, 384, 16, "cosine", 1)
     sketch = sketch_of(tmp_path / "sketch", vectors, "cosine")
-    assert {tuple(looked(query, vectors, sketch)) for query in queries} == {(nearest.LEAST,)}
+    assert {tuple(looked(query, vectors, sketch)) for query in queries} == {(nearest.CANDIDATES,)}
 
 
 def test_a_second_look_is_taken_where_nothing_does_but_not_with_a_setting(tmp_path: Path) -> None:
     vectors, queries = world(8000, 64, None, "cosine", 1)
     sketch = sketch_of(tmp_path / "sketch", vectors, "cosine")
     first, second, *_ = looked(queries[0], vectors, sketch)
-    assert first == nearest.LEAST < second
+    assert first == nearest.CANDIDATES < second
     assert looked(queries[0], vectors, sketch, candidates=300) == [300]
 
 
@@ -104,7 +104,7 @@ def test_equal_rows_need_no_second_look(tmp_path: Path) -> None:
     vectors, _ = world(8000, 64, 8, "cosine", 1)
     vectors.rows[:1000] = vectors.rows[0]
     sketch = sketch_of(tmp_path / "sketch", vectors, "cosine")
-    assert looked(vectors.rows[0].copy(), vectors, sketch) == [nearest.LEAST]
+    assert looked(vectors.rows[0].copy(), vectors, sketch) == [nearest.CANDIDATES]
 
 
 def test_what_is_no_number_is_never_sure() -> None:

@@ -27,8 +27,8 @@ _COMPACT_ASCII = json.JSONEncoder(separators=(",", ":"))
 LEVEL = 3
 DICTIONARY_BYTES = 110 * 1024
 LARGEST = 256 * 1024 * 1024
-_FEW = 16
-"""Items up to which threads cost more than they bring."""
+_WORTH_THREADS = 1024 * 1024
+"""Bytes up to which threads cost more than they bring: that much takes 10 ms, and a busy machine lets a thread wait as long."""
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -54,15 +54,16 @@ class Codec:
         return compressor
 
     def encode_many(self, kind: Kind, items: Sequence[bytes]) -> list[bytes]:
-        """The same frames as `encode` gives, made on every core."""
+        """The same frames as `encode` gives; many are made on every core."""
         # Not every build of zstandard can, and none where all items are empty.
-        together = len(items) >= _FEW and any(items) and "multi_compress_to_buffer" in zstandard.backend_features
+        together = any(items) and "multi_compress_to_buffer" in zstandard.backend_features
         if not together:
             return [self.encode(kind, data) for data in items]
         for data in items:
             _require_readable(data)
+        threads = _THREADS if sum(map(len, items)) > _WORTH_THREADS else 1
         with self._lock:
-            frames = self._compressor_of(kind).multi_compress_to_buffer(list(items), threads=_THREADS)
+            frames = self._compressor_of(kind).multi_compress_to_buffer(list(items), threads=threads)
         return [frames[at].tobytes() for at in range(len(frames))]
 
     def decode(self, frame: bytes) -> bytes:

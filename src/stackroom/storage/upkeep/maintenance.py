@@ -12,8 +12,9 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.vectors import spaces
 
-_CHECKPOINT_EVERY = 8
-_WAL_BYTES = 12 * 1024 * 1024
+_WAL_BYTES = 8 * 1024 * 1024
+"""Of the WAL that are not folded in yet. Its file is larger, and stays so when it is begun anew."""
+_DRAIN_EVERY = _TRAIN_EVERY = 8
 _WAL_TOO_LONG = 64 * 1024 * 1024
 _DRAIN_SECONDS = 0.25
 _MERGE_EVERY = 4
@@ -28,7 +29,7 @@ _NEWEST: dict[codec.Kind, str] = {
 """What the dictionary of each kind is trained on."""
 
 
-def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
+def after_commit(connection: Connection, blobs: Codec) -> None:
     """A little upkeep now and then. The caller holds the writer lock, and no transaction is open."""
     from stackroom.storage.words import fulltext  # every process that closes a library is here, and most know no words
 
@@ -38,14 +39,14 @@ def after_commit(connection: Connection, blobs: Codec, library: Path) -> None:
         with connection:
             fulltext.merge(connection, _MERGE_PAGES)
     # Soon after the start, then now and then: texts may be too few or too short to train on.
-    if (commits & (commits - 1) == 0 or commits % _CHECKPOINT_EVERY == 0) and not _trained(connection):
+    if (commits & (commits - 1) == 0 or commits % _TRAIN_EVERY == 0) and not _trained(connection):
         train_dictionaries(connection, blobs)
-    size = fsio.size_of(library / layout.WAL)
-    if commits % _CHECKPOINT_EVERY == 0 and size > _WAL_TOO_LONG:
+    _, pages, folded = connection.rows("PRAGMA wal_checkpoint(NOOP)")[0]
+    if commits % _DRAIN_EVERY == 0 and pages * layout.PAGE_SIZE > _WAL_TOO_LONG:
         # While views overlap, one of them always needs the WAL, and it is never begun anew. Once it is folded in, new views do without
         # it: this writer waits for the older ones to end. Where one does not, it waits again eight commits later.
         checkpoint(connection, "RESTART", wait=_DRAIN_SECONDS)
-    elif commits % _CHECKPOINT_EVERY == 0 or size > _WAL_BYTES:
+    elif (pages - folded) * layout.PAGE_SIZE > _WAL_BYTES:
         checkpoint(connection, "PASSIVE")
 
 

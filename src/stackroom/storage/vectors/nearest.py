@@ -19,8 +19,8 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST, MOST, ROWS_A_CANDIDATE = 300, 1000, 250
-"""How many candidates are asked for at first: one for so many rows, within these bounds. Where they do not suffice, more are."""
+CANDIDATES = 300
+"""Asked for at first. Where they do not suffice, more are: docs/benchmarks/search.md."""
 
 CANDIDATES_A_HIT = 8
 """At first, where more hits are wanted than usual."""
@@ -60,8 +60,7 @@ def nearest_rows(
     """
     unit = vectors.norms is None
     asked = _comparable(query, metric, unit=unit) if sketches else None
-    usual = min(max(among.count // ROWS_A_CANDIDATE, LEAST), MOST)
-    wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
+    wanted = max(candidates or CANDIDATES, CANDIDATES_A_HIT * k)
     while asked is not None and (found := _proposal(vectors, sketches, asked, wanted, among)) is not None:
         scores, slack = scan.first_scores(vectors, found.rows, query, metric)
         if candidates is None:
