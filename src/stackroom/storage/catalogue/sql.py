@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ Row = tuple[Any, ...]
 Values = Sequence[Any] | Mapping[str, Any]
 
 _ITEMS = 500
+
+_UNREADABLE = (errno.EIO, errno.ENXIO, errno.ERANGE)
+"""What SQLite makes "malformed" of, where a read ends with it (SQLITE_IOERR_CORRUPTFS)."""
 
 
 class Connection(apsw.Connection):
@@ -61,6 +65,15 @@ class Connection(apsw.Connection):
                 hint="See what is hit: stackroom verify",
             ) from error
         return found.reshape(-1, columns)
+
+    @property
+    def refused(self) -> int:
+        """Why the system would not read a page of the file since it was opened (EIO and its like); 0 where it did. SQLite tells that as damage."""
+        import ctypes
+
+        number = ctypes.c_int(0)
+        self.file_control("main", apsw.SQLITE_FCNTL_LAST_ERRNO, ctypes.addressof(number))
+        return number.value if number.value in _UNREADABLE else 0
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
         """The first row, if there is one."""

@@ -120,6 +120,16 @@ def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
     return edges[edges[:, 1] > edges[:, 0]]
 
 
+def are_within(connection: Connection, space_key: int, rows: int) -> bool:
+    """Whether no passage, present or removed, has a row behind the first `rows`. Where one has, the number is damaged, and what is there is not nobody's."""
+    for table in ("extents", "dead_rows"):
+        last = f"SELECT first_row, n FROM {table} WHERE space_key = ? ORDER BY first_row DESC LIMIT 1"
+        first, n = connection.row(last, (space_key,)) or (0, 0)
+        if first + n > rows:
+            return False
+    return True
+
+
 def add(connection: Connection, space_key: int, extent: Extent) -> None:
     connection.execute("INSERT INTO extents VALUES(?, ?, ?, ?, ?, ?)", (space_key, *extent))
 
