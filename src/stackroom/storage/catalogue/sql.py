@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import weakref
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -69,11 +70,9 @@ class Connection(apsw.Connection):
     @property
     def refused(self) -> int:
         """Why the system would not read a page of the file since it was opened (EIO and its like); 0 where it did. SQLite tells that as damage."""
-        import ctypes
-
-        number = ctypes.c_int(0)
-        self.file_control("main", apsw.SQLITE_FCNTL_LAST_ERRNO, ctypes.addressof(number))
-        return number.value if number.value in _UNREADABLE else 0
+        number = array("i", [0])
+        self.file_control("main", apsw.SQLITE_FCNTL_LAST_ERRNO, number.buffer_info()[0])
+        return number[0] if number[0] in _UNREADABLE else 0
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
         """The first row, if there is one."""
