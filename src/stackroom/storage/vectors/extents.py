@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stackroom.errors import DamagedError
-from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.keysets import KeySet, unpacked
 from stackroom.storage.catalogue.sql import Connection
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def rows_of_keys(connection: Connection, space_key: int, keys: Sequence[int]) ->
     found: dict[int, tuple[int, int]] = {}
     for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist():
         for part in overlapping(connection, space_key, first, end):
-            sums = np.frombuffer(part.checksums, dtype="<u4").tolist()
+            sums = unpacked(part.checksums, "<u4").tolist()
             found.update((part.first_key + i, (part.first_row + i, checksum)) for i, checksum in enumerate(sums))
     return found
 
