@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import BusyError, ClosedError
+from stackroom.errors import BusyError, ClosedError, StackroomError
 from stackroom.progress import CancelToken, silent
-from stackroom.storage.catalogue import database
+from stackroom.storage.catalogue import database, sql
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import compaction, maintenance
@@ -198,6 +198,66 @@ def test_closing_lets_a_commit_of_another_thread_end(store: LocalStore, library:
     with LocalStore(library, mode="r").view() as view:
         assert [source.name for source in view.each_source()] == ["s"]
         assert view.passages(view.live_keys().tolist())[0].text == "late"
+
+
+def test_closing_leaves_the_writer_to_a_commit_that_begins(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its look whether the store is open and its first use of the connection, closing took that away from it."""
+    put(store, "first")
+    refused = threading.Event()
+    replaced = LocalStore._let_go_of_replaced
+
+    def look(self: LocalStore, *, writing: bool = False) -> None:
+        replaced(self, writing=writing)
+        if writing and threading.current_thread() is adding:
+            closing.start()
+            closing.join(60)
+            assert refused.is_set()
+
+    def close() -> None:
+        store.close()
+        refused.set()
+
+    met: list[BaseException] = []
+
+    def add() -> None:
+        try:
+            put(store, "late")
+        except BaseException as error:
+            met.append(error)
+
+    monkeypatch.setattr(LocalStore, "_let_go_of_replaced", look)
+    adding, closing = threading.Thread(target=add), threading.Thread(target=close)
+    adding.start()
+    adding.join(60)
+    assert [type(error) for error in met] == [ClosedError]
+    with LocalStore(library, mode="r").view() as view:
+        assert [source.name for source in view.each_source()] == ["first"]
+
+
+def test_a_library_that_is_replaced_while_a_writer_opens_it_is_the_one_that_is_written(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its commits went to a file that has no name any more, and said that they were durable."""
+    put(store, "first")
+    assert store.backup(library.with_name("backup"), refresh=False, progress=silent, cancel=CancelToken())
+    opened = database.open_writer
+
+    def replaced(folder: Path) -> sql.Connection:
+        connection = opened(folder)
+        if library.with_name("backup").exists():
+            folder.rename(library.with_name("gone"))
+            library.with_name("backup").rename(folder)
+        return connection
+
+    monkeypatch.setattr(database, "open_writer", replaced)
+    with contextlib.closing(LocalStore(library)) as other:
+        with contextlib.suppress(StackroomError):
+            put(other, "too late for the old one")
+        put(other, "second")
+    with LocalStore(library, mode="r").view() as view:
+        assert "second" in [source.name for source in view.each_source()]
 
 
 def test_the_log_does_not_grow_while_views_overlap(

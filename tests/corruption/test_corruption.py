@@ -78,6 +78,9 @@ def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
         ("attachments", "DROP TABLE chunks"),
         # Text that is none: SQLite hands it on, and so does its own check.
         ("sketches", "UPDATE sketches SET file = CAST(x'f8f8' AS TEXT)"),
+        # Numbers of two and of four bytes, with one byte too many: found by a fuzzer.
+        ("postings", "UPDATE postings SET members = members || x'00'"),
+        ("extents", "UPDATE extents SET checksums = checksums || x'00'"),
     ],
 )
 def test_broken_records_are_damage_and_no_strange_exception(

@@ -441,3 +441,9 @@ def test_a_collection_whose_record_is_lost_keeps_vectors_of_its_own(bench: Bench
     path = harmed(lambda copy: break_cell(copy, "collections", 1))
     repaired(path)
     assert not {"beside", "listed", "apart"} & set(as_before(bench, path))
+
+
+def test_a_models_record_of_megabytes_is_no_flipped_bit(harmed: Harmed) -> None:
+    """Looking for the bit in what a stranger wrote would take days."""
+    path = harmed(lambda copy: sql(copy, "UPDATE spaces SET identity = printf('%.*c', 2000000, 'x')"))
+    assert any(one.structure == "spaces" for one in repaired(path).lost)

@@ -9,9 +9,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
+import apsw
 import pytest
+import shim
+from campaign import Asked
+from shim import Action
 
 from stackroom.errors import BusyError, ReadOnlyError, StackroomError, StorageError
 from stackroom.progress import CancelToken, silent
@@ -24,7 +29,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits and owners are P
 HERE = Path(__file__).parent
 
 
-def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+def python(code: str, *arguments: object, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[str]:
     """A program of its own that can use what the tests use; its answer is a line of JSON."""
     paths = os.pathsep.join(str(path) for path in (HERE, HERE.parent))
     return subprocess.Popen(
@@ -33,7 +38,7 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**environment, "PYTHONPATH": os.pathsep.join([paths, os.environ.get("PYTHONPATH", "")])},
     )
 
 
@@ -328,3 +333,59 @@ def test_everything_that_is_raised_is_ours(library: Path, monkeypatch: pytest.Mo
     assert isinstance(caught.value, StackroomError)
     assert caught.value.path == str(library / layout.WRITER_LOCK)
     store.close()
+
+
+REFUSED = """
+    import errno, json, shutil, sys
+    from pathlib import Path
+    from shim import Action, Call, Shim
+    from stackroom.errors import StackroomError
+    from stackroom.progress import CancelToken, silent
+    from stackroom.storage.store import LocalStore
+
+    library, shim, told, nth, reads = Path(sys.argv[1]), Shim(), [], 0, 0
+    shim.watch(library.with_name("copy"))
+    while nth <= reads:
+        copy = Path(shutil.copytree(library, library.with_name("copy"), dirs_exist_ok=False))
+        store = LocalStore.damaged(copy)
+        shim.plan(Call.READ, nth, Action.FAIL, errno.EIO)
+        try:
+            done = store.repair(dry_run=False, progress=silent, cancel=CancelToken())
+            told.append(sorted({one.structure for one in done.lost}))
+        except StackroomError as error:
+            told.append([type(error).__name__, str(error)])
+        reads = shim.counted if nth == 0 else reads
+        shim.rest()
+        store.close()
+        shutil.rmtree(copy)
+        nth += 1
+    print(json.dumps(told))
+"""
+
+
+def test_a_page_that_the_system_refuses_to_read_is_not_taken_for_lost(shimmed: None, library: Path) -> None:
+    """SQLite calls a read that ends with an I/O error "malformed", and a repair left out what was there: each read is refused once."""
+    from stackroom.backend import DocumentRecord, SourceRecord
+
+    with contextlib.closing(LocalStore(library)) as store:
+        for n in range(12):
+            with store.commit() as commit:
+                document = commit.put_document(DocumentRecord(f"d{n}", commit.put_source(SourceRecord(name=f"s{n}"))))
+                commit.add_chunks(document, chunks([os.urandom(900).hex() for _ in range(5)], seed=n))
+                commit.keep("document", [(document, b"as it came")])
+    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as catalogue:
+        catalogue.execute("UPDATE chunks SET checksum = checksum + 1 WHERE key = 5")
+    without, *each = told(python(REFUSED, library, environment=shim.environment()))  # type: ignore[misc]
+    assert without == ["chunks"]
+    refused = [found for found in each if found != without]
+    assert refused
+    for kind, message in refused:
+        assert kind == "StorageError", message
+        assert str(library.with_name("copy")) in message
+
+
+def test_a_page_that_was_refused_is_read_the_next_time(harness: Asked) -> None:
+    """Whichever read it was from which on all were refused: the writer told of damage for ever, found by seed 911."""
+    for nth in range(1, harness.count("active", "unreadable") + 1):
+        answer = harness.ask("fault", "active", "unreadable", nth, int(Action.FAIL_FROM_HERE), 1)
+        assert answer["problems"] == [], nth

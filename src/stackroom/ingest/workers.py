@@ -392,7 +392,7 @@ def _receive(pipe: IO[bytes], messages: queue.Queue[Message | None], stopped: th
     while message is not None:
         try:
             message = read_message(pipe)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError, MemoryError):
             message = None
         while not stopped.is_set():
             with contextlib.suppress(queue.Full):

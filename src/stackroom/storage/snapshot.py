@@ -21,7 +21,7 @@ from stackroom.backend import (
     TextStatistics,
     Waiting,
 )
-from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError
+from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError, StackroomError
 from stackroom.storage.catalogue import codec, collections, ids, originals, records, runs, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
@@ -51,8 +51,16 @@ _OWN = """EXISTS(SELECT 1 FROM runs WHERE runs.document_key = chunks.document_ke
 """Whether the document has the passage as well: no checksum says whose it is."""
 
 
-_MAPPED = 4
-"""Vector files that are kept mapped: those of a few collections that have vectors of their own."""
+_MAPPED = 16
+"""Vector files that are kept mapped: those of some collections that have vectors of their own."""
+
+
+def _others(connection: Connection) -> list[spaces.Space]:
+    """The spaces besides the serving one."""
+    try:
+        return [space for space in spaces.every(connection) if space.state != spaces.SERVING]
+    except DamagedError:
+        return []
 
 
 class Shared:
@@ -98,7 +106,6 @@ class Snapshot:
         self._shared = shared
         self.connection = self._connection = connection
         self.codec = self._codec = blobs
-        self.mapped = shared.map
         settings: dict[str, Any] = dict(
             connection.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'commit_id', 'candidates')")
         )
@@ -113,9 +120,27 @@ class Snapshot:
         commit_id = settings.get("commit_id")
         self._derived = shared.derived.of(self.version, commit_id if isinstance(commit_id, bytes) else b"")
         self._space = self._derived.get("space", lambda: spaces.serving(connection))
-        self._vectors = None if self._space is None else self.mapped(self._space)
+        self._vectors = None if self._space is None else shared.map(self._space)
+        self._others: dict[int, VectorMap] = {}
+        self.lacks_files = False
+        """whether a vector file other than the serving one is not there: replaced a moment ago, or lost"""
+        for space in self._derived.get("others", lambda: _others(connection)):
+            self._hold(space)
         self._sets = Sets(connection, self._derived)
         self._selector = Selector(connection, blobs, self._sets)
+
+    def _hold(self, space: spaces.Space) -> None:
+        """Map it now: a compaction may take it away as soon as the view is open. What is wrong with it is told who asks for it."""
+        try:
+            self._others[space.key] = self._shared.map(space)
+        except FileNotFoundError:
+            self.lacks_files = True
+        except StackroomError:
+            pass
+
+    def mapped(self, space: spaces.Space) -> VectorMap:
+        """The rows of a space of this commit. Raises FileNotFoundError, DamagedError."""
+        return self._others.get(space.key) or self._shared.map(space)
 
     @property
     def identity(self) -> EmbedderIdentity | None:

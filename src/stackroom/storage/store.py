@@ -9,7 +9,7 @@ import contextlib
 import os
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from stackroom._forking import Gate
 from stackroom.backend import EVERY_CAPABILITY, Capability, EmbedTexts, Judge
 from stackroom.errors import (
     ClosedError,
+    DamagedError,
     NotALibraryError,
     NotFoundError,
     ReadOnlyError,
@@ -52,8 +53,11 @@ class _Reader(NamedTuple):
     """the catalogue that it has open: a repair puts another one in its place"""
 
     @classmethod
-    def of(cls, connection: Connection, library: Path) -> _Reader:
-        return cls(connection, Codec(connection), _identity(library))
+    def opened(cls, library: Path, open_: Callable[[Path], Connection]) -> _Reader:
+        # Looked at first: what takes its place meanwhile is another one then, and this connection is closed at its next use.
+        file = _identity(library)
+        connection = open_(library)
+        return cls(connection, Codec(connection), file)
 
 
 class LocalStore:
@@ -164,15 +168,16 @@ class LocalStore:
             for attempt in range(_RESTARTS):
                 try:
                     snapshot = Snapshot(reader.connection, reader.codec, shared)
-                    break
+                    if not snapshot.lacks_files or attempt:
+                        break
                 except FileNotFoundError as error:
-                    # Replaced between the catalogue's word and the opening: begin again on the newest commit.
-                    reader.connection.execute("ROLLBACK")
-                    reader.connection.execute("BEGIN")
                     if attempt == _RESTARTS - 1:
                         from stackroom.storage.vectors import vector_file
 
                         raise vector_file.missing(error.filename) from error
+                # Replaced between the catalogue's word and the opening: begin again on the newest commit.
+                reader.connection.execute("ROLLBACK")
+                reader.connection.execute("BEGIN")
             yield snapshot
 
     @contextlib.contextmanager
@@ -195,16 +200,18 @@ class LocalStore:
         with self._guard:
             reader = self._idle.pop() if self._idle else None
         if reader is None:
-            file = _identity(self.path)
-            connection = database.open_reader(self.path)
-            reader = _Reader(connection, Codec(connection), file)
-        pid = os.getpid()
+            reader = _Reader.opened(self.path, database.open_reader)
+        pid, sound = os.getpid(), True
         try:
             with database.translated(layout.catalogue(self.path), reader.connection):
                 yield reader
+        except (DamagedError, StorageError):
+            # SQLite may go on with what it met.
+            sound = False
+            raise
         finally:
             with self._guard:
-                keep = not self._closed and pid == os.getpid() and reader.file == _identity(self.path)
+                keep = sound and not self._closed and pid == os.getpid() and reader.file == _identity(self.path)
                 if keep:
                     self._idle.append(reader)
             if not keep:
@@ -270,21 +277,22 @@ class LocalStore:
                     path=self.path,
                 ) from self._failed
             self._let_go_of_replaced(writing=True)
-            if self._writer is None:
-                self._refuse_network()
-                self._refuse_links()
-                connection = database.open_writer(self.path)
-                with database.translated(layout.catalogue(self.path), connection):
-                    schema.check_version(connection, self.path, writing=True)
-                self._writer = _Reader.of(connection, self.path)
-            pid, self._writing = os.getpid(), True
+            pid = os.getpid()
+            with self._guard:
+                # From here on who closes the store leaves the writer to this thread.
+                self._check_open()
+                self._writing = True
             try:
+                if self._writer is None:
+                    self._writer = self._opened_writer()
                 with database.translated(layout.catalogue(self.path), self._writer.connection):
                     maintenance.settle(self._writer.connection, self.path)
                     yield self._writer
-            except ReadOnlyError:
-                # Where SQLite could not open the WAL's index for writing once, a connection stays read-only.
-                self._forget_connections()
+            except (DamagedError, StorageError):
+                # SQLite may go on with what it met: where it could not open the WAL's index for writing once, a connection stays
+                # read-only, and one to which a page was refused tells of damage for ever.
+                if os.getpid() == pid:
+                    self._forget_connections()
                 raise
             finally:
                 if os.getpid() == pid:
@@ -293,6 +301,14 @@ class LocalStore:
                     if self._closed:
                         # By another thread, which could not close what was in use.
                         self._close_writer()
+
+    def _opened_writer(self) -> _Reader:
+        self._refuse_network()
+        self._refuse_links()
+        writer = _Reader.opened(self.path, database.open_writer)
+        with database.translated(layout.catalogue(self.path), writer.connection):
+            schema.check_version(writer.connection, self.path, writing=True)
+        return writer
 
     def _let_go_of_replaced(self, *, writing: bool = False) -> None:
         """Close connections to a catalogue that a repair has replaced; that of the writer too, by who holds the writer lock."""
@@ -428,7 +444,7 @@ class LocalStore:
         with contextlib.suppress(Exception), self._writer_lock.hold(wait=0.05):
             self._let_go_of_replaced(writing=True)
             if self._writer is None:
-                self._writer = _Reader.of(database.open_writer(self.path), self.path)
+                self._writer = _Reader.opened(self.path, database.open_writer)
             self._close_writer()
             return
         with self._guard:

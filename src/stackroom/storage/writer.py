@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting
-from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
+from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
 from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, schema
 from stackroom.storage.catalogue import waiting as waits
@@ -243,11 +243,7 @@ class LocalCommit:
 
     def _appender(self, space: spaces.Space) -> vector_file.Appender:
         if space.key not in self._appenders:
-            path = space.path(self._library)
-            self._appenders[space.key] = (
-                space,
-                vector_file.Appender(path, rows=space.rows, dim=space.dim, unit=space.unit),
-            )
+            self._appenders[space.key] = space, appender_of(self._connection, self._library, space)
         return self._appenders[space.key][1]
 
     def add_vectors(self, collection: str, vectors_: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
@@ -435,6 +431,19 @@ class LocalCommit:
 
 
 _ALL = 2**31
+
+
+def appender_of(connection: Connection, library: Path, space: spaces.Space) -> vector_file.Appender:
+    """What writes behind the committed rows of a space. Raises DamagedError, StorageError."""
+    path = space.path(library)
+    if not extents.are_within(connection, space.key, space.rows):
+        raise DamagedError(
+            f"The catalogue names passages behind the end of {path}, and what is there would be overwritten.",
+            hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair",
+            path=path,
+            actual=space.rows,
+        )
+    return vector_file.Appender(path, rows=space.rows, dim=space.dim, unit=space.unit, file_uuid=space.file_uuid)
 
 
 def _require_finite(rows: NDArray[np.float32]) -> None:

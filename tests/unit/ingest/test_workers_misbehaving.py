@@ -369,6 +369,7 @@ def test_a_parser_that_takes_too_much_memory_costs_one_file(misbehaving: str, fo
 JUNK = {
     "no JSON": "send(b'junk')",
     "no object": "send(b'[1]')",
+    "lists without end": "send(b'[' * 200_000)",
     "a message cut short": "out.write(b'\\0\\0\\1\\0half'); out.flush(); sys.exit()",
     "half a length": "out.write(b'\\0\\0'); out.flush(); sys.exit()",
     "nothing": "sys.exit()",

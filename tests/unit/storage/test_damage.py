@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,9 @@ from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
-from stackroom.types import EmbedderIdentity
+from stackroom.types import Chunk, EmbedderIdentity
 from support import DIM, chunks, unit_rows
 
 QUERY = unit_rows(1, seed=5)[0]
@@ -173,3 +178,69 @@ def test_a_catalogue_that_names_rows_beyond_its_vector_file_says_so(store: Local
         writer.connection.execute("UPDATE spaces SET rows = 7")
     with store.view() as view, pytest.raises(DamagedError, match=r"rows that .* does not have"):
         view.nearest(unit_rows(1)[0], 20, Scope())
+
+
+def add_one(library: Path) -> None:
+    with contextlib.closing(LocalStore(library)) as store, store.commit() as commit:
+        document = commit.put_document(DocumentRecord("late", commit.put_source(SourceRecord(name="late"))))
+        commit.add_chunks(document, chunks(["one more"], seed=77))
+
+
+def cut_short(file: Path, sound: Path) -> None:
+    os.truncate(file, file.stat().st_size - 10 * DIM * 4)
+
+
+def put_another_in_its_place(file: Path, sound: Path) -> None:
+    with contextlib.closing(LocalStore(file.parents[2] / "other")) as other, other.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        commit.add_chunks(document, chunks(TEXTS))
+    shutil.copy(file.parents[2] / "other" / "vectors" / file.name, file)
+
+
+def delete(file: Path, sound: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize("harm", [cut_short, put_another_in_its_place, delete])
+def test_a_writer_hides_no_damage_of_a_vector_file(
+    whole: Path, tmp_path: Path, harm: Callable[[Path, Path], None]
+) -> None:
+    """Rows behind a hole would make the file as long as it should be, and every answer from it wrong."""
+    file = next((whole / "vectors").iterdir())
+    harm(file, whole)
+    before = file.read_bytes() if file.exists() else None
+    with pytest.raises(DamagedError, match=re.escape(str(file))) as caught:
+        add_one(whole)
+    assert caught.value.hint
+    assert (file.read_bytes() if file.exists() else None) == before
+
+
+def test_a_writer_makes_no_norms_in_the_place_of_lost_ones(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    with contextlib.closing(LocalStore(library)) as store, store.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        commit.add_chunks(document, [Chunk("long", embedding=3 * QUERY)])
+    norms = next((library / "vectors").glob("*.norms"))
+    norms.unlink()
+    with pytest.raises(DamagedError, match=re.escape(str(norms))):
+        add_one(library)
+    assert not norms.exists()
+
+
+def test_rows_behind_a_damaged_count_are_neither_cut_off_nor_overwritten(whole: Path) -> None:
+    """What lies behind the committed rows is nobody's, and cut off, unless passages have it: then the number is wrong."""
+    file = next((whole / "vectors").iterdir())
+    before = file.read_bytes()
+    with contextlib.closing(Connection(str(layout.catalogue(whole)))) as catalogue:
+        catalogue.execute("UPDATE spaces SET rows = 20")
+    with pytest.raises(DamagedError, match=re.escape(str(file))):
+        add_one(whole)
+    # What needs no rows goes on.
+    with contextlib.closing(LocalStore(whole)) as store, store.commit() as commit:
+        commit.set_active(None, True)
+    assert file.read_bytes() == before
+    store = LocalStore.damaged(whole)
+    assert store.repair(dry_run=False, progress=silent, cancel=CancelToken()).lost == ()
+    store.close()
+    assert damage(whole) == ()
+    assert answers(whole)[2] != []

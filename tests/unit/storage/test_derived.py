@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
+from stackroom.errors import DamagedError
+from stackroom.progress import CancelToken, silent
 from stackroom.storage import snapshot
 from stackroom.storage.catalogue import collections
 from stackroom.storage.catalogue.keysets import KeySet
@@ -119,3 +122,36 @@ def test_collections_with_vectors_of_their_own_stay_mapped(store: LocalStore, mo
             with store.view() as view:
                 assert len(view.nearest(unit_rows(1)[0], 1, Scope(collection=name)).keys) == 1
     assert len(opened) == len(set(opened)) == 3
+
+
+def with_vectors_of_its_own(store: LocalStore) -> list[int]:
+    keys = put(store, "a", ["first", "second", "third"], "own")
+    with store.commit() as commit:
+        commit.add_vectors("own", list(zip(keys, unit_rows(3, dim=8), strict=True)))
+    return keys
+
+
+def test_a_view_that_was_open_before_a_compaction_finds_the_vectors_of_collections(
+    store: LocalStore, library: Path
+) -> None:
+    """The file was mapped at the first question to it, and was gone by then: damage was told where there was none."""
+    keys = with_vectors_of_its_own(store)
+    with store.commit() as commit:
+        commit.remove_chunks(keys[:1])
+    with contextlib.closing(LocalStore(library)) as other, other.view() as view:
+        store.compact(progress=silent, cancel=CancelToken())
+        found = view.nearest(unit_rows(3, dim=8)[2], 5, Scope(collection="own"))
+        assert found.keys.tolist()[0] == keys[2]
+        assert sorted(found.keys.tolist()) == keys[1:]
+
+
+def test_lost_vectors_of_a_collection_are_told_who_asks_for_them_and_nobody_else(
+    store: LocalStore, library: Path
+) -> None:
+    with_vectors_of_its_own(store)
+    put(store, "beside", ["of all"])
+    (library / "vectors" / "2.0001").unlink()
+    with contextlib.closing(LocalStore(library)) as other, other.view() as view:
+        assert len(view.nearest(unit_rows(1)[0], 5, Scope()).keys) == 1
+        with pytest.raises(DamagedError, match=r"2\.0001 is missing"):
+            view.nearest(unit_rows(1, dim=8)[0], 5, Scope(collection="own"))

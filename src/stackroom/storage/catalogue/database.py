@@ -89,6 +89,18 @@ def _is_malformed(connection: Connection) -> bool:
         return False
 
 
+def unreadable(path: Path, connection: Connection | None) -> StorageError | None:
+    """The error for pages that the system would not read through this connection, which SQLite takes for damage; None where it did."""
+    with contextlib.suppress(apsw.Error):  # it was closed meanwhile
+        if connection is not None and (number := connection.refused):
+            return StorageError(
+                f"{path} can't be read: {os.strerror(number)}.",
+                hint="Check the disk. Where it has bad sectors, copy the library to another disk, and repair the copy.",
+                path=path,
+            )
+    return None
+
+
 def _damaged(path: Path, error: BaseException) -> DamagedError:
     return DamagedError(
         f"The catalogue {path} is damaged ({error}).", hint="See what is hit: stackroom verify", path=path
@@ -98,6 +110,8 @@ def _damaged(path: Path, error: BaseException) -> DamagedError:
 def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:
     # What is asked never changes: a table that is not there is damage.
     broken = ("no such", "unsupported file", "invalid fts5 file format")
+    if isinstance(error, apsw.CorruptError) and (refusal := unreadable(path, connection)) is not None:
+        return refusal
     lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in broken)
     if lacking or isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
         return _damaged(path, error)

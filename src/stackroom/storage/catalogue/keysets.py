@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stackroom.errors import DamagedError
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
 _MARKS_A_RANGE = 64
@@ -235,3 +239,19 @@ def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     keys = np.sort(keys)
     distinct: NDArray[np.int64] = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     return distinct
+
+
+def unpacked(blob: bytes, kind: str) -> NDArray[Any]:
+    """The numbers of this dtype that a value of the catalogue is made of: shape (n,). Raises DamagedError."""
+    try:
+        return np.frombuffer(blob, dtype=kind)
+    except (TypeError, ValueError) as error:
+        raise broken_numbers() from error
+
+
+def broken_numbers() -> DamagedError:
+    """The error for a value that is not made of whole numbers."""
+    return DamagedError(
+        "A list of numbers in the catalogue has not the length that it should have.",
+        hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair",
+    )

@@ -21,7 +21,7 @@ import numpy as np
 from stackroom.filters import Condition, Filter, Group, Operator, holds, holds_when_missing
 from stackroom.storage.catalogue import runs
 from stackroom.storage.catalogue.ids import pack_text, unpack_text
-from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.keysets import KeySet, broken_numbers, unpacked
 from stackroom.storage.catalogue.sql import Connection
 
 if TYPE_CHECKING:
@@ -399,7 +399,7 @@ def _members(blob: bytes) -> NDArray[np.uint16]:
     if len(blob) == _BITMAP_BYTES:
         bits = np.unpackbits(np.frombuffer(blob, dtype=np.uint8), bitorder="little")
         return np.flatnonzero(bits).astype(np.uint16)
-    return np.frombuffer(blob, dtype="<u2").astype(np.uint16, copy=False)
+    return unpacked(blob, "<u2").astype(np.uint16, copy=False)
 
 
 def _write_block(connection: Connection, value_key: int, block: int, members: NDArray[np.uint16]) -> None:
@@ -426,7 +426,9 @@ def _to_keys(rows: list[tuple[int, bytes]]) -> KeySet:
     if sum(len(blob) // 2 for _, blob in rows) * _DENSE >= span:
         return _marked(rows, first, span)
     short = [(block, blob) for block, blob in rows if len(blob) != _BITMAP_BYTES]
-    members = np.frombuffer(b"".join(blob for _, blob in short), dtype="<u2").astype(np.int64)
+    if any(len(blob) % 2 for _, blob in short):
+        raise broken_numbers()
+    members = unpacked(b"".join(blob for _, blob in short), "<u2").astype(np.int64)
     blocks = np.repeat(
         np.array([block for block, _ in short], dtype=np.int64),
         np.array([len(blob) // 2 for _, blob in short], dtype=np.int64),
@@ -443,5 +445,5 @@ def _marked(rows: list[tuple[int, bytes]], first: int, span: int) -> KeySet:
         if len(blob) == _BITMAP_BYTES:
             own |= np.unpackbits(np.frombuffer(blob, dtype=np.uint8), bitorder="little").view(np.bool_)
         else:
-            own[np.frombuffer(blob, dtype="<u2")] = True
+            own[unpacked(blob, "<u2")] = True
     return KeySet.from_marks(marks, first * _BLOCK)

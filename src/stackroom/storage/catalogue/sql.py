@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,9 @@ Row = tuple[Any, ...]
 Values = Sequence[Any] | Mapping[str, Any]
 
 _ITEMS = 500
+
+_UNREADABLE = (errno.EIO, errno.ENXIO, errno.ERANGE)
+"""What SQLite makes "malformed" of, where a read ends with it (SQLITE_IOERR_CORRUPTFS)."""
 
 
 class Connection(apsw.Connection):
@@ -61,6 +66,13 @@ class Connection(apsw.Connection):
                 hint="See what is hit: stackroom verify",
             ) from error
         return found.reshape(-1, columns)
+
+    @property
+    def refused(self) -> int:
+        """Why the system would not read a page of the file since it was opened (EIO and its like); 0 where it did. SQLite tells that as damage."""
+        number = array("i", [0])
+        self.file_control("main", apsw.SQLITE_FCNTL_LAST_ERRNO, number.buffer_info()[0])
+        return number[0] if number[0] in _UNREADABLE else 0
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
         """The first row, if there is one."""

@@ -39,7 +39,7 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusi
     """
     check = _Check(store, progress, cancel, refusing)
     with store.view() as view:
-        connection = view.connection
+        connection = check.connection = view.connection
         check.part("catalogue", lambda: check.structure(connection))
         check.part("catalogue", lambda: check.records(connection))
         check.part("chunks", lambda: check.chunks(connection, view.codec))
@@ -59,6 +59,7 @@ class _Check:
         self._refusing = refusing
         self._progress = progress
         self._cancel = cancel
+        self.connection: Connection | None = None
         self.damage: list[Damage] = []
         self.checked_chunks = 0
         self.checked_rows = 0
@@ -79,7 +80,7 @@ class _Check:
     def part(self, structure: str, look: Callable[[], None]) -> None:
         """Where one part can't even be read, that is damage, and the others are looked at all the same."""
         try:
-            with database.translated(layout.catalogue(self._store.path)):
+            with database.translated(layout.catalogue(self._store.path), self.connection):
                 look()
         except (StackroomError, *database.STRANGE) as error:
             if self._refusing and isinstance(error, StorageError | MemoryError):

@@ -172,7 +172,7 @@ def _rewrite_vectors(store: LocalStore, space: spaces.Space, progress: Progress,
             name = spaces.new_file_name(writer.connection, store.path, space.key)
             path = layout.vectors(store.path) / name
             file_uuid = vector_file.create(path, space.dim)
-        appender = vector_file.Appender(path, rows=0, dim=space.dim, unit=True)
+        appender = vector_file.Appender(path, rows=0, dim=space.dim, unit=True, file_uuid=file_uuid)
         try:
             moved = _Moved()
             for extent in extents.each(view.connection, space.key):

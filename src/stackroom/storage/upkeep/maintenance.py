@@ -57,13 +57,18 @@ def settle(connection: Connection, library: Path) -> None:
     sees that commit; but who opens it after a power cut finds it there, and then its rows must be there as well.
     """
     left = [
-        (path, end)
+        (space, path, end)
         for space in spaces.every(connection)
         if fsio.size_of(path := space.path(library)) > (end := layout.VECTOR_HEADER + space.rows * space.dim * 4)
     ]
-    if left:
-        supersede(connection)
-    for path, end in left:
+    if not left:
+        return
+    from stackroom.storage.vectors import extents  # a process that closes a library mostly needs no numbers
+
+    supersede(connection)
+    for space, path, end in left:
+        if not extents.are_within(connection, space.key, space.rows):
+            continue
         # On Windows a mapped file keeps its length; what is behind its end is nobody's all the same.
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | fsio.NO_LINK)

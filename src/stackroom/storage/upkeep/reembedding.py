@@ -19,7 +19,7 @@ from stackroom.storage import writer
 from stackroom.storage.catalogue import schema, sums
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.upkeep import compaction
-from stackroom.storage.vectors import extents, spaces, vector_file
+from stackroom.storage.vectors import extents, spaces
 from stackroom.storage.vectors.extents import Extent
 from stackroom.types import EmbedderIdentity
 
@@ -118,7 +118,7 @@ def _append(store: LocalStore, key: int, chunks: Sequence[tuple[int, int]], rows
         space = spaces.of_key(connection, key)
         if space is None:
             return
-        appender = vector_file.Appender(space.path(store.path), rows=space.rows, dim=space.dim, unit=space.unit)
+        appender = writer.appender_of(connection, store.path, space)
         try:
             for (chunk, document_key), row in zip(chunks, rows, strict=True):
                 if connection.row("SELECT 1 FROM chunks WHERE key = ?", (chunk,)) is None:

@@ -102,6 +102,9 @@ def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress:
         with fsio.translated(new), database.translated(new), _readable(library) as source:
             survey = _fill(library, source, new, progress)
             made += survey.made
+            if (refused := database.unreadable(layout.catalogue(library), source)) is not None:
+                # It was passed over like damage, and may be there tomorrow.
+                raise refused
             if dry_run:
                 return Repair(damage, survey.restored, survey.lost, _to_do(survey), dry_run=True)
         with fsio.translated(library):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stackroom.errors import DamagedError
-from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.keysets import KeySet, unpacked
 from stackroom.storage.catalogue.sql import Connection
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def rows_of_keys(connection: Connection, space_key: int, keys: Sequence[int]) ->
     found: dict[int, tuple[int, int]] = {}
     for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist():
         for part in overlapping(connection, space_key, first, end):
-            sums = np.frombuffer(part.checksums, dtype="<u4").tolist()
+            sums = unpacked(part.checksums, "<u4").tolist()
             found.update((part.first_key + i, (part.first_row + i, checksum)) for i, checksum in enumerate(sums))
     return found
 
@@ -118,6 +118,16 @@ def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
     )
     edges = np.concatenate([[0], dead.reshape(-1), [rows]]).reshape(-1, 2)
     return edges[edges[:, 1] > edges[:, 0]]
+
+
+def are_within(connection: Connection, space_key: int, rows: int) -> bool:
+    """Whether no passage, present or removed, has a row behind the first `rows`. Where one has, the number is damaged, and what is there is not nobody's."""
+    for table in ("extents", "dead_rows"):
+        last = f"SELECT first_row, n FROM {table} WHERE space_key = ? ORDER BY first_row DESC LIMIT 1"
+        first, n = connection.row(last, (space_key,)) or (0, 0)
+        if first + n > rows:
+            return False
+    return True
 
 
 def add(connection: Connection, space_key: int, extent: Extent) -> None:

@@ -6,6 +6,7 @@ committed rows are never changed, so that a reader needs no lock.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.errors import DamagedError, StorageError
+from stackroom.errors import DamagedError
 from stackroom.storage.disk import fsio, layout
 
 if TYPE_CHECKING:
@@ -88,15 +89,7 @@ def open_map(path: Path, *, rows: int, dim: int, file_uuid: bytes, unit: bool) -
 
 def _map(path: Path, header: int, length: int) -> mmap.mmap | bytes:
     with fsio.open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < header + length:
-            raise DamagedError(
-                f"{path} is shorter than what was committed to it.",
-                hint="Restore the library from a backup, or bring back what can be: stackroom repair",
-                path=path,
-                expected=header + length,
-                actual=size,
-            )
+        _require_whole(path, file.fileno(), header + length)
         if header + length == 0:
             return b""
         # Only the committed part, so that what a writer appends never shows.
@@ -155,23 +148,53 @@ def all_unit(norms: NDArray[np.float64]) -> bool:
     return bool(np.all(np.abs(norms - 1.0) <= 1e-6))
 
 
-class Appender:
-    """Writes rows past the committed end of one vector file, for one commit."""
+def _open_whole(path: Path, least: int) -> int:
+    """A descriptor to write with, of a file that has what was committed to it. Raises OSError, DamagedError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | fsio.NO_LINK)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    try:
+        _require_whole(path, descriptor, least)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
-    def __init__(self, path: Path, *, rows: int, dim: int, unit: bool) -> None:
+
+def _require_whole(path: Path, descriptor: int, least: int) -> None:
+    """Raises DamagedError where a file has fewer bytes."""
+    size = os.fstat(descriptor).st_size
+    if size < least:
+        raise DamagedError(
+            f"{path} is shorter than what was committed to it.",
+            hint="Restore the library from a backup, or bring back what can be: stackroom repair",
+            path=path,
+            expected=least,
+            actual=size,
+        )
+
+
+class Appender:
+    """Writes rows past the committed end of one vector file, for one commit.
+
+    Raises DamagedError where the file is not the one that the catalogue names, or is shorter than what was committed to it: rows
+    behind a hole would hide that.
+    """
+
+    def __init__(self, path: Path, *, rows: int, dim: int, unit: bool, file_uuid: bytes) -> None:
         self.path = path
         self.rows = rows
         self.unit = unit
         self._dim = dim
-        with fsio.translated(path):
-            self._file = os.open(path, os.O_RDWR | fsio.NO_LINK)
         self._norms: int | None = None
-        if not unit:
-            try:
-                self._norms = self._open_norms()
-            except StorageError:
-                os.close(self._file)
-                raise
+        with contextlib.ExitStack() as undone, fsio.translated(path):
+            self._file = _open_whole(path, layout.VECTOR_HEADER + rows * dim * 4)
+            undone.callback(os.close, self._file)
+            check_header(path, fsio.read_at(self._file, _HEADER.size, 0), dim=dim, file_uuid=file_uuid)
+            if not unit:
+                self._norms = _open_whole(layout.norms_of(path), rows * 4)
+            undone.pop_all()
 
     def append(self, rows: NDArray[np.float32]) -> int:
         """Write rows (float32, C-contiguous, shape `(n, dim)`); returns the row number of the first."""
@@ -198,14 +221,11 @@ class Appender:
         if self._norms is not None:
             os.close(self._norms)
 
-    def _open_norms(self) -> int:
-        path = layout.norms_of(self.path)
-        with fsio.translated(path):
-            return os.open(path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK, 0o600)
-
     def _begin_norms(self) -> None:
         """The first row that is not of unit length: from now on every row's norm is kept, also the older ones'."""
-        self._norms = self._open_norms()
+        path = layout.norms_of(self.path)
+        with fsio.translated(path):
+            self._norms = os.open(path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK, 0o600)
         width = self._dim * 4
         for first in range(0, self.rows, 4096):
             n = min(4096, self.rows - first)

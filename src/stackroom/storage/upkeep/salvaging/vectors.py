@@ -203,7 +203,7 @@ class Vectors:
         file_uuid = vector_file.create(path, space.dim)
         self._found.made.append(path)
         self._found.replaced.append(space.path(self._library))
-        appender = vector_file.Appender(path, rows=0, dim=space.dim, unit=True)
+        appender = vector_file.Appender(path, rows=0, dim=space.dim, unit=True, file_uuid=file_uuid)
         kept: list[int] = []
         try:
 
