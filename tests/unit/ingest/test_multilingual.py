@@ -139,6 +139,19 @@ def test_the_graph_is_made_once(model: MultilingualEmbedder, cache: Path, monkey
     multilingual.named(threads=1).embed_query("found")
 
 
+def test_a_graph_with_another_byte_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACKROOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(encoder_graph, "write", lambda _, path: path.write_bytes(b"a graph"))
+    path = Path(multilingual.named()._weights)
+    assert path.read_bytes() == b"a graph"
+    path.write_bytes(b"a grapf")
+    assert Path(multilingual.named()._weights).read_bytes() == b"a graph"
+    monkeypatch.setattr(encoder_graph, "write", lambda _, path: path.write_bytes(b"another"))
+    assert Path(multilingual.named()._weights).read_bytes() == b"a graph"
+    path.with_suffix(".sha256").unlink()
+    assert Path(multilingual.named()._weights).read_bytes() == b"another"
+
+
 def test_what_fails_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACKROOM_CACHE", str(tmp_path / "cache"))
 

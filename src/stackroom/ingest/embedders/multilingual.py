@@ -7,6 +7,7 @@ graph is made once and kept in the user's cache folder, under the hash of what i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 import tempfile
@@ -72,11 +73,11 @@ class MultilingualEmbedder(OnnxEmbedder):
 
     @cached_property
     def _weights(self) -> str:
-        """The graph's file, made where it is missing."""
+        """The graph's file, made where it is missing, or is not what was made."""
         path = self._files.model
         with self._load:
             packed.require_known(self._packed_at)
-            if not path.exists():
+            if not _is_whole(path):
                 _make(self._packed, path)
         return str(path)
 
@@ -84,6 +85,23 @@ class MultilingualEmbedder(OnnxEmbedder):
 def named(*, threads: int | None = None) -> MultilingualEmbedder:
     """The model of the extra `multilingual`. Raises MissingExtraError."""
     return MultilingualEmbedder(packed.find(), threads=threads)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return _digest_of(path).read_text(encoding="ascii") == _digest(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _digest_of(path: Path) -> Path:
+    """Where the hash of what was made is kept."""
+    return path.with_suffix(".sha256")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make(model: packed.PackedModel, path: Path) -> None:
@@ -96,7 +114,10 @@ def _make(model: packed.PackedModel, path: Path) -> None:
     os.close(handle)
     try:
         encoder_graph.write(model, Path(scratch))
+        made = _digest(Path(scratch))
         Path(scratch).replace(path)
+        # Who looks between the two makes it once more.
+        _digest_of(path).write_text(made, encoding="ascii")
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
