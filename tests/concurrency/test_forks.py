@@ -196,7 +196,9 @@ def test_a_fork_waits_for_the_calls_of_other_threads(library: Path) -> None:
                 if n == 0:
                     with store.commit() as commit:
                         commit.put_source(SourceRecord(name="thread"))
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+                    # The lock has no queue: on a busy machine a child would look for it in vain.
+                    stop.wait(0.01)
+        threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(3)]
         for thread in threads:
             thread.start()
         for n in range(6):
