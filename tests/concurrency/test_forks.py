@@ -216,6 +216,59 @@ def test_a_fork_waits_for_the_calls_of_other_threads(library: Path) -> None:
     assert len(names(library)) == 8
 
 
+@pytest.mark.parametrize("module", ["snapshot", "writer"])
+def test_a_fork_waits_for_what_another_thread_imports(library: Path, module: str) -> None:
+    """The lock of a module that is half imported stays closed in the child."""
+    body = f"""
+        import time
+        LocalStore(library).close()
+        importing = threading.Event()
+
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "stackroom.storage.{module}" and not importing.is_set():
+                    importing.set()
+                    time.sleep(0.5)
+
+        sys.meta_path.insert(0, Slow())
+        store = LocalStore(library)
+        thread = threading.Thread(target=put if {module == "writer"} else lambda store, _: names(store), args=(store, "thread"), daemon=True)
+        thread.start()
+        assert importing.wait(60)
+        with forked() as child:
+            if child:
+                put(store, "child")
+        ended()
+        thread.join()
+        store.close()
+    """
+    run(library, body)
+    assert "child" in names(library)
+
+
+def test_a_fork_waits_for_a_thread_that_imports_faiss() -> None:
+    body = """
+        import logging, time  # FAISS would import it meanwhile, and logging has something to say about that
+        from stackroom.storage.vectors import sketches
+        importing = threading.Event()
+
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "faiss" and not importing.is_set():
+                    importing.set()
+                    time.sleep(0.5)
+
+        sys.meta_path.insert(0, Slow())
+        threading.Thread(target=sketches._faiss, daemon=True).start()
+        assert importing.wait(60)
+        with forked() as child:
+            if child:
+                sketches._faiss()
+        ended()
+    """
+    run(Path(), body)
+
+
 def test_a_child_keeps_no_lock_of_its_parent(library: Path) -> None:
     """The kernel gives up a lock with the last copy of its descriptor, and a parent that is killed gives up nothing by itself."""
     body = """

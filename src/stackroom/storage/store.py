@@ -1,6 +1,7 @@
 """The local store: a Backend over one folder. Opening it reads one page of the catalogue and maps nothing yet.
 
-What reads and writes is imported at its first use: `status` needs no more than the catalogue.
+What reads and writes is imported at its first use: `status` needs no more than the catalogue. That is done within the gate: a child that is
+forked while another thread imports a module would wait for that thread for ever.
 """
 
 from __future__ import annotations
@@ -150,17 +151,17 @@ class LocalStore:
 
     def stats(self) -> Stats:
         """The newest commit in numbers. Raises ClosedError, DamagedError, StorageError."""
-        from stackroom.storage.catalogue import summary
-
         with self._reading() as reader:
+            from stackroom.storage.catalogue import summary
+
             return summary.stats(reader.connection, self.path)
 
     @contextlib.contextmanager
     def view(self) -> Iterator[Snapshot]:
         """A Snapshot of the newest commit. Raises ClosedError, DamagedError, StorageError."""
-        from stackroom.storage.snapshot import Shared, Snapshot
-
         with self._reading() as reader:
+            from stackroom.storage.snapshot import Shared, Snapshot
+
             with self._guard:
                 if self._shared is None or self._shared.file != reader.file:
                     self._shared = Shared(self.path, reader.file)
@@ -220,10 +221,10 @@ class LocalStore:
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[LocalCommit]:
         """One commit: durable and visible when the block ends, nothing when it raises. Raises BusyError, StorageError."""
-        from stackroom.storage.upkeep import maintenance
-        from stackroom.storage.writer import LocalCommit
-
         with self.exclusive(wait=wait) as writer:
+            from stackroom.storage.upkeep import maintenance
+            from stackroom.storage.writer import LocalCommit
+
             writer.connection.execute("BEGIN IMMEDIATE")
             commit = LocalCommit(self.path, writer.connection, writer.codec)
             pid = os.getpid()
@@ -263,12 +264,12 @@ class LocalStore:
     @contextlib.contextmanager
     def exclusive(self, *, wait: float = 30.0) -> Iterator[_Reader]:
         """The writer lock and the writing connection, outside of a transaction."""
-        from stackroom.storage.upkeep import maintenance
-
         self._check_open()
         if self.read_only:
             raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
         with self._writer_lock.hold(wait=wait), _GATE.within():
+            from stackroom.storage.upkeep import maintenance
+
             self._check_open()
             if self._failed is not None:
                 raise StorageError(

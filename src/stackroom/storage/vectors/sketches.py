@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stackroom._forking import was_forked
+from stackroom._forking import Gate, was_forked
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
@@ -61,6 +61,9 @@ _LARGEST = np.float32(1e12)
 _MAGIC = b"STRMSKT\x01"
 _HEADER = struct.Struct("<8s16sQQI4s16sI")
 _METRICS: dict[Metric, bytes] = {"cosine": b"cos\x00", "dot": b"dot\x00", "l2": b"l2\x00\x00"}
+
+
+_IMPORTING = Gate()
 
 
 class Entry(NamedTuple):
@@ -234,7 +237,9 @@ def load(path: Path, space: Space, entry: Entry) -> Sketch | None:
 
 def _faiss() -> Any:
     """FAISS, imported at its first use. Its stubs don't know what its Python layer adds."""
-    return importlib.import_module("faiss")
+    # A thread makes sketches beside the program, which may fork: its child would wait for the half of an import for ever.
+    with _IMPORTING.within():
+        return importlib.import_module("faiss")
 
 
 @functools.cache
