@@ -271,24 +271,14 @@ def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
         row("commits, s", "commits", "{:.1f}"), row("sketches and postings files, s", "derived", "{:.1f}"), row("catalogue, MB", "catalogue MB", "{:.0f}"),
         row("vectors, MB", "vectors MB", "{:.0f}"), row("sketches, MB", "sketches MB", "{:.1f}"), row("postings files, MB", "words MB", "{:.1f}"),
     ]  # fmt: skip
-    if latents:
-        found = latents
-        lines += [
-            "", f"## {LARGEST:,} passages, by latent dimensions", "",
-            "Noise in all 1,024 dimensions has one eleventh of the variance, the latent dimensions have the rest in equal shares: the more there are, the more alike all distances, and the harder to tell the ten best.", "",
-            "| | " + " | ".join(found) + " |",
-            "|---" * (len(found) + 1) + "|",
-            *ways((200, 2000)),
-        ]  # fmt: skip
-    if hards:
-        found = hards
-        lines += [
-            "", f"## {HARD:,} passages of nothing but noise, by dimensions", "",
-            "All directions are equally likely, so that the ten best are hardly nearer than the next thousand: no model makes such vectors. Where candidates can't hold the best, more are asked for, or the rows are scanned.", "",
-            "| | " + " | ".join(found) + " |",
-            "|---" * (len(found) + 1) + "|",
-            *ways((200, 2000)),
-        ]  # fmt: skip
+    kinds = (
+        (latents, f"## {LARGEST:,} passages, by latent dimensions", "Noise in all 1,024 dimensions has one eleventh of the variance, the latent dimensions have the rest in equal shares: the more there are, the more alike all distances, and the harder to tell the ten best."),
+        (hards, f"## {HARD:,} passages of nothing but noise, by dimensions", "All directions are equally likely, so that the ten best are hardly nearer than the next thousand: no model makes such vectors. Where candidates can't hold the best, more are asked for, or the rows are scanned."),
+    )  # fmt: skip
+    for found, title, said in kinds:
+        if found:
+            head = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+            lines += ["", title, "", said, "", *head, *ways((200, 2000))]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

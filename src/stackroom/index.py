@@ -38,14 +38,12 @@ if TYPE_CHECKING:
         TransferReport,
         Verification,
     )
-    from stackroom.search.reranking import Reranking
 
     Where = Filter | Mapping[str, Any] | str | Sequence[Any]
 
 
 LEAST_CANDIDATES = 100
 RERANK_SECONDS = 5.0
-_LEAST_RERANKED = 30
 
 
 def _unheard(said: object) -> None:
@@ -249,26 +247,17 @@ class Index:
         check_number("context", context)
         if per_document is not None:
             check_number("per_document", per_document, least=1)
-        reranking = None if rerank is None else self._reranking(rerank, k, rerank_seconds, query)
+        reranking = None
+        if rerank is not None:
+            from stackroom.rerankers import asked
+
+            reranking = asked(rerank, query, k, rerank_seconds, loaded=self._rerankers)
         with self._backend.view() as view:
             if set_name not in (None, named_sets.ACTIVE):
                 scope = replace(scope, source_ids=named_sets.members(view, set_name))
             text, vector, chosen, embedder = understood(query, mode, self._model, view, collection)
             request = Request(text, vector, k, chosen, scope, exact, per_document, context, explain, reranking)
             return search(view, request, embedder)
-
-    def _reranking(self, rerank: str | Reranker, k: int, seconds: float, query: object) -> Reranking:
-        from stackroom.rerankers import resolve
-        from stackroom.search.reranking import Reranking
-
-        if not isinstance(query, str):
-            raise UsageError("A reranker reads a question, and a vector is none.", hint="Give the query as text.")
-        if isinstance(rerank, str):
-            # Loading one takes longer than a search.
-            if rerank not in self._rerankers:
-                self._rerankers[rerank] = resolve(rerank)
-            rerank = self._rerankers[rerank]
-        return Reranking(resolve(rerank), max(3 * k, _LEAST_RERANKED), seconds)
 
     def resolve_mode(self, mode: Mode | None = None, *, collection: str = "default") -> tuple[Mode, str | None]:
         """The mode in which a text is searched where `mode` is asked for, and why it is not by meaning, where that is so.

@@ -8,6 +8,9 @@ from typing import Any
 from stackroom._optional import require
 from stackroom.errors import UnavailableError, UsageError
 from stackroom.protocols import Reranker
+from stackroom.search.reranking import Reranking
+
+_LEAST_RERANKED = 30
 
 
 class FastembedReranker:
@@ -33,6 +36,20 @@ class FastembedReranker:
         """The model's own numbers, one for each text: higher is better, of no fixed range."""
         # One at a time: padding costs, and a quantised model's answer would depend on its neighbours.
         return [float(score) for score in self._model.rerank(query, list(texts), batch_size=1)]
+
+
+def asked(rerank: str | Reranker, query: object, k: int, seconds: float, *, loaded: dict[str, Reranker]) -> Reranking:
+    """What a search for `k` hits asks of a reranker. One that is named is kept in `loaded`: loading it takes longer than a search.
+
+    Raises UsageError where the query is no text, and what `resolve` raises.
+    """
+    if not isinstance(query, str):
+        raise UsageError("A reranker reads a question, and a vector is none.", hint="Give the query as text.")
+    if isinstance(rerank, str):
+        if rerank not in loaded:
+            loaded[rerank] = resolve(rerank)
+        rerank = loaded[rerank]
+    return Reranking(resolve(rerank), max(3 * k, _LEAST_RERANKED), seconds)
 
 
 def resolve(reranker: str | Reranker) -> Reranker:

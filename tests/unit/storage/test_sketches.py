@@ -490,8 +490,6 @@ def test_a_space_that_can_not_be_sketched_is_not_due(store: LocalStore, library:
         put(store, "uneven", rows, "l2")
     with store.view() as view:
         assert not search_files.is_due(view.connection, library)
-    fill(store, metric="l2", seed=7)
-    store.compact(progress=silent, cancel=CancelToken())
 
 
 def test_while_a_sketch_is_loaded_other_threads_scan(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
