@@ -136,6 +136,38 @@ def test_rows_that_came_since_are_scanned(store: LocalStore, library: Path, used
     assert len(files(library)) == 1
 
 
+def test_small_sketches_are_asked_for_their_share_and_for_more_where_they_have_the_best(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 4000, seed=1)
+    fill(store, 400, seed=2)
+    asked: list[tuple[int, int]] = []
+    original = sketches.Sketch.candidates
+
+    def candidates(self: sketches.Sketch, query: NDArray[np.float32], k: int, within: KeySet) -> object:
+        asked.append((self.first, k))
+        return original(self, query, k, within)
+
+    monkeypatch.setattr(sketches.Sketch, "candidates", candidates)
+    agree(store)
+    first = {k for at, k in asked if at}
+    assert min(first) < 40
+    with store.view() as view:
+        (space,) = spaces.every(view.connection)
+        known = view._sketches(space, 1 << 40)
+        mapped, among = view.mapped(space), view._live_rows()
+        assert len(known) == 2
+        # All of one neighbourhood: most of the best are the small one's.
+        away = -mapped.rows[:4000].mean(axis=0) + mapped.rows[4200]
+        for query in (*queries(), mapped.rows[4200], away.astype(np.float32), mapped.rows[7]):
+            found = nearest._proposal(mapped, known, query, 100, among)
+            every = [original(sketch, query, 100, KeySet(np.array([[sketch.first, sketch.end]]))) for sketch in known]
+            rows, estimates = (np.concatenate(part) for part in zip(*every, strict=True))
+            best = np.argsort(-estimates, kind="stable")[:100]
+            assert found is not None
+            assert sorted(found.rows.tolist()) == sorted(rows[best].tolist())
+
+
 def test_few_searches_load_no_sketch(
     store: LocalStore, used: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ Where there is no sketch, or a selection leaves few rows of one, the rows are sc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +35,18 @@ SCATTERED, RANKED_BYTES = 4, 8192
 SCANNED_BYTES = 1 << 20
 """Rows that are scanned in the time of what asking a sketch takes besides, for its selection."""
 
+JUDGED_BYTES = 4 << 20
+"""Rows that are scanned in the time of what judging candidates takes besides, however few sketches are asked."""
+
+_DEVIATIONS, _MORE = 4, 8
+"""What a sketch's share of the candidates has above what is expected of it: seldom is it asked again."""
+
 _SHORTEST, _LONGEST = 1e-4, 1e6
+
+
+class _Candidates(NamedTuple):
+    rows: NDArray[np.int64]
+    estimates: NDArray[np.float32]
 
 
 class _Proposal(NamedTuple):
@@ -42,6 +54,26 @@ class _Proposal(NamedTuple):
     estimates: NDArray[np.float32]
     rest: KeySet
     """rows of which no sketch was asked"""
+
+
+class _Part(NamedTuple):
+    """What one sketch has of the rows that are searched."""
+
+    sketch: Sketch
+    within: KeySet
+    n: int
+    share: int
+    """of the candidates, which it is asked for at first"""
+
+    def saved(self, row: int) -> int:
+        """Bytes of rows, of `row` bytes each, that would be scanned in the time by which asking it is quicker than scanning its rows."""
+        scanned = (self.n - self.sketch.n // SPARSE) * row
+        return scanned - SCANNED_BYTES - self.share * (SCATTERED * row + RANKED_BYTES)
+
+    def candidates(self, asked: NDArray[np.float32], wanted: int) -> _Candidates | None:
+        """So many of the best estimates; None where it can't tell."""
+        rows, estimates = self.sketch.candidates(asked, wanted, self.within)
+        return _Candidates(rows, estimates) if len(rows) == wanted and np.isfinite(estimates).all() else None
 
 
 def nearest_rows(
@@ -77,30 +109,44 @@ def nearest_rows(
 def _proposal(
     vectors: VectorMap, sketches: Sequence[Sketch], asked: NDArray[np.float32], wanted: int, among: KeySet
 ) -> _Proposal | None:
-    """The `wanted` best candidates of all sketches that are worth asking; None where there is none."""
-    rows: list[NDArray[np.int64]] = []
-    estimates: list[NDArray[np.float32]] = []
-    sketched: list[tuple[int, int]] = []
-    for sketch in sketches:
-        within = _within(among, sketch.first, sketch.end)
-        n = within.count
-        if n <= wanted or _scans_quicker(n, sketch.n, wanted, vectors):
-            continue
-        found, estimated = sketch.candidates(asked, wanted, within)
-        if len(found) < wanted or not np.isfinite(estimated).all():
-            continue
-        rows.append(found)
-        estimates.append(estimated)
-        sketched.append((sketch.first, sketch.end))
-    if not rows:
-        return None
-    return _Proposal(*_best(rows, estimates, wanted), _without(among, sketched))
-
-
-def _scans_quicker(selected: int, sketched: int, wanted: int, vectors: VectorMap) -> bool:
-    """Whether so many rows of a sketch are scanned in less time than the sketch takes, with what its candidates take."""
+    """The `wanted` best candidates of all sketches that are worth asking; None where scanning takes less."""
     row = int(vectors.rows.shape[1]) * 4
-    return (selected - sketched // SPARSE) * row < SCANNED_BYTES + wanted * (SCATTERED * row + RANKED_BYTES)
+    saved = [(part, saved) for part in _parts(sketches, wanted, among) if (saved := part.saved(row)) > 0]
+    if sum(bytes_ for _, bytes_ in saved) < JUDGED_BYTES:
+        return None
+    told = _told([part for part, _ in saved], asked, wanted)
+    if not told:
+        return None
+    best = _best([own for _, own in told], wanted)
+    sketched = [(part.sketch.first, part.sketch.end) for part, _ in told]
+    return _Proposal(best.rows, best.estimates, _without(among, sketched))
+
+
+def _parts(sketches: Sequence[Sketch], wanted: int, among: KeySet) -> list[_Part]:
+    each = [
+        (sketch, within, within.count) for sketch in sketches if (within := _within(among, sketch.first, sketch.end))
+    ]
+    total = sum(n for *_, n in each)
+    return [_Part(sketch, within, n, _share(wanted * n / total, wanted)) for sketch, within, n in each if n > wanted]
+
+
+def _share(expected: float, most: int) -> int:
+    return min(math.ceil(expected + _DEVIATIONS * math.sqrt(expected)) + _MORE, most)
+
+
+def _told(parts: Sequence[_Part], asked: NDArray[np.float32], wanted: int) -> list[tuple[_Part, _Candidates]]:
+    """What each sketch has of the `wanted` best of all; those that can't tell are left out."""
+    first = [(part, own) for part in parts if (own := part.candidates(asked, part.share)) is not None]
+    if all(part.share == wanted for part, _ in first):
+        return first
+    best = _best([own for _, own in first], wanted)
+    last = best.estimates.min() if len(best.rows) == wanted else -math.inf
+    # One that goes on with candidates as good as the last ones may have more than its share.
+    return [
+        (part, own)
+        for part, told in first
+        if (own := told if told.estimates.min() <= last else part.candidates(asked, wanted)) is not None
+    ]
 
 
 def _comparable(query: NDArray[np.float32], metric: Metric, *, unit: bool) -> NDArray[np.float32] | None:
@@ -146,13 +192,12 @@ def _without(left: KeySet, sketched: list[tuple[int, int]]) -> KeySet:
     return left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
 
 
-def _best(
-    rows: list[NDArray[np.int64]], estimates: list[NDArray[np.float32]], n: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `n` rows of the best estimates, in the order of the file, with these."""
-    found, estimated = np.concatenate(rows), np.concatenate(estimates)
-    if len(found) > n:
-        best = np.argpartition(-estimated, n - 1)[:n]
-        found, estimated = found[best], estimated[best]
-    order = np.argsort(found)
-    return found[order], estimated[order]
+def _best(found: Sequence[_Candidates], n: int) -> _Candidates:
+    """The `n` of the best estimates, in the order of the file."""
+    rows = np.concatenate([own.rows for own in found])
+    estimates = np.concatenate([own.estimates for own in found])
+    if len(rows) > n:
+        best = np.argpartition(-estimates, n - 1)[:n]
+        rows, estimates = rows[best], estimates[best]
+    order = np.argsort(rows)
+    return _Candidates(rows[order], estimates[order])

@@ -7,7 +7,7 @@ A first pass in float32 finds the candidates; those that rounding could have mis
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ranges = NDArray[np.int64]
+    Rows = slice | list[slice] | NDArray[np.int64]
+    """Rows of a file: runs of them, or numbers."""
 
 _BLOCK = 16_384
 
@@ -105,7 +107,7 @@ def score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric
 
 
 def first_scores(
-    vectors: VectorMap, rows: slice | NDArray[np.int64], query: NDArray[np.float32], metric: Metric
+    vectors: VectorMap, rows: Rows, query: NDArray[np.float32], metric: Metric
 ) -> tuple[NDArray[np.floating], float]:
     """The score of each of these rows, in float32 where its range is enough, and how far rounding may have moved them."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -113,7 +115,7 @@ def first_scores(
         if np.isfinite(scores).all() and np.isfinite(slack):
             return scores, slack
         # Products beyond float32: vectors that no model makes, but a file may hold.
-        exact = score_exactly(vectors.rows[rows].astype(np.float64), query.astype(np.float64), metric)
+        exact = score_exactly(_taken(vectors.rows, rows).astype(np.float64), query.astype(np.float64), metric)
     # What is no number was never written: such a row is damaged, and no hit.
     return np.where(np.isnan(exact), -np.inf, exact), 0.0
 
@@ -123,7 +125,7 @@ def _candidates(
     query: NDArray[np.float32],
     k: int,
     metric: Metric,
-    blocks: Sequence[slice | NDArray[np.int64]],
+    blocks: Sequence[list[slice] | NDArray[np.int64]],
     also: Scored | None,
 ) -> NDArray[np.int64]:
     kept_rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -142,20 +144,34 @@ def _candidates(
     return kept_rows
 
 
-def _numbers(rows: slice | NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+def _numbers(rows: list[slice] | NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.arange(run.start, run.stop) for run in rows]) if isinstance(rows, list) else rows
+
+
+def _taken(array: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
+    return np.concatenate([array[run] for run in rows]) if isinstance(rows, list) else array[rows]
+
+
+def _dots(matrix: NDArray[np.float32], rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    found: NDArray[np.float32]
+    if isinstance(rows, list):
+        # Runs are read where they lie.
+        found = np.concatenate([np.vecdot(matrix[run], query) for run in rows])
+    else:
+        found = np.vecdot(matrix[rows], query)
+    return found
 
 
 def _score(
     vectors: VectorMap,
-    rows: slice | NDArray[np.int64],
+    rows: Rows,
     query: NDArray[np.float32],
     query_length: float,
     metric: Metric,
 ) -> tuple[NDArray[np.floating], float]:
     """float32 scores of these rows, and how far rounding may have moved them."""
-    dots: NDArray[np.float32] = np.vecdot(vectors.rows[rows], query)
-    norms = None if vectors.norms is None else vectors.norms[rows]
+    dots = _dots(vectors.rows, rows, query)
+    norms = None if vectors.norms is None else _taken(vectors.norms, rows)
     longest = 1.0 if norms is None else float(norms.max(initial=0.0))
     if metric == "dot":
         return dots, _SLACK * query_length * longest
@@ -167,17 +183,26 @@ def _score(
     return 2 * dots - squares - np.float32(query_length**2), _SLACK * (query_length + longest) ** 2
 
 
-def _blocks(ranges: Ranges) -> list[slice | NDArray[np.int64]]:
-    """The rows of the ranges in pieces of bounded size: slices of the file, or gathered row numbers."""
-    lengths = ranges[:, 1] - ranges[:, 0]
-    total = int(lengths.sum())
-    if total == 0:
-        return []
+def _blocks(ranges: Ranges) -> list[list[slice] | NDArray[np.int64]]:
+    """The rows of the ranges in pieces of bounded size: runs of the file, or gathered row numbers."""
     if len(ranges) <= _FEW:
-        return [
-            slice(start, min(start + _BLOCK, end))
-            for first, end in ranges.tolist()
-            for start in range(first, end, _BLOCK)
-        ]
+        return [*_runs(ranges)]
     rows = KeySet(ranges).keys()
-    return [rows[start : start + _GATHERED] for start in range(0, total, _GATHERED)]
+    return [rows[start : start + _GATHERED] for start in range(0, len(rows), _GATHERED)]
+
+
+def _runs(ranges: Ranges) -> Iterator[list[slice]]:
+    """Runs that have no more than a block's rows together."""
+    block: list[slice] = []
+    left = _BLOCK
+    for first, end in ranges.tolist():
+        while first < end:
+            run = slice(first, min(first + left, end))
+            block.append(run)
+            left -= run.stop - run.start
+            first = run.stop
+            if not left:
+                yield block
+                block, left = [], _BLOCK
+    if block:
+        yield block
