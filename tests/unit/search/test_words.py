@@ -10,6 +10,7 @@ from strategies import odd_text
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.search.marking import mark, snippet
 from stackroom.storage.store import LocalStore
+from stackroom.storage.words import tokenizer
 from support import chunks
 
 TEXTS = {
@@ -140,3 +141,9 @@ def test_a_snippet_shows_the_matches() -> None:
     assert "needle" in text[start:end]
     assert end - start <= 100
     assert snippet("short", [], 100) == (0, 5)
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_plain_text_are_cut_as_those_of_any_other(text: str) -> None:
+    letters = [piece for piece in tokenizer._words(text + " é") if piece != "é"]
+    assert tokenizer._words(text) == letters

@@ -144,8 +144,10 @@ class _Best:
 
     def raise_to(self, scores: Scores) -> None:
         """`scores` are of distinct passages, or less than theirs: the k-th of them is a bound."""
-        if len(scores) >= self._k:
-            bound = float(np.partition(scores, len(scores) - self._k)[len(scores) - self._k])
+        # Others raise nothing; and most are 0, which a partition among equals takes long for.
+        above = scores[scores > self.needed]
+        if len(above) >= self._k:
+            bound = float(np.partition(above, len(above) - self._k)[len(above) - self._k])
             self.needed = max(self.needed, bound * (1 - SLACK))
 
     def add(self, numbers: NDArray[np.int64], scores: Scores) -> None:

@@ -8,6 +8,7 @@ texts leave out, are left out, and letters that are written now one way and now 
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,8 @@ _LETTERS = str.maketrans("آأإٱةىکی", "ااااهيكي")
 _FOLDED: dict[int, int | None] = {**dict.fromkeys(_UNTYPED + _VARIANTS + _HEBREW_POINTS + _ARABIC_SIGNS), **_LETTERS}
 
 _PIECES = re.compile(r'(?P<minus>(?<!\S)-(?!-))?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+))')
+
+_ASCII_WORDS = re.compile("[0-9A-Za-z]+")
 
 # The words of a question that carry none of it. They cost most of a query's time and add nothing to its ranking.
 _ENGLISH = """
@@ -141,9 +144,15 @@ def _quoted(term: str) -> str:
 
 def parse_query(query: str) -> TextQuery:
     """Words are alternatives; a "quoted phrase" must stand as it is; -word excludes (--word does not: it is an option's name)."""
+    return _parsed(query[:_MOST_CHARACTERS])
+
+
+# One search asks twice: what is excluded, and what is wanted.
+@functools.lru_cache(maxsize=16)
+def _parsed(query: str) -> TextQuery:
     wanted: dict[str, None] = {}
     excluded: dict[str, None] = {}
-    for piece in _PIECES.finditer(folded(query[:_MOST_CHARACTERS])):
+    for piece in _PIECES.finditer(folded(query)):
         target = excluded if piece["minus"] else wanted
         if piece["phrase"] is not None:
             phrase = _phrase(piece["phrase"])
@@ -192,6 +201,8 @@ def _terms(word: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     """Runs of letters, numbers and marks: the tokenizer's own categories."""
+    if text.isascii():
+        return _ASCII_WORDS.findall(text)
     marked = "".join(c if unicodedata.category(c)[0] in "LNM" or c == NO_WIDTH else " " for c in text)
     return marked.split()
 
