@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Derived:
@@ -18,6 +20,23 @@ class Derived:
         if name not in self._values:
             self._values[name] = make()
         return cast(T, self._values[name])
+
+
+class Remembered(Generic[K, V]):
+    """At most `most` values by their keys; where more come, what was there is forgotten. Threads may share it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        return self._values.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        if len(self._values) >= self._most and key not in self._values:
+            # Another one, so that no thread looks into what is being emptied.
+            self._values = {}
+        self._values[key] = value
 
 
 class Newest:

@@ -27,7 +27,7 @@ from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.selection import Selector, Sets
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.derived import Newest
+from stackroom.storage.derived import Newest, Remembered
 from stackroom.storage.vectors import extents, nearest, scan, sketches, spaces
 from stackroom.storage.vectors.row_map import RowMap
 from stackroom.storage.vectors.vector_file import VectorMap, missing, open_map
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SAMPLE = 1024
+
+_OWNERS = 1024
+"""Documents that are kept of a version, with their sources: hits are of the same ones again and again."""
 
 _PASSAGE = "key, chunk_id, document_key, chunks.checksum, details, text"
 _OWN = """EXISTS(SELECT 1 FROM runs WHERE runs.document_key = chunks.document_key AND first_key <= key AND first_key + n > key)"""
@@ -176,7 +179,8 @@ class Snapshot:
         return replace(document, chunks=runs.of_documents(self._connection, [document.key]).count)
 
     def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
-        return records.with_sources(self._connection, document_ids)
+        known = self._derived.get("owners", lambda: Remembered[str, records.Owner](_OWNERS))
+        return records.with_sources(self._connection, document_ids, known)
 
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         rows = self._connection.execute(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import DamagedError
+from stackroom.errors import DamagedError, NotFoundError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage import snapshot
-from stackroom.storage.catalogue import collections
+from stackroom.storage.catalogue import codec, collections, records
 from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.derived import Remembered
 from stackroom.storage.disk import layout
 from stackroom.storage.snapshot import Shared
 from stackroom.storage.store import LocalStore
@@ -155,3 +156,64 @@ def test_lost_vectors_of_a_collection_are_told_who_asks_for_them_and_nobody_else
         assert len(view.nearest(unit_rows(1)[0], 5, Scope()).keys) == 1
         with pytest.raises(DamagedError, match=r"2\.0001 is missing"):
             view.nearest(unit_rows(1, dim=8)[0], 5, Scope(collection="own"))
+
+
+def test_a_hit_s_document_is_read_once_a_version(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "a", ["first"])
+    put(store, "b", ["second"])
+    read: list[str] = []
+    checksum = codec.record_checksum
+    monkeypatch.setattr(codec, "record_checksum", lambda *fields: read.append(fields[0]) or checksum(*fields))
+
+    def asked(*names: str) -> list[str]:
+        with store.view() as view:
+            return [f"{source.name} {document.title}" for document, source in view.document_of(names).values()]
+
+    assert asked("a") == ["a "]
+    once = len(read)
+    assert once == 2
+    assert asked("a") == ["a "]
+    assert len(read) == once
+    assert asked("b", "a") == ["b ", "a "]
+    assert len(read) == 2 * once
+    with store.commit() as commit:
+        commit.put_document(DocumentRecord("a", commit.put_source(SourceRecord(name="a")), title="New"))
+    assert asked("a") == ["a New"]
+
+
+def test_long_metadata_is_not_kept(store: LocalStore) -> None:
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name="s"))
+        commit.put_document(DocumentRecord("long", source, metadata={"text": "x" * 5000}))
+        commit.put_document(DocumentRecord("short", source, metadata={"text": "x"}))
+    known: Remembered[str, records.Owner] = Remembered(10)
+    with store.view() as view:
+        found = records.with_sources(view.connection, ["long", "short", "none"], known)
+    assert list(found) == ["long", "short"]
+    assert known.get("long") is None
+    assert known.get("short") is not None
+
+
+def test_what_is_remembered_stays_few() -> None:
+    known: Remembered[int, int] = Remembered(3)
+    for number in range(10):
+        known.put(number, number)
+        known.put(number, number)
+        assert known.get(number) == number
+    assert [number for number in range(10) if known.get(number) is not None] == [9]
+
+
+def test_a_source_that_is_gone_is_not_found_by_its_name(store: LocalStore) -> None:
+    put(store, "old", ["first"])
+
+    def found(name: str) -> int:
+        with store.view() as view:
+            return len(view.select(Scope(sources=(name,))))
+
+    assert found("old") == found("old") == 1
+    with store.commit() as commit:
+        commit.remove_source(1)
+    put(store, "new", ["second", "third"])
+    assert found("new") == 2
+    with pytest.raises(NotFoundError):
+        found("old")

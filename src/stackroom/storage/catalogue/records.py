@@ -15,6 +15,7 @@ from stackroom.errors import DamagedError, UsageError
 from stackroom.storage.catalogue import codec, schema
 from stackroom.storage.catalogue.ids import pack_id, pack_text, unpack_id, unpack_text
 from stackroom.storage.catalogue.sql import Connection
+from stackroom.storage.derived import Remembered
 from stackroom.types import RECOGNISED_PAGES, Metadata, Place, Source
 
 SOURCE_COLUMNS = (
@@ -25,6 +26,9 @@ DOCUMENT_COLUMNS = "document_key, document_id, source_key, title, metadata, chec
 
 _LONGEST_PATTERN = 1_000
 _DOCUMENT_WIDTH = DOCUMENT_COLUMNS.count(",") + 1
+_METADATA = 4
+_LONGEST_KEPT = 4096
+"""Bytes of metadata with which a document is remembered."""
 _QUALIFIED = ", ".join(
     f"{table}.{column.strip()}"
     for table, columns in (("d", DOCUMENT_COLUMNS), ("s", SOURCE_COLUMNS))
@@ -106,14 +110,22 @@ def document_fields(record: DocumentRecord) -> tuple[Any, ...]:
 
 
 def to_document(row: tuple[Any, ...]) -> DocumentRecord:
-    key, document_id, *stored, checksum = row
-    source_key, title, metadata = stored
+    return _document(_checked(row))
+
+
+def _checked(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row of a document. Raises DamagedError where it is not what was written."""
+    _, document_id, *stored, checksum = row
     document_id = unpack_id(document_id)
     if codec.record_checksum(document_id, *stored) != checksum:
         raise _damaged("document", document_id)
-    return DocumentRecord(
-        document_id, source_key, unpack_text(title), json.loads(metadata) if metadata else {}, key=key
-    )
+    return row
+
+
+def _document(checked: tuple[Any, ...]) -> DocumentRecord:
+    key, document_id, source_key, title, metadata, _ = checked
+    described = json.loads(metadata) if metadata else {}
+    return DocumentRecord(unpack_id(document_id), source_key, unpack_text(title), described, key=key)
 
 
 def _damaged(kind: str, name: str) -> DamagedError:
@@ -280,17 +292,32 @@ def document_by_id(connection: Connection, document_id: str) -> DocumentRecord |
     return None if row is None else to_document(row)
 
 
-def with_sources(connection: Connection, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
-    """Those of these documents that there are, each with its source."""
-    found = {}
+Owner = tuple[tuple[Any, ...], SourceRecord]
+"""A document's row, whose checksum was checked, and its source."""
+
+
+def with_sources(
+    connection: Connection, document_ids: Sequence[str], known: Remembered[str, Owner]
+) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
+    """Those of these documents that there are, each with its source; `known` are those of this version that were read before."""
+    owners = {document_id: known.get(document_id) for document_id in document_ids}
+    for document_id, owner in _read_owners(connection, [wanted for wanted, owner in owners.items() if owner is None]):
+        owners[document_id] = owner
+        if len(owner[0][_METADATA] or b"") <= _LONGEST_KEPT:
+            known.put(document_id, owner)
+    # Records are made anew: their metadata is the caller's to change.
+    return {wanted: (_document(owner[0]), owner[1]) for wanted, owner in owners.items() if owner is not None}
+
+
+def _read_owners(connection: Connection, document_ids: Sequence[str]) -> Iterator[tuple[str, Owner]]:
     sources: dict[int, SourceRecord] = {}
     statement = f"SELECT {_QUALIFIED} FROM documents d JOIN sources s USING(source_key) WHERE document_id IN (...)"
-    for row in connection.among(statement, list(map(pack_id, document_ids))):
-        document = to_document(row[:_DOCUMENT_WIDTH])
-        if document.source_key not in sources:
-            sources[document.source_key] = to_source(row[_DOCUMENT_WIDTH:])
-        found[document.document_id] = document, sources[document.source_key]
-    return found
+    for joined in connection.among(statement, list(map(pack_id, document_ids))):
+        row = _checked(joined[:_DOCUMENT_WIDTH])
+        source_key = row[2]
+        if source_key not in sources:
+            sources[source_key] = to_source(joined[_DOCUMENT_WIDTH:])
+        yield unpack_id(row[1]), (row, sources[source_key])
 
 
 def document_by_key(connection: Connection, key: int) -> DocumentRecord | None:

@@ -12,10 +12,13 @@ from stackroom.storage.catalogue import codec, collections, records, runs, schem
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.derived import Derived
+from stackroom.storage.derived import Derived, Remembered
 
 if TYPE_CHECKING:
     from stackroom.filters import Filter
+
+_NAMES = 1024
+"""Sources that are known by name in a version: a conversation keeps to the same ones."""
 
 
 class Sets:
@@ -34,6 +37,16 @@ class Sets:
             f"members {collection}",
             lambda: collections.members(self._connection, collection, self.everything, self.homes),
         )
+
+    def sources_called(self, name: str) -> list[int]:
+        """The keys of the sources that a user means by this."""
+        known = self._derived.get("sources by name", lambda: Remembered[str, list[int]](_NAMES))
+        found = known.get(name)
+        if found is None:
+            found = records.find_sources(self._connection, name)
+            if len(found) == 1:
+                known.put(name, found)
+        return found
 
     def homes(self) -> dict[int, KeySet]:
         return self._derived.get("homes", lambda: collections.homes(self._connection))
@@ -82,7 +95,7 @@ class Selector:
     def _source_keys(self, wanted: Sequence[str]) -> set[int]:
         keys: set[int] = set()
         for name in wanted:
-            found = records.find_sources(self._connection, name)
+            found = self._sets.sources_called(name)
             if not found:
                 raise NotFoundError(
                     f"No source is called {name!r}.", hint="See what there is: stackroom list", actual=name
