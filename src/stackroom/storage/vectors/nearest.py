@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -187,7 +188,9 @@ def _covers(first: int, end: int, rows: KeySet) -> bool:
 
 
 def _without(left: KeySet, sketched: list[tuple[int, int]]) -> KeySet:
-    if len(sketched) == 1 and _covers(*sketched[0], left):
+    # Mostly there is one sketch after another, and no row behind them.
+    together = all(end == first for (_, end), (first, _) in pairwise(sketched))
+    if together and _covers(sketched[0][0], sketched[-1][1], left):
         return KeySet.empty()
     return left.difference(KeySet.from_ranges(np.array(sketched, dtype=np.int64)))
 

@@ -235,6 +235,7 @@ def load(path: Path, space: Space, entry: Entry) -> Sketch | None:
     return None
 
 
+@functools.cache
 def _faiss() -> Any:
     """FAISS, imported at its first use. Its stubs don't know what its Python layer adds."""
     # A thread makes sketches beside the program, which may fork: its child would wait for the half of an import for ever.
