@@ -124,6 +124,42 @@ def test_a_search_over_sketches_finds_what_the_scan_finds(
     assert set(used) == {(0, 1000)}
 
 
+ASKER = """
+import sys, threading, numpy as np
+from pathlib import Path
+from stackroom.backend import Scope
+from stackroom.storage.store import LocalStore
+from stackroom.storage.vectors import sketches
+
+sketches.LOADING_BYTES = 4 * 1000 * 64 * 4
+store, scans = LocalStore(Path(sys.argv[1])), int(sys.argv[2])
+for _ in range(scans):
+    with store.view() as view:
+        view.nearest(np.ones(64, np.float32), 10, Scope())
+threads = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+if sys.argv[3] == "waits":
+    for thread in threads:
+        thread.join()
+    print("faiss" in sys.modules)
+else:
+    print(len(threads))
+"""
+
+
+@pytest.mark.parametrize(
+    ("questions", "then", "says"),
+    [(1, "waits", "False"), (2, "waits", "True"), (3, "waits", "True"), (4, "waits", "True"), (2, "ends", "1")],
+)
+def test_who_asks_again_finds_faiss_imported(
+    store: LocalStore, library: Path, questions: int, then: str, says: str
+) -> None:
+    """In a thread, which the end of the process waits for. Four questions would scan as much as importing it takes."""
+    fill(store)
+    arguments = [sys.executable, "-c", ASKER, str(library), str(questions), then]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, says, "")
+
+
 def test_rows_that_came_since_are_scanned(store: LocalStore, library: Path, used: list[tuple[int, int]]) -> None:
     fill(store)
     put(store, "later", unit_rows(150, DIM, seed=2))

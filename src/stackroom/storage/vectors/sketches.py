@@ -50,6 +50,9 @@ GROWTH = 4
 LOADING_BYTES = 256 * 1024 * 1024
 """What could be scanned in the time that importing FAISS takes. A process that searches less never loads a sketch."""
 
+_AHEAD = 2
+"""A process that asks again imports FAISS beside its searches from one so manyth of that on: a question from a command line never does."""
+
 LEAST_DIMENSIONS = 32
 _LONGER = 32
 _SMALLEST = 1e-9
@@ -244,6 +247,19 @@ def _faiss() -> Any:
 
 
 @functools.cache
+def _import_ahead() -> None:
+    """Import FAISS in a thread, once: a later question will need it, and should not wait for that."""
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):  # who needs it meets the same, and does without
+            _faiss()
+
+    # Not a daemon: who is within an import when the interpreter ends would take the process down with it. A fork waits at the gate.
+    with contextlib.suppress(RuntimeError):  # no thread begins when the interpreter ends
+        threading.Thread(target=quietly, name="stackroom-faiss").start()
+
+
+@functools.cache
 def _version() -> str:
     """FAISS's, without importing it where its package says it."""
     from importlib import metadata  # a tenth of a start, and needed only where there is a sketch
@@ -335,8 +351,10 @@ class Shelf:
         with self._guard:
             held = self._loaded.get(space.key)
             if held is None:
-                self._scanned += scanning
+                asks_again, self._scanned = self._scanned > 0, self._scanned + scanning
                 if not entries or self._scanned < LOADING_BYTES:
+                    if entries and asks_again and self._scanned * _AHEAD >= LOADING_BYTES:
+                        _import_ahead()
                     return []
                 held = self._loaded[space.key] = {}
             missing = [entry for entry in entries if entry.file not in held]
