@@ -21,8 +21,11 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CANDIDATES = 300
+CANDIDATES = 200
 """Asked for at first. Where they do not suffice, more are: docs/benchmarks/search.md."""
+
+MANY, CANDIDATES_OF_MANY = 50_000, 300
+"""Of so many rows more come close, and a second look takes longer."""
 
 CANDIDATES_A_HIT = 8
 """At first, where more hits are wanted than usual."""
@@ -36,7 +39,7 @@ SCATTERED, RANKED_BYTES = 4, 8192
 SCANNED_BYTES = 1 << 20
 """Rows that are scanned in the time of what asking a sketch takes besides, for its selection."""
 
-JUDGED_BYTES = 4 << 20
+JUDGED_BYTES = 6 << 20
 """Rows that are scanned in the time of what judging candidates takes besides, however few sketches are asked."""
 
 _DEVIATIONS, _MORE = 4, 8
@@ -93,7 +96,8 @@ def nearest_rows(
     """
     unit = vectors.norms is None
     asked = _comparable(query, metric, unit=unit) if sketches else None
-    wanted = max(candidates or CANDIDATES, CANDIDATES_A_HIT * k)
+    usual = CANDIDATES if among.count < MANY else CANDIDATES_OF_MANY
+    wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
     while asked is not None and (found := _proposal(vectors, sketches, asked, wanted, among)) is not None:
         scores, slack = scan.first_scores(vectors, found.rows, query, metric)
         if candidates is None:
