@@ -217,3 +217,15 @@ def test_a_source_that_is_gone_is_not_found_by_its_name(store: LocalStore) -> No
     assert found("new") == 2
     with pytest.raises(NotFoundError):
         found("old")
+
+
+def test_a_relative_name_means_what_it_does_in_the_folder_of_the_moment(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, texts in (("one", ["first"]), ("two", ["second", "third"])):
+        (tmp_path / folder).mkdir()
+        put(store, str(tmp_path / folder / "notes.md"), texts)
+    for folder, expected in (("one", 1), ("two", 2), ("one", 1)):
+        monkeypatch.chdir(tmp_path / folder)
+        with store.view() as view:
+            assert len(view.select(Scope(sources=("notes.md",)))) == expected

@@ -169,15 +169,24 @@ def each_source(connection: Connection, under: str | None = None) -> Iterator[So
         yield to_source(row)
 
 
+_BY_ID = "SELECT source_key FROM sources WHERE source_id = ?"
+_BY_NAME = "SELECT source_key FROM sources WHERE name = ?"
+
+
+def source_called(connection: Connection, wanted: str, *, by_id: bool = True) -> int | None:
+    """The key of the source with this id, or this very name; None where there is none, whatever folder the process is in."""
+    found = connection.row(_BY_ID, (pack_id(wanted),)) if by_id else None
+    found = found or connection.row(_BY_NAME, (pack_text(wanted),))
+    return None if found is None else int(found[0])
+
+
 def find_sources(connection: Connection, wanted: str) -> list[int]:
     """Keys by id or exact name; else by path, title or file name, as words or as a glob, without regard to case."""
-    exact = connection.row("SELECT source_key FROM sources WHERE source_id = ?", (pack_id(wanted),))
-    by_name = "SELECT source_key FROM sources WHERE name = ?"
-    exact = exact or connection.row(by_name, (pack_text(wanted),))
+    exact = source_called(connection, wanted)
     if exact is None and wanted:
-        exact = connection.row(by_name, (pack_text(os.path.abspath(os.path.expanduser(wanted))),))
+        exact = source_called(connection, os.path.abspath(os.path.expanduser(wanted)), by_id=False)
     if exact is not None:
-        return [exact[0]]
+        return [exact]
     rows = connection.execute("SELECT source_key, name, title FROM sources ORDER BY name")
     return meant(wanted, ((key, unpack_text(name), unpack_text(title)) for key, name, title in rows))
 

@@ -40,13 +40,15 @@ class Sets:
 
     def sources_called(self, name: str) -> list[int]:
         """The keys of the sources that a user means by this."""
-        known = self._derived.get("sources by name", lambda: Remembered[str, list[int]](_NAMES))
+        known = self._derived.get("sources by name", lambda: Remembered[str, int](_NAMES))
         found = known.get(name)
         if found is None:
-            found = records.find_sources(self._connection, name)
-            if len(found) == 1:
-                known.put(name, found)
-        return found
+            found = records.source_called(self._connection, name)
+            if found is None:
+                # Means something else in another folder.
+                return records.find_sources(self._connection, name)
+            known.put(name, found)
+        return [found]
 
     def homes(self) -> dict[int, KeySet]:
         return self._derived.get("homes", lambda: collections.homes(self._connection))
