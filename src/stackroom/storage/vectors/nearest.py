@@ -21,11 +21,8 @@ from stackroom.types import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CANDIDATES = 200
+CANDIDATES = 300
 """Asked for at first. Where they do not suffice, more are: docs/benchmarks/search.md."""
-
-MANY, CANDIDATES_OF_MANY = 50_000, 300
-"""Of so many rows more come close, and a second look takes longer."""
 
 CANDIDATES_A_HIT = 8
 """At first, where more hits are wanted than usual."""
@@ -96,8 +93,7 @@ def nearest_rows(
     """
     unit = vectors.norms is None
     asked = _comparable(query, metric, unit=unit) if sketches else None
-    usual = CANDIDATES if among.count < MANY else CANDIDATES_OF_MANY
-    wanted = max(candidates or usual, CANDIDATES_A_HIT * k)
+    wanted = max(candidates or CANDIDATES, CANDIDATES_A_HIT * k)
     while asked is not None and (found := _proposal(vectors, sketches, asked, wanted, among)) is not None:
         scores, slack = scan.first_scores(vectors, found.rows, query, metric)
         if candidates is None:
