@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -15,6 +13,7 @@ import numpy as np
 
 from stackroom.storage.disk import fsio
 from stackroom.storage.words import okapi
+from stackroom.storage.words.counting import Counting, Vocabulary
 from stackroom.storage.words.postings import (
     BITS,
     BLOCK,
@@ -27,7 +26,6 @@ from stackroom.storage.words.postings import (
     Word,
     blocks_of,
     directory_bytes,
-    hash_of,
     header,
 )
 
@@ -158,51 +156,40 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write(
-    path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequence[str]]], *, check: Callable[[], None]
+    path: Path,
+    first: int,
+    end: int,
+    passages: Iterable[tuple[int, str]],
+    vocabulary: Vocabulary,
+    *,
+    check: Callable[[], None],
 ) -> None:
-    """Make a file of `(key, words)`, by ascending key. Memory: some 30 bytes a posting.
+    """Make a file of `(key, text)`, by ascending key. Memory: some 30 bytes a posting.
 
     Raises StorageError, and what `check` raises, which is called between portions.
     """
-    numbers = _Numbers()
-    words, counts = array("I"), array("I")
+    counting = Counting(vocabulary)
     keys: list[int] = []
-    lengths: list[int] = []
-    different: list[int] = []
-    for key, tokens in passages:
-        counted = Counter(tokens)
-        words.extend(map(numbers.__getitem__, counted))
-        counts.extend(counted.values())
+    for key, text in passages:
+        counting.add(text)
         keys.append(key)
-        lengths.append(len(tokens))
-        different.append(len(counted))
-    hashes = np.fromiter(map(hash_of, numbers), dtype=np.uint64, count=len(numbers))
-    numbers.clear()
+    found = counting.done()
+    hashes = np.array(vocabulary.hashes, dtype=np.uint64)
     order = np.argsort(hashes)
     hashes = hashes[order]
     rank = np.empty(len(hashes), dtype=np.uint32)
     rank[order] = np.arange(len(hashes), dtype=np.uint32)
-    ranked = rank[np.frombuffer(words, dtype=np.uint32)]
-    # Passages are in order already, and a stable sort by word keeps that.
+    ranked = rank[found.numbers]
     by_word = np.argsort(ranked, kind="stable")
-    owners = np.repeat(np.arange(len(keys), dtype=np.uint32), different)
-    each = np.frombuffer(counts, dtype=np.uint32)
     with _created(path) as file:
-        writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), np.array(lengths, dtype=np.uint32))
+        writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), found.lengths)
         edges = np.concatenate([[0], np.cumsum(np.bincount(ranked, minlength=len(hashes)))])
         for start, stop in _slices(edges):
             check()
             chosen = by_word[edges[start] : edges[stop]]
-            writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), each[chosen].astype(np.int64))
+            owners, counts = found.owners[chosen], found.counts[chosen]
+            writer.add(hashes[ranked[chosen]], owners.astype(np.int64), counts.astype(np.int64))
         writer.finish()
-
-
-class _Numbers(dict[str, int]):
-    """A number for each word, in the order in which they are met."""
-
-    def __missing__(self, token: str) -> int:
-        number = self[token] = len(self)
-        return number
 
 
 def _slices(edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
