@@ -7,19 +7,14 @@ whatever they held.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 _PATIENCE_SECONDS = 2.0
 """How long a fork waits for calls of other threads: a view may last, and a child can do without most of them."""
-
-_FORKED_WITHOUT_EXEC = 0x40
-"""PF_FORKNOEXEC of Linux's process flags (include/linux/sched.h)"""
 
 
 def in_children(act: Callable[[], None]) -> None:
@@ -49,25 +44,6 @@ _kept = _Kept()
 def tell_in_children(thing: Any) -> None:
     """Call `thing.begin_anew()` in every forked child, as long as it lives: for locks and threads of an object."""
     _kept.add(thing)
-
-
-def was_forked() -> bool:
-    """Whether this process is a copy of another one's memory, as far as the system tells (Linux), or this module knows."""
-    return os.getpid() != _PID or _began_as_a_copy()
-
-
-_PID = os.getpid()
-
-
-@functools.cache
-def _began_as_a_copy() -> bool:
-    """Also where the parent has not imported this module: it may have used FAISS by itself."""
-    try:
-        status = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
-        # The name, in parentheses, may hold anything; then come state, parent, group, session, terminal, its group, flags.
-        return bool(int(status.rpartition(")")[2].split()[6]) & _FORKED_WITHOUT_EXEC)
-    except (OSError, ValueError, IndexError):
-        return False
 
 
 class Gate:

@@ -2,7 +2,7 @@
 
 The rules are those that POSIX leaves a file system, seeded:
 
-- what was written before a completed sync of its file is there;
+- what was written before a sync of its file began is there once that is completed;
 - of each later write every sector may be there or not, in any order, so that a write may be torn; a file's length is any that it
   had since the sync; what was never written below that length is zeros, or what the disk held before;
 - a name (created, renamed, removed) is there once its folder was synced; before that, the file system may have kept it in order
@@ -62,6 +62,8 @@ class File:
     """as the running program sees it"""
     written_at: int | None = None
     """nanoseconds; None for what was written to since the start"""
+    begun: int = 0
+    """how much of what is pending was there when the last sync began: another thread may go on writing"""
 
     def write(self, offset: int, data: bytes) -> None:
         self.pending.append((offset, data))
@@ -73,10 +75,13 @@ class File:
         self.written_at = None
         self.length = length
 
+    def begin_sync(self) -> None:
+        self.begun = len(self.pending)
+
     def sync(self) -> None:
-        for change in self.pending:
+        for change in self.pending[: self.begun]:
             _apply(self.synced, *change)
-        self.pending.clear()
+        del self.pending[: self.begun]
 
     def after_the_cut(self, chance: random.Random) -> bytes:
         found = bytearray(self.synced)
@@ -186,6 +191,9 @@ class Disk:
                 file = self._file(entry)
                 if entry.offset > file.length:
                     file.resize(entry.offset)
+            case "B":
+                if isinstance(begun := self._open[entry.descriptor], File):
+                    begun.begin_sync()
             case "S":
                 self._sync(self._open[entry.descriptor])
             case "D":

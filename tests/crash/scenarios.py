@@ -27,6 +27,7 @@ from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import backup as backups
 from stackroom.storage.upkeep import compaction, maintenance
+from stackroom.storage.vectors import vector_file
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, chunks, unit_rows, write_files
 
@@ -39,6 +40,7 @@ def shrink_the_world() -> None:
     """What happens in large libraries only happens in small ones from now on; but sketches and postings files, see `quickly`."""
     Sizes().set()
     maintenance._WAL_BYTES = 400_000
+    vector_file._WORTH_A_THREAD = 1
     pipeline.PART = 16
     reading.BATCH = 16
 

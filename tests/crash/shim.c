@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -83,13 +84,17 @@ static void put(const void *data, size_t length) {
     }
 }
 
+static pthread_mutex_t noting = PTHREAD_MUTEX_INITIALIZER;
+
 static void note(char kind, int fd, int flags, const char *one, const char *two, off_t offset, const void *data, size_t length) {
     if (journal < 0) return;
     struct entry entry = {kind, {0}, fd, flags, one ? (int)strlen(one) : 0, two ? (int)strlen(two) : 0, offset, length};
+    pthread_mutex_lock(&noting);
     put(&entry, sizeof entry);
     if (one) put(one, entry.first);
     if (two) put(two, entry.second);
     if (data) put(data, length);
+    pthread_mutex_unlock(&noting);
 }
 
 void shim_mark(int number) { note('K', number, 0, 0, 0, 0, 0, 0); }
@@ -239,12 +244,14 @@ ssize_t pread64(int fd, void *data, size_t length, off64_t offset) { return prea
 
 int fsync(int fd) {
     if (known(fd) && decide(SYNC)) return -1;
+    if (known(fd)) note('B', fd, 0, 0, 0, 0, 0, 0);
     int done = syscall(SYS_fsync, fd);
     if (!done && known(fd)) note('S', fd, 0, 0, 0, 0, 0, 0);
     return done;
 }
 int fdatasync(int fd) {
     if (known(fd) && decide(SYNC)) return -1;
+    if (known(fd)) note('B', fd, 0, 0, 0, 0, 0, 0);
     int done = syscall(SYS_fdatasync, fd);
     if (!done && known(fd)) note('S', fd, 0, 0, 0, 0, 0, 0);
     return done;

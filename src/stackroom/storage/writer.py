@@ -147,18 +147,20 @@ class LocalCommit:
                 "SELECT coalesce(max(position) + 1, 0) FROM chunks WHERE document_key = ?", (document_key,)
             )
         collection_key = collections.obtain(connection, collection).key
+        stored = list(self._blobs(prepared))
+        # First, so that they are on their way to the disk while SQLite works; but not before all is known to be storable.
+        self._append_rows(document_key, prepared)
         connection.executemany(
             "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (item.key, pack_id(item.chunk_id), document_key, collection_key, position + i, *blobs)
-                for i, (item, blobs) in enumerate(zip(prepared, self._blobs(prepared), strict=True))
+                for i, (item, blobs) in enumerate(zip(prepared, stored, strict=True))
             ),
         )
         fulltext.add(connection, ((item.key, item.chunk.text) for item in prepared))
         described = self._described[metadata.CHUNK]
         described.update((item.key, item.chunk.metadata) for item in prepared if item.chunk.metadata)
         runs.add(connection, document_key, prepared[0].key, len(prepared))
-        self._append_rows(document_key, prepared)
         return [item.key for item in prepared]
 
     def _prepare(self, chunks: Sequence[Chunk]) -> list[_Prepared]:
@@ -237,7 +239,9 @@ class LocalCommit:
             run = []
 
     def _append_run(self, space: spaces.Space, document_key: int, first_key: int, rows: NDArray[np.float32]) -> None:
-        first_row = self._appender(space).append(rows)
+        appender = self._appender(space)
+        first_row = appender.append(rows)
+        appender.sync_ahead()
         checksums = row_checksums(first_key, rows)
         extents.add(self._connection, space.key, Extent(first_row, len(rows), first_key, document_key, checksums))
 

@@ -17,6 +17,7 @@ from stackroom.errors import BusyError, DiskFullError, ReadOnlyError, StorageErr
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.store import LocalStore
+from stackroom.storage.vectors import vector_file
 from stackroom.types import Chunk
 from support import chunks, unit_rows
 
@@ -68,10 +69,13 @@ def test_a_full_disk_under_the_catalogue_loses_nothing(store: LocalStore) -> Non
     assert healthy(store)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 def test_after_a_failed_sync_the_writer_is_dead_until_reopened(
-    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
 ) -> None:
     put(store, "a", ["first"])
+    if ahead:
+        monkeypatch.setattr(vector_file, "_WORTH_A_THREAD", 1)
 
     def broken(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -88,6 +92,61 @@ def test_after_a_failed_sync_the_writer_is_dead_until_reopened(
     put(again, "b", ["second"])
     assert healthy(again)
     again.close()
+
+
+def test_rows_are_synced_beside_other_work_and_those_that_came_since_by_the_commit(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_file, "_WORTH_A_THREAD", 1)
+    begun, go_on = threading.Event(), threading.Event()
+    synced: list[tuple[threading.Thread, int]] = []
+    sync_file = fsio.sync_file
+
+    def slow(descriptor: int) -> None:
+        length = os.fstat(descriptor).st_size
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(30)
+        sync_file(descriptor)
+        synced.append((threading.current_thread(), length))
+
+    put(store, "a", ["first"])
+    monkeypatch.setattr(fsio, "sync_file", slow)
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name="b"))
+        document = commit.put_document(DocumentRecord("b", source))
+        commit.add_chunks(document, chunks(["second"], seed=2))
+        assert begun.wait(30)
+        commit.add_chunks(document, chunks(["third"], seed=3), position=1)
+        go_on.set()
+    (one, before), (two, after) = synced
+    assert one is not threading.current_thread()
+    assert two is threading.current_thread()
+    assert after > before
+    synced.clear()
+    with store.commit() as commit:
+        commit.add_chunks(document, chunks(["fourth"], seed=4), position=2)
+    assert [thread is threading.current_thread() for thread, _ in synced] == [False]
+    assert texts(store, "first second third fourth") == ["first", "second", "third", "fourth"]
+    assert healthy(store)
+
+
+def test_where_no_thread_is_to_be_had_the_commit_syncs_its_rows(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_file, "_WORTH_A_THREAD", 1)
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    synced: list[int] = []
+    put(store, "a", ["first"])
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    monkeypatch.setattr(fsio, "sync_file", synced.append)
+    put(store, "b", ["second"])
+    monkeypatch.undo()
+    assert len(synced) == 1
+    assert healthy(store)
 
 
 HOLDER = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from stackroom.storage.store import LocalStore
 
 
+_PAUSE = 0.25
+"""Seconds without a commit after which what they have left is seen to."""
+
+_LONGEST_WAIT = 2.0
+"""Seconds that commits which follow one another put it off."""
+
+
 class Background:
     """Does what is due for one store: at once, or in a thread.
 
@@ -28,6 +36,8 @@ class Background:
     def __init__(self, store: LocalStore) -> None:
         self._store = store
         self._stop = threading.Event()
+        self._at_once = threading.Event()
+        """set where the thread is not to wait for a pause"""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._running = False
@@ -37,6 +47,7 @@ class Background:
     def run(self, *, thorough: bool = False, progress: Progress = silent, cancel: CancelToken | None = None) -> None:
         """Do what is due; with `thorough` make damaged files anew as well, which costs a look at every byte."""
         if self._thread is not None:
+            self._at_once.set()
             self._thread.join()
 
         def stopped() -> bool:
@@ -51,6 +62,10 @@ class Background:
         with contextlib.suppress(Exception), self._starting:
             if self._stop.is_set() or not _is_due(connection, self._store.path):
                 return
+            if not self._running:
+                self._at_once.clear()
+            if search_files.is_much(connection):
+                self._at_once.set()
             if self._running:
                 self._again = True
                 return
@@ -63,6 +78,7 @@ class Background:
 
     def _quietly(self) -> None:
         while True:
+            self._await_pause()
             with contextlib.suppress(Exception):
                 _work(self._store, Work(self._stop.is_set, silent), thorough=False)
             with self._starting:
@@ -71,9 +87,17 @@ class Background:
                     return
                 self._again = False
 
+    def _await_pause(self) -> None:
+        """Let commits that follow one another come first: what is made for each of them is made again with the next, and keeps the disk from it."""
+        until = time.monotonic() + _LONGEST_WAIT
+        while not self._at_once.wait(_PAUSE) and self._again and time.monotonic() < until:
+            self._again = False
+        self._at_once.clear()
+
     def end(self) -> None:
         """Stop, and wait until the thread has."""
         self._stop.set()
+        self._at_once.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()

@@ -18,7 +18,8 @@ from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.vectors import sketches, spaces, vector_file
-from stackroom.storage.words import postings, postings_writer, tokenizer, word_files
+from stackroom.storage.words import postings, postings_writer, word_files
+from stackroom.storage.words.counting import Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,8 @@ _TEXTS = 512
 """Passages that are read in one view."""
 _AT_ONCE = 8_192
 """Passages whose words are held in memory."""
+_MOST_WORDS = 100_000
+"""Different words that are known from one portion to the next: some 20 MB."""
 
 
 class Work(NamedTuple):
@@ -63,6 +66,13 @@ def is_due(connection: Connection, library: Path) -> bool:
     return False
 
 
+def is_much(connection: Connection) -> bool:
+    """Whether so many passages have come since the last postings file that more of them at once would not be cheaper."""
+    first = connection.value("SELECT coalesce(max(end_key), 0) FROM word_files")
+    last = connection.value("SELECT coalesce(max(key), 0) FROM chunks")
+    return bool(last - first >= _AT_ONCE)
+
+
 def _wanted(library: Path, space: spaces.Space, entries: list[sketches.Entry]) -> tuple[int, int] | None:
     """The rows that the next sketch should be of; None too where one of them would be of no use."""
     rows = sketches.wanted(space, entries)
@@ -88,8 +98,9 @@ def make(store: LocalStore, work: Work, *, thorough: bool) -> None:
     with store.view() as view:
         keys = [space.key for space in spaces.every(view.connection) if _is_searched(space)]
     for key in keys:
-        while _sketch(store, key, work, thorough=thorough):
-            work.check()
+        # Once: what is committed meanwhile has a run of its own.
+        _sketch(store, key, work, thorough=thorough)
+        work.check()
     _index_words(store, work, thorough=thorough)
 
 
@@ -157,7 +168,7 @@ def _begun(folder: Path, name: str) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str], bool]) -> bool:
+def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str], bool]) -> None:
     """Let readers know of a file. It is no commit: what the library holds is the same. `register` says whether it is still wanted."""
     made = begun.with_name(begun.name.removesuffix(_BEING_MADE))
     # The catalogue must not name what a power cut can still spoil: postings are used without a look at every byte.
@@ -166,21 +177,20 @@ def _publish(store: LocalStore, begun: Path, register: Callable[[Connection, str
         try:
             with writer.connection:
                 if not register(writer.connection, made.name):
-                    return False
+                    return
                 begun.replace(made)
                 fsio.sync_directory(made.parent)
         finally:
             # Also where it came to nothing, and the file that has its name already is nobody's.
             sweep(store.path, writer.connection)
-    return True
 
 
-def _sketch(store: LocalStore, space_key: int, work: Work, *, thorough: bool) -> bool:
-    """Make the next sketch of a space; False where there is none to make, or it came to nothing."""
+def _sketch(store: LocalStore, space_key: int, work: Work, *, thorough: bool) -> None:
+    """Make the next sketch of a space, where there is one to make."""
     with store.view() as view:
         space = next((space for space in spaces.every(view.connection) if space.key == space_key), None)
         if space is None:
-            return False
+            return
         entries = sketches.of_space(view.connection, space)
         # The map outlives the view, and committed rows don't change: no transaction stays open for it.
         mapped = view.mapped(space)
@@ -193,7 +203,7 @@ def _sketch(store: LocalStore, space_key: int, work: Work, *, thorough: bool) ->
     ]
     rows = sketches.wanted(space, good)
     if rows is None or not sketches.is_fit(space, mapped, *rows):
-        return False
+        return
     first, end = rows
 
     def register(connection: Connection, name: str) -> bool:
@@ -205,7 +215,7 @@ def _sketch(store: LocalStore, space_key: int, work: Work, *, thorough: bool) ->
 
     with _begun(folder, f"{space.file}.{first}-{end}") as path:
         sketches.build(path, space, mapped, first, end, check=work.check)
-        return _publish(store, path, register)
+        _publish(store, path, register)
 
 
 def _index_words(store: LocalStore, work: Work, *, thorough: bool) -> None:
@@ -224,6 +234,7 @@ def _index_words(store: LocalStore, work: Work, *, thorough: bool) -> None:
     if plan is None:
         return
     parts = [opened[entry] for entry in plan.joined]
+    vocabulary = Vocabulary()
     with contextlib.ExitStack() as begun:
         new = live.intersection(KeySet(np.array([[plan.first, plan.end]], dtype=np.int64))).keys()
         for at in range(0, len(new), _AT_ONCE):
@@ -231,7 +242,9 @@ def _index_words(store: LocalStore, work: Work, *, thorough: bool) -> None:
             first = plan.first if at == 0 else parts[-1].end
             end = plan.end if at + _AT_ONCE >= len(new) else int(keys[-1]) + 1
             path = begun.enter_context(_begun(folder, "words"))
-            postings_writer.write(path, first, end, _passages(store, keys, work), check=work.check)
+            if len(vocabulary) > _MOST_WORDS:
+                vocabulary = Vocabulary()
+            postings_writer.write(path, first, end, _passages(store, keys, work), vocabulary, check=work.check)
             made = postings.load(path, first, end)
             if made is None:
                 return
@@ -249,12 +262,12 @@ def _index_words(store: LocalStore, work: Work, *, thorough: bool) -> None:
         _publish(store, path, register)
 
 
-def _passages(store: LocalStore, keys: NDArray[np.int64], work: Work) -> Iterator[tuple[int, list[str]]]:
-    """Key and words of each of these passages that is still there. A key's text never changes, so that many views give one state."""
+def _passages(store: LocalStore, keys: NDArray[np.int64], work: Work) -> Iterator[tuple[int, str]]:
+    """Key and text of each of these passages that is still there. A key's text never changes, so that many views give one state."""
     for at in range(0, len(keys), _TEXTS):
         work.check()
         with store.view() as view:
             for first, end in KeySet.from_keys(keys[at : at + _TEXTS]).ranges.tolist():
                 rows = view.connection.rows("SELECT key, text FROM chunks WHERE key >= ? AND key < ?", (first, end))
                 for key, text in rows:
-                    yield key, tokenizer.indexed(view.connection, codec.to_text(view.codec.decode(text)))
+                    yield key, codec.to_text(view.codec.decode(text))

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stackroom._forking import Gate, was_forked
+from stackroom._forking import Gate
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
@@ -168,8 +168,9 @@ def build(path: Path, space: Space, vectors: VectorMap, first: int, end: int, *,
     centroid = _centroid(vectors, space.metric, first, end)
     index, coarse = _empty(centroid, space.metric)
     step = _at_once(space.dim)
-    # OpenMP in a forked child waits forever for the threads that its parent had.
-    with _one_thread(faiss) if was_forked() else contextlib.nullcontext():
+    # Portions are too small for more: the threads wait for one another in a loop, which takes twice the time. And OpenMP in a forked
+    # child waits forever for those that its parent had.
+    with _one_thread(faiss):
         for start in range(first, end, step):
             check()
             index.add(_prepared(vectors, space.metric, slice(start, min(start + step, end))))
@@ -271,7 +272,7 @@ def _version() -> str:
 
 @contextlib.contextmanager
 def _one_thread(faiss: Any) -> Iterator[None]:
-    """One query is over before a second thread of a busy machine has begun. OpenMP keeps the number for each thread."""
+    """One query, or one portion, is over before a second thread of a busy machine has begun. OpenMP keeps the number for each thread."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

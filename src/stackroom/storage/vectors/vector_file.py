@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import os
 import struct
+import threading
 import uuid
 import zlib
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("<8s16sI4sI")
 _FLOAT32 = b"<f4\x00"
+
+_WORTH_A_THREAD = 256 * 1024
+"""Bytes that are sent to the disk beside other work: less is there as soon as a thread has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,8 @@ class Appender:
         self.unit = unit
         self._dim = dim
         self._norms: int | None = None
+        self._ahead: _SyncAhead | None = None
+        self._synced = rows
         with contextlib.ExitStack() as undone, fsio.translated(path):
             self._file = _open_whole(path, layout.VECTOR_HEADER + rows * dim * 4)
             undone.callback(os.close, self._file)
@@ -209,14 +215,39 @@ class Appender:
         self.rows += len(rows)
         return first
 
+    def sync_ahead(self) -> None:
+        """Have what was written go to the disk beside what is done next, where it is worth it; `sync` waits for it, and sees to the rest."""
+        ahead = self._ahead
+        if ahead is not None:
+            # What the disk has refused is for `sync` to say: there it ends the writer.
+            if ahead.is_alive() or ahead.refused is not None:
+                return
+            self._synced = ahead.rows
+        if (self.rows - self._synced) * self._dim * 4 < _WORTH_A_THREAD:
+            return
+        ahead = _SyncAhead(self._file, self.rows)
+        # There are no more threads to be had, or the interpreter is ending: `sync` does all of it.
+        with contextlib.suppress(RuntimeError):
+            ahead.start()
+            self._ahead = ahead
+
     def sync(self) -> None:
         """Have every row on the disk."""
         with fsio.translated(self.path):
-            fsio.sync_file(self._file)
+            if self._ahead is not None:
+                self._ahead.join()
+                if self._ahead.refused is not None:
+                    raise self._ahead.refused
+                self._synced = self._ahead.rows
+            if self._synced < self.rows:
+                fsio.sync_file(self._file)
+                self._synced = self.rows
             if self._norms is not None:
                 fsio.sync_file(self._norms)
 
     def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.join()
         os.close(self._file)
         if self._norms is not None:
             os.close(self._norms)
@@ -234,3 +265,19 @@ class Appender:
             fsio.write_at(self._norms, lengths(block).astype("<f4").data, first * 4)
         fsio.sync_directory(self.path.parent)
         self.unit = False
+
+
+class _SyncAhead(threading.Thread):
+    """Syncs a file whose first `rows` rows were written before."""
+
+    def __init__(self, file: int, rows: int) -> None:
+        super().__init__(name="stackroom-sync", daemon=True)
+        self.rows = rows
+        self.refused: OSError | None = None
+        self._file = file
+
+    def run(self) -> None:
+        try:
+            fsio.sync_file(self._file)
+        except OSError as error:
+            self.refused = error

@@ -13,6 +13,7 @@ import numpy as np
 
 from stackroom.storage.disk import fsio
 from stackroom.storage.words import okapi
+from stackroom.storage.words.counting import Counting, Vocabulary
 from stackroom.storage.words.postings import (
     BITS,
     BLOCK,
@@ -25,7 +26,6 @@ from stackroom.storage.words.postings import (
     Word,
     blocks_of,
     directory_bytes,
-    hash_of,
     header,
 )
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 250_000
 """Postings that are held in memory while files are joined."""
-_COUNTED_AT_ONCE = 500_000
-"""Words of passages that are counted together."""
 _MOST_COUNT = 0xFFFF
 
 
@@ -158,83 +156,40 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write(
-    path: Path, first: int, end: int, passages: Iterable[tuple[int, Sequence[str]]], *, check: Callable[[], None]
+    path: Path,
+    first: int,
+    end: int,
+    passages: Iterable[tuple[int, str]],
+    vocabulary: Vocabulary,
+    *,
+    check: Callable[[], None],
 ) -> None:
-    """Make a file of `(key, words)`, by ascending key. Memory: some 30 bytes a posting.
+    """Make a file of `(key, text)`, by ascending key. Memory: some 30 bytes a posting.
 
     Raises StorageError, and what `check` raises, which is called between portions.
     """
-    found = _Counted()
+    counting = Counting(vocabulary)
     keys: list[int] = []
-    lengths: list[int] = []
-    for key, tokens in passages:
-        found.add(tokens)
+    for key, text in passages:
+        counting.add(text)
         keys.append(key)
-        lengths.append(len(tokens))
-    words, owners, counts = found.done()
-    hashes = np.fromiter(map(hash_of, found.numbers), dtype=np.uint64, count=len(found.numbers))
-    found.numbers.clear()
+    found = counting.done()
+    hashes = np.array(vocabulary.hashes, dtype=np.uint64)
     order = np.argsort(hashes)
     hashes = hashes[order]
     rank = np.empty(len(hashes), dtype=np.uint32)
     rank[order] = np.arange(len(hashes), dtype=np.uint32)
-    ranked = rank[words]
+    ranked = rank[found.numbers]
     by_word = np.argsort(ranked, kind="stable")
     with _created(path) as file:
-        writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), np.array(lengths, dtype=np.uint32))
+        writer = _Writer(file, first, end, np.array(keys, dtype=np.int64), found.lengths)
         edges = np.concatenate([[0], np.cumsum(np.bincount(ranked, minlength=len(hashes)))])
         for start, stop in _slices(edges):
             check()
             chosen = by_word[edges[start] : edges[stop]]
-            writer.add(hashes[ranked[chosen]], owners[chosen].astype(np.int64), counts[chosen].astype(np.int64))
+            owners, counts = found.owners[chosen], found.counts[chosen]
+            writer.add(hashes[ranked[chosen]], owners.astype(np.int64), counts.astype(np.int64))
         writer.finish()
-
-
-class _Numbers(dict[str, int]):
-    """A number for each word, in the order in which they are met."""
-
-    def __missing__(self, token: str) -> int:
-        number = self[token] = len(self)
-        return number
-
-
-class _Counted:
-    """How often each word occurs in each passage. Words become numbers first, since numbers are counted by sorting many at once."""
-
-    def __init__(self) -> None:
-        self.numbers = _Numbers()
-        self._passages = 0
-        self._waiting: list[NDArray[np.uint64]] = []
-        self._occurrences = 0
-        self._words: list[NDArray[np.uint32]] = []
-        self._owners: list[NDArray[np.uint32]] = []
-        self._counts: list[NDArray[np.uint16]] = []
-
-    def add(self, tokens: Sequence[str]) -> None:
-        """The words of the next passage."""
-        numbers = np.fromiter(map(self.numbers.__getitem__, tokens), dtype=np.uint64, count=len(tokens))
-        self._waiting.append(numbers | np.uint64(self._passages << 32))
-        self._passages += 1
-        self._occurrences += len(tokens)
-        if self._occurrences >= _COUNTED_AT_ONCE:
-            self._count()
-
-    def _count(self) -> None:
-        if not self._waiting:
-            return
-        pairs, n = np.unique(np.concatenate(self._waiting), return_counts=True)
-        self._words.append(pairs.astype(np.uint32))
-        self._owners.append((pairs >> np.uint64(32)).astype(np.uint32))
-        self._counts.append(np.minimum(n, 0xFFFF).astype(np.uint16))
-        self._waiting.clear()
-        self._occurrences = 0
-
-    def done(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint16]]:
-        """Word, passage and count of every posting, by passage."""
-        self._count()
-        if not self._words:
-            return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint16)
-        return np.concatenate(self._words), np.concatenate(self._owners), np.concatenate(self._counts)
 
 
 def _slices(edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

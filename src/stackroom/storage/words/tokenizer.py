@@ -244,8 +244,8 @@ def stems(connection: Connection, texts: Sequence[str]) -> list[list[str]]:
     """The tokens that the index makes of each text."""
     if not texts:
         return []
-    tokenizer = connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
-    return [_tokens(tokenizer, text) for text in texts]
+    tokenizer = of(connection)
+    return [tokens_of(tokenizer, text.encode("utf-8", "replace")) for text in texts]
 
 
 def stem(connection: Connection, text: str) -> list[str]:
@@ -258,14 +258,18 @@ def indexed(connection: Connection, text: str) -> list[str]:
     return stem(connection, indexed_form(text))
 
 
-def _tokens(tokenizer: apsw.FTS5Tokenizer, text: str) -> list[str]:
-    data = text.encode("utf-8", "replace")
+def of(connection: Connection) -> apsw.FTS5Tokenizer:
+    """The index's tokenizer. It needs its connection, and keeps it open."""
+    return connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
+
+
+def tokens_of(tokenizer: apsw.FTS5Tokenizer, data: bytes) -> list[str]:
+    """The tokens of a text in UTF-8, in order."""
     found = tokenizer(data, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_offsets=False, include_colocated=False)
     return cast(list[str], found)
 
 
 def tokens(connection: Connection, text: str) -> list[tuple[int, int, str]]:
     """`(start, end, token)` as the index makes them; positions are bytes of the UTF-8 text."""
-    tokenizer = connection.fts5_tokenizer("porter", list(_TOKENIZER_PARTS))
-    found = tokenizer(text.encode("utf-8", "replace"), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
+    found = of(connection)(text.encode("utf-8", "replace"), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
     return [(int(start), int(end), str(token)) for start, end, token in cast(list[tuple[int, int, str]], found)]
