@@ -305,7 +305,7 @@ def test_an_answer_is_written_cited_and_stopped(
     made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewritten = ["What happens after old log files are removed?"]
-    with chat_server(["logrotate removes ", "old log files [1]."], rewritten, ["It goes on ", STALL]) as server:
+    with chat_server(["logrotate removes ", "old log files [1]."], rewritten, ["It goes on [1] ", STALL]) as server:
         monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
         page = visit(made).ready()
         page.click("nav a[data-view=ask]")
@@ -316,9 +316,10 @@ def test_an_answer_is_written_cited_and_stopped(
         assert page.locator(".answer").inner_text() == "logrotate removes old log files 1."
         page.fill("#question", "And then?")
         page.keyboard.press("Enter")
-        page.wait_for_selector(".answer.writing:has-text('It goes on')")
+        page.wait_for_selector(".answer.writing:has-text('It goes on') a.cite:has-text('1')")
         page.click("#stop-button")
-        page.wait_for_selector(".answer-note:has-text('Stopped')")
+        page.wait_for_selector(".answer-note:has-text('Stopped. What it says was not checked.')")
+        page.wait_for_selector(".turn-of:last-child a.cite:has-text('1')")
         assert server.left.wait(30)
         page.reload()
         page.wait_for_selector(".turn-of >> nth=1")

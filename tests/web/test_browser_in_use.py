@@ -89,6 +89,21 @@ def test_a_slow_click_stops_a_run(visit: Callable[..., Visit], folder: Path) -> 
     assert page.evaluate("document.activeElement.textContent") == "Dismiss"
 
 
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_narrow_page_fits_while_it_indexes(visit: Callable[..., Visit], folder: Path, width: int) -> None:
+    write_files(folder, {f"{n}.txt": f"Text {n} about thing {n}. " * 150 for n in range(300)})
+    at = visit(viewport={"width": width, "height": 700}, bypass_csp=True, reduced_motion="reduce")
+    page = at.ready()
+    at.add(folder)
+    page.wait_for_selector("#job-pill:has-text('%')")
+    at.check("documents")
+    page.click("nav a[data-view=search]")
+    at.check("search")
+    page.click("#job-pill")
+    page.click(".job >> text=Cancel")
+    page.wait_for_selector(".job:has-text('Stopped')")
+
+
 def test_a_menu_that_is_opened_again_takes_each_key_once(made: Path, visit: Callable[..., Visit]) -> None:
     page = visit(made).ready()
     page.click("nav a[data-view=documents]")

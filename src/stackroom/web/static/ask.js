@@ -167,7 +167,7 @@ const NOTES = {
   not_in_documents: "Your documents do not answer this. The nearest passages:",
   quoted: "The passages that answer best:",
   uncited: "This answer names no passage: check it.",
-  stopped: "Stopped.",
+  stopped: "Stopped. What it says was not checked.",
 };
 
 function turnOf(turn) {
@@ -216,8 +216,9 @@ function passageOf(passage, turn) {
 /** The answer's text with its citations as links, and what it quotes wrongly marked. Offsets are code points. */
 function pieces(turn) {
   const points = [...turn.text];
+  const checked = turn.citations.length || turn.outcome === "answered";
   const spans = [
-    ...turn.citations.map((one) => ({ ...one, kind: "cite" })),
+    ...(checked ? turn.citations : numbers(turn)).map((one) => ({ ...one, kind: "cite" })),
     ...turn.quotes.filter((one) => !one.found).map((one) => ({ ...one, kind: "quote" })),
   ].sort((a, b) => a.start - b.start);
   const made = [];
@@ -241,6 +242,16 @@ function pieces(turn) {
   }
   made.push(...worded(points.slice(at)));
   return made;
+}
+
+/** The citations of an answer that is still being written, or was stopped: it was not checked yet, but a number opens its passage. */
+function numbers(turn) {
+  const found = [];
+  for (const match of turn.text.matchAll(/\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]/g)) {
+    const start = [...turn.text.slice(0, match.index)].length;
+    for (const number of match[1].split(/[,;]/).map(Number)) found.push({ number, start, end: start + match[0].length, exists: turn.passages.some((one) => one.number === number) });
+  }
+  return found;
 }
 
 /** Bold and code, as most models write them. */

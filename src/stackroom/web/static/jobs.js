@@ -99,7 +99,7 @@ function facts(job) {
     if (progress.total) told.push(`${number(progress.done)} of ${number(progress.total)}`);
     else if (progress.done) told.push(number(progress.done));
     if (progress.chunks && adds(job)) told.push(count(progress.chunks, "passage"));
-    if (progress.rate) told.push(`${number(Math.round(progress.rate))} passages/s`);
+    if (progress.rate >= 1) told.push(`${number(Math.round(progress.rate))} passages/s`);
     if (progress.seconds_left) told.push(`about ${duration(progress.seconds_left)} left`);
     if (progress.failed) told.push(`${number(progress.failed)} failed`);
     const name = progress.current?.split(/[/\\]/).pop();
@@ -178,6 +178,7 @@ function pill(jobs, go) {
   if (!running.length) return;
   const { progress, kind } = running.find((job) => job.state === "running") || running[0];
   const share = progress.total ? ` ${Math.floor((100 * progress.done) / progress.total)} %` : " …";
-  shown.textContent = `${VERBS[kind]}${share}`;
+  shown.replaceChildren(h("span.wide", {}, VERBS[kind]), share);
+  shown.setAttribute("aria-label", `${VERBS[kind]}${share}: to Documents`);
   shown.onclick = () => go("documents");
 }
