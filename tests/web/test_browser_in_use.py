@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import stackroom
 from browser_support import Visit
+from old_index import OldIndex
 from support import WordEmbedder, write_files
 
 pytestmark = pytest.mark.browser
@@ -87,6 +91,28 @@ def test_a_slow_click_stops_a_run(visit: Callable[..., Visit], folder: Path) -> 
     page.click(".job >> text=Cancel", delay=700)
     page.wait_for_selector(".job:has-text('Stopped')")
     assert page.evaluate("document.activeElement.textContent") == "Dismiss"
+
+
+def test_a_conversion_advances_under_the_same_button(tmp_path: Path, visit: Callable[..., Visit]) -> None:
+    at = visit(OldIndex().write(tmp_path / "old"))
+    page = at.page
+    page.wait_for_selector("#convert")
+    steps = itertools.count(1)
+
+    def told(route: Any) -> None:
+        progress = {"stage": "copy", "done": next(steps), "total": 1000, "seconds_left": 30}
+        job = {"id": "7", "kind": "migrate", "title": "", "state": "running", "created_at": "", "progress": progress}
+        change = json.dumps({"version": 0, "removals": 0, "jobs": [job]})
+        body = f"retry: 50\nevent: change\ndata: {change}\n\n"
+        route.fulfill(content_type="text/event-stream", body=body)
+
+    page.route("**/api/events", told)
+    page.reload()
+    page.wait_for_selector("#trouble .job-facts:has-text('of 1,000')")
+    button = page.locator("#trouble >> text=Cancel").element_handle()
+    page.wait_for_function("() => document.querySelector('#trouble progress').value > 5")
+    assert button.evaluate("(button) => button.isConnected")
+    assert page.locator("#away").is_hidden()
 
 
 @pytest.mark.parametrize("width", [320, 390])
