@@ -26,7 +26,7 @@ def test_from_nothing_to_an_answer(visit: Callable[..., Visit], folder: Path) ->
     write_files(folder, FILES)
     at = visit()
     page = at.ready()
-    assert page.locator(".empty h2").inner_text() == "Nothing is in the library yet"
+    assert page.locator("#view-search .empty h2").inner_text() == "Nothing is in the library yet"
     assert "token" not in page.url
     at.add(folder)
     at.indexed("3 added")
@@ -169,11 +169,16 @@ def test_a_set_is_saved_searched_asked_and_forgotten(made: Path, visit: Callable
     page.wait_for_selector(".cited li")
     assert {text.split(" · ")[0] for text in page.locator(".cited .title").all_inner_texts()} == {"cats.txt"}
     page.click("nav a[data-view=documents]")
-    page.click(".row:has-text('cats.txt') .box")
-    page.click("[data-part=set]")
-    page.get_by_label("Name of the set").fill("pets")
-    page.click("text=Forget it")
+    page.select_option("#documents-state", "set:pets")
+    page.wait_for_function("() => document.querySelectorAll('.row').length === 1")
+    page.click("[data-part=search]")
+    page.wait_for_selector("#query:visible")
+    assert page.locator("select[name=set]").input_value() == "pets"
+    page.click("nav a[data-view=documents]")
+    page.select_option("#documents-state", "set:pets")
+    page.click("[data-part=forget]")
     page.wait_for_selector("text=The set pets is gone")
+    page.wait_for_function("() => document.querySelectorAll('.row').length === 4")
     with stackroom.open(made, mode="r") as index:
         assert index.sets() == []
 
@@ -267,9 +272,10 @@ def test_what_failed_says_why_and_is_tried_again(made: Path, folder: Path, visit
     at = visit(made)
     page = at.ready()
     page.goto(at.base + "?view=documents")
-    page.select_option("#documents-state", "failed")
+    page.select_option("#documents-state", "state:failed")
     page.wait_for_function("() => document.querySelectorAll('.row').length === 1")
-    assert "broken.pdf" in page.locator(".row .path.bad").inner_text()
+    assert page.locator(".row .name a").inner_text() == "broken.pdf"
+    assert page.locator(".row .path.bad").inner_text().startswith("It is a broken PDF: ")
     (folder / "broken.pdf").write_text("It is a text now, about dogs.")
     page.click("#library-menu-button")
     page.click("#library-menu >> text=Read again what failed")
@@ -299,7 +305,7 @@ def test_an_answer_is_written_cited_and_stopped(
     made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewritten = ["What happens after old log files are removed?"]
-    with chat_server(["logrotate removes ", "old log files [1]."], rewritten, ["It goes on ", STALL]) as server:
+    with chat_server(["logrotate removes ", "old log files [1]."], rewritten, ["It goes on [1] ", STALL]) as server:
         monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
         page = visit(made).ready()
         page.click("nav a[data-view=ask]")
@@ -310,9 +316,10 @@ def test_an_answer_is_written_cited_and_stopped(
         assert page.locator(".answer").inner_text() == "logrotate removes old log files 1."
         page.fill("#question", "And then?")
         page.keyboard.press("Enter")
-        page.wait_for_selector(".answer.writing:has-text('It goes on')")
+        page.wait_for_selector(".answer.writing:has-text('It goes on') a.cite:has-text('1')")
         page.click("#stop-button")
-        page.wait_for_selector(".answer-note:has-text('Stopped')")
+        page.wait_for_selector(".answer-note:has-text('Stopped. What it says was not checked.')")
+        page.wait_for_selector(".turn-of:last-child a.cite:has-text('1')")
         assert server.left.wait(30)
         page.reload()
         page.wait_for_selector(".turn-of >> nth=1")
@@ -443,7 +450,7 @@ def test_a_folder_is_chosen_and_keeps_its_shape(
 def test_what_an_answer_claims_wrongly_is_marked_and_an_answer_is_copied(
     made: Path, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = 'A cat "purrs and hunts mice" [1], and "sleeps all day long on sofas" [1] [9].'
+    said = 'A **cat** "purrs and hunts mice" [1], and "sleeps all day long on sofas" [1] [9].'
     with chat_server([said]) as server:
         monkeypatch.setenv("STACKROOM_CHAT_MODEL", server.name)
         page = visit(made, permissions=["clipboard-read", "clipboard-write"]).ready()
@@ -454,6 +461,7 @@ def test_what_an_answer_claims_wrongly_is_marked_and_an_answer_is_copied(
         page.wait_for_selector(".answer-tools")
         assert "sleeps all day" in page.locator(".unfound").inner_text()
         assert page.locator(".unfound").count() == 1
+        assert page.locator(".answer strong").inner_text() == "cat"
         assert page.locator(".cite.bad").all_inner_texts() == ["9"]
         assert "1 quotation could not be found" in page.locator(".answer-note.bad").inner_text()
         page.click(".answer-tools >> text=Copy")
@@ -527,6 +535,10 @@ def test_every_view_is_accessible_and_fits(
     page.keyboard.press("Escape")
     page.click("#library-menu-button")
     at.check("library menu")
+    page.click("#library-menu >> text=Back up")
+    at.check("backup")
+    page.keyboard.press("Escape")
+    page.click("#library-menu-button")
     page.click("#library-menu >> text=Read again what failed")
     page.wait_for_selector(".job summary")
     page.click(".job summary")

@@ -47,7 +47,7 @@ def test_a_scanned_page_is_recognised_on_request_and_told_apart(
     page.click(".menu.of-row >> text=Recognise its pictures")
     page.wait_for_selector(".job:has-text('Recognised slides.pdf')")
     page.wait_for_selector(".row:has-text('1 of 3 pages without text · 1 recognised in pictures')")
-    page.select_option("#documents-state", "recognised")
+    page.select_option("#documents-state", "state:recognised")
     page.wait_for_selector(".row")
     page.click(".row-menu")
     page.click(".menu.of-row >> text=About it")

@@ -62,6 +62,13 @@ def test_a_passage_is_marked_where_it_stands(passage: str, marked: list[str]) ->
     assert re.sub(r"</?mark[^>]*>", "", made) == cleaned(page)
 
 
+def test_a_bullet_on_a_line_of_its_own_is_no_hyphen_further_on() -> None:
+    """So is an item read that is a paragraph in the page."""
+    page = b"<p>Knead it.</p><ul><li><p>one</p><li><p>two</p></ul><p>By e-mail, and three.</p>"
+    made = cleaned(page, "Knead it.\n-\none\n-\ntwo")
+    assert re.findall(r"<mark[^>]*>([^<]*)</mark>", made) == ["Knead it.", "one", "two"]
+
+
 def test_of_repeated_lines_those_around_the_longest_are_marked() -> None:
     page = "".join(
         f"<p>Note</p><p>The {word} is the long line of its passage.</p>" for word in ("first", "second", "third")

@@ -132,7 +132,8 @@ _LISTS = {"start": re.compile(r"-?[0-9]{1,6}"), "value": re.compile(r"-?[0-9]{1,
 _OF = {"td": _CELLS, "th": _CELLS, "ol": _LISTS, "li": _LISTS}
 
 _SPACE = re.compile(r"\s+")
-_ADDED = re.compile(r"^\s*- | \| *|\s+")
+_BULLET = re.compile(r"^\s*-(?:\s+|$)")
+_ADDED = re.compile(rf"{_BULLET.pattern}| \| *|\s+")
 """What the reader wrote between a page's own characters: bullets, cells, white space."""
 
 _STYLE = """
@@ -225,7 +226,7 @@ def _find(texts: list[str], passage: str) -> dict[int, tuple[int, int]]:
     at = _first(whole, passage)
     for line in passage.splitlines():
         for cell in line.split(" | "):
-            wanted = _SPACE.sub("", cell.strip().removeprefix("- "))
+            wanted = _SPACE.sub("", _BULLET.sub("", cell))
             start = whole.find(wanted, at, at + 20_000) if wanted else -1
             if start < 0:
                 continue

@@ -10,6 +10,7 @@ import click
 
 from stackroom.cli.commands.search import empty, where_text
 from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
+from stackroom.types import RECOGNISED
 
 if TYPE_CHECKING:
     from stackroom.chat import Answer
@@ -294,6 +295,8 @@ def _suggest(session: Session) -> None:
 
 def _heading(number: int, hit: Hit) -> str:
     parts = [hit.document.title, where_text(hit.place, hit.document.title)]
+    if hit.metadata.get(RECOGNISED):
+        parts.append("recognised in a picture")
     if hit.document.path != hit.document.title:
         parts.append(hit.document.path)
     return f"[{number}] {safe('  '.join(part for part in parts if part), keep_newlines=False)}"

@@ -18,9 +18,9 @@ from stackroom.web.workspace import Workspace
 class _Told(dict[str, Any]):
     """A report that does not say itself whether it was stopped."""
 
-    def __init__(self, told: dict[str, Any], cancel: CancelToken) -> None:
+    def __init__(self, told: dict[str, Any], *, cancelled: bool) -> None:
         super().__init__(told)
-        self.cancelled = cancel.cancelled
+        self.cancelled = cancelled
 
 
 def verify(workspace: Workspace, given: Given) -> object:
@@ -30,7 +30,9 @@ def verify(workspace: Workspace, given: Given) -> object:
     def work(progress: Progress, cancel: CancelToken) -> object:
         found = index.verify(progress=progress, cancel=cancel)
         damage = plain(found.damage[:100])
-        return _Told({"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": damage}, cancel)
+        return _Told(
+            {"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": damage}, cancelled=cancel.cancelled
+        )
 
     return job_form(workspace.jobs.start("verify", "Check every stored byte", work, writes=False))
 
@@ -48,7 +50,7 @@ def repair(workspace: Workspace, given: Given) -> object:
         else:
             done = index.repair(dry_run=dry_run, progress=progress, cancel=cancel)
             workspace.library.changed()
-        return _Told({"ok": done.ok, **plain(done)}, cancel)
+        return _Told({"ok": done.ok, **plain(done)}, cancelled=cancel.cancelled)
 
     return job_form(workspace.jobs.start("repair", "Bring back what is damaged", work))
 
@@ -57,7 +59,9 @@ def compact(workspace: Workspace, given: Given) -> object:
     index = workspace.library.index()
 
     def work(progress: Progress, cancel: CancelToken) -> object:
-        return _Told(plain(index.compact(purge=given["purge"], progress=progress, cancel=cancel)), cancel)
+        return _Told(
+            plain(index.compact(purge=given["purge"], progress=progress, cancel=cancel)), cancelled=cancel.cancelled
+        )
 
     return job_form(workspace.jobs.start("compact", "Give disk space back", work))
 
@@ -90,8 +94,8 @@ def backup(workspace: Workspace, given: Given) -> object:
     index, folder = workspace.library.index(), whole_path(given["folder"])
 
     def work(progress: Progress, cancel: CancelToken) -> object:
-        index.backup(folder, refresh=given["refresh"], progress=progress, cancel=cancel)
-        return _Told({"folder": folder}, cancel)
+        done = index.backup(folder, refresh=given["refresh"], progress=progress, cancel=cancel)
+        return _Told({"folder": folder}, cancelled=not done)
 
     return job_form(workspace.jobs.start("backup", f"Copy the library to {folder}", work, writes=False))
 
@@ -101,7 +105,7 @@ def export(workspace: Workspace, given: Given) -> object:
 
     def work(progress: Progress, cancel: CancelToken) -> object:
         chunks = index.export(folder, progress=progress, cancel=cancel)
-        return _Told({"folder": folder, "chunks": chunks}, cancel)
+        return _Told({"folder": folder, "chunks": chunks}, cancelled=cancel.cancelled)
 
     return job_form(workspace.jobs.start("export", f"Write the library to {folder}", work, writes=False))
 
@@ -131,7 +135,10 @@ def measure(workspace: Workspace, given: Given) -> object:
     index = workspace.library.index()
 
     def work(progress: Progress, cancel: CancelToken) -> object:
-        return _Told(plain(index.measure(questions=given["questions"], progress=progress, cancel=cancel)), cancel)
+        return _Told(
+            plain(index.measure(questions=given["questions"], progress=progress, cancel=cancel)),
+            cancelled=cancel.cancelled,
+        )
 
     return job_form(workspace.jobs.start("measure", "Measure searches of this library", work, writes=False))
 

@@ -4,9 +4,10 @@ import { get, post } from "./api.js";
 import { listen, onChange } from "./events.js";
 import { isRunning, recogniseAll, startJobs, retryFailed } from "./jobs.js";
 import { startSearch, searchKey, fillFacets, refresh, setIdleNote } from "./search.js";
-import { startDocuments, documentsKey, knownSets, load, menusKeys, sayModel } from "./documents.js";
+import { startDocuments, documentsKey, known, load, menusKeys, sayModel } from "./documents.js";
 import { startAdding, openAdding, sayWhere } from "./adding.js";
 import { startAsking, showAsking } from "./ask.js";
+import { askWhere, sayLibrary, startCopying } from "./copying.js";
 import { showTrouble } from "./migrating.js";
 import { sayError } from "./toast.js";
 
@@ -37,9 +38,10 @@ async function look() {
     ready = told.state === "ready";
     showTrouble(told, look);
     sayWhere(told.uploads);
+    sayLibrary(told.path);
     if (ready) {
       fillFacets(told.facets, told.sets);
-      knownSets(told.sets);
+      known(told.facets.types, told.sets);
       facts(told);
       if (first) {
         startSearch();
@@ -77,9 +79,12 @@ function libraryMenu() {
     ["Read again what failed", retryFailed],
     ["Recognise pages without text", recogniseAll],
     ["Check every byte", () => post("/api/verify").catch(sayError)],
+    ["Measure its searches", () => post("/api/measure").catch(sayError)],
     ["Give disk space back", () => post("/api/compact").catch(sayError)],
+    ["Back up …", () => askWhere("backup")],
+    ["Export …", () => askWhere("export")],
   ];
-  menu.append(...items.map(([label, run]) => h("button", { type: "button", role: "menuitem", onclick: () => { close(); run(); } }, label)));
+  menu.append(...items.map(([label, run]) => h("button", { type: "button", role: "menuitem", onclick: () => { close(); button.focus(); run(); } }, label)));
   const close = () => { menu.hidden = true; button.setAttribute("aria-expanded", "false"); };
   button.addEventListener("click", () => {
     menu.hidden = !menu.hidden;
@@ -122,6 +127,7 @@ view = shown();
 startDocuments({ onChanged: look, emptyNote });
 startAdding(go);
 startAsking();
+startCopying();
 startJobs(go);
 libraryMenu();
 await look();

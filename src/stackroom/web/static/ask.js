@@ -1,7 +1,7 @@
 // A conversation: each answer is written as it comes, with citations that open the passage. Without a model the passages are the answer.
 import { $, h, count, placeText, recognised } from "./dom.js";
 import { get, post, streamed } from "./api.js";
-import { sayError } from "./toast.js";
+import { sayError, toast } from "./toast.js";
 
 const KEPT = "stackroom-conversation";
 let conversation = sessionStorage.getItem(KEPT);
@@ -54,7 +54,7 @@ async function showConversations() {
     const { conversations } = await get("/api/conversations");
     const row = (one) => {
       const made = h("li", {},
-        h("button.quiet.title", { type: "button", onclick: () => { dialog.close(); open(one.id).catch(sayError); } }, one.title),
+        h("button.quiet.title", { type: "button", dir: "auto", onclick: () => { dialog.close(); open(one.id).catch(sayError); } }, one.title),
         h("span.small", {}, `${new Date(one.begun_at).toLocaleDateString()} · ${count(one.turns, "question")}`),
         h("button.quiet.danger", { type: "button", "aria-label": `Delete: ${one.title}`, onclick: async () => {
           try {
@@ -167,7 +167,7 @@ const NOTES = {
   not_in_documents: "Your documents do not answer this. The nearest passages:",
   quoted: "The passages that answer best:",
   uncited: "This answer names no passage: check it.",
-  stopped: "Stopped.",
+  stopped: "Stopped. What it says was not checked.",
 };
 
 function turnOf(turn) {
@@ -177,8 +177,8 @@ function turnOf(turn) {
   const unfound = turn.quotes.filter((one) => !one.found).length;
   const shown = turn.text && cited.size ? turn.passages.filter((passage) => cited.has(passage.number)) : turn.outcome && turn.outcome !== "answered" ? turn.passages.slice(0, 5) : [];
   return h("article.turn-of", { "aria-label": turn.question },
-    h("h2", {}, turn.question),
-    turn.text && h(`div.answer${writing ? ".writing" : ""}`, { "aria-live": writing ? "off" : "polite" }, pieces(turn)),
+    h("h2", { dir: "auto" }, turn.question),
+    turn.text && h(`div.answer${writing ? ".writing" : ""}`, { dir: "auto", "aria-live": writing ? "off" : "polite" }, pieces(turn)),
     note && h(`p.answer-note${turn.outcome === "failed" ? ".bad" : ""}`, { role: "status" }, note),
     turn.outcome && unfound > 0 && h("p.answer-note.bad", {}, `${count(unfound, "quotation")} could not be found in the passages, and ${unfound === 1 ? "is" : "are"} marked.`),
     turn.outcome && turn.text && h("div.answer-tools", {}, h("button.quiet", { type: "button", onclick: (event) => copy(turn, event.target) }, "Copy"),
@@ -187,8 +187,14 @@ function turnOf(turn) {
 }
 
 async function copy(turn, button) {
-  await navigator.clipboard.writeText(turn.text);
-  button.textContent = "Copied";
+  try {
+    await navigator.clipboard.writeText(turn.text);
+    button.textContent = "Copied";
+  } catch {
+    // A browser gives the clipboard to no page from elsewhere without TLS.
+    getSelection().selectAllChildren(button.closest(".turn-of").querySelector(".answer"));
+    toast("The browser does not let this page copy. The answer is selected: copy it with the keyboard.");
+  }
 }
 
 /** Where a passage is shown; null where neither it nor its document is there any more. */
@@ -203,15 +209,16 @@ function passageOf(passage, turn) {
   const href = address(passage, turn);
   const mark = recognised(passage);
   return h("li", {}, h(href ? "a" : "span.gone", { href },
-    h("span.cite", {}, passage.number), h("span.title", {}, passage.document.title, where && h("span", {}, ` · ${where}`), mark && [h("span", {}, " · "), mark]),
-    h("span.quote", {}, passage.text === null ? "This passage was changed or removed after the answer was written." : passage.text.slice(0, 400))));
+    h("span.cite", {}, passage.number), h("span.title", {}, h("bdi", {}, passage.document.title), where && h("span", {}, ` · ${where}`), mark && [h("span", {}, " · "), mark]),
+    h("span.quote", { dir: "auto" }, passage.text === null ? "This passage was changed or removed after the answer was written." : passage.text.slice(0, 400))));
 }
 
 /** The answer's text with its citations as links, and what it quotes wrongly marked. Offsets are code points. */
 function pieces(turn) {
   const points = [...turn.text];
+  const checked = turn.citations.length || turn.outcome === "answered";
   const spans = [
-    ...turn.citations.map((one) => ({ ...one, kind: "cite" })),
+    ...(checked ? turn.citations : numbers(turn)).map((one) => ({ ...one, kind: "cite" })),
     ...turn.quotes.filter((one) => !one.found).map((one) => ({ ...one, kind: "quote" })),
   ].sort((a, b) => a.start - b.start);
   const made = [];
@@ -220,7 +227,7 @@ function pieces(turn) {
     if (span.kind === "cite") {
       const same = index > 0 && spans[index - 1].start === span.start;
       if (!same && span.start < at) continue;
-      if (!same) made.push(points.slice(at, span.start).join(""));
+      if (!same) made.push(...worded(points.slice(at, span.start)));
       const passage = turn.passages.find((one) => one.number === span.number);
       made.push(passage && span.exists && !address(passage, turn)
         ? h("span.cite", { title: `${passage.document.title} was removed` }, span.number)
@@ -229,10 +236,25 @@ function pieces(turn) {
         : h("span.cite.bad", { title: "There is no such passage" }, span.number));
       at = span.end;
     } else if (span.start >= at) {
-      made.push(points.slice(at, span.start).join(""), h("span.unfound", { title: "These words are not in the passage" }, points.slice(span.start, span.end).join("")));
+      made.push(...worded(points.slice(at, span.start)), h("span.unfound", { title: "These words are not in the passage" }, worded(points.slice(span.start, span.end))));
       at = span.end;
     }
   }
-  made.push(points.slice(at).join(""));
+  made.push(...worded(points.slice(at)));
   return made;
+}
+
+/** The citations of an answer that is still being written, or was stopped: it was not checked yet, but a number opens its passage. */
+function numbers(turn) {
+  const found = [];
+  for (const match of turn.text.matchAll(/\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]/g)) {
+    const start = [...turn.text.slice(0, match.index)].length;
+    for (const number of match[1].split(/[,;]/).map(Number)) found.push({ number, start, end: start + match[0].length, exists: turn.passages.some((one) => one.number === number) });
+  }
+  return found;
+}
+
+/** Bold and code, as most models write them. */
+function worded(points) {
+  return points.join("").split(/(\*\*[^*\n]+\*\*|`[^`\n]+`)/).map((part, index) => (index % 2 === 0 ? part : part[0] === "*" ? h("strong", {}, part.slice(2, -2)) : h("code", {}, part.slice(1, -1))));
 }

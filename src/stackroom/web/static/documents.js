@@ -33,8 +33,12 @@ export function startDocuments({ onChanged, emptyNote }) {
 
 function query() {
   const [sort, descending] = [$("#documents-sort").value.replace("-", ""), $("#documents-sort").value.endsWith("-")];
-  return { filter: $("#documents-filter").value.trim(), state: $("#documents-state").value, sort, descending: descending && "true" };
+  const [kind, ...name] = $("#documents-state").value.split(":");
+  return { filter: $("#documents-filter").value.trim(), [kind]: name.join(":"), sort, descending: descending && "true" };
 }
+
+/** The set that is shown. */
+const shownSet = () => query().set || null;
 
 /** Ask for what is in sight anew. `anew`: it is another list. */
 export async function load(anew = false) {
@@ -43,10 +47,12 @@ export async function load(anew = false) {
   asking = new Map();
   if (anew) { chosen.clear(); select(); }
   const first = anew ? 0 : Math.max(0, Math.floor(top() / ROW / PAGE));
+  const last = anew ? 0 : Math.max(first, Math.floor((top() + innerHeight) / ROW / PAGE));
   try {
-    const found = await get("/api/sources", { ...query(), offset: first * PAGE, limit: PAGE });
+    const found = await get("/api/sources", { ...query(), offset: first * PAGE, limit: (last - first + 1) * PAGE });
     if (mine !== generation) return;
-    pages = new Map([[first, found.sources]]);
+    pages = new Map();
+    for (let page = first; page <= last; page += 1) pages.set(page, found.sources.slice((page - first) * PAGE, (page - first + 1) * PAGE));
     [total, all] = [found.total, found.library_total];
     draw();
     select();
@@ -125,8 +131,8 @@ function rowOf(source) {
   const active = h("input.switch", { type: "checkbox", role: "switch", checked: source.active, dataset: { part: "active" }, "aria-label": `${label} is active`, title: "Active: searched by “Active only”", onchange: () => setActive([source.id], active.checked) });
   const menu = h("button.more.row-menu", { type: "button", dataset: { part: "menu" }, "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": `More about ${label}`, onclick: () => openMenu(menu, source) }, "⋯");
   const link = source.chunks
-    ? h("a", { href: `/read?${new URLSearchParams({ source: source.id })}`, dataset: { part: "name" }, title: source.path }, label)
-    : h("a", { role: "link", "aria-disabled": "true", tabindex: 0, dataset: { part: "name" }, title: source.path }, label);
+    ? h("a", { href: `/read?${new URLSearchParams({ source: source.id })}`, dir: "auto", dataset: { part: "name" }, title: source.path }, label)
+    : h("a", { role: "link", "aria-disabled": "true", tabindex: 0, dir: "auto", dataset: { part: "name" }, title: source.path }, label);
   return h(`div.row${source.active ? "" : ".idle"}`, { role: "row", dataset: { id: source.id } },
     h("div.choose", { role: "cell" }, choose),
     h("div.name", { role: "cell" }, link, under(source)),
@@ -145,7 +151,7 @@ function under(source) {
   const recognised = source.recognised_pages && `${number(source.recognised_pages)} recognised in pictures`;
   if (source.pages_without_text) return h("span.path.warn", { title: source.path }, [`${number(source.pages_without_text)} of ${count(source.pages, "page")} without text`, recognised].filter(Boolean).join(" · "));
   if (recognised) return h("span.path", { title: source.path }, source.pages === null ? "Recognised in a picture" : `Of ${count(source.pages, "page")} ${recognised}`);
-  return h("span.path", { title: source.path }, source.path);
+  return h("span.path.whole", { title: source.path }, h("bdi", {}, source.path));
 }
 
 const day = (text) => (text ? new Date(text).toLocaleString() : null);
@@ -185,10 +191,10 @@ function openMenu(button, source) {
     ["About it", () => showAbout(source, button)],
     file && ["Read the file again", () => post("/api/rebuild", { sources: [source.id] }).catch(sayError)],
     file && source.pages_without_text && ["Recognise its pictures", () => recogniseIn([source])],
-    ["Remove", () => remove([source.id]), true],
+    ["Remove", () => { const index = Number(button.closest(".row").dataset.index); remove([source.id]).then(() => focusRow(Math.min(index, total - 1))); }, true],
   ].filter(Boolean);
   const menu = h("div.menu.of-row", { role: "menu" }, items.map(([label, run, danger]) =>
-    h(`button${danger ? ".danger" : ""}`, { type: "button", role: "menuitem", onclick: () => { closeMenu(); run(); } }, label)));
+    h(`button${danger ? ".danger" : ""}`, { type: "button", role: "menuitem", onclick: () => { closeMenu(); button.focus(); run(); } }, label)));
   const place = button.getBoundingClientRect();
   $("#main").append(menu);
   menu.style.left = `${Math.max(8, place.right + scrollX - menu.offsetWidth)}px`;
@@ -201,7 +207,8 @@ function openMenu(button, source) {
 export function menusKeys(menu, button) {
   const items = [...menu.querySelectorAll("button")];
   items[0].focus();
-  menu.addEventListener("keydown", (event) => {
+  // One that is opened again must not hear a key twice.
+  menu.onkeydown = (event) => {
     const now = items.indexOf(document.activeElement);
     const to = { ArrowDown: now + 1, ArrowUp: now - 1, Home: 0, End: items.length - 1 }[event.key];
     if (to !== undefined) items[(to + items.length) % items.length].focus();
@@ -210,7 +217,7 @@ export function menusKeys(menu, button) {
     else return;
     event.preventDefault();
     event.stopPropagation();
-  });
+  };
 }
 
 async function setActive(sources, active) {
@@ -239,36 +246,50 @@ async function remove(ids) {
   }
 }
 
-let sets = [];
-/** The sets that were saved, by name. */
-export function knownSets(names) {
-  sets = names;
+/** What documents can be narrowed to besides their state: their types, and the sets that were saved. */
+export function known(types, names) {
   $("#set-names").replaceChildren(...names.map((name) => h("option", { value: name })));
+  const select = $("#documents-state");
+  // Who has it open is not disturbed.
+  if (document.activeElement === select) return;
+  const before = select.value;
+  const group = (label, options) => options.length > 0 && h("optgroup", { label }, options.map(([value, text]) => h("option", { value }, text)));
+  select.querySelectorAll("optgroup").forEach((old) => old.remove());
+  select.append(...[
+    group("Type", types.length > 1 ? types.map((type) => [`type:${type.name}`, `${type.name.toUpperCase()} (${number(type.sources)})`]) : []),
+    group("Set", names.map((name) => [`set:${name}`, name])),
+  ].filter(Boolean));
+  select.value = before;
+  if (select.selectedIndex < 0) { select.value = ""; load(true); }
 }
 
 function startSets() {
   const [dialog, name] = [$("#set-dialog"), $("#set-name")];
-  const run = async (path, body, told) => {
-    try {
-      await post(path, body);
-      dialog.close();
-      toast(told);
-      changed();
-    } catch (error) { sayError(error); }
-  };
-  $("#set-form").addEventListener("submit", (event) => {
+  $("#set-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const named = name.value.trim();
-    if (named) run("/api/sets", { name: named, sources: [...chosen] }, `${count(chosen.size, "document")} saved as ${named}.`);
+    if (!named) { name.focus(); return; }
+    try {
+      await post("/api/sets", { name: named, sources: [...chosen] });
+      dialog.close();
+      toast(`${count(chosen.size, "document")} saved as ${named}.`);
+      changed();
+      if (shownSet() === named) load(true);
+    } catch (error) { sayError(error); }
   });
-  name.addEventListener("input", () => { $("#set-delete").hidden = !sets.includes(name.value.trim()); });
-  $("#set-delete").addEventListener("click", () => run("/api/sets/delete", { sets: [name.value.trim()] }, `The set ${name.value.trim()} is gone; its documents stay.`));
   $("#set-close").addEventListener("click", () => dialog.close());
 }
 
+async function forgetSet(name) {
+  try {
+    await post("/api/sets/delete", { sets: [name] });
+    toast(`The set ${name} is gone; its documents stay.`);
+    changed();
+  } catch (error) { sayError(error); }
+}
+
 function askForSet() {
-  $("#set-name").value = "";
-  $("#set-delete").hidden = true;
+  $("#set-name").value = shownSet() || "";
   $("#set-dialog").showModal();
 }
 
@@ -293,6 +314,9 @@ function select() {
     act("only", "Search only these", async () => { const these = [...chosen]; await post("/api/active", { sources: null, active: false }).catch(sayError); await setActive(these, true); load(); }),
     act("set", "Save as set", askForSet),
     act("remove", "Remove", () => remove([...chosen]), true),
+  ] : shownSet() ? [
+    act("search", "Search in it", () => { location.href = `/?${new URLSearchParams({ set: shownSet() })}`; }),
+    act("forget", "Forget this set", () => forgetSet(shownSet()), true),
   ] : [
     act("all", "All active", () => setActive(null, true)),
     act("none", "None active", () => setActive(null, false)),

@@ -1,4 +1,7 @@
-// One stream of what changes: jobs, and the library's version.
+// One stream of what changes: jobs, and the library's version. While it is away for longer than a moment, the page says so.
+import { $ } from "./dom.js";
+
+const MOMENT = 2500;
 
 const listeners = new Set();
 let last = { version: -1, jobs: [], removals: 0 };
@@ -16,5 +19,12 @@ export function listen() {
     const before = last;
     last = JSON.parse(event.data);
     for (const listener of listeners) listener(last, before);
+  });
+  let timer = 0;
+  source.addEventListener("error", () => { timer ||= setTimeout(() => { $("#away").hidden = false; }, MOMENT); });
+  source.addEventListener("open", () => {
+    clearTimeout(timer);
+    timer = 0;
+    $("#away").hidden = true;
   });
 }

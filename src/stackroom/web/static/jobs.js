@@ -28,22 +28,40 @@ export function startJobs(go) {
 
 const nameOf = (job) => `${job.created_at} ${job.id}`;
 
+/** A card stays the same element as long as its job is in the same state: a button that is replaced under a pressed mouse is never clicked. */
 function draw(jobs) {
   const shown = jobs.filter((job) => isRunning(job) || (!dismissed.has(nameOf(job)) && job.kind !== "inventory" && job.kind !== "migrate")).slice(0, 4);
-  const held = document.activeElement?.dataset?.hold;
-  $("#jobs").replaceChildren(...shown.map(card));
-  if (held) $(`[data-hold="${CSS.escape(held)}"]`)?.focus();
+  const all = $("#jobs");
+  const old = new Map([...all.children].map((made) => [made.dataset.job, made]));
+  const cards = shown.map((job) => advanced(old.get(nameOf(job)), job) || card(job));
+  if (cards.length === all.children.length && cards.every((made, at) => made === all.children[at])) return;
+  const held = document.activeElement;
+  const holder = held?.closest?.(".job")?.dataset.job;
+  all.replaceChildren(...cards);
+  if (all.contains(held)) held.focus();
+  else if (holder) cards.find((made) => made.dataset.job === holder)?.querySelector("button").focus();
+}
+
+/** The card with what has changed in it; null where it must be made anew. */
+function advanced(made, job) {
+  if (made?.dataset.state !== job.state) return null;
+  if (isRunning(job)) {
+    $("strong", made).textContent = headline(job);
+    measured($("progress", made), job);
+    $(".job-facts", made).replaceWith(facts(job));
+  }
+  return made;
 }
 
 function card(job) {
   const running = isRunning(job);
-  const made = h("section.job", { "aria-label": `${VERBS[job.kind]} ${job.title}` },
+  const made = h("section.job", { "aria-label": `${VERBS[job.kind]} ${job.title}`, dataset: { job: nameOf(job), state: job.state } },
     h("div.job-head", {}, h("strong", {}, headline(job)),
       running
-        ? h("button", { type: "button", dataset: { hold: `cancel ${job.id}` }, onclick: () => post(`/api/jobs/${job.id}/cancel`).catch(sayError) }, "Cancel")
-        : h("button.quiet", { type: "button", dataset: { hold: `close ${job.id}` }, "aria-label": `Dismiss ${job.title}`, onclick: () => dismiss(job) }, "Dismiss")));
+        ? h("button", { type: "button", onclick: () => post(`/api/jobs/${job.id}/cancel`).catch(sayError) }, "Cancel")
+        : h("button.quiet", { type: "button", "aria-label": `Dismiss ${job.title}`, onclick: () => dismiss(job) }, "Dismiss")));
   if (job.state === "failed" || job.result?.failures?.some((failure) => !failure.before)) made.classList.add("bad");
-  if (running) made.append(bar(job));
+  if (running) made.append(measured(h("progress", { "aria-label": "Progress" }), job));
   made.append(facts(job));
   if (job.result?.failures?.length) made.append(failures(job));
   if (job.kind === "add" && job.result?.pages_without_text) {
@@ -62,13 +80,15 @@ function headline(job) {
   if (isRunning(job)) return job.progress.stage === "scan" && adds(job) ? `Looking through ${job.title}` : `${verb} ${adds(job) ? job.title : ""}`;
   if (job.state === "cancelled") return `Stopped: ${job.title}`;
   if (job.state === "failed") return `Not done: ${job.title}`;
-  return { add: `Indexed ${job.title}`, recognise: `Recognised ${job.title}` }[job.kind] || job.title;
+  return { add: `Indexed ${job.title}`, recognise: `Recognised ${job.title}`, verify: "Checked every byte", backup: "Backed up the library", export: "Exported the library", measure: "Measured searches of this library" }[job.kind] || job.title;
 }
 
-function bar(job) {
+/** The bar with how far the job has come. */
+export function measured(bar, job) {
   const { done, total } = job.progress;
-  const known = job.state === "running" && total;
-  return h("progress", { "aria-label": "Progress", max: known ? total : null, value: known ? done : undefined });
+  if (job.state === "running" && total) [bar.max, bar.value] = [total, done];
+  else bar.removeAttribute("value");
+  return bar;
 }
 
 function facts(job) {
@@ -79,7 +99,7 @@ function facts(job) {
     if (progress.total) told.push(`${number(progress.done)} of ${number(progress.total)}`);
     else if (progress.done) told.push(number(progress.done));
     if (progress.chunks && adds(job)) told.push(count(progress.chunks, "passage"));
-    if (progress.rate) told.push(`${number(Math.round(progress.rate))} passages/s`);
+    if (progress.rate >= 1) told.push(`${number(Math.round(progress.rate))} passages/s`);
     if (progress.seconds_left) told.push(`about ${duration(progress.seconds_left)} left`);
     if (progress.failed) told.push(`${number(progress.failed)} failed`);
     const name = progress.current?.split(/[/\\]/).pop();
@@ -89,11 +109,12 @@ function facts(job) {
 }
 
 function outcome(job, result) {
+  if (job.state === "cancelled" && !(adds(job) || "added" in result)) return [LEFT[job.kind] || "What was done stays."];
   if (job.kind === "verify") return [result.ok ? `All is well: ${count(result.chunks, "passage")} and ${count(result.rows, "vector")} checked.` : `${count(result.damage.length, "thing")} damaged: ${result.damage[0].message}`];
   if (job.kind === "compact") return [`${(result.bytes_before / 1e6).toFixed(1)} MB before, ${(result.bytes_after / 1e6).toFixed(1)} MB now.`];
   if (job.kind === "repair") return [result.ok ? `All is well again${result.restored.length ? `: ${result.restored.join(", ")}` : ""}.` : `${count(result.lost.length + result.waiting.length, "thing")} could not be brought back: ${[...result.lost, ...result.waiting][0].message}`];
   if (job.kind === "backup" || job.kind === "export") return [`It is in ${result.folder}.`];
-  if (job.kind === "measure") return [`${(100 * result.recall).toFixed(1)} % of the exact ten best are found.`];
+  if (job.kind === "measure") return measurement(result);
   const told = ["added", "updated", "moved", "unchanged", "removed", "failed"].filter((name) => result[name]).map((name) => `${number(result[name])} ${name}`);
   if (!told.length) told.push("Nothing to do");
   if (result.chunks) told.push(`${count(result.chunks, "passage")} in ${duration(job.seconds)}`);
@@ -103,6 +124,17 @@ function outcome(job, result) {
   if (job.state === "cancelled") told.push("What was committed stays. Add it again to go on.");
   return told;
 }
+
+/** What a run that was stopped leaves. */
+const LEFT = { verify: "Not everything was checked.", backup: "No copy was left behind.", export: "No copy was left behind.", measure: "Not all was measured." };
+
+function measurement({ questions, recall, searches }) {
+  const took = [["hybrid", "by both"], ["text", "by words"], ["vector", "by meaning"]].filter(([name]) => searches[name])
+    .map(([name, words]) => `${milliseconds(searches[name].median)} ${words}`);
+  return [`Half of ${count(questions, "question")} took no longer than ${took.join(", ")}.`, `By meaning ${(100 * recall).toFixed(1)} % of the exact ten best are found.`];
+}
+
+const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
 function failures(job) {
   const { failures: listed, failed } = job.result;
@@ -131,7 +163,7 @@ export const retryFailed = () => post("/api/retry").catch(sayError);
 function dismiss(job) {
   dismissed.add(nameOf(job));
   sessionStorage.setItem("stackroom-dismissed", JSON.stringify([...dismissed].slice(-50)));
-  document.querySelectorAll("#jobs .job").forEach((item) => item.querySelector(`[data-hold="close ${job.id}"]`) && item.remove());
+  $(`[data-job="${CSS.escape(nameOf(job))}"]`)?.remove();
 }
 
 function announce(job) {
@@ -146,6 +178,7 @@ function pill(jobs, go) {
   if (!running.length) return;
   const { progress, kind } = running.find((job) => job.state === "running") || running[0];
   const share = progress.total ? ` ${Math.floor((100 * progress.done) / progress.total)} %` : " …";
-  shown.textContent = `${VERBS[kind]}${share}`;
+  shown.replaceChildren(h("span.wide", {}, VERBS[kind]), share);
+  shown.setAttribute("aria-label", `${VERBS[kind]}${share}: to Documents`);
   shown.onclick = () => go("documents");
 }

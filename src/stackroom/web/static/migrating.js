@@ -2,7 +2,7 @@
 import { $, h, count, duration, number, size } from "./dom.js";
 import { post } from "./api.js";
 import { jobs, onChange } from "./events.js";
-import { isRunning } from "./jobs.js";
+import { isRunning, measured } from "./jobs.js";
 import { sayError } from "./toast.js";
 
 let watching = null;
@@ -52,11 +52,19 @@ function draw(listed) {
   const converting = listed.find((job) => job.kind === "migrate");
   const look = listed.find((job) => job.kind === "inventory");
   if (converting?.state === "done") { done(); return; }
+  const bar = $("progress", notice);
+  if (converting && isRunning(converting) && bar?.dataset.job === converting.id) {
+    // Its elements stay: a button that is replaced under a pressed mouse is never clicked.
+    $("p", notice).textContent = stageOf(converting);
+    measured(bar, converting);
+    $(".job-facts", notice).replaceWith(factsOf(converting));
+    return;
+  }
   const stamp = JSON.stringify([converting, look]);
   if (notice.dataset.stamp === stamp) return;
   notice.dataset.stamp = stamp;
   const parts = [h("h1", {}, "An old index was found")];
-  if (converting && ["running", "queued", "waiting"].includes(converting.state)) parts.push(...running(converting));
+  if (converting && isRunning(converting)) parts.push(...running(converting));
   else {
     if (converting?.error) parts.push(h("p", {}, [converting.error.message, converting.error.hint].filter(Boolean).join(" ")));
     if (converting?.state === "cancelled") parts.push(h("p", {}, "Stopped. The old files are as they were; converting goes on from there."));
@@ -83,12 +91,16 @@ function inventory(found) {
 }
 
 function running(job) {
-  const { done: some, total, stage } = job.progress;
   return [
-    h("p", {}, stage === "verify" ? "Proving that all of it arrived …" : "Converting: this happens once, and future loads are immediate."),
-    h("div.job", {}, h("progress", { "aria-label": "Progress", max: total || null, value: total ? some : undefined }),
-      h("div.job-facts", {}, h("span", {}, total ? `${number(some)} of ${number(total)}` : count(some, "passage")),
-        job.progress.seconds_left && h("span", {}, `about ${duration(job.progress.seconds_left)} left`))),
+    h("p", {}, stageOf(job)),
+    h("div.job", {}, measured(h("progress", { "aria-label": "Progress", dataset: { job: job.id } }), job), factsOf(job)),
     h("div.buttons", {}, h("button", { type: "button", onclick: () => post(`/api/jobs/${job.id}/cancel`).catch(sayError) }, "Cancel")),
   ];
+}
+
+const stageOf = (job) => (job.progress.stage === "verify" ? "Proving that all of it arrived …" : "Converting: this happens once, and future loads are immediate.");
+
+function factsOf({ progress }) {
+  return h("div.job-facts", {}, h("span", {}, progress.total ? `${number(progress.done)} of ${number(progress.total)}` : count(progress.done, "passage")),
+    progress.seconds_left && h("span", {}, `about ${duration(progress.seconds_left)} left`));
 }

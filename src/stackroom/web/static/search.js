@@ -4,12 +4,15 @@ import { get } from "./api.js";
 import { jobs } from "./events.js";
 
 const K = 40;
+const MOST = 200;
 const SHOWN = 3;
 const WIDTH = 330;
 
 let asked = null;
 let latest = "";
 let words = "";
+let limit = K;
+let drawn = "";
 
 const form = () => $("#search-form");
 
@@ -34,6 +37,8 @@ export function fillFacets(facets, sets) {
 }
 
 function fill(select, options) {
+  // Who has it open is not disturbed.
+  if (document.activeElement === select) return;
   const kept = select.value || select.dataset.wanted || "";
   const shown = select.options[0];
   select.replaceChildren(shown, ...options.map(([value, label]) => h("option", { value }, label)));
@@ -90,8 +95,14 @@ function since(query) {
   return { since: day.toISOString().slice(0, 10) };
 }
 
-/** Ask again what was asked, for the library has changed. */
-export const refresh = () => (given().q ? ask(true, true) : null);
+/** Ask again what was asked, for the library has changed. Who is among the hits already keeps them, and is told. */
+export function refresh() {
+  if (!given().q) return null;
+  if (!$("#results [aria-expanded=true]") && !$("#results").contains(document.activeElement) && scrollY < 40) return ask(true, true);
+  const again = h("button.quiet", { type: "button", id: "again", onclick: () => { ask(true, true); $("#query").focus(); } }, "Search again");
+  if (!$("#again")) $("#search-state").append(" · The library has changed. ", again);
+  return null;
+}
 
 async function ask(keepAddress = false, again = false) {
   const query = given();
@@ -100,6 +111,7 @@ async function ask(keepAddress = false, again = false) {
   if (!keepAddress) history.replaceState(null, "", address ? `/?${address}` : "/");
   sessionStorage.setItem("stackroom-search", address ? `/?${address}` : "/");
   if (address === latest && !again) return;
+  if (address !== latest) limit = K;
   latest = address;
   asked?.abort();
   if (!query.q) { idle(); return; }
@@ -109,13 +121,14 @@ async function ask(keepAddress = false, again = false) {
   $("#view-search").classList.remove("idle");
   try {
     const where = query.type ? [`type == ${JSON.stringify(query.type)}`] : [];
-    const found = await get("/api/search", { q: query.q, k: K, mode: query.mode, where, in: query.folder, set: query.set, active: query.active && "true", explain: "true", ...since(query) }, mine.signal);
+    const found = await get("/api/search", { q: query.q, k: limit, mode: query.mode, where, in: query.folder, set: query.set, active: query.active && "true", explain: "true", ...since(query) }, mine.signal);
     if (mine !== asked) return;
     words = query.q;
     show(found);
   } catch (error) {
     if (error.name === "AbortError" || mine !== asked) return;
     say([error.message, error.hint].filter(Boolean).join(" "), true);
+    drawn = "";
     $("#results").replaceChildren();
   }
   $("#results").classList.remove("stale");
@@ -138,6 +151,7 @@ function idle() {
   $("#view-search").classList.add("idle");
   $("#results").classList.remove("stale");
   say("");
+  drawn = "";
   $("#results").replaceChildren(...(note ? [note] : []));
 }
 
@@ -151,12 +165,26 @@ function show(found) {
   const filtered = !$("#clear-filters").hidden;
   if (!found.hits.length && jobs().some((job) => job.state === "running" && job.kind === "add")) say("Nothing was found yet. Documents are still being indexed.");
   else if (!found.hits.length) say(filtered ? "Nothing was found. Fewer filters, or other words, may help." : "Nothing was found. Other words may help.");
-  else say(`${found.hits.length === K ? `The ${K} best passages` : count(found.hits.length, "passage")} in ${count(groups.size, "document")} · ${found.took_ms < 1000 ? `${Math.max(1, Math.round(found.took_ms))} ms` : `${(found.took_ms / 1000).toFixed(1)} s`}${found.reason ? " · by words alone: the library’s model is not at hand" : ""}`);
-  $("#results").replaceChildren(...[...groups.values()].map((hits) => group(hits, found.mode)));
-  const wanted = sessionStorage.getItem("stackroom-opened");
-  const opened = wanted && $(`a[data-chunk="${CSS.escape(wanted)}"]`);
+  else say(`${found.hits.length === limit ? `The ${limit} best passages` : count(found.hits.length, "passage")} in ${count(groups.size, "document")} · ${found.took_ms < 1000 ? `${Math.max(1, Math.round(found.took_ms))} ms` : `${(found.took_ms / 1000).toFixed(1)} s`}${found.reason ? " · by words alone: the library’s model is not at hand" : ""}`);
+  // The same hits stay as they are, with what is open and what has the focus.
+  const stamp = JSON.stringify([found.query, found.mode, found.hits]);
+  if (stamp === drawn) return;
+  drawn = stamp;
+  const more = found.hits.length === limit && limit < MOST && h("button.more-results", { type: "button", onclick: showMore }, "Show more");
+  $("#results").replaceChildren(...[...groups.values()].map((hits) => group(hits, found.mode)), ...(more ? [more] : []));
+  const before = sessionStorage.getItem("stackroom-opened");
+  const opened = before && $(`a[data-chunk="${CSS.escape(before)}"]`);
   sessionStorage.removeItem("stackroom-opened");
   if (opened) opened.focus();
+}
+
+/** As many again; the focus goes to the first document that was not there. */
+async function showMore() {
+  const before = new Set(links().map((link) => link.dataset.chunk));
+  limit = Math.min(limit + K, MOST);
+  await ask(true, true);
+  const fresh = [...document.querySelectorAll("#results .group")].find((one) => !links(one).some((link) => before.has(link.dataset.chunk)));
+  (fresh ? links(fresh)[0] : links().at(-1))?.focus();
 }
 
 function group(hits, mode) {
@@ -169,7 +197,7 @@ function group(hits, mode) {
     event.target.remove();
   } }, `${number(hits.length - SHOWN)} more in this document`);
   return h("article.group", {},
-    h("header", {}, h("h2", {}, h("a", { href: address(hits[0]), title: found.path, onclick: () => remember(hits[0]), tabindex: -1 }, found.title)),
+    h("header", {}, h("h2", { dir: "auto" }, h("a", { href: address(hits[0]), title: found.path, onclick: () => remember(hits[0]), tabindex: -1 }, found.title)),
       found.type && h("span.badge", {}, found.type),
       h("span.folder", { title: found.path }, h("bdi", {}, folder))),
     list, more);
@@ -180,7 +208,7 @@ const remember = (hit) => sessionStorage.setItem("stackroom-opened", hit.chunk_i
 
 function item(hit, mode) {
   const place = placeText(hit.place, hit.document.title);
-  const link = h("a", { href: address(hit), dataset: { chunk: hit.chunk_id }, onclick: () => remember(hit) }, snippet(hit.text, hit.marks));
+  const link = h("a", { href: address(hit), dir: "auto", dataset: { chunk: hit.chunk_id }, onclick: () => remember(hit) }, snippet(hit.text, hit.marks));
   const context = h("button", { type: "button", "aria-expanded": "false", dataset: { tool: "context" } }, "Context");
   const why = h("button", { type: "button", "aria-expanded": "false", dataset: { tool: "why" } }, "Why");
   const made = h("li.hit", {}, link, h("div.hit-meta", {},
@@ -214,7 +242,7 @@ async function toggleContext(item, hit, link, button) {
     if (button.getAttribute("aria-expanded") !== "true") return;
     for (const [where, passages] of [["before", found.before], ["after", found.after]]) {
       const text = passages.map((passage) => apart(passage, found.passage, where)).join("\n").trim();
-      const part = text && h(`p.around.${where}`, {}, text);
+      const part = text && h(`p.around.${where}`, { dir: "auto" }, text);
       if (part) where === "before" ? link.before(part) : link.after(part);
     }
     // The passage itself stays in sight, however much stands around it.
@@ -279,7 +307,7 @@ function pieces(points, marks) {
   return made;
 }
 
-const links = () => [...document.querySelectorAll("#results .hit > a")];
+const links = (within = $("#results")) => [...within.querySelectorAll(".hit > a")];
 
 function first() { links()[0]?.focus(); }
 
