@@ -232,10 +232,15 @@ def stage_real(folder: Path, work: Path) -> dict[str, Any]:
     return measure(folder, np.load(work / "questions.npy"), words[:QUERIES], None)
 
 
+def numbered(parts: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """What was measured of one kind, by its number."""
+    numbers = sorted(int(part.removeprefix(kind)) for part in parts if part.startswith(kind))
+    return {f"{number}": parts[f"{kind}{number}"] for number in numbers}
+
+
 def report(path: Path, parts: dict[str, dict[str, Any]]) -> None:
     found = {part: told for part, told in parts.items() if not part.startswith((LATENTS, HARDS))}
-    latents = {part.removeprefix(LATENTS): told for part, told in parts.items() if part.startswith(LATENTS)}
-    hards = {part.removeprefix(HARDS): told for part, told in parts.items() if part.startswith(HARDS)}
+    latents, hards = numbered(parts, LATENTS), numbered(parts, HARDS)
 
     def row(name: str, key: str, form: str = "{:.2f}") -> str:
         return (
