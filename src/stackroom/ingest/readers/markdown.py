@@ -65,33 +65,49 @@ def _lines(blocks: Iterable[str]) -> Iterator[str]:
         yield pending
 
 
+class Headings:
+    """Tells a text's headings, line by line; what stands in a block of code is none."""
+
+    def __init__(self) -> None:
+        self._fence: str | None = None
+        self._before = ""
+
+    def of(self, line: str) -> tuple[int, str, bool] | None:
+        """The heading that this line makes: its level, its words, and whether they stand in the line before."""
+        line = line.rstrip("\n")
+        before, self._before = self._before, line
+        fence = self._fence
+        opening = _FENCE.match(line) if fence is None else _FENCE_END.match(line)
+        if opening and (fence is None or (opening[1][0] == fence[0] and len(opening[1]) >= len(fence))):
+            self._fence = None if fence is not None else opening[1]
+        if self._fence is not None or opening:
+            return None
+        if heading := _ATX.match(line):
+            return (len(heading[1]), _plain(heading[2]), False) if heading[2] else None
+        underline = _SETEXT.match(line)
+        if underline and before.strip() and not _ATX.match(before):
+            return 1 if underline[1][0] == "=" else 2, _plain(before), True
+        return None
+
+
 def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
     """Sections that begin at a heading, from the offset `front` on. The text is unchanged."""
     path = HeadingPath()
+    headings = Headings()
     held: list[str] = []
     size = 0
     offset = 0
-    fence: str | None = None
     for line in _lines(blocks):
         offset += len(line)
         if offset <= front:
             continue
-        opening = _FENCE.match(line) if fence is None else _FENCE_END.match(line.rstrip("\n"))
-        if opening and (fence is None or (opening[1][0] == fence[0] and len(opening[1]) >= len(fence))):
-            fence = None if fence is not None else opening[1]
-        heading = None if fence is not None or opening else _ATX.match(line.rstrip("\n"))
-        underline = None if fence is not None or heading else _SETEXT.match(line.rstrip("\n"))
-        if heading and heading[2]:
+        if heading := headings.of(line):
+            level, title, underlined = heading
+            begun = [held.pop()] if underlined and held else []
             if held:
                 yield Section("".join(held), path.path)
-            held, size = [], 0
-            path.enter(len(heading[1]), _plain(heading[2]))
-        elif underline and held and held[-1].strip() and not _ATX.match(held[-1]):
-            title = held.pop()
-            if held:
-                yield Section("".join(held), path.path)
-            held, size = [title], len(title)
-            path.enter(1 if underline[1][0] == "=" else 2, _plain(title))
+            held, size = begun, sum(map(len, begun))
+            path.enter(level, title)
         held.append(line)
         size += len(line)
         if size > 100_000:
