@@ -145,6 +145,17 @@ def test_rtf_facts_in_their_code_page() -> None:
     assert reading.metadata["author"] == "shinsuke"
 
 
+def test_rtf_with_notes_cells_of_paragraphs_and_changes(tmp_path: Path) -> None:
+    text = (
+        "{\\rtf1\\ansi Before{\\super 1}{\\footnote\\pard\\plain {\\super 1} A note\\par of two lines.} and after.\\par "
+        "\\trowd\\cellx1\\cellx2\\pard\\intbl Name\\cell Price\\cell\\row\\trowd\\cellx1\\cellx2\\pard\\intbl Chain\\par heavy\\cell 20\\cell\\row"
+        "\\pard It is {\\deleted not \\u8364?\\'e4}{\\revised so}.\\par {\\b Next}\\par line}"
+    )
+    assert text_of(given(tmp_path, "a.rtf", text)) == (
+        "Before1 [1 A note of two lines.] and after.\nName | Price\nName: Chain heavy; Price: 20\n\nIt is so.\nNext\nline\n"
+    )
+
+
 def test_rtf_is_known_by_its_content(tmp_path: Path) -> None:
     assert read(given(tmp_path, "a.doc", (REAL / "fake-doc.rtf").read_bytes()))[0].type == "rtf"
     assert read(given(tmp_path, "b.rtf", "only words"))[0].type == "text"
