@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from datetime import date, time
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_TOML = re.compile(r"\+\+\+[ \t]*\n(.*?\n)\+\+\+[ \t]*(?:\n|$)", re.DOTALL)
 _PAIR = re.compile(r"([A-Za-z_][\w -]*):(?:\s+(.*))?$")
 _INLINE = re.compile(r"\[(.*)\](?:\s+#.*)?$")
 _ITEM = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,"'])+""")
@@ -34,7 +36,7 @@ _EMPHASIS = re.compile(r"(?<!\w)(_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)|(\*{1,3})(?=\
 
 class MarkdownReader:
     name = "markdown"
-    version = 3
+    version = 4
     suffixes: tuple[str, ...] = (".md", ".markdown", ".mdown", ".mkd")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -45,8 +47,12 @@ class MarkdownReader:
         blocks = (section.text for section in sections(path, encoding_of(path)))
         # A title is looked for in the first blocks only: the file may be of any length.
         head = list(islice(blocks, 2))
-        front = _FRONT.match(head[0])
-        metadata = _front_matter(front[1]) if front else None
+        if front := _FRONT.match(head[0]):
+            metadata = _front_matter(front[1])
+        elif front := _TOML.match(head[0]):
+            metadata = _front_matter_in_toml(front[1])
+        else:
+            metadata = None
         # What does not begin with `key:` is text between two rules.
         start = front.end() if front and metadata is not None else 0
         metadata = metadata or {}
@@ -158,6 +164,35 @@ def _front_matter(text: str) -> dict[str, Any] | None:
                 # A title is a text, also where it looks like a number.
                 metadata[key] = _text(value)[0] if key == "title" else _scalar(value)
     return {name: value for name, value in metadata.items() if value is not None and value not in ([], "")}
+
+
+def _front_matter_in_toml(text: str) -> dict[str, Any] | None:
+    """The front matter of Hugo and Zola (which keeps tags in a table of their own): what is a value, or a list of them. None where it is no TOML."""
+    import tomllib
+
+    try:
+        said = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return None
+    taxonomies = said.get("taxonomies")
+    metadata: dict[str, Any] = {}
+    for name, value in {**said, **(taxonomies if isinstance(taxonomies, dict) else {})}.items():
+        if isinstance(value, list):
+            metadata[name.lower()] = [found for item in value if (found := _of_toml(item)) is not None]
+        else:
+            metadata[name.lower()] = _of_toml(value)
+    return {name: value for name, value in metadata.items() if value is not None and value not in ([], "")}
+
+
+def _of_toml(value: Any) -> Any:
+    """A value as filters know it; None for a table."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int):
+        return value if abs(value) < _EXACT else str(value)
+    return value if isinstance(value, str) else None
 
 
 def _text(value: str) -> tuple[str, bool]:
