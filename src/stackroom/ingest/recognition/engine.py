@@ -22,6 +22,15 @@ EXTRA = "ocr"
 _SURE = 0.6
 """What is less certain is bullets, lines and specks."""
 
+_DOUBTFUL = 0.85
+"""A page's letters are less certain where it is upside down, or in a script that is not known."""
+
+_UPRIGHT = 1.5
+"""Times as high as it is wide: a line of a page that lies on its side."""
+
+_NEARLY = 0.9
+"""As sure as before it was turned, or nearly: then it is right for a page that lies on its side."""
+
 
 class Line(NamedTuple):
     """A piece of a line of text, and where it stands, in pixels from the upper left corner."""
@@ -34,16 +43,46 @@ class Line(NamedTuple):
 
 
 def lines_in(picture: Picture) -> list[Line]:
-    """What is written in a picture, in no order. Raises MissingExtraError, UnavailableError."""
+    """What is written in a picture, in no order; where that lies on its side or upside down, as it stands when it is turned.
+
+    Raises MissingExtraError, UnavailableError.
+    """
+    import numpy as np
+
+    lines, sure = _read(picture)
+    turns = _likely_turns(lines, sure)
+    # Lines that stand upright are read as well, if the engine turns them the right way; only their order is lost.
+    least = sure if len(turns) < 2 else _NEARLY * sure
+    for quarters in turns:
+        turned, surer = _read(np.rot90(picture, quarters))
+        if surer > least:
+            lines, least = turned, surer
+    return lines
+
+
+def _read(picture: Picture) -> tuple[list[Line], float]:
+    """Lines, and how many of their letters are sure."""
     # It wants blue first, as OpenCV does.
     found = _engine()(picture[:, :, ::-1], use_cls=False)
     if found.boxes is None or not found.txts:
-        return []
+        return [], 0.0
     lines = []
-    for box, text in zip(found.boxes, found.txts, strict=True):
+    sure = 0.0
+    for box, said, score in zip(found.boxes, found.txts, found.scores, strict=True):
         across, down = [float(point[0]) for point in box], [float(point[1]) for point in box]
-        lines.append(Line(min(across), min(down), max(across), max(down), " ".join(str(text).split())))
-    return [line for line in lines if line.text]
+        if text := " ".join(str(said).split()):
+            lines.append(Line(min(across), min(down), max(across), max(down), text))
+            sure += float(score) * len(text)
+    return lines, sure
+
+
+def _likely_turns(lines: list[Line], sure: float) -> tuple[int, ...]:
+    """By how many quarters a page may have to be turned: where most of it stands upright beside each other, or is nothing that makes sense."""
+    letters = sum(len(line.text) for line in lines)
+    upright = sum(len(line.text) for line in lines if line.bottom - line.top > _UPRIGHT * (line.right - line.left))
+    if 2 * upright > letters:
+        return (1, 3)
+    return (2,) if sure < _DOUBTFUL * letters else ()
 
 
 def start() -> None:
