@@ -80,7 +80,7 @@ def test_what_is_odd_is_text(tmp_path: Path) -> None:
 def test_front_matter_in_toml(tmp_path: Path) -> None:
     text = (
         '+++\ntitle = "Harbours"\ndate = 2024-03-05T10:00:00Z\ndraft = true\nweight = 3\nauthors = ["Ada", "Bob"]\n'
-        '[taxonomies]\ntags = ["sea", "stone"]\n[extra]\ndeep = 1\n+++\n# H\ntext\n'
+        '"an odd.name" = 1\n[taxonomies]\ntags = ["sea", "stone"]\n[extra]\ndeep = 1\n+++\n# H\ntext\n'
     )
     reading, (section,) = read(given(tmp_path, "a.md", text))
     assert (reading.title, section.text) == ("Harbours", "# H\ntext\n")

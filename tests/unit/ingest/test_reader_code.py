@@ -63,6 +63,7 @@ def test_real_java_and_javascript_by_rule() -> None:
         ("b.ts", "class A {\n  private async get<T>(id: string): Promise<T> {\n    return x;\n  }\n  y = 1;\n}\nlet z = 2;\n", [("A",), ("A", "get"), ()]),
         ("A.java", "class A {\n  static <T> List<T> list(Map<String, T> m) {\n    return null;\n  }\n  int y;\n}\n", [("A",), ("A", "list")]),
         ("a.r", "add <- function(x) {\n  x\n}\n\nmin.of = function(x) x\n", [("add",), ("min.of",)]),
+        ("b.lua", "function a()\nend\nprint(x)\n", [("a",), ()]),
         ("a.lua", "M.go = function(a)\n  if a then\n  end\nend\nreturn M\n", [("M.go",), ()]),
         ("a.swift", "extension Store: Codable {\n  func size() {\n  }\n}\n", [("Store",), ("Store", "size")]),
         ("a.cpp", "namespace n {\nclass V {\n public:\n  int x;\n};\nint V::size() {\n  return 0;\n}\n}\n", [("n",), ("V",), ("V::size",)]),

@@ -656,7 +656,7 @@ def markdown(folder: Path, text: str) -> list[tuple[tuple[str, ...], str]]:
     [
         "```\n# no\n```\n", "~~~\n# no\n~~~\n", "~~~\n# no\n```\n# no\n~~~\n", "````\n```\n# no\n```\n````\n", "   ```sh\n# no\n   ```\n",
         "```python title='x'\n# no\n\nno\n---\n```\n", "    # no, indented\n", "#hashtag\n", "####### seven\n", "\\# no\n",
-        "x\n\n---\n\n***\n", "| a | b |\n|---|---|\n| 1 | 2 |\n", "#\n", "```\n# never closed\n\nno\n==\n",
+        "x\n\n---\n\n***\n", "- item\n---\n", "1. item\n---\n", "> quoted\n---\n", "    code\n---\n", "| a | b |\n|---|---|\n| 1 | 2 |\n", "#\n", "```\n# never closed\n\nno\n==\n",
     ],
 )  # fmt: skip
 def test_markdown_that_looks_like_a_heading_and_is_none(tmp_path: Path, block: str) -> None:
@@ -670,7 +670,7 @@ def test_markdown_that_looks_like_a_heading_and_is_none(tmp_path: Path, block: s
         ("# A\n## B\n# C\n", [("A",), ("A", "B"), ("C",)]), ("### A\n# B\n", [("A",), ("B",)]), ("# A #\n", [("A",)]),
         ("   ## A ##  \n", [("A",)]), ("# C#\n", [("C#",)]), ("#\tA\n", [("A",)]), ("A\n=\n\nB\n-\n\nx\n", [("A",), ("A", "B")]),
         ("x\n\nA\n===\n", [(), ("A",)]), ("# **A** `b` [c](d) ![e](f)\n", [("A b c e",)]), ("# A\r\n\r\n## B\r\n", [("A",), ("A", "B")]),
-        ("# A", [("A",)]), ("```\nx\n```\n# A\n", [(), ("A",)]),
+        ("# A", [("A",)]), ("# A {#a .b}\n", [("A",)]), ("**A** {#a}\n===\n", [("A",)]), ("```\nx\n```\n# A\n", [(), ("A",)]),
     ],
 )  # fmt: skip
 def test_markdown_headings(tmp_path: Path, text: str, headings: list[tuple[str, ...]]) -> None:

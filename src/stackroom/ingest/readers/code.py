@@ -51,6 +51,7 @@ _TYPED = re.compile(
 )
 # The same in the manner of GNU and BSD: its type stands on the line before.
 _BELOW_ITS_TYPE = re.compile(r"(?P<indent>)(?P<name>[A-Za-z_][\w:~]*)\s*\([^;={}]*$")
+_TYPES_ABOVE = frozenset({"c", "c++", "objective-c"})
 _TYPE = re.compile(r"[A-Za-z_][\w\s*&:<>,]*$")
 _ASSIGNED = re.compile(
     r"(?P<indent>)(?:export\s+)?(?:const|let|var)\s+(?P<name>[\w$]+)\s*=\s*(?:async\s*)?(?:function\b|\(?[\w\s,{}:]*\)?\s*=>)"
@@ -110,7 +111,7 @@ class CodeReader:
         language = _LANGUAGE_OF.get(path.suffix.lower()) or _language_of_shebang(lines[0])
         found = _by_parser(text) if language == "python" else None
         if found is None:
-            found = _by_rule(lines)
+            found = _by_rule(lines, types_above=language in _TYPES_ABOVE)
         return Reading("code", _sections(lines, found), None, {"language": language} if language else {})
 
 
@@ -183,7 +184,8 @@ def _in_order(found: list[_Definition]) -> list[_Definition]:
     return [by_line[line] for line in sorted(by_line)]
 
 
-def _by_rule(lines: list[str]) -> list[_Definition]:
+def _by_rule(lines: list[str], *, types_above: bool) -> list[_Definition]:
+    """`types_above`: a line of nothing but a type may belong to the definition below it."""
     found: list[_Definition] = []
     around: list[tuple[int, str]] = []
     for number, line in enumerate(lines):
@@ -197,7 +199,7 @@ def _by_rule(lines: list[str]) -> list[_Definition]:
             continue
         match = _NAMED.match(line) or _ASSIGNED.match(line) or _typed(line)
         begins = number
-        if match is None and number and _TYPE.match(lines[number - 1]):
+        if match is None and types_above and number and _TYPE.match(lines[number - 1]):
             match, begins = _BELOW_ITS_TYPE.match(line), number - 1
         if match is None:
             continue

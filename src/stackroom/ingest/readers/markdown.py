@@ -17,10 +17,14 @@ from stackroom.protocols import Reading, Section
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+_NO_PARAGRAPH = re.compile(r"(?: {4}|\t| {0,3}(?:[-+*>]|\d{1,9}[.)])(?:[ \t]|$))")
+"""Items, quotations and code: a line of dashes below one is a rule, and makes no title of it."""
+_ATTRIBUTES = re.compile(r"[ \t]*\{[#.:][^{}]*\}$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _TOML = re.compile(r"\+\+\+[ \t]*\n(.*?\n)\+\+\+[ \t]*(?:\n|$)", re.DOTALL)
 _PAIR = re.compile(r"([A-Za-z_][\w -]*):(?:\s+(.*))?$")
+_NAME = re.compile(r"[A-Za-z_][\w -]*")
 _INLINE = re.compile(r"\[(.*)\](?:\s+#.*)?$")
 _ITEM = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,"'])+""")
 _QUOTED = re.compile(r"""(["'])(.*)\1(?:\s+#.*)?$""")
@@ -91,7 +95,7 @@ class Headings:
         if heading := _ATX.match(line):
             return (len(heading[1]), _plain(heading[2]), False) if heading[2] else None
         underline = _SETEXT.match(line)
-        if underline and before.strip() and not _ATX.match(before):
+        if underline and before.strip() and not _ATX.match(before) and not _NO_PARAGRAPH.match(before):
             return 1 if underline[1][0] == "=" else 2, _plain(before), True
         return None
 
@@ -125,7 +129,7 @@ def _by_heading(blocks: Iterable[str], front: int) -> Iterator[Section]:
 
 def _plain(heading: str) -> str:
     """A heading without its links, emphasis and code marks."""
-    heading = _LINK.sub(r"\1", heading[:HEADING])
+    heading = _LINK.sub(r"\1", _ATTRIBUTES.sub("", heading[:HEADING].rstrip()))
     for _ in range(2):  # emphasis within emphasis
         heading = _EMPHASIS.sub(lambda found: found[2] or found[4] or found[6], heading)
     return heading.strip()
@@ -177,6 +181,8 @@ def _front_matter_in_toml(text: str) -> dict[str, Any] | None:
     taxonomies = said.get("taxonomies")
     metadata: dict[str, Any] = {}
     for name, value in {**said, **(taxonomies if isinstance(taxonomies, dict) else {})}.items():
+        if not _NAME.fullmatch(name):
+            continue
         if isinstance(value, list):
             metadata[name.lower()] = [found for item in value if (found := _of_toml(item)) is not None]
         else:

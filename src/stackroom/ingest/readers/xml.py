@@ -192,14 +192,12 @@ def _document(root: Any) -> Iterator[Section]:
         children = _elements(node)
         name = local(node)
         as_written = name in _AS_WRITTEN
-        if name in _TABLES and (table := _table(node)):
-            held.add(table)
-            continue
-        if children and not as_written and not _is_mixed(node):
+        table = _table(node) if name in _TABLES else ""
+        if children and not (table or as_written or _is_mixed(node)):
             pending.extend((child, depth + 1) for child in reversed(children))
             continue
-        text = clean("".join(node.itertext()))
-        text = text.strip("\n").rstrip() if as_written else " ".join(text.split())
+        text = table or clean("".join(node.itertext()))
+        text = text.strip("\n").rstrip() if table or as_written else " ".join(text.split())
         if not text:
             continue
         if name in _TITLES:
@@ -222,4 +220,4 @@ def _table(node: Any) -> str:
     titles = [
         " ".join(clean("".join(child.itertext())).split()) for child in _elements(node) if local(child) in _TITLES
     ]
-    return "".join(f"{title}\n" for title in titles if title) + tables.text(rows) + "\n" if rows else ""
+    return "".join(f"{title}\n" for title in titles if title) + tables.text(rows) if rows else ""
