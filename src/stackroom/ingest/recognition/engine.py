@@ -50,13 +50,12 @@ def lines_in(picture: Picture) -> list[Line]:
     import numpy as np
 
     lines, sure = _read(picture)
-    turns = _likely_turns(lines, sure)
-    # Lines that stand upright are read as well, if the engine turns them the right way; only their order is lost.
-    least = sure if len(turns) < 2 else _NEARLY * sure
-    for quarters in turns:
-        turned, surer = _read(np.rot90(picture, quarters))
-        if surer > least:
-            lines, least = turned, surer
+    turns = _turns_needed(lines, sure)
+    if turns:
+        turned, surer = _read(np.rot90(picture, turns))
+        # By one quarter the lines were read before as well, and only their order was lost.
+        if surer > (_NEARLY * sure if turns == 1 else sure):
+            return turned
     return lines
 
 
@@ -76,13 +75,18 @@ def _read(picture: Picture) -> tuple[list[Line], float]:
     return lines, sure
 
 
-def _likely_turns(lines: list[Line], sure: float) -> tuple[int, ...]:
-    """By how many quarters a page may have to be turned: where most of it stands upright beside each other, or is nothing that makes sense."""
+def _turns_needed(lines: list[Line], sure: float) -> int:
+    """By how many quarters, counter-clockwise, a page probably has to be turned.
+
+    Most of one that lies on its side stands upright. The engine turns such lines by a quarter, each for itself: what makes
+    no sense then lies on the other side.
+    """
     letters = sum(len(line.text) for line in lines)
     upright = sum(len(line.text) for line in lines if line.bottom - line.top > _UPRIGHT * (line.right - line.left))
+    doubtful = sure < _DOUBTFUL * letters
     if 2 * upright > letters:
-        return (1, 3)
-    return (2,) if sure < _DOUBTFUL * letters else ()
+        return 3 if doubtful else 1
+    return 2 if doubtful else 0
 
 
 def start() -> None:
