@@ -16,7 +16,7 @@ from stackroom.errors import NoTextError, ReadError
 from stackroom.ingest.readers import html
 from stackroom.ingest.readers.common import markup, tables
 from stackroom.ingest.readers.common.headings import HeadingPath
-from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.limits import HEADING, clean
 from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.ingest.readers.common.markup import local
 from stackroom.ingest.readers.common.records import record_text
@@ -36,6 +36,8 @@ _FACTS = {
 _HEADS = frozenset({"channel", "head", "header", "info", "metadata"})
 _LOOKED_AT = 50
 _LONGEST_FACT = 300
+_LONG_RECORD = 1000
+"""Characters of a record that has several passages, each of which is to say whose it is: an article of a wiki."""
 _TITLES = frozenset({"title", "head", "heading", "caption"})
 _AS_WRITTEN = frozenset({"programlisting", "screen", "literallayout", "pre", "verbatim"})
 _TABLES = frozenset({"table", "informaltable"})
@@ -159,9 +161,13 @@ def _records(around: Any, path: Path) -> Iterator[Section]:
         yield Section(text)
     held = Marked("record")
     for number, child in enumerate((child for child in children if local(child) == name), start=1):
-        held.add(record_text(_value(child)[name], path), number)
-        if held.size > LONG:
+        text = record_text(_value(child)[name], path)
+        title = markup.first_text(child, "title")[:HEADING] if len(text) > _LONG_RECORD else ""
+        if title and held.size:
             yield held.take()
+        held.add(text, number)
+        if title or held.size > LONG:
+            yield held.take((title,) if title else ())
     if held.size:
         yield held.take()
 
