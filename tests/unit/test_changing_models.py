@@ -172,11 +172,14 @@ def test_the_command_line(index: Index, library: Path, monkeypatch: pytest.Monke
     code, _, said = told(*at, "rebuild", "--embedder", "minilm")
     assert code == 0, said
     assert "not at hand to compare with" in said
+    assert "minilm serves now" in said
     assert "rebuild --back" in said
     assert "old" in told(*at, "status")[1]
     assert json.loads(told(*at, "--json", "status")[1])["former"]["name"] == "old"
     code, _, said = told(*at, "rebuild", "--back")
     assert code == 0, said
+    assert "0 passages embedded anew" in said
+    assert "old serves now" in said
     assert json.loads(told(*at, "--json", "status")[1])["embedder"]["name"] == "old"
 
     def worse(*_: Any, **__: Any) -> Comparison:

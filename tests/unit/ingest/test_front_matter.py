@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reader_support import given, read
 from stackroom import Index
 from stackroom.ingest.readers.markdown import MarkdownReader
 from support import write_files
@@ -74,3 +75,17 @@ def test_what_is_odd_is_text(tmp_path: Path) -> None:
     for value in ("1_000", "0x1f", ".inf", "1e999", "--5", "1.2.3", '"a', "[a", "- b", "٣"):
         write_files(tmp_path, {"a.md": f"---\nx: 1\nkey: {value}\n---\ntext\n"})
         assert MarkdownReader().read(tmp_path / "a.md").metadata["key"] == value
+
+
+def test_front_matter_in_toml(tmp_path: Path) -> None:
+    text = (
+        '+++\ntitle = "Harbours"\ndate = 2024-03-05T10:00:00Z\ndraft = true\nweight = 3\nauthors = ["Ada", "Bob"]\n'
+        '"an odd.name" = 1\n[taxonomies]\ntags = ["sea", "stone"]\n[extra]\ndeep = 1\n+++\n# H\ntext\n'
+    )
+    reading, (section,) = read(given(tmp_path, "a.md", text))
+    assert (reading.title, section.text) == ("Harbours", "# H\ntext\n")
+    assert reading.metadata == {
+        "date": "2024-03-05T10:00:00+00:00", "draft": True, "weight": 3, "authors": ["Ada", "Bob"], "tags": ["sea", "stone"],
+    }  # fmt: skip
+    broken = "+++\nno toml at all\n+++\ntext\n"
+    assert "".join(section.text for section in read(given(tmp_path, "b.md", broken))[1]) == broken

@@ -114,3 +114,17 @@ def test_long_names_can_not_make_terabytes(tmp_path: Path, monkeypatch: pytest.M
     header = ",".join(f"{n:0>115}x" for n in range(100))
     row = ",".join("1" * 100) + "\n"
     fails(given(tmp_path, "a.csv", header + "\n" + row * 2000), words="far more text")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|", "^", "~"])
+def test_every_delimiter(tmp_path: Path, mark: str) -> None:
+    rows = [["id", "word", "place"], ["1", "harbour, old", "Kiel"], ["2", "mole", "Emden"]]
+    text = "".join(mark.join(f'"{cell}"' if mark in cell else cell for cell in row) + "\n" for row in rows)
+    assert "id: 1; word: harbour, old; place: Kiel\n" in text_of(given(tmp_path, "a.csv", text))
+
+
+def test_years_are_names_of_columns(tmp_path: Path) -> None:
+    text = "Country,2019,2020,2021\nFrance,1,2,3\n"
+    assert text_of(given(tmp_path, "a.csv", text)).endswith("Country: France; 2019: 1; 2020: 2; 2021: 3\n")
+    lives = "Noether,1882,1935\nCurie,1867,1934\n"
+    assert text_of(given(tmp_path, "b.csv", lives)) == "Noether | 1882 | 1935\nCurie | 1867 | 1934\n"

@@ -145,6 +145,17 @@ def test_rtf_facts_in_their_code_page() -> None:
     assert reading.metadata["author"] == "shinsuke"
 
 
+def test_rtf_with_notes_cells_of_paragraphs_and_changes(tmp_path: Path) -> None:
+    text = (
+        "{\\rtf1\\ansi Before{\\super 1}{\\footnote\\pard\\plain {\\super 1} A note\\par of two lines.} and after.\\par "
+        "\\trowd\\cellx1\\cellx2\\pard\\intbl Name\\cell Price\\cell\\row\\trowd\\cellx1\\cellx2\\pard\\intbl Chain\\par heavy\\cell 20\\cell\\row"
+        "\\pard It is {\\deleted not \\u8364?\\'e4}{\\revised so}.\\par {\\b Next}\\par line}"
+    )
+    assert text_of(given(tmp_path, "a.rtf", text)) == (
+        "Before1 [1 A note of two lines.] and after.\nName | Price\nName: Chain heavy; Price: 20\n\nIt is so.\nNext\nline\n"
+    )
+
+
 def test_rtf_is_known_by_its_content(tmp_path: Path) -> None:
     assert read(given(tmp_path, "a.doc", (REAL / "fake-doc.rtf").read_bytes()))[0].type == "rtf"
     assert read(given(tmp_path, "b.rtf", "only words"))[0].type == "text"
@@ -176,7 +187,8 @@ def test_hostile(tmp_path: Path) -> None:
         ("a.tex", "{" * 100_000), ("b.tex", "\\emph{" * 50_000), ("c.tex", "\\section{" * 20_000), ("d.tex", "$" * 100_001), ("e.tex", letters),
         ("f.tex", "\\begin{tabular}" * 5_000), ("g.tex", "\\title{" * 20_000), ("h.rst", "==\n" * 50_000), ("i.rst", letters), ("j.org", letters),
         ("k.org", "*" * 200_000 + " x"), ("l.org", ":A:\n" * 50_000), ("m.rtf", "{\\rtf1 " + "{" * 100_000 + "x"), ("n.rtf", "{\\rtf1 " + letters),
-        ("q.tex", "\\( \\[ $$ x " * 10_000), ("r.tex", "\\begin{tabular}{{" * 5_000 + "\\end{tabular}"), ("o.rtf", "{\\rtf1\\ansicpg99999 caf\\'e9}"), ("p.rst", "`" * 50_000 + "\n" + "=" * 50_000 + "\n"),
+        ("q.tex", "\\( \\[ $$ x " * 10_000), ("r.tex", "\\begin{tabular}{{" * 5_000 + "\\end{tabular}"),
+        ("s.tex", "\\begin{verbatim}\\verb|\\url{\\iffalse " * 5_000), ("t.tex", "\\newcommand{\\multicolumn{{ " * 5_000), ("o.rtf", "{\\rtf1\\ansicpg99999 caf\\'e9}"), ("p.rst", "`" * 50_000 + "\n" + "=" * 50_000 + "\n"),
     ):  # fmt: skip
         path = given(tmp_path, name, text)
         survives(path.read_bytes(), path)
@@ -197,3 +209,36 @@ def test_a_chapter_of_latex_that_quotes_a_document(tmp_path: Path) -> None:
         True,
         False,
     ]
+
+
+# LaTeX, where TeX reads by other rules
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("\\begin{lstlisting}[language=C]\nprintf(\"%d\", x); // \\section{no}\n\\end{lstlisting}", "printf(\"%d\", x); // \\section{no}"),
+        ("\\begin{minted}{python}\nprint('%s' % x)\n\\end{minted}", "print('%s' % x)"),
+        ("% \\begin{verbatim}\nread\n% \\end{verbatim}\non", "read\non"),
+        ("See \\url{http://x.org/a_b%20c} and \\href{http://y.org/50%25}{the link}.", "See http://x.org/a_b%20c and the link."),
+        ("The name \\verb|x_%y| and \\verb+\\section{z}+ here", "The name x_%y and \\section{z} here"),
+        ("a \\verb b", "a b"),
+        ("50\\% of it % not this\nand more", "50% of it and more"),
+        ("line \\\\% not this\nnext", "line \nnext"),
+        ("before \\iffalse never \\else always \\fi after", "before  always after"),
+        ("word\\footnote{A \\emph{note}.} goes on", "word [A note.] goes on"),
+        ("\\begin{tabular}{lr}\nName & Size \\\\\nA & 1 \\\\\n\\multicolumn{2}{|c|}{in \\textbf{all}} \\\\\n\\end{tabular}", "Name | Size\nName: A; Size: 1\nin all"),
+        ("\\begin{tabular}{lr}\nName & Size \\\\\n\\multirow{2}{*}{A} & 1 \\\\\n\\end{tabular}", "Name: A; Size: 1"),
+        ("\\textcolor{red}{warm} \\colorbox{blue}{cold} \\definecolor{x}{HTML}{FF0000}end", "warm cold end"),
+        ("\\newcommand{\\me}[1]{It is \\textbf{#1}}\\def\\you#1{by #1}text", "text"),
+    ],
+)  # fmt: skip
+def test_latex_source(tmp_path: Path, source: str, wanted: str) -> None:
+    (section,) = read(given(tmp_path, "a.tex", f"\\section{{S}}\n{source}\n"))[1]
+    assert section.headings == ("S",)
+    assert wanted in section.text
+
+
+def test_latex_authors(tmp_path: Path) -> None:
+    text = "\\author{Ada \\emph{Lovelace}\\thanks{At home.} \\and Charles Babbage}\\begin{document}x\\end{document}"
+    assert read(given(tmp_path, "a.tex", text))[0].metadata["author"] == "Ada Lovelace, Charles Babbage"

@@ -34,6 +34,21 @@ def test_outputs_without_pictures_and_colours(tmp_path: Path) -> None:
     assert text_of(path) == "x()\n\nred\nmore\n\nValueError: no\n\n"
 
 
+def test_a_cells_headings_are_those_of_markdown(tmp_path: Path) -> None:
+    source = "Top\n===\n\n```\n# no heading\n```\n\nOne *more*\n---\ntext"
+    path = given(tmp_path, "a.ipynb", notebook({"cell_type": "markdown", "source": source}))
+    sections = read(path)[1]
+    assert [section.headings for section in sections] == [("Top",), ("Top", "One more")]
+    assert "".join(section.text for section in sections) == source + "\n\n"
+
+
+def test_what_is_displayed_as_markdown(tmp_path: Path) -> None:
+    data = {"text/plain": ["<IPython.core.display.Markdown object>"], "text/markdown": ["**Seven** of nine"]}
+    outputs = [{"output_type": "display_data", "data": data}]
+    path = given(tmp_path, "a.ipynb", notebook({"cell_type": "code", "source": "show()", "outputs": outputs}))
+    assert text_of(path) == "show()\n\n**Seven** of nine\n\n"
+
+
 def test_the_third_version_of_the_format(tmp_path: Path) -> None:
     cells = [
         {"cell_type": "heading", "level": 2, "source": ["Old"]},

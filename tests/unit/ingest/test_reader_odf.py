@@ -151,3 +151,20 @@ def test_endless_depth(tmp_path: Path) -> None:
 
 def test_a_part_that_unpacks_to_too_much(tmp_path: Path) -> None:
     fails(given(tmp_path, "a.odt", content(" " * 20_000_000)), words="far more")
+
+
+def test_a_cell_that_is_merged_over_rows_is_said_in_each(tmp_path: Path) -> None:
+    def row(*cells: str) -> str:
+        return f"<table:table-row>{''.join(cells)}</table:table-row>"
+
+    def cell(text: str, more: str = "") -> str:
+        return f"<table:table-cell{more}><text:p>{text}</text:p></table:table-cell>"
+
+    rows = [
+        row(cell("Item"), cell("Cost")),
+        row(cell("Chain", ' table:number-rows-spanned="2"'), cell("5")),
+        row("<table:covered-table-cell/>", cell("6")),
+        row(cell("Rope"), cell("7")),
+    ]
+    path = given(tmp_path, "a.ods", table("".join(rows)))
+    assert text_of(path) == "Item | Cost\nItem: Chain; Cost: 5\nItem: Chain; Cost: 6\nItem: Rope; Cost: 7\n"

@@ -155,3 +155,32 @@ def test_broken_and_hostile_xml(tmp_path: Path) -> None:
     fails(given(tmp_path, "c.xml", "<?xml version='1.0'?>" + "<a>" * 50_000), words="broken")
     fails(given(tmp_path, "d.xml", "<?xml version='1.0'?><a/>"), NoTextError)
     assert read(given(tmp_path, "e.xml", "only words"))[0].type == "text"
+
+
+def test_listings_tables_and_names_of_docbook(tmp_path: Path) -> None:
+    book = (
+        '<?xml version="1.0"?><book><info><title>B</title><author><firstname>Ada</firstname><surname>Lovelace</surname></author></info>'
+        "<chapter><title>One</title><para>Some <b>bold</b> text.</para><programlisting>def f():\n    return <b>1</b>\n</programlisting>"
+        "<table><title>Prices</title><tgroup><thead><row><entry>Name</entry><entry>Price</entry></row></thead>"
+        "<tbody><row><entry>Rope</entry><entry>12</entry></row></tbody></tgroup></table></chapter></book>"
+    )
+    path = given(tmp_path, "a.xml", book)
+    reading, sections = read(path)
+    assert (reading.title, reading.metadata["author"]) == ("B", "Ada Lovelace")
+    assert sections[-1].headings == ("One",)
+    assert sections[-1].text == (
+        "One\n\nSome bold text.\n\ndef f():\n    return 1\n\nPrices\nName | Price\nName: Rope; Price: 12\n\n"
+    )
+
+
+def test_a_long_article_of_a_wiki_says_in_each_passage_which_it_is(tmp_path: Path) -> None:
+    def article(title: str, text: str) -> str:
+        return f"<page><title>{title}</title><ns>0</ns><revision><id>1</id><text xml:space='preserve'>{text}</text></revision></page>"
+
+    long = " ".join(f"Sentence {n} of the harbour." for n in range(200))
+    pages = article("Mole", "Short.") + article("Harbour", long) + article("Light", "Short too.")
+    path = given(tmp_path, "a.xml", f"<mediawiki xml:lang='en'>{pages}</mediawiki>")
+    place = chunk_with(path, "Sentence 150 of").place
+    assert (place.section, place.unit, place.first, place.last) == (("Harbour",), "record", 2, 2)
+    place = chunk_with(path, "Short too.").place
+    assert (place.section, place.first) == ((), 3)

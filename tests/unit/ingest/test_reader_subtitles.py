@@ -80,3 +80,14 @@ def test_broken_and_hostile_subtitles(tmp_path: Path) -> None:
     assert len(text_of(given(tmp_path, "c.srt", endless))) < 100_000
     backwards = "1\n00:00:09,0 --> 00:00:01,0\nword\n"
     assert read(given(tmp_path, "d.srt", backwards))[1][0].marks == [(0, 9.0, 1.0)]
+
+
+def test_captions_that_roll_up_say_each_line_once(tmp_path: Path) -> None:
+    text = (
+        "WEBVTT\n\n00:00.000 --> 00:02.000\nhello everybody\n\n00:02.000 --> 00:02.010\nhello everybody\n \n\n"
+        "00:02.010 --> 00:04.000\nhello everybody\nwelcome to the show\n\n00:04.000 --> 00:06.000\nwelcome to the show\ntoday we sail\n\n"
+        "00:09.000 --> 00:10.000\ntoday we sail\nsaid the captain\n"
+    )
+    (section,) = read(given(tmp_path, "a.vtt", text))[1]
+    assert section.text == "hello everybody\nwelcome to the show\ntoday we sail\ntoday we sail said the captain\n"
+    assert [mark[1:] for mark in section.marks] == [(0, 2), (2.01, 4), (4, 6), (9, 10)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import openpyxl
@@ -156,3 +157,26 @@ def test_a_part_that_unpacks_to_too_much(tmp_path: Path) -> None:
     parts = unzipped(REAL / "test.xlsx")
     parts["xl/worksheets/sheet1.xml"] = b" " * 20_000_000
     fails(given(tmp_path, "a.xlsx", zipped(parts)), words="far more")
+
+
+def test_merged_cells_and_durations(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (
+        ["Orders of the mill"],
+        ["Customer", "Time", "Amount"],
+        ["Smith", timedelta(hours=30, minutes=5), 10],
+        [None, timedelta(minutes=-90), 20],
+        [None, None, None],
+        ["Jones", None, 30],
+    ):
+        sheet.append(row)
+    sheet.merge_cells("A1:C1")
+    sheet.merge_cells("A3:A5")
+    book.save(tmp_path / "a.xlsx")
+    assert text_of(tmp_path / "a.xlsx") == (
+        "Orders of the mill\nCustomer | Time | Amount\nCustomer: Smith; Time: 30:05:00; Amount: 10\n"
+        "Customer: Smith; Time: -1:30:00; Amount: 20\nCustomer: Jones; Amount: 30\n"
+    )
+    assert [mark[1] for mark in read(tmp_path / "a.xlsx")[1][0].marks] == [1, 2, 3, 4, 6]

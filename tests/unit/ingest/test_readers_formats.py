@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reader_support import chunk_with
 from stackroom.errors import EncryptedError, NoTextError, ReadError, ScannedError, UnsupportedFormatError
 from stackroom.ingest.readers import ON_REQUEST, READERS, SUFFIXES, reader_for, recipe_of
 from stackroom.ingest.readers.common import limits
@@ -91,6 +92,24 @@ def test_a_sample_gives_its_type_title_and_headings(samples: Path, name: str) ->
     assert [(section.page, section.page_label) for section in sections] == numbered
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "page", "section"),
+    [
+        ("debian/packaging-tutorial.pdf", "One of the two most common package formats", 6, ("Introduction", "Debian packages")),
+        ("debian/developers-reference.epub", "more in-depth discussion of Debian key", None,
+         ("Debian Developer's Duties", "3. Debian Developer's Duties", "3.2. Administrative Duties", "3.2.2. Maintaining your public key")),
+        ("handbook/backup.html", "Backing Up with rsync", None, ("9.10. Backup", "9.10.1. Backing Up with rsync")),
+        ("sqlite/when-to-use.docx", "SQLite is not directly comparable", None, ("Appropriate Uses For SQLite",)),
+        ("sqlite/write-ahead-log.md", "the extra operation of", None, ("1. Overview",)),
+    ],
+)  # fmt: skip
+def test_a_passage_of_a_sample_has_its_place(
+    samples: Path, name: str, words: str, page: int | None, section: tuple[str, ...]
+) -> None:
+    place = chunk_with(samples / name, words).place
+    assert (place.page, place.page_end, tuple(place.section)) == (page, page, section)
+
+
 def test_every_sample_is_in_the_table(samples: Path) -> None:
     there = {str(path.relative_to(samples)) for path in samples.rglob("*") if path.is_file()}
     assert there == {*SAMPLES, "README.md"}
@@ -115,7 +134,7 @@ def test_text_is_clean(samples: Path, name: str) -> None:
 def test_the_recipe_names_every_reader_and_suffixes_are_nobodys_twice() -> None:
     assert (
         recipe_of()
-        == "pdf:4 epub:2 mobi:2 docx:2 xlsx:2 pptx:2 odf:2 zim:1 picture:2 rtf:2 mbox:3 eml:3 ipynb:2 code:1 json:2 xml:3 subtitles:2 html:2 markdown:3 rst:2 org:2 latex:3 csv:1 text:1"
+        == "pdf:5 epub:2 mobi:2 docx:2 xlsx:3 pptx:2 odf:3 zim:1 picture:2 rtf:3 mbox:3 eml:3 ipynb:3 code:2 json:2 xml:4 subtitles:3 html:2 markdown:4 rst:2 org:2 latex:4 csv:2 text:1"
     )
     every = [suffix for reader in READERS for suffix in reader.suffixes]
     assert len(every) == len(set(every))
@@ -189,6 +208,12 @@ def test_a_pdf_without_labels_title_or_bookmarks(tmp_path: Path) -> None:
         ("", 2, None, ()),
         ("three\n", 3, None, ()),
     ]
+
+
+def test_what_a_program_wrote_for_want_of_a_title_is_none(tmp_path: Path) -> None:
+    info = "/Title (untitled) /Author (\\(anonymous\\)) /Subject (unspecified)"
+    reading, _ = read(given(tmp_path, "a.pdf", pdf(["one"], info=info)))
+    assert (reading.title, reading.metadata) == (None, {"pages": 1})
 
 
 def test_a_pdf_of_blank_pages_is_a_scan(tmp_path: Path) -> None:
@@ -631,7 +656,7 @@ def markdown(folder: Path, text: str) -> list[tuple[tuple[str, ...], str]]:
     [
         "```\n# no\n```\n", "~~~\n# no\n~~~\n", "~~~\n# no\n```\n# no\n~~~\n", "````\n```\n# no\n```\n````\n", "   ```sh\n# no\n   ```\n",
         "```python title='x'\n# no\n\nno\n---\n```\n", "    # no, indented\n", "#hashtag\n", "####### seven\n", "\\# no\n",
-        "x\n\n---\n\n***\n", "| a | b |\n|---|---|\n| 1 | 2 |\n", "#\n", "```\n# never closed\n\nno\n==\n",
+        "x\n\n---\n\n***\n", "- item\n---\n", "1. item\n---\n", "> quoted\n---\n", "    code\n---\n", "| a | b |\n|---|---|\n| 1 | 2 |\n", "#\n", "```\n# never closed\n\nno\n==\n",
     ],
 )  # fmt: skip
 def test_markdown_that_looks_like_a_heading_and_is_none(tmp_path: Path, block: str) -> None:
@@ -645,7 +670,7 @@ def test_markdown_that_looks_like_a_heading_and_is_none(tmp_path: Path, block: s
         ("# A\n## B\n# C\n", [("A",), ("A", "B"), ("C",)]), ("### A\n# B\n", [("A",), ("B",)]), ("# A #\n", [("A",)]),
         ("   ## A ##  \n", [("A",)]), ("# C#\n", [("C#",)]), ("#\tA\n", [("A",)]), ("A\n=\n\nB\n-\n\nx\n", [("A",), ("A", "B")]),
         ("x\n\nA\n===\n", [(), ("A",)]), ("# **A** `b` [c](d) ![e](f)\n", [("A b c e",)]), ("# A\r\n\r\n## B\r\n", [("A",), ("A", "B")]),
-        ("# A", [("A",)]), ("```\nx\n```\n# A\n", [(), ("A",)]),
+        ("# A", [("A",)]), ("# A {#a .b}\n", [("A",)]), ("**A** {#a}\n===\n", [("A",)]), ("```\nx\n```\n# A\n", [(), ("A",)]),
     ],
 )  # fmt: skip
 def test_markdown_headings(tmp_path: Path, text: str, headings: list[tuple[str, ...]]) -> None:

@@ -9,8 +9,10 @@ import sys
 import zlib
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pypdfium2
 import pytest
 from PIL import Image
@@ -174,6 +176,57 @@ def test_kinds_of_pictures(kind: str, tmp_path: Path) -> None:
     assert "One of the two most common package formats" in text_of_page(path, "picture", 1)
 
 
+@pytest.mark.parametrize("turn", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270])
+def test_a_page_that_lies_on_its_side_or_upside_down(turn: Image.Transpose, tmp_path: Path) -> None:
+    held = io.BytesIO()
+    drawn(FORMAT).transpose(turn).save(held, "PNG")
+    text = text_of_page(given(tmp_path, "a.png", held.getvalue()), "picture", 1)
+    held = io.BytesIO()
+    drawn(FORMAT).save(held, "PNG")
+    assert text == text_of_page(given(tmp_path, "b.png", held.getvalue()), "picture", 1)
+
+
+def test_a_page_is_turned_only_where_it_seems_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[Any] = []
+
+    def seen(score: float, width: float, height: float) -> Any:
+        def answer(picture: Any, use_cls: bool) -> Any:
+            shapes.append(picture.shape[:2])
+            box = [(0, 0), (width, 0), (width, height), (0, height)]
+            return SimpleNamespace(boxes=[box], txts=["words"], scores=[score])
+
+        return lambda: answer
+
+    page = np.zeros((40, 30, 3), np.uint8)
+    for score, width, height, looks in ((0.99, 20, 5, 1), (0.7, 20, 5, 2), (0.99, 5, 20, 2), (0.7, 5, 20, 2)):
+        shapes.clear()
+        monkeypatch.setattr(engine, "_engine", seen(score, width, height))
+        assert [line.text for line in engine.lines_in(page)] == ["words"]
+        assert len(shapes) == looks
+    assert shapes == [(40, 30), (30, 40)]
+
+
+def test_running_heads_of_recognised_pages_are_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the reading ends in the word that it is a scan; of printed pages among them nothing is taken."""
+    path = given(tmp_path, "a.pdf", b"")
+
+    def body(page: int) -> str:
+        return "\n".join(f"{chr(96 + page) * 3} {chr(96 + line) * 3}" for line in range(1, 7))
+
+    monkeypatch.setattr(pages, "text_of_page", lambda path, kind, page: f"Report of the board\n{body(page)}\n{page}")
+
+    def sections() -> Any:
+        for number in range(1, 13):
+            yield Section(f"Report of the board\n{body(6)}\n{number}\n" if number == 6 else "", page=number)
+        raise ScannedError("a scan", path=path, pages=12)
+
+    found = list(pages.recognised(sections(), path, "pdf", lambda page: None))
+    assert [section.page for section in found] == list(range(1, 13))
+    assert [section.page for section in found if "Report of the board" in section.text] == [1, 6]
+    assert [section.page for section in found if section.text.rstrip().endswith(f"\n{section.page}")] == [6]
+    assert all(body(section.page or 0) in section.text for section in found)
+
+
 def test_broken_and_hostile_pictures(tmp_path: Path) -> None:
     fails(given(tmp_path, "bomb.png", png(60_000, 60_000)), ReadError, "60000 by 60000 pixels")
     fails(given(tmp_path, "cut.png", png(10, 10)[:20]), ReadError, "broken picture")
@@ -211,10 +264,8 @@ def test_a_file_may_have_so_many_pages_to_recognise(tmp_path: Path, monkeypatch:
     looked: list[int] = []
     monkeypatch.setattr(pages, "text_of_page", lambda path, kind, page: "words")
     sections = (Section("", page=number) for number in range(1, 1000))
-    found = pages.recognised(sections, path, "pdf", looked.append)
-    assert [next(found).text for _ in range(3)] == ["words\n"] * 3
     with pytest.raises(ReadError, match="more than 3 pages to recognise"):
-        next(found)
+        list(pages.recognised(sections, path, "pdf", looked.append))
     assert looked == [1, 2, 3]
 
 

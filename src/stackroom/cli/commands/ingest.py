@@ -44,7 +44,7 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
     told = {name: getattr(report, name) for name in ("added", "updated", "moved", "unchanged", "removed")}
     told |= {"failed": len(failures), "failed before": before}
     done = [f"{number:,} {name}" for name, number in told.items() if number]
-    if embedding and report.embedded:
+    if embedding and (report.embedded or not report.cancelled):
         session.say(f"{count(report.embedded, 'passage')} embedded anew in {duration(report.seconds)}.")
     elif done or report.chunks or not report.cancelled:
         line = ", ".join(done) or ("no file was finished" if report.cancelled else "nothing to do")
@@ -287,6 +287,7 @@ def rebuild_command(
             progress=progress,
             cancel=cancel,
         )
+        serving = index.stats().embedder if report.switched else None
     model = ("--embedder", embedder) if embedder else ("--back",) if back else ()
     code = _finish(
         session, report, session.command("rebuild", *model, *sources), embedding=embedder is not None or back
@@ -300,8 +301,9 @@ def rebuild_command(
             f"The old model goes on serving. To switch all the same: {session.command('rebuild', *model, '--yes')}"
         )
         return 1
+    named = f"{safe(serving.name, keep_newlines=False)} serves now. " if serving else ""
     session.say(
-        f"The vectors of the model before are kept. To go back: {session.command('rebuild', '--back')}. "
+        f"{named}The vectors of the model before are kept. To go back: {session.command('rebuild', '--back')}. "
         f"To give them up: {session.command('rebuild', '--discard')}"
     )
     return code

@@ -39,21 +39,28 @@ _MODIFIER = (
     r"(?:\([^)]*\))?|open|data|sealed|partial|const|constexpr|local|suspend|declare|readonly|case|companion)\s+)*"
 )
 _NAMED = re.compile(
-    rf"(?P<indent>[ \t]*){_MODIFIER}(?:class|interface|struct|enum|trait|impl|module|namespace|protocol|extension|object|record|"
+    rf"(?P<indent>[ \t]*){_MODIFIER}(?:class|interface|struct|enum|trait|impl|module|mod|namespace|protocol|extension|object|record|"
     r"union|function|func|fun|fn|def|defp|defmodule|defmacro|defn|defun|sub|proc|procedure|message|service|rpc|"
     r"macro_rules!|type|CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?(?:TABLE|VIEW|FUNCTION|PROCEDURE|TRIGGER|INDEX))\b"
-    r"[\s*&]*(?:IF\s+NOT\s+EXISTS\s+)?(?:<[^<>]*>\s*)?(?:\([^()]*\)\s*)?(?P<name>[A-Za-z_$][\w$.:]*[?!]?)",
+    r"[\s*&]*(?:IF\s+NOT\s+EXISTS\s+)?(?:<[^<>]*>\s*)?(?:\([^()]*\)\s*)?(?P<name>[A-Za-z_$](?:[\w$.]|::?(?=\w))*[?!]?)",
     re.IGNORECASE,
 )
 # A function of C and its kin: a type, a name, parameters, and no semicolon at the end.
 _TYPED = re.compile(
-    r"(?P<indent>[ \t]*)(?:[A-Za-z_][\w:<>,.\[\]?]*[\s*&]+)+(?P<name>~?[A-Za-z_][\w:~]*)\s*\([^;={}]*(?:\)[^;=]*)?\{?\s*$"
+    r"(?P<indent>[ \t]*)(?:[A-Za-z_][\w:<>,.\[\]?]*[\s*&]+|<[^<>]*>\s+)+(?P<name>~?[A-Za-z_][\w:~]*)\s*\([^;={}]*(?:\)[^;=]*)?\{?\s*$"
 )
+# The same in the manner of GNU and BSD: its type stands on the line before.
+_BELOW_ITS_TYPE = re.compile(r"(?P<indent>)(?P<name>[A-Za-z_][\w:~]*)\s*\([^;={}]*$")
+_TYPES_ABOVE = frozenset({"c", "c++", "objective-c"})
+_TYPE = re.compile(r"[A-Za-z_][\w\s*&:<>,]*$")
 _ASSIGNED = re.compile(
     r"(?P<indent>)(?:export\s+)?(?:const|let|var)\s+(?P<name>[\w$]+)\s*=\s*(?:async\s*)?(?:function\b|\(?[\w\s,{}:]*\)?\s*=>)"
+    r"|(?P<indent_>)(?P<name_>[A-Za-z_$.][\w$.]*)\s*(?:<-|=)\s*(?:async\s+)?function\b"
 )
+# The end of what began at the same indentation.
+_END = re.compile(r"(?P<indent>[ \t]*)(?:\}|end\b)")
 _METHOD = re.compile(
-    r"(?P<indent>[ \t]+)(?:async\s+|static\s+|get\s+|set\s+|\*\s*)*(?P<name>[#\w$]+)\s*\([^;(){}]*\)\s*(?::[^;{}()]+)?\{\s*$"
+    r"(?P<indent>[ \t]+)(?:(?:async|static|get|set|public|private|protected|readonly|override)\s+|\*\s*)*(?P<name>[#\w$]+)\s*(?:<[^<>]*>)?\s*\([^;(){}]*\)\s*(?::[^;{}()]+)?\{\s*$"
 )
 _SHELL = re.compile(r"(?P<indent>[ \t]*)(?P<name>[\w-]+)\s*\(\)\s*\{?\s*$")
 _NO_NAMES = frozenset(
@@ -83,7 +90,7 @@ _ABOVE = re.compile(r"[ \t]*(?://|/\*|\*|#(?!include|define|if|endif)|--|;|@|\[[
 
 class CodeReader:
     name = "code"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = tuple(_LANGUAGE_OF)
     asked_only = True
 
@@ -104,7 +111,7 @@ class CodeReader:
         language = _LANGUAGE_OF.get(path.suffix.lower()) or _language_of_shebang(lines[0])
         found = _by_parser(text) if language == "python" else None
         if found is None:
-            found = _by_rule(lines)
+            found = _by_rule(lines, types_above=language in _TYPES_ABOVE)
         return Reading("code", _sections(lines, found), None, {"language": language} if language else {})
 
 
@@ -177,7 +184,8 @@ def _in_order(found: list[_Definition]) -> list[_Definition]:
     return [by_line[line] for line in sorted(by_line)]
 
 
-def _by_rule(lines: list[str]) -> list[_Definition]:
+def _by_rule(lines: list[str], *, types_above: bool) -> list[_Definition]:
+    """`types_above`: a line of nothing but a type may belong to the definition below it."""
     found: list[_Definition] = []
     around: list[tuple[int, str]] = []
     for number, line in enumerate(lines):
@@ -185,14 +193,35 @@ def _by_rule(lines: list[str]) -> list[_Definition]:
             continue
         if _ABOVE.match(line):
             continue
+        if around and (end := _END.match(line)) and (indent := _width(end["indent"])) <= around[-1][0]:
+            around = [(deep, name) for deep, name in around if deep < indent]
+            found.append(_Definition(_after_ends(lines, number), tuple(name for _, name in around)))
+            continue
         match = _NAMED.match(line) or _ASSIGNED.match(line) or _typed(line)
+        begins = number
+        if match is None and types_above and number and _TYPE.match(lines[number - 1]):
+            match, begins = _BELOW_ITS_TYPE.match(line), number - 1
         if match is None:
             continue
-        indent = len(match["indent"].expandtabs(4))
-        around = [(deep, name) for deep, name in around if deep < indent][-3:]
-        around.append((indent, match["name"]))
-        found.append(_Definition(_with_comments(lines, number), tuple(name for _, name in around)))
+        parts = match.groupdict()
+        name = parts["name"] or parts["name_"]
+        indent = _width(parts["indent"] or "")
+        around = [(deep, above) for deep, above in around if deep < indent][-3:]
+        around.append((indent, name))
+        found.append(_Definition(_with_comments(lines, begins), tuple(above for _, above in around)))
     return _in_order(found)
+
+
+def _after_ends(lines: list[str], number: int) -> int:
+    """The line after an end that belongs to what is around it: the next that neither is blank nor ends that as well."""
+    number += 1
+    while number < len(lines) and (not lines[number].strip() or _END.match(lines[number])):
+        number += 1
+    return number
+
+
+def _width(indent: str) -> int:
+    return len(indent.expandtabs(4))
 
 
 def _typed(line: str) -> re.Match[str] | None:

@@ -15,7 +15,7 @@ from stackroom.protocols import Reading, Section
 
 _LONGEST_LINE = 4 * 1024 * 1024
 _SAMPLE_CHARACTERS = 64 * 1024
-_DELIMITERS = ",;\t|"
+_DELIMITERS = ",;\t|^~"
 # In a text that is only called text, a table must be plain: so many rows of one width, and nothing else.
 _SURE_ROWS = 4
 _SURE_COLUMNS = 3
@@ -25,7 +25,7 @@ _GUESSED = frozenset({".txt", ".text", ".asc", ".dat", ""})
 
 class CsvReader:
     name = "csv"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".csv", ".tsv", ".tab")
 
     def accepts(self, path: Path, head: bytes) -> bool:

@@ -25,14 +25,32 @@ _QUOTED = 50
 
 _LEVELS = {"part": 1, "chapter": 2, "section": 3, "subsection": 4, "subsubsection": 5, "paragraph": 6}
 _HEADING = re.compile(rf"\\({'|'.join(_LEVELS)})\*?[ \t]*(?:\[[^\[\]]*\])?[ \t]*\{{")
-_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*(?:\n[ \t]*(?=\S))?")
+# What TeX reads by other rules, and comments; one after the other, since each may quote the others.
+_RAW = re.compile(
+    r"%.*(?:\n[ \t]*(?=\S))?"
+    r"|\\begin\{(?P<block>verbatim\*?|Verbatim|lstlisting|minted)\}"
+    r"|\\(?:url|path|nolinkurl|lstinline)\{(?P<address>[^{}\n]*)\}"
+    r"|\\href\{[^{}\n]*\}"
+    r"|\\(?:verb|lstinline)\*?(?P<mark>[^\sA-Za-z*{])"
+    r"|\\(?P<off>iffalse)(?![A-Za-z])"
+    r"|\\."
+)
+_ON_AGAIN = re.compile(r"\\(?:else|fi)(?![A-Za-z])")
 _UNSEEN_COMMANDS = re.compile(
     r"\\(?:label|cite\w*|[vp]?ref|eqref|autoref|cref|pageref|index|glsadd|includegraphics|vspace|hspace|input|include|bibliography\w*|"
-    r"usepackage|documentclass|newcommand|renewcommand|setlength|addtolength|setcounter|pagestyle|thispagestyle|color|"
-    r"fontsize|selectfont|linespread|hyphenation|graphicspath|DeclareMathOperator|def|let)\*?(?:\[[^\[\]]*\])*(?:\{[^{}]*\})*"
+    r"usepackage|documentclass|setlength|addtolength|setcounter|pagestyle|thispagestyle|color|"
+    r"fontsize|selectfont|linespread|hyphenation|graphicspath|definecolor|let)(?![A-Za-z])\*?(?:\[[^\[\]]*\])*(?:\{[^{}]*\})*"
+)
+_DEFINITION = re.compile(
+    r"\\(?:(?:re)?newcommand|providecommand|(?:re)?newenvironment|newtheorem|DeclareMathOperator|[egx]?def)(?![A-Za-z])\*?"
+    r"(?:\\[A-Za-z@]+)?(?:\[[^\[\]]*\]|#\d|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*"
+)
+# Arguments that say how the last one looks, not what it says.
+_MANNER = re.compile(
+    r"\\(?:multicolumn\{[^{}]*\}\{(?:[^{}]|\{[^{}]*\})*\}|multirow(?:\[[^\[\]]*\])?\{[^{}]*\}(?:\[[^\[\]]*\])?\{[^{}]*\}"
+    r"|(?:textcolor|colorbox|rotatebox|scalebox|raisebox|parbox)(?:\[[^\[\]]*\])*\{[^{}]*\}|(?:fcolorbox|resizebox\*?)\{[^{}]*\}\{[^{}]*\})"
 )
 _UNSEEN_BLOCKS = ("comment", "tikzpicture", "pgfpicture", "filecontents", "filecontents*", "thebibliography")
-_VERBATIM = ("verbatim", "verbatim*", "lstlisting", "minted")
 _TABULAR = ("tabular", "tabular*", "tabularx", "longtable", "array")
 _FORMULAS = tuple(name + star for name in ("equation", "align", "gather", "multline", "eqnarray") for star in ("", "*"))
 _ARGUMENTS = re.compile(r"(?:\[[^\[\]]*\]|\{(?:[^{}]|\{[^{}]*\})*\})*")
@@ -41,7 +59,8 @@ _RULES = re.compile(
 )
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\[[^\[\]]*\])?")
 _ACCENT = re.compile(r"\\([`'^\"~=.uvHcdbr])(?:[ \t]*\{\\?([A-Za-z])\}|(?<=[`'^\"~=.])[ \t]*\\?([A-Za-z]))")
-_APPLIED = re.compile(r"\\[A-Za-z]+\*?(?:\[[^\[\]]*\])?\{([^{}]*)\}")
+_APPLIED = re.compile(r"\\([A-Za-z]+)\*?(?:\[[^\[\]]*\])?\{([^{}]*)\}")
+_AND = re.compile(r"\s*\\and(?![A-Za-z])\s*")
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?[ \t]*")
 _COMBINING = dict(
     zip(
@@ -60,12 +79,12 @@ _ESCAPED = re.compile(r"\\([&%$#_{}])")
 _ITEM = re.compile(r"[ \t]*\\item\b[ \t]*(?:\[([^\[\]]*)\])?[ \t]*")
 _MATH = re.compile(r"\$\$.{0,2000}?\$\$|(?<!\\)\$[^$]*?(?<!\\)\$|\\\(.{0,500}?\\\)|\\\[.{0,2000}?\\\]", re.DOTALL)
 _BRACE = re.compile(r"[{}]|\\.")
-_BLANK = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
+_BLANK = re.compile(r"(?<![ \t])[ \t]*\n(?:[ \t]*\n)+")
 
 
 class LatexReader:
     name = "latex"
-    version = 3
+    version = 4
     suffixes: tuple[str, ...] = (".tex", ".ltx", ".latex")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -81,16 +100,70 @@ class LatexReader:
         if path.stat().st_size > _LARGEST:
             raise ReadError(f"{path} is too large for LaTeX.", hint="Split it.", path=path)
         text = clean(path.read_bytes().decode(encoding_of(path), "replace").removeprefix("\ufeff"))
-        text = _COMMENT.sub(r"\1", text)
+        kept = _Kept()
+        text = _without_raw(text.replace("\x00", ""), kept)
         facts: dict[str, Any] = {}
-        title = _argument(text, "title")
+        title = _argument(text, "title", kept)
         for name in ("author", "date"):
-            if said := _argument(text, name):
+            if said := _argument(text, name, kept):
                 facts[name] = said
-        found = list(_sections(_body(text)))
+        found = list(_sections(_body(text), kept))
         if not any(section.text.strip() for section in found):
             raise NoTextError(f"{path} holds no text.", hint="Are there only commands in it?", path=path)
         return Reading("latex", found, title or None, facts)
+
+
+class _Kept:
+    """Pieces that are put aside, so that no rule changes them, and come back as they were."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def put(self, piece: str) -> str:
+        self._pieces.append(piece)
+        return f"\x00{len(self._pieces) - 1}\x00"
+
+    def back(self, text: str) -> str:
+        # What was put aside may itself hold what was put aside before.
+        for _ in range(3):
+            text = re.sub("\x00(\\d+)\x00", lambda found: self._pieces[int(found[1])], text)
+        return text.replace("\x00", "")
+
+
+def _without_raw(text: str, kept: _Kept) -> str:
+    """The text without comments and what is switched off; what is quoted word for word, and addresses, are put aside."""
+    parts: list[str] = []
+    at = 0
+    never_closed: set[str] = set()
+    while found := _RAW.search(text, at):
+        parts.append(text[at : found.start()])
+        at = found.end()
+        block, mark, address = found["block"], found["mark"], found["address"]
+        if block and block not in never_closed:
+            closing = f"\\end{{{block}}}"
+            if (end := text.find(closing, at)) >= 0:
+                parts.append("\n" + kept.put(_inside(text[at:end]).strip("\n")) + "\n")
+                at = end + len(closing)
+                continue
+            never_closed.add(block)
+        elif mark:
+            end = text.find(mark, at, at + _LONGEST_TITLE)
+            if end >= 0 and "\n" not in text[at:end]:
+                parts.append(kept.put(text[at:end]))
+                at = end + 1
+                continue
+        elif address is not None:
+            parts.append(kept.put(address))
+            continue
+        elif found["off"] and "fi" not in never_closed:
+            if on := _ON_AGAIN.search(text, at):
+                at = on.end()
+                continue
+            never_closed.add("fi")
+        elif found[0].startswith(("%", "\\href")):
+            continue
+        parts.append(found[0])
+    return "".join(parts) + text[at:]
 
 
 def _body(text: str) -> str:
@@ -103,26 +176,21 @@ def _body(text: str) -> str:
 
 
 def _outside(text: str, words: str, start: int) -> int | None:
-    """Where these words stand first, not quoted; only so many of them are looked at."""
+    """Where these words stand first, not quoted between bars; only so many of them are looked at."""
     at = start - 1
     for _ in range(_QUOTED):
         at = text.find(words, at + 1)
         if at < 0:
             return None
-        within = any(
-            text.rfind(f"\\begin{{{name}}}", start, at) > text.rfind(f"\\end{{{name}}}", start, at)
-            for name in _VERBATIM
-        )
-        line = text[text.rfind("\n", 0, at) + 1 : at]
-        if not within and line.count("|") % 2 == 0 and not line.endswith("\\verb"):
+        if text.count("|", text.rfind("\n", 0, at) + 1, at) % 2 == 0:
             return at
     return None
 
 
-def _argument(text: str, command: str) -> str:
+def _argument(text: str, command: str, kept: _Kept) -> str:
     at = re.search(rf"\\{command}[ \t]*(?:\[[^\[\]]*\])?\{{", text)
     raw = _braced(text, at.end()) if at else None
-    return " ".join(_plain(raw).split()) if raw else ""
+    return " ".join(_plain(_AND.sub(", ", raw), kept).split()) if raw else ""
 
 
 def _braced(text: str, start: int) -> str | None:
@@ -136,7 +204,7 @@ def _braced(text: str, start: int) -> str | None:
     return None
 
 
-def _sections(body: str) -> Iterator[Section]:
+def _sections(body: str, kept: _Kept) -> Iterator[Section]:
     path = HeadingPath()
     start = 0
     title = ""
@@ -144,38 +212,27 @@ def _sections(body: str) -> Iterator[Section]:
         raw = _braced(body, found.end())
         if raw is None:
             continue
-        if text := _section_text(title, body[start : found.start()]):
+        if text := _section_text(title, body[start : found.start()], kept):
             yield Section(text, path.path)
-        title = " ".join(_plain(raw).split())
+        title = " ".join(_plain(raw, kept).split())
         path.enter(_LEVELS[found[1]], title)
         start = found.end() + len(raw) + 1
-    if text := _section_text(title, body[start:]):
+    if text := _section_text(title, body[start:], kept):
         yield Section(text, path.path)
 
 
-def _section_text(title: str, raw: str) -> str:
-    text = _BLANK.sub("\n\n", _plain(raw)).strip()
+def _section_text(title: str, raw: str, kept: _Kept) -> str:
+    text = _BLANK.sub("\n\n", _plain(raw, kept)).strip()
     return "\n\n".join(part for part in (title, text) if part) + "\n\n" if title or text else ""
 
 
-def _plain(text: str) -> str:
-    """Text without commands. Formulas and verbatim text are put aside first, and come back as they were."""
-    kept: list[str] = []
-
-    def keep(piece: str) -> str:
-        kept.append(piece)
-        return f"\x00{len(kept) - 1}\x00"
-
-    text = _blocks(text, _VERBATIM, lambda inner: keep(_inside(inner).strip("\n") + "\n"))
+def _plain(text: str, kept: _Kept) -> str:
+    """Text without commands. Formulas and tables are put aside first."""
     text = _blocks(text, _UNSEEN_BLOCKS, lambda _: "")
-    text = _blocks(text, _FORMULAS, lambda inner: keep(inner.strip()))
-    text = _MATH.sub(lambda found: keep(found[0]), text)
-    text = _blocks(text, _TABULAR, lambda inner: keep("\n" + _table(_inside(inner))))
-    text = _without_commands(text)
-    # What was put aside may itself hold what was put aside before.
-    for _ in range(3):
-        text = re.sub("\x00(\\d+)\x00", lambda found: kept[int(found[1])], text)
-    return text.replace("\x00", "")
+    text = _blocks(text, _FORMULAS, lambda inner: kept.put(inner.strip()))
+    text = _MATH.sub(lambda found: kept.put(found[0]), text)
+    text = _blocks(text, _TABULAR, lambda inner: kept.put("\n" + _table(_inside(inner))))
+    return kept.back(_without_commands(text))
 
 
 def _blocks(text: str, names: tuple[str, ...], make: Callable[[str], str]) -> str:
@@ -206,7 +263,8 @@ def _table(rows: str) -> str:
 
 
 def _without_commands(text: str) -> str:
-    text = _UNSEEN_COMMANDS.sub("", text)
+    text = _DEFINITION.sub("", text)
+    text = _UNSEEN_COMMANDS.sub("", _MANNER.sub("", text))
     text = _ACCENT.sub(_accented, text)
     text = _SYMBOL.sub(lambda found: _SYMBOLS[found[1]], text)
     text = _ITEM.sub(lambda found: f"\n- {found[1]} " if found[1] else "\n- ", text)
@@ -216,13 +274,19 @@ def _without_commands(text: str) -> str:
     text = text.replace("``", "“").replace("''", "”")
     text = text.replace("}{", "} {")
     for _ in range(_NESTED):
-        shorter = _APPLIED.sub(r"\1", text)
+        shorter = _APPLIED.sub(_applied, text)
         if shorter == text:
             break
         text = shorter
     text = _COMMAND.sub("", text)
     text = text.replace("{", "").replace("}", "").replace("\\", "")
     return re.sub("[\ue023-\ue07d]", lambda found: chr(ord(found[0]) - 0xE000), text)
+
+
+def _applied(found: re.Match[str]) -> str:
+    """A command gives way to what it is applied to; a note stands in brackets where it is called."""
+    command, text = found.groups()
+    return f" [{text.strip()}]" if command == "footnote" else "" if command == "thanks" else text
 
 
 def _accented(found: re.Match[str]) -> str:

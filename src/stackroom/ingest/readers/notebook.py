@@ -12,17 +12,17 @@ from stackroom.errors import NoTextError, ReadError
 from stackroom.ingest.readers.common.headings import HeadingPath
 from stackroom.ingest.readers.common.limits import MEMBER_BYTES, clean
 from stackroom.ingest.readers.common.marked import Marked
+from stackroom.ingest.readers.markdown import Headings
 from stackroom.ingest.readers.plaintext import looks_like_text
 from stackroom.protocols import Reading, Section
 
-_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST_OUTPUT = 20_000
 
 
 class NotebookReader:
     name = "ipynb"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".ipynb",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -94,24 +94,37 @@ def _sections(cells: list[Any]) -> Iterator[Section]:
         if kind == "heading":  # up to version 3
             source = f"{'#' * min(int(_get(cell, 'level') or 1), 6)} {source}"
         start = 0
-        for heading in _HEADING.finditer(source) if kind != "raw" else ():
-            held.add(source[start : heading.start()], number)
+        for at, level, title in _headings(source) if kind != "raw" else ():
+            held.add(source[start:at], number)
             if held.size:
                 yield held.take(path.path)
-            path.enter(len(heading[1]), heading[2])
-            start = heading.start()
+            path.enter(level, title)
+            start = at
         held.add(source[start:] + "\n\n" if source[start:].strip() else "", number)
     if held.size:
         yield held.take(path.path)
 
 
+def _headings(source: str) -> Iterator[tuple[int, int, str]]:
+    """Where a Markdown cell's headings begin, their levels, and their words."""
+    headings = Headings()
+    at = before = 0
+    for line in source.splitlines(keepends=True):
+        if heading := headings.of(line):
+            level, title, underlined = heading
+            yield before if underlined else at, level, title
+        before, at = at, at + len(line)
+
+
 def _output(output: Any) -> str:
     """What a cell printed or gave as text; pictures and pages are left out."""
+    data = _get(output, "data")
     if _get(output, "output_type") in ("error", "pyerr"):
         text = f"{_text(_get(output, 'ename'))}: {_text(_get(output, 'evalue'))}"
     else:
-        text = _text(_get(output, "text")) or _text(_get(_get(output, "data"), "text/plain"))
+        text = _text(_get(output, "text")) or _text(_get(data, "text/plain"))
     text = text.strip()
-    if text.startswith("<") and text.endswith(">") and "\n" not in text:
-        return ""  # "<Figure size 640x480 with 1 Axes>"
+    if not text or (text.startswith("<") and text.endswith(">") and "\n" not in text):
+        # "<Figure size 640x480 with 1 Axes>", "<IPython.core.display.Markdown object>": what is seen is another form of it.
+        text = _text(_get(data, "text/markdown")).strip()
     return f"{text[:_LONGEST_OUTPUT]}\n\n" if text else ""

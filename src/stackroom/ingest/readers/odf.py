@@ -44,7 +44,7 @@ _REPEATED = frozenset({"page-number", "date-time", "footer", "header"})
 
 class OdfReader:
     name = "odf"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".odt", ".ods", ".odp", ".ott", ".ots", ".otp", ".fodt", ".fods", ".fodp")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -211,11 +211,13 @@ def _text(root: Any) -> str:
 def _spreadsheet(body: Any, path: Path) -> Iterator[Section]:
     for table in body:
         if local(table) == "table":
-            yield from tables.sections(_rows(table, path), (clean(attribute(table, "name")),))
+            spans: dict[tuple[int, int], int] = {}
+            rows = tables.carried(_rows(table, path, spans), spans)
+            yield from tables.sections(rows, (clean(attribute(table, "name")),))
 
 
-def _rows(table: Any, path: Path) -> Iterator[tables.Row]:
-    """A table's rows under their numbers. What is said to be repeated is, where it holds something."""
+def _rows(table: Any, path: Path, spans: dict[tuple[int, int], int] | None = None) -> Iterator[tables.Row]:
+    """A table's rows under their numbers; `spans` learns of cells that are merged over several. What is said to be repeated is, where it holds something."""
     number = cells = 0
     for row in _within(table, "table-row"):
         found: list[str] = []
@@ -227,6 +229,8 @@ def _rows(table: Any, path: Path) -> Iterator[tables.Row]:
             times = _times(cell, "number-columns-repeated")
             if text:
                 cells += times
+                if spans is not None and (tall := _times(cell, "number-rows-spanned")) > 1:
+                    spans[number + 1, len(found)] = number + tall
             if cells > limits.CELLS or len(found) + times > limits.COLUMNS:
                 if text:
                     raise ReadError(f"{path} has too many cells.", hint="Split it.", path=path)

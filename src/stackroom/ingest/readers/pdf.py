@@ -22,13 +22,16 @@ _LEADERS = re.compile(r"[ \t]?(?:\.[ \t]?){5,}")
 _READABLE = 1.0
 """Points: smaller letters are for no reader."""
 
+_PLACEHOLDERS = frozenset({"untitled", "anonymous", "unspecified"})
+"""What programs write where nobody has said a title, an author, a subject."""
+
 _LONGEST_LANGUAGE = 64
 """Characters of a code such as en-GB."""
 
 
 class PdfReader:
     name = "pdf"
-    version = 4
+    version = 5
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -61,12 +64,14 @@ class PdfReader:
             ("created", "CreationDate"),
         ):
             value = clean(str(info.get(theirs, ""))).strip()
-            if value:
+            if value and value.strip("()").lower() not in _PLACEHOLDERS:
                 metadata[ours] = _date(value) if ours == "created" else value
         if language := _language(document):
             metadata["language"] = language
-        title = clean(str(info.get("Title", ""))).strip() or None
-        return Reading("pdf", _pages(document, pages, path), title, metadata)
+        title = clean(str(info.get("Title", ""))).strip()
+        if title.strip("()").lower() in _PLACEHOLDERS:
+            title = ""
+        return Reading("pdf", _pages(document, pages, path), title or None, metadata)
 
 
 def _language(document: Any) -> str:

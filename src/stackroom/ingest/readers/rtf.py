@@ -21,11 +21,14 @@ _CREATED = re.compile(r"\{\\creatim\\yr(\d{4})\\mo(\d{1,2})\\dy(\d{1,2})(?!\d)",
 _CODE_PAGE = re.compile(r"\\ansicpg\d+")
 # Pictures and embedded objects: nothing but hexadecimal digits, most of many a file.
 _HEX = re.compile(r"[0-9a-fA-F\s]{2000,}")
+_TOKEN = re.compile(r"\\([a-zA-Z]+)(-?\d+)? ?|\\'[0-9a-fA-F]{2}|\\.|[{}]|[^\\{}]+|.", re.DOTALL)
+_SHOWN = frozenset({"u", "par", "line", "tab", "cell"})
+"""Words that stand for a character."""
 
 
 class RtfReader:
     name = "rtf"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".rtf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -38,7 +41,7 @@ class RtfReader:
         if path.stat().st_size > _LARGEST:
             raise ReadError(f"{path} is too large for one document.", hint="Save it without its pictures.", path=path)
         raw = _HEX.sub("", path.read_bytes().decode("latin-1"))
-        text = _read(striprtf, raw, path)
+        text = _read(striprtf, _prepared(raw), path)
         facts: dict[str, Any] = {}
         pages = _CODE_PAGE.search(raw[:1000])
         for name, value in _FACT.findall(raw[:20_000]):
@@ -53,6 +56,37 @@ class RtfReader:
         if not body.strip():
             raise NoTextError(f"{path} holds no text.", hint="Is it a picture?", path=path)
         return Reading("rtf", [Section(body)], title, facts)
+
+
+def _prepared(raw: str) -> str:
+    """What striprtf does not know: notes, which it leaves out, come in brackets; a cell of several paragraphs is one line; what was deleted goes."""
+    if not any(word in raw for word in ("\\footnote", "\\intbl", "\\deleted")):
+        return raw
+    parts: list[str] = []
+    groups: list[tuple[bool, bool]] = []
+    note = deleted = in_table = False
+    notes = 0
+    for token in _TOKEN.finditer(raw):
+        text, word = token[0], token[1]
+        if text == "{":
+            groups.append((note, deleted))
+            note = False
+        elif text == "}":
+            if note:
+                text, notes = "]}", notes - 1
+            note, deleted = groups.pop() if groups else (False, False)
+        elif word == "footnote" and not note:
+            text, note, notes = " [", True, notes + 1
+        elif word == "deleted":
+            deleted = token[2] != "0"
+        elif word in ("pard", "row", "intbl"):
+            in_table = word == "intbl"
+        elif deleted and (word is None or word in _SHOWN):
+            continue
+        elif word == "par" and (in_table or notes):
+            text = " "
+        parts.append(text)
+    return "".join(parts)
 
 
 def _read(striprtf: Any, raw: str, path: Path) -> str:

@@ -19,12 +19,14 @@ _TAGS = re.compile(r"</?(?:[bius]|font|c|v|lang|ruby|rt|\d)[^<>]*>|\{\\[^{}]*\}"
 _SPEAKER = re.compile(r"<v(?:\.[\w.]*)?[ \t]+([^<>]{1,80})>")
 _SILENCE = 10.0
 """Seconds without a word after which something new is said."""
+_GAP = 0.1
+"""Seconds between captions that scroll, at most."""
 _LONGEST_CUE = 10_000
 
 
 class SubtitleReader:
     name = "subtitles"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".srt", ".vtt")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -47,9 +49,15 @@ def _sections(path: Path) -> Iterator[Section]:
     before = 0.0
     found = False
     said = ""
-    for begins, ends, text in _cues(path):
+    shown: list[str] = []
+    for begins, ends, words in _cues(path):
+        # Captions that scroll say every line twice: alone, and above the next.
+        rolled = len(words) > 1 and bool(shown) and words[0] == shown[-1] and begins - before < _GAP
+        shown = words[rolled:]
+        text = " ".join(shown)
         if text == said:
-            continue  # captions that scroll say every line twice
+            before = max(before, ends)
+            continue
         said, found = text, True
         if held.size and (begins - before > _SILENCE or held.size > LONG):
             yield held.take()
@@ -61,8 +69,8 @@ def _sections(path: Path) -> Iterator[Section]:
         raise NoTextError(f"{path} holds no cues with text.", hint="Are its time codes intact?", path=path)
 
 
-def _cues(path: Path) -> Iterator[tuple[float, float, str]]:
-    """Every cue with its seconds. What stands outside of cues (notes, styles) is left out."""
+def _cues(path: Path) -> Iterator[tuple[float, float, list[str]]]:
+    """Every cue with its seconds, and its lines. What stands outside of cues (notes, styles) is left out."""
     times: tuple[float, float] | None = None
     held: list[str] = []
     size = 0
@@ -73,20 +81,24 @@ def _cues(path: Path) -> Iterator[tuple[float, float, str]]:
                 # Without an empty line between them, a cue's number is what stands before its times.
                 if match is not None and held and held[-1].strip().isdecimal():
                     held.pop()
-                if text := _text(held):
+                if text := _lines_of(held):
                     yield (*times, text)
             held, size = [], 0
             times = (_seconds(*match.groups()[:4]), _seconds(*match.groups()[4:])) if match else None
         elif times is not None:
             held.append(line)
             size += len(line)
-    if times is not None and (text := _text(held)):
+    if times is not None and (text := _lines_of(held)):
         yield (*times, text)
 
 
-def _text(held: list[str]) -> str:
-    """A cue's words on one line, with who says them."""
-    text = _TAGS.sub("", _SPEAKER.sub(r"\1: ", " ".join(held)))
+def _lines_of(held: list[str]) -> list[str]:
+    """A cue's lines that hold words, with who says them."""
+    return [text for line in "".join(held).splitlines() if (text := _text(line))]
+
+
+def _text(line: str) -> str:
+    text = _TAGS.sub("", _SPEAKER.sub(r"\1: ", line))
     for mark, character in (
         ("&lt;", "<"),
         ("&gt;", ">"),

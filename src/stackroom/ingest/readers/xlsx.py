@@ -7,6 +7,7 @@ that stands in the last row and column ends its process.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,11 +21,15 @@ from stackroom.protocols import Reading, Section
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _STRICT = b"http://purl.oclc.org/ooxml/"
 _LAST_ROW = 1_048_576
+_MERGED = re.compile(rb'mergeCell [^<>]{0,40}?ref="([A-Z]{1,3})(\d{1,7}):[A-Z]{1,3}(\d{1,7})"')
+_LONGEST_MERGED = 80
+_MOST_SPANS = 10_000
+_BLOCK = 256 * 1024
 
 
 class XlsxReader:
     name = "xlsx"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".xlsx", ".xlsm", ".xltx", ".xltm")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -91,12 +96,38 @@ def _sections(book: Any, file: IO[bytes], path: Path, size: int) -> Iterator[Sec
         for sheet in book.worksheets:
             # What the sheet says of its own size is not believed.
             sheet.reset_dimensions()
-            for section in tables.sections(_rows(sheet, path, cells), (clean(sheet.title),)):
+            rows = tables.carried(_rows(sheet, path, cells), _spans(book, sheet))
+            for section in tables.sections(rows, (clean(sheet.title),)):
                 expansion.took(len(section.text))
                 characters += len(section.text)
                 yield section
     if not characters:
         raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
+
+
+def _spans(book: Any, sheet: Any) -> dict[tuple[int, int], int]:
+    """Cells that are merged over several rows: where they begin, and their last row. They stand behind all cells, which openpyxl reads as a stream."""
+    spans: dict[tuple[int, int], int] = {}
+    tail = b""
+    try:
+        with book._archive.open(sheet._worksheet_path) as part:
+            while block := part.read(_BLOCK):
+                data = tail + block
+                for column, first, last in _MERGED.findall(data):
+                    if first != last and len(spans) < _MOST_SPANS:
+                        spans[int(first), _index(column)] = int(last)
+                tail = data[-_LONGEST_MERGED:]
+    except Exception:  # a part that can't be read: its rows will say so
+        return {}
+    return spans
+
+
+def _index(column: bytes) -> int:
+    """A column's number from 0, of its letters."""
+    number = 0
+    for letter in column:
+        number = number * 26 + letter - 64
+    return number - 1
 
 
 def _rows(sheet: Any, path: Path, cells: list[int]) -> Iterator[tables.Row]:
@@ -129,4 +160,8 @@ def _text(value: Any, cell: Any) -> str:
         return tables.number_text(value)
     if isinstance(value, datetime.datetime):
         return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ", "seconds")
+    if isinstance(value, datetime.timedelta):
+        minutes, seconds = divmod(abs(round(value.total_seconds())), 60)
+        sign = "-" if value.total_seconds() < 0 else ""
+        return f"{sign}{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     return str(value)

@@ -14,9 +14,9 @@ from typing import Any
 
 from stackroom.errors import NoTextError, ReadError
 from stackroom.ingest.readers import html
-from stackroom.ingest.readers.common import markup
+from stackroom.ingest.readers.common import markup, tables
 from stackroom.ingest.readers.common.headings import HeadingPath
-from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.limits import HEADING, clean
 from stackroom.ingest.readers.common.marked import LONG, Marked
 from stackroom.ingest.readers.common.markup import local
 from stackroom.ingest.readers.common.records import record_text
@@ -36,13 +36,17 @@ _FACTS = {
 _HEADS = frozenset({"channel", "head", "header", "info", "metadata"})
 _LOOKED_AT = 50
 _LONGEST_FACT = 300
+_LONG_RECORD = 1000
+"""Characters of a record that has several passages, each of which is to say whose it is: an article of a wiki."""
 _TITLES = frozenset({"title", "head", "heading", "caption"})
+_AS_WRITTEN = frozenset({"programlisting", "screen", "literallayout", "pre", "verbatim"})
+_TABLES = frozenset({"table", "informaltable"})
 _MARKUP = re.compile(r"</?(?:p|div|br|a|b|i|em|strong|ul|ol|li|img|span|h[1-6]|table)\b[^>]*>", re.IGNORECASE)
 
 
 class XmlReader:
     name = "xml"
-    version = 3
+    version = 4
     suffixes: tuple[str, ...] = (".xml", ".rss", ".atom")
     asked_only = True
 
@@ -112,7 +116,8 @@ def _facts(root: Any) -> dict[str, str]:
     heads = [node for node in first if local(node) in _HEADS]
     for node in (child for level in (first, *map(_elements, heads)) for child in level[:_LOOKED_AT]):
         if (name := _FACTS.get(local(node))) and name not in facts:
-            said = " ".join(clean("".join(islice(node.itertext(), _LOOKED_AT))).split())[:_LONGEST_FACT]
+            between = "" if _is_mixed(node) else " "  # a first name and a last name are two words
+            said = " ".join(clean(between.join(islice(node.itertext(), _LOOKED_AT))).split())[:_LONGEST_FACT]
             if said:
                 facts[name] = said
     if language:
@@ -156,9 +161,13 @@ def _records(around: Any, path: Path) -> Iterator[Section]:
         yield Section(text)
     held = Marked("record")
     for number, child in enumerate((child for child in children if local(child) == name), start=1):
-        held.add(record_text(_value(child)[name], path), number)
-        if held.size > LONG:
+        text = record_text(_value(child)[name], path)
+        title = markup.first_text(child, "title")[:HEADING] if len(text) > _LONG_RECORD else ""
+        if title and held.size:
             yield held.take()
+        held.add(text, number)
+        if title or held.size > LONG:
+            yield held.take((title,) if title else ())
     if held.size:
         yield held.take()
 
@@ -187,13 +196,17 @@ def _document(root: Any) -> Iterator[Section]:
         if not local(node):
             continue
         children = _elements(node)
-        if children and not _is_mixed(node):
+        name = local(node)
+        as_written = name in _AS_WRITTEN
+        table = _table(node) if name in _TABLES else ""
+        if children and not (table or as_written or _is_mixed(node)):
             pending.extend((child, depth + 1) for child in reversed(children))
             continue
-        text = " ".join(clean("".join(node.itertext())).split())
+        text = table or clean("".join(node.itertext()))
+        text = text.strip("\n").rstrip() if table or as_written else " ".join(text.split())
         if not text:
             continue
-        if local(node) in _TITLES:
+        if name in _TITLES:
             if held.size:
                 yield held.take(path.path)
             path.enter(depth, text)
@@ -202,3 +215,15 @@ def _document(root: Any) -> Iterator[Section]:
             yield held.take(path.path)
     if held.size:
         yield held.take(path.path)
+
+
+def _table(node: Any) -> str:
+    """A table of DocBook, TEI or HTML: its title on a line, and its rows; "" where it has none."""
+    rows = [
+        [" ".join("".join(cell.itertext()).split()) for cell in _elements(row)]
+        for row in markup.named(node, "row", "tr")
+    ]
+    titles = [
+        " ".join(clean("".join(child.itertext())).split()) for child in _elements(node) if local(child) in _TITLES
+    ]
+    return "".join(f"{title}\n" for title in titles if title) + tables.text(rows) if rows else ""

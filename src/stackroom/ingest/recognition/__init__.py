@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MARK = "+ocr:"
-VERSION = 1
+VERSION = 2
 """Raised when the same picture would give other text."""
 
 MOST_PAGES = 5_000

@@ -22,6 +22,15 @@ EXTRA = "ocr"
 _SURE = 0.6
 """What is less certain is bullets, lines and specks."""
 
+_DOUBTFUL = 0.85
+"""A page's letters are less certain where it is upside down, or in a script that is not known."""
+
+_UPRIGHT = 1.5
+"""Times as high as it is wide: a line of a page that lies on its side."""
+
+_NEARLY = 0.9
+"""As sure as before it was turned, or nearly: then it is right for a page that lies on its side."""
+
 
 class Line(NamedTuple):
     """A piece of a line of text, and where it stands, in pixels from the upper left corner."""
@@ -34,16 +43,50 @@ class Line(NamedTuple):
 
 
 def lines_in(picture: Picture) -> list[Line]:
-    """What is written in a picture, in no order. Raises MissingExtraError, UnavailableError."""
+    """What is written in a picture, in no order; where that lies on its side or upside down, as it stands when it is turned.
+
+    Raises MissingExtraError, UnavailableError.
+    """
+    import numpy as np
+
+    lines, sure = _read(picture)
+    turns = _turns_needed(lines, sure)
+    if turns:
+        turned, surer = _read(np.rot90(picture, turns))
+        # By one quarter the lines were read before as well, and only their order was lost.
+        if surer > (_NEARLY * sure if turns == 1 else sure):
+            return turned
+    return lines
+
+
+def _read(picture: Picture) -> tuple[list[Line], float]:
+    """Lines, and how many of their letters are sure."""
     # It wants blue first, as OpenCV does.
     found = _engine()(picture[:, :, ::-1], use_cls=False)
     if found.boxes is None or not found.txts:
-        return []
+        return [], 0.0
     lines = []
-    for box, text in zip(found.boxes, found.txts, strict=True):
+    sure = 0.0
+    for box, said, score in zip(found.boxes, found.txts, found.scores, strict=True):
         across, down = [float(point[0]) for point in box], [float(point[1]) for point in box]
-        lines.append(Line(min(across), min(down), max(across), max(down), " ".join(str(text).split())))
-    return [line for line in lines if line.text]
+        if text := " ".join(str(said).split()):
+            lines.append(Line(min(across), min(down), max(across), max(down), text))
+            sure += float(score) * len(text)
+    return lines, sure
+
+
+def _turns_needed(lines: list[Line], sure: float) -> int:
+    """By how many quarters, counter-clockwise, a page probably has to be turned.
+
+    Most of one that lies on its side stands upright. The engine turns such lines by a quarter, each for itself: what makes
+    no sense then lies on the other side.
+    """
+    letters = sum(len(line.text) for line in lines)
+    upright = sum(len(line.text) for line in lines if line.bottom - line.top > _UPRIGHT * (line.right - line.left))
+    doubtful = sure < _DOUBTFUL * letters
+    if 2 * upright > letters:
+        return 3 if doubtful else 1
+    return 2 if doubtful else 0
 
 
 def start() -> None:

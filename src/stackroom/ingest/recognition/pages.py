@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from stackroom._optional import require
 from stackroom.errors import ReadError, ScannedError
 from stackroom.ingest.readers import picture
+from stackroom.ingest.readers.common import running_heads
 from stackroom.ingest.readers.common.limits import clean
 from stackroom.ingest.recognition import MOST_PAGES, engine, order
 from stackroom.protocols import Section
@@ -27,8 +29,23 @@ _LONGEST_SIDE = 2_000
 def recognised(sections: Iterable[Section], path: Path, kind: str, heard: Callable[[int], None]) -> Iterator[Section]:
     """The sections, with text in place of pages that held none; `heard` is told the number of each page that was looked at.
 
+    Running heads and feet of what was recognised are said once, and so some pages are looked at before the first is handed on.
     Raises what the reading raises, but for ScannedError where text was recognised; ReadError, MissingExtraError.
     """
+    waiting: deque[Section] = deque()
+
+    def texts() -> Iterator[str]:
+        for section in _looked_at(sections, path, kind, heard):
+            waiting.append(section)
+            yield section.text
+
+    for text in running_heads.without(texts()):
+        section = waiting.popleft()
+        # What was printed went through it already.
+        yield replace(section, text=text) if section.recognised else section
+
+
+def _looked_at(sections: Iterable[Section], path: Path, kind: str, heard: Callable[[int], None]) -> Iterator[Section]:
     found = looked = 0
     try:
         for section in sections:

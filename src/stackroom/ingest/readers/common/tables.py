@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from stackroom.ingest.readers.common.limits import clean
 from stackroom.ingest.readers.common.marked import LONG, Marked
@@ -36,6 +37,24 @@ def sections(rows: Iterable[Row], headings: tuple[str, ...] = (), page: int | No
 def text(rows: Iterable[Sequence[str]]) -> str:
     """A small table within a text: the same lines, without numbers."""
     return "".join(line for _, line in _lines(enumerate(rows, start=1)))
+
+
+def carried(rows: Iterable[Row], spans: Mapping[tuple[int, int], int]) -> Iterator[Row]:
+    """The rows, where a cell that is merged over several (`(row, column from 0) -> last row`) is said in each; but not a header's, of the first row."""
+    held: dict[int, tuple[int, str]] = {}
+    for number, cells in rows:
+        row = list(cells)
+        if spans and number > 1:
+            for at, cell in enumerate(row):
+                if cell and (last := spans.get((number, at), 0)) > number:
+                    held[at] = last, cell
+        for at, (last, cell) in list(held.items()):
+            if number > last:
+                del held[at]
+            elif any(row):
+                row += [""] * (at + 1 - len(row))
+                row[at] = row[at] or cell
+        yield number, row
 
 
 def _lines(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
@@ -99,12 +118,21 @@ def _is_header(row: Sequence[str], ahead: Sequence[Sequence[str]], *, sure: bool
     names = [cell for cell in row if cell]
     if not below or len(set(names)) < len(names) or any(len(name) > _LONGEST_NAME for name in names):
         return False
-    if any(is_number(name) for name in names):
+    if any(is_number(name) for name in names) and not _are_years(row):
         return False
     widths = sorted(_filled(following) for following in below)
     if len(names) * 2 < widths[len(widths) // 2]:
         return False
     return sure or any(is_number(cell) for following in below for cell in following)
+
+
+def _are_years(row: Sequence[str]) -> bool:
+    """Whether it names a column of names, and then years at equal distances: "Country, 2019, 2020, 2021"."""
+    years = [int(cell) for cell in row[1:] if re.fullmatch(r"1\d{3}|20\d\d", cell, re.ASCII)]
+    if len(years) < 2 or len(years) < len(row) - 1 or is_number(row[0]):
+        return False
+    steps = {after - before for before, after in pairwise(years)}
+    return len(steps) == 1 and 0 not in steps and (len(years) > 2 or steps <= {1, -1})
 
 
 def is_number(cell: str) -> bool:
