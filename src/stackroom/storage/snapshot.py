@@ -366,6 +366,8 @@ class Snapshot:
 
     def _sketches(self, space: spaces.Space, rows: int) -> list[sketches.Sketch]:
         entries = sketches.of_space(self._connection, space)
+        if not nearest.worth_asking([entry.n for entry in entries], space.dim):
+            entries = []
         return self._shelf.take(self._library, space, entries, rows * space.dim * 4)
 
     def _searched(self, collection: str) -> tuple[spaces.Space | None, VectorMap | None]:

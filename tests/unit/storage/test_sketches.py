@@ -129,9 +129,9 @@ import sys, threading, numpy as np
 from pathlib import Path
 from stackroom.backend import Scope
 from stackroom.storage.store import LocalStore
-from stackroom.storage.vectors import sketches
+from stackroom.storage.vectors import nearest, sketches
 
-sketches.LOADING_BYTES = 4 * 1000 * 64 * 4
+sketches.LOADING_BYTES, nearest.SCANNED_BYTES = 4 * 1000 * 64 * 4, -(1 << 40)
 store, scans = LocalStore(Path(sys.argv[1])), int(sys.argv[2])
 for _ in range(scans):
     with store.view() as view:
@@ -212,6 +212,28 @@ def test_few_searches_load_no_sketch(
         assert used == []
         view.nearest(queries()[0], 10, EVERYTHING)
         assert len(used) == 1
+
+
+def test_a_small_library_loads_no_sketch_however_often_it_is_searched(
+    store: LocalStore, used: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    loaded: list[sketches.Entry] = []
+
+    def load(path: Path, space: spaces.Space, entry: sketches.Entry) -> sketches.Sketch | None:
+        loaded.append(entry)
+        return original(path, space, entry)
+
+    original = sketches.load
+    monkeypatch.setattr(sketches, "load", load)
+    # A thousand rows of 256 bytes are scanned before any sketch has answered.
+    monkeypatch.setattr(nearest, "SCANNED_BYTES", 1 << 20)
+    agree(store)
+    assert (loaded, used) == ([], [])
+    monkeypatch.setattr(nearest, "SCANNED_BYTES", -(1 << 40))
+    agree(store)
+    assert loaded
+    assert used
 
 
 @pytest.mark.parametrize("kept", [1, 10, 100])

@@ -67,14 +67,19 @@ class _Part(NamedTuple):
     """of the candidates, which it is asked for at first"""
 
     def saved(self, row: int) -> int:
-        """Bytes of rows, of `row` bytes each, that would be scanned in the time by which asking it is quicker than scanning its rows."""
-        scanned = (self.n - self.sketch.n // SPARSE) * row
-        return scanned - SCANNED_BYTES - self.share * (SCATTERED * row + RANKED_BYTES)
+        return _saved(self.n, self.sketch.n, self.share, row)
 
     def candidates(self, asked: NDArray[np.float32], wanted: int) -> _Candidates | None:
         """So many of the best estimates; None where it can't tell."""
         rows, estimates = self.sketch.candidates(asked, wanted, self.within)
         return _Candidates(rows, estimates) if len(rows) == wanted and np.isfinite(estimates).all() else None
+
+
+def worth_asking(sketched: Sequence[int], dim: int) -> bool:
+    """Whether a search over everything would ask sketches of so many rows each; where not, they need not be loaded."""
+    total = sum(sketched)
+    saved = [_saved(n, n, _share(CANDIDATES * n / total, CANDIDATES), dim * 4) for n in sketched if n > CANDIDATES]
+    return sum(bytes_ for bytes_ in saved if bytes_ > 0) >= JUDGED_BYTES
 
 
 def nearest_rows(
@@ -129,6 +134,11 @@ def _parts(sketches: Sequence[Sketch], wanted: int, among: KeySet) -> list[_Part
     ]
     total = sum(n for *_, n in each)
     return [_Part(sketch, within, n, _share(wanted * n / total, wanted)) for sketch, within, n in each if n > wanted]
+
+
+def _saved(n: int, sketched: int, share: int, row: int) -> int:
+    """Bytes of rows, of `row` bytes each, that would be scanned in the time by which it is quicker to ask a sketch for `share` candidates among `n` of its rows."""
+    return (n - sketched // SPARSE) * row - SCANNED_BYTES - share * (SCATTERED * row + RANKED_BYTES)
 
 
 def _share(expected: float, most: int) -> int:
