@@ -2,16 +2,20 @@
 
     engines.py COMMAND...
 
-A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL) is used as it is. The others come from wheels, and listen on
-this machine alone.
+A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL, STACKROOM_TEST_MILVUS) is used as it is. The others come from wheels,
+and listen on this machine alone.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+from importlib import metadata
 from pathlib import Path
 
 
@@ -27,7 +31,54 @@ def postgresql(folder: Path) -> str:
     return f"postgresql://postgres@/postgres?host={folder / 'postgresql'}"
 
 
-SERVERS = {"STACKROOM_TEST_POSTGRESQL": postgresql}
+def milvus(folder: Path) -> str:
+    """Milvus's server for one machine from the wheel milvus-lite; stopped when this process ends."""
+    server = MilvusLite(folder / "milvus")
+    atexit.register(server.stop)
+    print(f"milvus-lite {metadata.version('milvus-lite')} runs.", flush=True)
+    return server.url
+
+
+class MilvusLite:
+    """A server of its own, on a port that is free now. Tests kill it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as asked:
+            asked.bind(("127.0.0.1", 0))
+            self.port = asked.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(self.folder), "--host", "127.0.0.1"]
+        with (self.folder.parent / "milvus.log").open("ab") as log:
+            self._process = subprocess.Popen([*command, "--port", str(self.port)], stdout=log, stderr=log)
+        end = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < end:
+            with socket.socket() as asked:
+                if asked.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit(f"milvus-lite does not start:\n{(self.folder.parent / 'milvus.log').read_text()}")
+
+    @property
+    def url(self) -> str:
+        return f"milvus://127.0.0.1:{self.port}/default"
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+SERVERS = {"STACKROOM_TEST_MILVUS": milvus, "STACKROOM_TEST_POSTGRESQL": postgresql}
 
 
 def main(command: list[str]) -> int:
