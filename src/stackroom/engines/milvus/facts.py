@@ -153,5 +153,5 @@ def _values(asking: Asking, name: str) -> dict[int, Any]:
     for row in asking.records(VALUE, f"name == {field(name)}"):
         its_name, value = json.loads(row["data"])
         if its_name == name:
-            found[int(row["key"])] = value
+            found[int(row["owner"])] = value
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Scored
-from stackroom.engines.milvus.asking import EVERYTHING, MOST, Asking
+from stackroom.engines.milvus.asking import MOST, Asking
 from stackroom.engines.milvus.tables import CELLS, METRICS
 from stackroom.engines.vectors import NOTHING, best
 from stackroom.types import Metric
@@ -99,14 +99,11 @@ def probes_of(rows: int, *, exact: bool, candidates: int | None) -> int:
 
 
 def sample_keys(asking: Asking, table: str, n: int, rows: int, keys: NDArray[np.int64] | None) -> list[int]:
-    """Up to `n` keys spread over a table's `rows`: evenly over `keys` where these are known, otherwise by their remainders."""
+    """Up to `n` keys of a table's `rows`: spread evenly over `keys` where these are known, otherwise by the hashes of their chunks' ids."""
     if keys is not None:
         at = np.linspace(0, len(keys) - 1, min(n, len(keys))).astype(np.int64)
         found: list[int] = keys[at].tolist()
         return found
-    step = max(rows // (2 * n), 1)
-    some = sorted(
-        row["key"]
-        for row in asking.rows(table, f"embedded == 1 and key % {step} == 0 and {EVERYTHING}", ("key",), limit=4 * n)
-    )
-    return [some[int(at)] for at in np.linspace(0, len(some) - 1, min(n, len(some)))]
+    # Hashes are below 2**62, and evenly spread.
+    share = f"embedded == 1 and name < {int(2**62 * min(2 * n / rows, 1.0))}"
+    return sorted(row["key"] for row in asking.rows(table, share, ("key",), limit=4 * n))[:n]

@@ -6,15 +6,18 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from stackroom.engines.milvus import asking as asking_
+from stackroom.engines.milvus import asking as reading
 from stackroom.engines.milvus.asking import RECORD_FIELDS, Asking
 from stackroom.engines.milvus.client import Server
 from stackroom.engines.milvus.gate import Hold
 from stackroom.engines.milvus.sending import tables_of
-from stackroom.engines.milvus.tables import RECORDS, ROWS_OF_A_COMMIT, STATE, VALUE, State, some
+from stackroom.engines.milvus.tables import PIECE, RECORDS, ROWS_OF_A_COMMIT, STATE, VALUE, State, some
 
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken
+
+KEPT = reading.KEPT + 3600
+"""Seconds for which removed rows stay: longer than anyone may read of them, by clocks that are up to an hour apart."""
 
 _AT_ONCE = 500
 
@@ -25,7 +28,7 @@ def purge(server: Server, asking: Asking, hold: Hold, cancel: CancelToken | None
     for row in asking.whole(asking.rows(RECORDS, f"kind == {STATE}", RECORD_FIELDS)):
         states[int(row["key"])] = State.load(row["data"])
     now = time.time()
-    old = [version for version, state in states.items() if now - state.at >= asking_.KEPT]
+    old = [version for version, state in states.items() if now - state.at >= KEPT]
     if not old:
         return
     floor = max(old)
@@ -92,5 +95,7 @@ def _forget_values(server: Server, asking: Asking, candidates: Iterable[int]) ->
             for row in rows:
                 left.difference_update(row["facts"])
         if left:
-            condition = f"kind == {VALUE} and {some('key', left)}"
-            server.call("delete", server.place.collection(RECORDS), filter=condition)
+            name = server.place.collection(RECORDS)
+            gone = asking.find(RECORDS, "owner", left, ("id", "pieces"), kind=VALUE)
+            pieces = asking.find(RECORDS, "key", (row["id"] for row in gone if row["pieces"]), ("id",), kind=PIECE)
+            server.call("delete", name, filter=some("id", (row["id"] for row in (*gone, *pieces))))

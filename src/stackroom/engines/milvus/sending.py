@@ -147,18 +147,23 @@ def make(server: Server, table: str, *, dim: int = 2, metric: str = "cosine") ->
     """Have a collection, with its indexes, in memory."""
     name = server.place.collection(table)
     try:
-        server.call("create_collection", name, schema=schema(table, dim=dim), consistency_level="Strong")
+        create(server, table, name, dim=dim, metric=metric)
     except StackroomError:
-        # Made by an attempt that got no further, or by somebody at the same moment.
+        # Made by an attempt that got no further.
         if not server.call("has_collection", name):
             raise
+    server.call("load_collection", name)
+
+
+def create(server: Server, table: str, name: str, *, dim: int = 2, metric: str = "cosine") -> None:
+    """A new collection of that name, with what a table needs."""
+    server.call("create_collection", name, schema=schema(table, dim=dim), consistency_level="Strong")
     # An empty collection's index is there at once: nothing is waited for.
     server.call("create_index", name, indexes(table, metric=metric), sync=False)
     for lookup in lookups(table):
         # What only makes lookups quick; milvus-lite has none of arrays.
         with contextlib.suppress(StorageError):
             server.call("create_index", name, lookup, sync=False)
-    server.call("load_collection", name)
 
 
 def tables_of(server: Server) -> list[str]:

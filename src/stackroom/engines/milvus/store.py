@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from stackroom.engines.milvus import purging, records
 from stackroom.engines.milvus.asking import RECORD_FIELDS, Asking
 from stackroom.engines.milvus.client import Place, Server
 from stackroom.engines.milvus.gate import Gate, Mark
-from stackroom.engines.milvus.sending import Sender, make
+from stackroom.engines.milvus.sending import Sender, create
 from stackroom.engines.milvus.snapshot import MilvusView
 from stackroom.engines.milvus.tables import (
     ACTIVE,
@@ -122,15 +123,27 @@ class MilvusStore(Limits):
                 )
 
     def _create(self) -> None:
-        """Its records and its gate. Whoever makes the first makes the second: there is never more than one gate."""
+        """Its records and its gate. The records get their name by a rename, which one client alone can do: it makes the gate."""
         name = self.place.collection(RECORDS)
-        if self._server.call("has_collection", name):
-            end = time.monotonic() + _MAKING
-            while time.monotonic() < end:
-                if self._gate.look() is not None:
-                    return
-        make(self._server, RECORDS)
-        self._gate.create()
+        if not self._server.call("has_collection", name):
+            mine = self.place.collection(f"new_{uuid.uuid4().hex}")
+            create(self._server, RECORDS, mine)
+            try:
+                self._server.call("rename_collection", mine, name)
+                self._server.call("load_collection", name)
+                self._gate.create()
+                return
+            except StorageError:
+                self._server.call("drop_collection", mine)
+                if not self._server.call("has_collection", name):
+                    raise
+        end = time.monotonic() + _MAKING
+        while self._gate.look() is None:
+            if time.monotonic() > end:
+                # Whoever began has stopped.
+                self._server.call("load_collection", name)
+                self._gate.create()
+                return
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():

@@ -466,10 +466,10 @@ class MilvusCommit:
         for row in self._reading.whole(DOCUMENT, "key", grown):
             self._records.end(row)
             self.drafts.put(RECORDS, {**row, "mark": row["mark"] + grown[row["key"]]})
-        known = {row["key"] for row in self._records.find("key", self._values, ("key",), kind=VALUE)}
+        known = {row["owner"] for row in self._records.find("owner", self._values, ("owner",), kind=VALUE)}
         for number, (name, value) in self._values.items():
             if number not in known:
-                self.drafts.put(RECORDS, record(VALUE, key=number, name=facts.field(name), data=[name, value]))
+                self.drafts.put(RECORDS, record(VALUE, owner=number, name=facts.field(name), data=[name, value]))
         self.state.identity = None if self._identity is None else dump_identity(self._identity)
 
     def _replace_named(self) -> None:
