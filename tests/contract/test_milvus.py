@@ -78,7 +78,8 @@ def test_a_database_that_is_not_there_is_said(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["?library=a-b", "?library=a__b", "?library=_a", "?tls=perhaps", "?timeout=3", ":port"]
+    "wrong",
+    ["?library=a-b", "?library=a__b", "?library=_a", "?tls=perhaps", "?timeout=3", "?index=HNSW", "?shards=0", ":port"],
 )
 def test_an_address_that_means_nothing_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError):
@@ -294,25 +295,33 @@ def test_more_hits_than_milvus_gives_at_once(store: Any, monkeypatch: pytest.Mon
         assert view.nearest(QUERY, 200, Scope()).keys.tolist() == keys[:200]
 
 
-def test_an_ordinary_search_looks_into_some_cells(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_search_looks_into_some_cells(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from stackroom.engines.milvus import nearest
 
-    asked: list[int] = []
-    monkeypatch.setattr(nearest, "APPROXIMATE", 500)
+    asked: list[int | None] = []
     search = nearest.nearest
     monkeypatch.setattr(
         nearest, "nearest", lambda *given, probes: asked.append(probes) or search(*given, probes=probes)
     )
     vectors = unit_rows(600)
-    with store.commit() as commit:
-        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
-        commit.add_chunks(document, [Chunk("x", embedding=row) for row in vectors])
-    with store.view() as view:
-        wanted = view.nearest(QUERY, 10, Scope(), exact=True)
-        assert wanted.keys.tolist() == view.live_keys()[np.argsort(-(vectors @ QUERY), kind="stable")[:10]].tolist()
-        view.nearest(QUERY, 10, Scope())
-        view.nearest(QUERY, 10, Scope(), candidates=7)
-    assert asked == [1024, 64, 7]
+    for index in ("", "&index=IVF_FLAT&shards=2"):
+        with contextlib.closing(open_engine(f"{url}{len(index)}{index}")) as store:
+            with store.commit() as commit:
+                document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+                commit.add_chunks(document, [Chunk("x", embedding=row) for row in vectors])
+            with store.view() as view:
+                wanted = np.argsort(-(vectors @ QUERY), kind="stable")[:10]
+                found = view.nearest(QUERY, 10, Scope(), exact=True).keys.tolist()
+                assert found == view.live_keys()[wanted].tolist()
+                assert view.nearest(QUERY, 10, Scope()).keys.tolist() == found
+                monkeypatch.setattr(nearest, "APPROXIMATE", 500)
+                view.nearest(QUERY, 10, Scope())
+                view.nearest(QUERY, 10, Scope(), candidates=7)
+                view.nearest(QUERY, 10, Scope(), exact=True)
+                monkeypatch.setattr(nearest, "APPROXIMATE", 50_000)
+    assert asked == [None, None, None, None, None, 1024, 1024, 64, 7, 1024]
+    with pytest.raises(UsageError, match="made with the index IVF_FLAT"):
+        open_engine(f"{url}{len(index)}&index=FLAT")
 
 
 def test_the_sample_of_a_large_library_is_not_read_from_all_keys(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

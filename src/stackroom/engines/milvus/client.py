@@ -34,6 +34,8 @@ _NAME = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _LONGEST_NAME = 40
 _DEFAULT_NAME = "library"
 _PORT = 19530
+INDEXES = ("FLAT", "IVF_FLAT")
+_MOST_SHARDS = 16
 _SECONDS = 10.0
 """A server that does not answer a new connection for so long is away."""
 
@@ -58,10 +60,14 @@ class Place(NamedTuple):
     user: str
     database: str
     name: str
+    index_type: str | None
+    """of the vectors of a library that is made here: FLAT, or IVF_FLAT"""
+    shards: int | None
+    """of its passages"""
 
     @classmethod
     def of(cls, url: str) -> Place:
-        """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true]`. Raises UsageError."""
+        """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true][&index=IVF_FLAT][&shards=4]`. Raises UsageError."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "localhost", parts.port or _PORT
@@ -77,14 +83,20 @@ class Place(NamedTuple):
                 hint="Use up to 40 letters and digits, with single _ between them: milvus://host/database?library=NAME",
                 actual=name,
             )
-        if options or tls not in ("true", "false"):
+        index, shards = options.pop("index", None), options.pop("shards", None)
+        wrong = [*options]
+        wrong += ["tls"] * (tls not in ("true", "false")) + ["index"] * (index not in (None, *INDEXES))
+        wrong += ["shards"] * (shards is not None and not (shards.isdecimal() and 1 <= int(shards) <= _MOST_SHARDS))
+        if wrong:
             raise UsageError(
-                f"{next(iter(options), 'tls')!r} of {url} means nothing.", hint="There are: library=NAME and tls=true."
+                f"{wrong[0]!r} of {url} means nothing.",
+                hint=f"There are: library=NAME, tls=true, index={' or '.join(INDEXES)}, shards=1 to {_MOST_SHARDS}.",
             )
         if ":" in host:
             host = f"[{host}]"
         address = f"{'https' if tls == 'true' else 'http'}://{host}:{port}"
-        return cls(url, address, parts.username or "", parts.path.strip("/") or "default", name)
+        database = parts.path.strip("/") or "default"
+        return cls(url, address, parts.username or "", database, name, index, None if shards is None else int(shards))
 
     def collection(self, part: str) -> str:
         return f"stackroom_{self.name}__{part}"

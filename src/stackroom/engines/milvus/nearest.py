@@ -1,7 +1,8 @@
 """The vector leg: Milvus finds candidates, and they are scored in float64, as everywhere in Stackroom.
 
-Vectors have an index of cells (IVF_FLAT; Jégou, Douze and Schmid 2011). A search that looks into all of them compares every row in scope, so
-that it is an exact one; from `APPROXIMATE` rows on, an ordinary search looks into some. Nothing is quantised.
+Without an index (FLAT) Milvus compares every row in scope, in float32, and the answer is the exact one. A library that is made with
+`index=IVF_FLAT` has cells (Jégou, Douze and Schmid 2011): from `APPROXIMATE` rows on, an ordinary search looks into some of them, an exact
+one into all. Nothing is quantised.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ def nearest(
     k: int,
     condition: str,
     *,
-    probes: int,
+    probes: int | None,
 ) -> Scored:
-    """The best `k` rows of a table that meet the condition."""
+    """The best `k` rows of a table that meet the condition. `probes`: into how many cells to look; None where there are none."""
+    params = {} if probes is None else {"nprobe": probes}
     limit = 2 * k + _MORE
     while limit <= MOST:
         found = asking.search(
             table, "embedding", query.tolist(), limit, condition, ("key", "embedding"),
-            metric_type=METRICS[metric], params={"nprobe": probes},
+            metric_type=METRICS[metric], params=params,
         )  # fmt: skip
         scored = best([row["key"] for row in found], _rows(found), query, metric, limit)
         # Where the last candidate is as good as the last that is wanted, others may be as well: the older ones are.
@@ -91,8 +93,10 @@ def as_array(embedding: object) -> NDArray[np.float32]:
     return np.asarray(embedding, dtype=np.float32)
 
 
-def probes_of(rows: int, *, exact: bool, candidates: int | None) -> int:
-    """Into how many cells a search looks."""
+def probes_of(index: str, rows: int, *, exact: bool, candidates: int | None) -> int | None:
+    """Into how many cells a search looks; None where there are none."""
+    if index == "FLAT":
+        return None
     if exact or rows < APPROXIMATE:
         return CELLS
     return min(max(candidates or PROBES, 1), CELLS)

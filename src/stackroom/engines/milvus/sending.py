@@ -108,18 +108,18 @@ class Sender:
         needed = before.table or tables[before.chunk_table].new
         if needed and (not before.table or (dim, metric) != (before.dim, before.metric)):
             state.table, state.dim, state.metric = state.version, dim, metric
-            self._make(state.chunk_table, dim, metric)
+            if not before.table:
+                state.index = self._server.place.index_type or state.index
+            self.has_sent = True
+            make(self._server, state.chunk_table, dim=dim, metric=metric, index=state.index)
             if before.table:
                 self._copy(commit.drafts.asking, tables[before.chunk_table], state)
         for row in tables[RECORDS].new.values():
             said = to_collection(row)[1] if row["kind"] == COLLECTION else None
             if said is not None:
                 own = load_identity(said)
-                self._make(f"space_{row['key']}", own.dim, own.metric)
-
-    def _make(self, table: str, dim: int, metric: str) -> None:
-        self.has_sent = True
-        make(self._server, table, dim=dim, metric=metric)
+                self.has_sent = True
+                make(self._server, f"space_{row['key']}", dim=own.dim, metric=own.metric)
 
     def _copy(self, asking: Asking, draft: Draft, state: State) -> None:
         """The chunks that stay, into a collection for vectors of another dimension or measure: until now none had one, or its metric was not known."""
@@ -143,11 +143,11 @@ class Sender:
                 sweep(self._server, table, left)
 
 
-def make(server: Server, table: str, *, dim: int = 2, metric: str = "cosine") -> None:
+def make(server: Server, table: str, *, dim: int = 2, metric: str = "cosine", index: str = "FLAT") -> None:
     """Have a collection, with its indexes, in memory."""
     name = server.place.collection(table)
     try:
-        create(server, table, name, dim=dim, metric=metric)
+        create(server, table, name, dim=dim, metric=metric, index=index)
     except StackroomError:
         # Made by an attempt that got no further.
         if not server.call("has_collection", name):
@@ -155,11 +155,12 @@ def make(server: Server, table: str, *, dim: int = 2, metric: str = "cosine") ->
     server.call("load_collection", name)
 
 
-def create(server: Server, table: str, name: str, *, dim: int = 2, metric: str = "cosine") -> None:
+def create(server: Server, table: str, name: str, *, dim: int = 2, metric: str = "cosine", index: str = "FLAT") -> None:
     """A new collection of that name, with what a table needs."""
-    server.call("create_collection", name, schema=schema(table, dim=dim), consistency_level="Strong")
+    shards = {"num_shards": server.place.shards} if kind_of(table) == "chunks" and server.place.shards else {}
+    server.call("create_collection", name, schema=schema(table, dim=dim), consistency_level="Strong", **shards)
     # An empty collection's index is there at once: nothing is waited for.
-    server.call("create_index", name, indexes(table, metric=metric), sync=False)
+    server.call("create_index", name, indexes(table, metric=metric, index=index), sync=False)
     for lookup in lookups(table):
         # What only makes lookups quick; milvus-lite has none of arrays.
         with contextlib.suppress(StorageError):

@@ -219,12 +219,12 @@ class MilvusView:
             return NOTHING
         require_dim(query, identity.dim)
         if table == self._chunks:
-            condition = f"embedded == 1 and ({self._where(scope)})"
-            rows = self.asking.state.vectors
+            condition, index = f"embedded == 1 and ({self._where(scope)})", self.asking.state.index
         else:
-            condition = self._among_own(scope)
-            rows = self._derived.get(f"rows {table}", lambda: self.asking.count(table))
-        probes = nearest.probes_of(rows, exact=exact, candidates=candidates or self.candidates)
+            condition, index = self._among_own(scope), "FLAT"
+        probes = nearest.probes_of(
+            index, self.asking.state.vectors, exact=exact, candidates=candidates or self.candidates
+        )
         return nearest.nearest(self.asking, table, identity.metric, query, k, condition, probes=probes)
 
     def _among_own(self, scope: Scope) -> str:

@@ -43,6 +43,7 @@ from stackroom.errors import (
     ReadOnlyError,
     StackroomError,
     StorageError,
+    UsageError,
 )
 from stackroom.reports import Collection, Failure, Stats
 from stackroom.storage.derived import Newest
@@ -107,6 +108,15 @@ class MilvusStore(Limits):
                     path=self.place.url,
                 )
             self._create()
+            return
+        state = self._state(mark.version)
+        if state.table and self.place.index_type not in (None, state.index):
+            raise UsageError(
+                f"The library {self.place.url} was made with the index {state.index}.",
+                hint="Open it without index=, or push it under another name.",
+                expected=state.index,
+                actual=self.place.index_type,
+            )
 
     def _refuse_newer(self) -> None:
         """The format stands in the gate's name: a newer one is another gate."""

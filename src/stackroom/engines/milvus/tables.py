@@ -42,7 +42,7 @@ MOST_IN_ARRAY = 4096
 """Milvus's bound."""
 MOST_DIMENSIONS = 32_768
 CELLS = 1024
-"""`nlist` of the index of vectors: as many cells as it has at most, in each segment."""
+"""`nlist` of an index of cells: as many as it has at most, in each segment."""
 
 NO_ROW = "id < 0"
 """The condition that nothing meets."""
@@ -90,14 +90,15 @@ def schema(table: str, *, dim: int = 2) -> Any:
     return made
 
 
-def indexes(table: str, *, metric: str = "cosine") -> Any:
-    """The indexes that Milvus can't do without: of vectors and of words."""
+def indexes(table: str, *, metric: str = "cosine", index: str = "FLAT") -> Any:
+    """The indexes that Milvus can't do without: of vectors and of words. FLAT is none: rows are compared one by one."""
     made = MilvusClient.prepare_index_params()
     kind = kind_of(table)
     if kind == "records":
         made.add_index("embedding", index_type="FLAT", metric_type="L2")
     else:
-        made.add_index("embedding", index_type="IVF_FLAT", metric_type=METRICS[metric], params={"nlist": CELLS})
+        params = {"nlist": CELLS} if index == "IVF_FLAT" else {}
+        made.add_index("embedding", index_type=index, metric_type=METRICS[metric], params=params)
     if kind == "chunks":
         made.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
     return made
@@ -182,6 +183,8 @@ class State:
     """the number of the collection of chunks; 0: there is none yet"""
     dim: int = 0
     metric: str = "cosine"
+    index: str = "FLAT"
+    """of the vectors of chunks"""
     identity: str | None = None
     candidates: int | None = None
     chunks: int = 0

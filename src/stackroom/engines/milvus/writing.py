@@ -73,8 +73,6 @@ class MilvusCommit:
         self._named: dict[str, int] = {}
         """the keys of new chunks, by the id that they were given"""
 
-    # Sources.
-
     def _source_row(self, key: int) -> Row | None:
         if key not in self._sources:
             row = next(iter(self._records.drafted("key", [key], kind=SOURCE)), None)
@@ -139,8 +137,6 @@ class MilvusCommit:
             if records.is_active(row) != active:
                 self._put_source_row(row, records.from_source(records.to_source(row), active=active))
 
-    # Documents.
-
     def _document_row(self, document_id: str) -> Row | None:
         drafted = self._records.drafted("name", [records.document_id(document_id)], kind=DOCUMENT)
         known = self._before.document_rows([document_id]).values()
@@ -187,8 +183,6 @@ class MilvusCommit:
         for row in (*rows, *self._originals("document", [document_key])):
             self._records.end(row)
         self._grown.pop(document_key, None)
-
-    # Chunks.
 
     def add_chunks(
         self, document_key: int, chunks: Sequence[Chunk], *, position: int | None = 0, collection: str = "default"
@@ -289,8 +283,6 @@ class MilvusCommit:
             data = _data(passage.chunk_id, passage.document_id, passage.text, place, passage.metadata)
             self._rewrite(row, position=position, **data)
 
-    # Vectors.
-
     def _checked(self, embeddings: Sequence[NDArray[np.float32] | None]) -> list[NDArray[np.float32] | None]:
         """The same vectors as they are stored. Raises DimensionMismatchError, UsageError."""
         rows = [None if row is None else as_row(row) for row in embeddings]
@@ -330,8 +322,6 @@ class MilvusCommit:
     def set_waiting(self, waiting: Waiting) -> None:
         if waiting != Waiting():
             raise UsageError("A library on Milvus is not repaired, and waits for nothing.")
-
-    # Collections.
 
     def _known_collection(self, name: str) -> tuple[int, str | None] | None:
         if name not in self._collections:
@@ -420,8 +410,6 @@ class MilvusCommit:
                 self._records.end(row)
             self._collections.pop(collection)
 
-    # What is kept unread.
-
     def _originals(self, owner: Owner, keys: Iterable[int]) -> list[Row]:
         rows = self._records.find("key", keys, RECORD_FIELDS, kind=ORIGINAL)
         return [row for row in rows if row["owner"] == records.OWNERS[owner]]
@@ -447,8 +435,6 @@ class MilvusCommit:
         wanted = set(names)
         rows = self._reading.whole(ATTACHMENT, "name", map(records.attachment_name, wanted))
         return [row for row in rows if records.to_attachment(row)[0] in wanted]
-
-    # The end.
 
     def finish(self) -> None:
         """Look up what waited for the end. After it, drafts and state are what is written."""
