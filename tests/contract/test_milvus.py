@@ -273,6 +273,26 @@ def test_what_was_removed_is_deleted_a_day_later(store: Any, monkeypatch: pytest
         assert len(view.select(Scope(where=Condition("both", "==", "shared")))) == 1
 
 
+def test_what_was_written_is_sealed_where_it_is_much(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    call = store._server.call
+    monkeypatch.setattr(
+        store._server, "call", lambda verb, *given, **options: (flushed.append(verb), call(verb, *given, **options))[1]
+    )
+    with store.lease("add"):
+        put(store, "few", ["a", "b"])
+    assert "flush" not in flushed
+    monkeypatch.setattr("stackroom.engines.milvus.store._SEALED", 3)
+    with store.lease("add"):
+        put(store, "more", ["c"])
+    assert flushed.count("flush") == 1
+    store.maintain()
+    assert flushed.count("flush") == 1
+    assert texts(store) == ["a", "b", "c"]
+    with store.view() as view:
+        assert len(view.nearest(QUERY, 9, Scope()).keys) == 3
+
+
 def test_a_view_that_is_too_old_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "a", ["text"])
     monkeypatch.setattr("stackroom.engines.milvus.asking.KEPT", -1.0)

@@ -51,6 +51,8 @@ class Sender:
         self._hold = hold
         self._before = before
         self.has_sent = False
+        self.sent = 0
+        """rows of chunks"""
 
     def send(self, commit: MilvusCommit) -> None:
         """Raises BusyError, UnavailableError; then nothing has changed for anybody."""
@@ -99,6 +101,7 @@ class Sender:
             self._hold.check()
             self.has_sent = True
             self._server.call("upsert", self._server.place.collection(table), batch, **options)
+            self.sent += len(batch) * (kind_of(table) == "chunks")
 
     def _make_tables(self, commit: MilvusCommit, tables: dict[str, Draft]) -> None:
         """Collections that are missing, and another one for chunks where vectors have become other ones."""

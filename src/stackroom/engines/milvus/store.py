@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from stackroom.progress import CancelToken
 
 _SHOWN_FAILURES = 10
+_SEALED = 1_000
+"""Rows for which a segment is sealed."""
 _MAKING = 20.0
 """Seconds in which another client that makes the same library has made it."""
 
@@ -87,6 +89,7 @@ class MilvusStore(Limits):
         self._closed = False
         self._guard = threading.Lock()
         self._derived = Newest()
+        self._unsealed = 0
         self._server = Server(self.place)
         self._gate = Gate(self._server, self.place.collection(f"format_{FORMAT}_at_"), gate_schema())
         self._ingest = Gate(self._server, self.place.collection("ingest_"), gate_schema())
@@ -226,6 +229,7 @@ class MilvusStore(Limits):
                 hold.release(used=sender is not None and sender.has_sent)
             raise
         hold.publish()
+        self._unsealed += sender.sent
 
     @contextlib.contextmanager
     def lease(self, purpose: str, *, wait: float = 0.0) -> Iterator[None]:
@@ -242,8 +246,12 @@ class MilvusStore(Limits):
         self.maintain()
 
     def maintain(self, *, cancel: CancelToken | None = None) -> None:
-        """Give back what was removed more than a day ago. Nothing where somebody writes."""
+        """Have what was written since sealed, which is searched quicker, and give back what was removed more than a day ago.
+
+        Nothing where somebody writes.
+        """
         self._check_writable()
+        self._seal()
         with contextlib.suppress(BusyError):
             hold = self._gate.take("maintenance", wait=0.0, url=self.place.url)
             try:
@@ -251,6 +259,16 @@ class MilvusStore(Limits):
             finally:
                 with contextlib.suppress(StackroomError):
                     hold.release(used=False)
+
+    def _seal(self) -> None:
+        """Milvus indexes rows once their segment is sealed; of few rows it would make a small segment, and does it later by itself."""
+        if self._unsealed < _SEALED:
+            return
+        state = self._state(self._mark().version)
+        # A server may refuse to do it so often, which is no harm.
+        with contextlib.suppress(StorageError, BusyError):
+            self._server.call("flush", self.place.collection(state.chunk_table))
+            self._unsealed = 0
 
     def stats(self) -> Stats:
         """The newest commit in numbers."""
