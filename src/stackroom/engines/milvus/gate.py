@@ -56,6 +56,11 @@ def _machine() -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()
 
 
+def _now() -> float:
+    """Seconds of a clock that goes on while the machine sleeps, as those of the others do."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Mark(NamedTuple):
     """What a gate's name says."""
 
@@ -108,7 +113,7 @@ class Gate:
 
     def take(self, words: str, *, wait: float, url: str) -> Hold:
         """Raises BusyError that says who has it."""
-        end = time.monotonic() + wait
+        end = _now() + wait
         while True:
             mark = self.look()
             if mark is None:
@@ -117,7 +122,7 @@ class Gate:
                 hold = self._try(mark, words)
                 if hold is not None:
                     return hold
-            if time.monotonic() >= end:
+            if _now() >= end:
                 raise BusyError(
                     f"{mark.who} is writing to {url}.",
                     hint="Wait until it is done, then try again.",
@@ -134,8 +139,8 @@ class Gate:
             return not _lives(int(found["pid"]))
         # By this clock alone: no two machines' agree.
         if self._seen[0] != mark.name:
-            self._seen = mark.name, time.monotonic()
-        return time.monotonic() - self._seen[1] > _SILENT
+            self._seen = mark.name, _now()
+        return _now() - self._seen[1] > _SILENT
 
     def _try(self, mark: Mark, words: str) -> Hold | None:
         nonce = uuid.uuid4().hex[:12]
@@ -174,7 +179,7 @@ class Hold:
         self._holder = holder
         self._nonce = nonce
         self._beat = 0
-        self._alive = time.monotonic()
+        self._alive = _now()
         self._guard = threading.Lock()
         self._over = threading.Event()
 
@@ -183,7 +188,7 @@ class Hold:
         return self._gate.named(f"{self.version}_{self.attempt}_held_{self._beat}_{self._holder}")
 
     def begin(self) -> None:
-        self._alive = time.monotonic()
+        self._alive = _now()
         threading.Thread(target=self._live, daemon=True).start()
 
     def _live(self) -> None:
@@ -195,19 +200,19 @@ class Hold:
                 self._beat += 1
                 try:
                     self._gate.rename(old, self.name)
-                    self._alive = time.monotonic()
+                    self._alive = _now()
                 except StackroomError:
                     now = None
                     with contextlib.suppress(StackroomError):
                         now = self._gate.look()
                     if now is not None and now.name == self.name:
-                        self._alive = time.monotonic()
+                        self._alive = _now()
                     else:
                         self._beat -= 1
 
     def check(self) -> None:
         """Raises BusyError where another may have taken it over."""
-        if time.monotonic() - self._alive > _SURE:
+        if _now() - self._alive > _SURE:
             raise BusyError("The server did not answer for so long that another may write now.", hint="Try again.")
 
     def publish(self) -> None:
