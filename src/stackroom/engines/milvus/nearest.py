@@ -7,14 +7,14 @@ one into all. Nothing is quantised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stackroom.backend import Scored
 from stackroom.engines.milvus.asking import MOST, Asking
-from stackroom.engines.milvus.tables import CELLS, METRICS
+from stackroom.engines.milvus.tables import CELLS, METRICS, Row
 from stackroom.engines.vectors import NOTHING, best
 from stackroom.types import Metric
 
@@ -74,8 +74,8 @@ def scan(asking: Asking, table: str, metric: Metric, query: NDArray[np.float32],
     return kept
 
 
-def _batches(rows: Iterable[dict], size: int) -> Iterable[list[dict]]:  # type: ignore[type-arg]
-    batch = []
+def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    batch: list[Row] = []
     for row in rows:
         batch.append(row)
         if len(batch) == size:
@@ -85,7 +85,7 @@ def _batches(rows: Iterable[dict], size: int) -> Iterable[list[dict]]:  # type: 
         yield batch
 
 
-def _rows(found: Iterable[dict]) -> list[NDArray[np.float32]]:  # type: ignore[type-arg]
+def _rows(found: Iterable[Row]) -> list[NDArray[np.float32]]:
     return [as_array(row["embedding"]) for row in found]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Scored, TextStatistics
-from stackroom.engines.milvus.asking import Asking
+from stackroom.engines.milvus.asking import MOST, Asking
 from stackroom.engines.milvus.tables import MOST_IN_ARRAY, Row, dimension, some, sparse, term
 from stackroom.engines.terms import Term, rank, tokens_of, tokens_of_terms
 from stackroom.engines.vectors import NOTHING
@@ -128,42 +128,44 @@ def matching(
         return derived.get(f"phrase {one.parsed.text}", lambda: len(_looked_at(asking, [one], one.holds)))
 
     frequencies = [weight(one) for one in asked]
-    vector: dict[int, float] = defaultdict(float)
-    for one, found in zip(asked, frequencies, strict=True):
-        if one.is_counted:
-            vector[dimension(one.numbers[0])] += okapi.weight(state.chunks, found)
-        else:
-            # Its words find the passages, the phrase ranks them.
-            for known in one.numbers:
-                vector[dimension(known)] += okapi.weight(state.chunks, found) / len(one.numbers)
-    phrases = [one for one in asked if not one.is_counted]
-    if phrases:
+    if not all(one.is_counted for one in asked):
         # Passages that hold some words of a phrase, and neither all of them nor another term, are none.
         condition = f"({condition}) and ({' or '.join(f'({one.holds})' for one in asked)})"
-    found_rows = asking.search(
-        state.chunk_table, "sparse", dict(vector), max(CANDIDATES, k), condition, _COUNTED, metric_type="IP"
+    found = asking.search(
+        state.chunk_table,
+        "sparse",
+        _vector(asked, frequencies, state.chunks),
+        min(max(CANDIDATES, k), MOST),
+        condition,
+        _COUNTED,
+        metric_type="IP",
     )
-    counted = {row["id"]: counts for row, counts in _count(asking, phrases, found_rows)} if phrases else {}
-    columns = []
-    for one, found in zip(asked, frequencies, strict=True):
-        if one.is_counted:
-            columns.append((found, [_count_of(row, one.numbers[0]) for row in found_rows]))
-        else:
-            at = phrases.index(one)
-            columns.append((found, [counted.get(row["id"], {}).get(at, 0) for row in found_rows]))
-    hits = [at for at in range(len(found_rows)) if any(counts[at] for _, counts in columns)]
-    rows = [found_rows[at] for at in hits]
-    return (
-        rank(
-            [row["key"] for row in rows],
-            [row["words"] for row in rows],
-            [(found, [counts[at] for at in hits]) for found, counts in columns],
-            k,
-            state.chunks,
-            state.words / state.chunks,
-        ),
-        statistics,
-    )
+    columns = _columns(asking, asked, found)
+    hits = [at for at in range(len(found)) if any(counts[at] for counts in columns)]
+    counted = [(times, [counts[at] for at in hits]) for times, counts in zip(frequencies, columns, strict=True)]
+    keys, lengths = [found[at]["key"] for at in hits], [found[at]["words"] for at in hits]
+    return rank(keys, lengths, counted, k, state.chunks, state.words / state.chunks), statistics
+
+
+def _vector(asked: Sequence[_Wanted], frequencies: Sequence[int], chunks: int) -> dict[int, float]:
+    """The query for candidates: what each word says. The words of a phrase find its passages, and share what it says."""
+    found: dict[int, float] = defaultdict(float)
+    for one, frequency in zip(asked, frequencies, strict=True):
+        for known in one.numbers:
+            found[dimension(known)] += okapi.weight(chunks, frequency) / len(one.numbers)
+    return dict(found)
+
+
+def _columns(asking: Asking, asked: Sequence[_Wanted], found: Sequence[Row]) -> list[list[int]]:
+    """For each term, how often each of these passages has it."""
+    phrases = [one for one in asked if not one.is_counted]
+    read = {row["id"]: counts for row, counts in _count(asking, phrases, found)} if phrases else {}
+    return [
+        [_count_of(row, one.numbers[0]) for row in found]
+        if one.is_counted
+        else [read[row["id"]].get(phrases.index(one), 0) for row in found]
+        for one in asked
+    ]
 
 
 def _count_of(row: Row, known: int) -> int:
