@@ -18,7 +18,7 @@ import pytest
 import stackroom
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
-from stackroom.errors import BusyError, FormatVersionError, UnavailableError, UsageError
+from stackroom.errors import BusyError, FormatVersionError, StorageError, UnavailableError, UsageError
 from stackroom.filters import Condition
 from stackroom.types import Chunk, EmbedderIdentity
 from support import DIM, chunks, unit_rows
@@ -164,6 +164,47 @@ def test_rows_that_come_late_of_a_writer_that_was_taken_for_dead_are_passed_over
             assert view.matching("late", 3, Scope())[0].keys.tolist() == []
             assert len(view.nearest(QUERY, 9, Scope()).keys) == 2
             assert view.source("late") is None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_answer_that_is_lost_is_no_lost_commit(store: Any, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """A rename that is done and reported as failed, of the taking and of the publishing."""
+    put(store, "s", ["first"])
+    call, renamed = store._server.call, []
+
+    def forgetful(verb: str, *given: Any, **options: Any) -> Any:
+        answer = call(verb, *given, **options)
+        if verb == "rename_collection":
+            renamed.append(given)
+            if len(renamed) == times:
+                raise StorageError("what was done is forgotten")
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._server, "call", forgetful)
+        put(store, "t", ["second"])
+    assert len(renamed) == 2
+    assert texts(store) == ["first", "second"]
+    put(store, "u", ["third"])
+    assert texts(store) == ["first", "second", "third"]
+
+
+def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "s", ["first"])
+    call = store._server.call
+
+    def refusing(verb: str, *given: Any, **options: Any) -> Any:
+        if verb == "rename_collection" and given[1].endswith("_free"):
+            raise StorageError("no")
+        return call(verb, *given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._server, "call", refusing)
+        with pytest.raises(StorageError, match="no"):
+            put(store, "t", ["second"])
+    assert texts(store) == ["first"]
+    put(store, "u", ["third"])
+    assert texts(store) == ["first", "third"]
 
 
 def test_a_holder_that_is_alive_is_not_taken_over(store: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,16 +227,20 @@ class Hold:
         with self._guard:
             self._over.set()
             _held.discard(self._nonce)
+            wanted = self._gate.named(rest)
             try:
-                self._gate.rename(self.name, self._gate.named(rest))
-            except AbsentError:
+                self._gate.rename(self.name, wanted)
+            except StackroomError as error:
+                # The answer may have been lost, and not the name; the next one may have it by now.
                 now = self._gate.look()
-                # The answer may have been lost, and the next one have it by now.
-                if now is None or (now.name != self._gate.named(rest) and now.version != self.attempt):
+                if now is not None and (now.name == wanted or now.version == self.attempt):
+                    return
+                if isinstance(error, AbsentError):
                     raise BusyError(
                         "Another client took this one for dead, and writes now.",
                         hint="Look whether the change is there, and try again.",
                     ) from None
+                raise
 
 
 def _lives(pid: int) -> bool:

@@ -104,10 +104,12 @@ def probes_of(index: str, rows: int, *, exact: bool, candidates: int | None) -> 
 
 def sample_keys(asking: Asking, table: str, n: int, rows: int, keys: NDArray[np.int64] | None) -> list[int]:
     """Up to `n` keys of a table's `rows`: spread evenly over `keys` where these are known, otherwise by the hashes of their chunks' ids."""
-    if keys is not None:
-        at = np.linspace(0, len(keys) - 1, min(n, len(keys))).astype(np.int64)
-        found: list[int] = keys[at].tolist()
-        return found
-    # Hashes are below 2**62, and evenly spread.
-    share = f"embedded == 1 and name < {int(2**62 * min(2 * n / rows, 1.0))}"
-    return sorted(row["key"] for row in asking.rows(table, share, ("key",), limit=4 * n))[:n]
+    if keys is None:
+        # Hashes are below 2**62, and evenly spread.
+        share = f"embedded == 1 and name < {int(2**62 * min(2 * n / rows, 1.0))}"
+        keys = np.sort(
+            np.array([row["key"] for row in asking.rows(table, share, ("key",), limit=4 * n)], dtype=np.int64)
+        )
+    at = np.linspace(0, len(keys) - 1, min(n, len(keys))).astype(np.int64)
+    found: list[int] = keys[at].tolist()
+    return found
