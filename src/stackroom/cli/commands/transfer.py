@@ -8,7 +8,10 @@ from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.reports import TransferReport
 
-_URL = "URL is postgresql://HOST/DATABASE?library=NAME; a password comes from PGPASSWORD or ~/.pgpass."
+_URL = (
+    "URL is postgresql://HOST/DATABASE?library=NAME or milvus://HOST:PORT/DATABASE?library=NAME; a password comes from the environment "
+    "(PGPASSWORD or ~/.pgpass; MILVUS_TOKEN)."
+)
 _SINCE = "Prove only what is sent now, not all that is there."
 
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from stackroom.backend import Scored
 from stackroom.engines.postgresql.asking import Asking, Where
-from stackroom.errors import DimensionMismatchError
-from stackroom.storage.vectors.scan import score_exactly
+from stackroom.engines.vectors import best
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
@@ -35,16 +34,6 @@ _MORE = 50
 
 _LEAST_SEARCHED, _MOST_SEARCHED = 400, 1_000
 """`hnsw.ef_search`: at 25,000 rows 70 finds 0.83 of the ten best, 200 finds 0.975 and 400 0.995; pgvector takes no more than 1,000."""
-
-
-def require_dim(query: NDArray[np.float32], dim: int) -> None:
-    if query.shape != (dim,):
-        raise DimensionMismatchError(
-            f"The query has the shape {query.shape}, the library's vectors have {dim} dimensions.",
-            hint="Use the model that the library was made with.",
-            expected=dim,
-            actual=query.shape,
-        )
 
 
 def nearest(
@@ -77,13 +66,7 @@ def nearest(
         (*(where.values if "c.key" in condition else ()), query),
         binary=True,
     )
-    if not rows:
-        return Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
-    keys = np.array([key for key, _ in rows], dtype=np.int64)
-    block = np.stack([embedding for _, embedding in rows]).astype(np.float64)
-    scores = score_exactly(block, query.astype(np.float64), identity.metric)
-    best = np.lexsort((keys, -scores))[:k]
-    return Scored(keys[best], scores[best])
+    return best([key for key, _ in rows], [embedding for _, embedding in rows], query, identity.metric, k)
 
 
 def embeddings(asking: Asking, space_key: int, keys: Sequence[int]) -> dict[int, NDArray[np.float32]]:

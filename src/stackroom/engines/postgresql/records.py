@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
 from typing import Any
 
 from stackroom.backend import DocumentRecord, SourceRecord
@@ -13,7 +12,6 @@ from stackroom.engines.postgresql.asking import Asking, Row
 from stackroom.engines.postgresql.tables import DOCUMENT_COLUMNS, SOURCE_COLUMNS
 from stackroom.engines.postgresql.values import pack, unpack
 from stackroom.storage.catalogue.records import meant
-from stackroom.types import EmbedderIdentity
 
 _AT_ONCE = 1_000
 
@@ -113,12 +111,3 @@ def find_sources(asking: Asking, wanted: str) -> list[int]:
             return [exact]
     rows = asking.rows("SELECT source_key, name, title FROM sources ORDER BY name")
     return meant(wanted, ((key, unpack(name), unpack(title)) for key, name, title in rows))
-
-
-def dump_identity(identity: EmbedderIdentity) -> str:
-    return json.dumps(asdict(identity), sort_keys=True)
-
-
-def load_identity(text: str) -> EmbedderIdentity:
-    known = {field.name for field in fields(EmbedderIdentity)}
-    return EmbedderIdentity(**{name: value for name, value in json.loads(text).items() if name in known})

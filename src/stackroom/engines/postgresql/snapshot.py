@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,14 +22,14 @@ from stackroom.engines.postgresql import nearest, records, scoping, words
 from stackroom.engines.postgresql.asking import Asking, Row, Where
 from stackroom.engines.postgresql.tables import DOCUMENT_COLUMNS, SERVING, SOURCE_COLUMNS
 from stackroom.engines.postgresql.values import pack, unpack
-from stackroom.errors import DamagedError, NotFoundError
+from stackroom.engines.records import each, load_identity
+from stackroom.engines.vectors import NOTHING, require_dim
+from stackroom.errors import NotFoundError
 from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import shown
 from stackroom.storage.derived import Derived
 from stackroom.storage.vectors.scan import score_exactly
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
-
-T = TypeVar("T")
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class PostgresView:
 
     def _identity(self, space_key: int | None) -> EmbedderIdentity | None:
         found = self._asking.value("SELECT identity FROM spaces WHERE space_key = %s", (space_key,))
-        return None if found is None else records.load_identity(found)
+        return None if found is None else load_identity(found)
 
     @property
     def former(self) -> EmbedderIdentity | None:
@@ -133,11 +133,11 @@ class PostgresView:
             f"SELECT {_PASSAGE}, document_id FROM chunks c JOIN documents USING(document_key) WHERE key = ANY(%s)",
             (list(map(int, keys)),),
         )
-        return _each({row[0]: _passage(row) for row in rows}, keys)
+        return each({row[0]: _passage(row) for row in rows}, keys)
 
     def document_keys(self, keys: Sequence[int]) -> list[int]:
         rows = self._asking.rows("SELECT key, document_key FROM chunks WHERE key = ANY(%s)", (list(map(int, keys)),))
-        return _each(dict(rows), keys)
+        return each(dict(rows), keys)
 
     def document_of(self, document_ids: Sequence[str]) -> dict[str, tuple[DocumentRecord, SourceRecord]]:
         width = DOCUMENT_COLUMNS.count(",") + 1
@@ -202,8 +202,8 @@ class PostgresView:
         space_key = self._space(scope.collection)
         identity = self.identity if space_key == SERVING else self._identity(space_key)
         if identity is None or k <= 0:
-            return words.NOTHING
-        nearest.require_dim(query, identity.dim)
+            return NOTHING
+        require_dim(query, identity.dim)
         where = self._where(scope)
         indexed: int | None = None
         if not exact:
@@ -222,7 +222,7 @@ class PostgresView:
         identity = self.identity
         if identity is None:
             return found
-        nearest.require_dim(query, identity.dim)
+        require_dim(query, identity.dim)
         rows = nearest.embeddings(self._asking, SERVING, keys)
         there = [i for i, key in enumerate(keys) if key in rows]
         if there:
@@ -335,15 +335,3 @@ def _passage(row: Row) -> Passage:
 
 def _keys(rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
     return np.array([row[0] for row in rows], dtype=np.int64)
-
-
-def _each(found: Mapping[int, T], keys: Sequence[int]) -> list[T]:
-    """What was found for each key. Raises DamagedError."""
-    try:
-        return [found[key] for key in keys]
-    except KeyError as error:
-        raise DamagedError(
-            f"The index names the passage {error}, which the library does not hold.",
-            hint="Push or pull the library again, from one that is whole.",
-            actual=error.args[0],
-        ) from None

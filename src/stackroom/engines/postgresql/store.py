@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from psycopg import IsolationLevel
 
 from stackroom.engines.limits import Limits
-from stackroom.engines.postgresql import nearest, records, tables
+from stackroom.engines.postgresql import nearest, tables
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.client import Connection, Place, connect, ready_for_vectors, translated
 from stackroom.engines.postgresql.snapshot import PostgresView
 from stackroom.engines.postgresql.values import unpack
 from stackroom.engines.postgresql.writing import PostgresCommit
+from stackroom.engines.records import load_identity
 from stackroom.errors import (
     BusyError,
     ClosedError,
@@ -244,7 +245,7 @@ class PostgresStore(Limits):
                 return
             try:
                 for space_key, identity in asking.rows("SELECT space_key, identity FROM spaces"):
-                    nearest.make_index(asking, space_key, records.load_identity(identity))
+                    nearest.make_index(asking, space_key, load_identity(identity))
                 for table in ("sources", "documents", "chunks", "vectors"):
                     asking.execute(f"ANALYZE {table}")
             finally:

@@ -8,17 +8,15 @@ match. Where more than `CANDIDATES` do, PostgreSQL's own rank says which of them
 from __future__ import annotations
 
 import re
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from stackroom.backend import Scored, TextStatistics
+from stackroom.engines import terms as shared
 from stackroom.engines.postgresql.asking import Asking, Where
-from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.words import okapi, tokenizer
+from stackroom.engines.terms import rank, tokens_of, tokens_of_terms
+from stackroom.engines.vectors import NOTHING
 
 if TYPE_CHECKING:
     from stackroom.storage.words.tokenizer import TextQuery
@@ -31,20 +29,10 @@ _LONGEST = 500
 _MOST = 60_000
 """Words of a passage that are indexed; what PostgreSQL takes is a megabyte."""
 
-_own = threading.local()
-
-
-def _connection() -> Connection:
-    """Of a database in memory: the tokenizer is SQLite's."""
-    found: Connection | None = getattr(_own, "connection", None)
-    if found is None:
-        found = _own.connection = Connection(":memory:")
-    return found
-
 
 def indexed(text: str) -> tuple[str, int]:
     """A passage's `tsvector` as PostgreSQL reads it, and the number of its words."""
-    tokens = tokenizer.indexed(_connection(), text)
+    tokens = tokens_of(text)
     places: dict[str, list[int]] = defaultdict(list)
     for place, token in enumerate(tokens[:_MOST], start=1):
         places[token[:_LONGEST]].append(place)
@@ -63,13 +51,11 @@ class _Candidate(NamedTuple):
     """of the words that are wanted"""
 
 
-class Term:
-    """One term of a query: a word, a phrase, or the beginning of a word."""
+class Term(shared.Term):
+    """One term of a query, and the `tsquery` that says it."""
 
     def __init__(self, text: str, tokens: Sequence[str]) -> None:
-        self.text = text
-        self.tokens = [token[:_LONGEST] for token in tokens]
-        self.is_beginning = text.endswith("*")
+        super().__init__(text, [token[:_LONGEST] for token in tokens])
 
     @property
     def query(self) -> str | None:
@@ -81,21 +67,9 @@ class Term:
             parts[-1] += ":*"
         return parts[0] if len(parts) == 1 else "(" + " <-> ".join(parts) + ")"
 
-    def count(self, words: Mapping[str, Sequence[int]]) -> int:
-        """How often it occurs in a passage of these words, each with its places."""
-        if self.is_beginning and len(self.tokens) == 1:
-            return sum(len(places) for word, places in words.items() if word.startswith(self.tokens[0]))
-        if len(self.tokens) == 1:
-            return len(words.get(self.tokens[0], ()))
-        found = set(words.get(self.tokens[0], ()))
-        for token in self.tokens[1:]:
-            found = {place + 1 for place in found} & set(words.get(token, ()))
-        return len(found)
-
 
 def terms(texts: Sequence[str]) -> list[Term]:
-    stems = tokenizer.stems(_connection(), [text.removesuffix("*") for text in texts])
-    return [Term(text, tokens) for text, tokens in zip(texts, stems, strict=True)]
+    return [Term(text, tokens) for text, tokens in zip(texts, tokens_of_terms(texts), strict=True)]
 
 
 def any_of(parts: Iterable[Term]) -> str | None:
@@ -178,15 +152,12 @@ def _ranked(
     rows: int,
     average: float,
 ) -> Scored:
-    keys = np.array([row.key for row in found], dtype=np.int64)
-    damping = okapi.norms(np.array([row.words for row in found], dtype=np.float64), average)
-    scores = np.zeros(len(keys))
-    for term in wanted:
-        if term.query is not None:
-            counts = np.array([term.count(row.places) for row in found], dtype=np.float64)
-            scores += okapi.weight(rows, frequencies.get(term.query, 0)) * okapi.saturated(counts, damping)
-    order = np.lexsort((keys, -scores))[:k]
-    return Scored(keys[order], scores[order])
+    counted = (
+        (frequencies.get(term.query, 0), [term.count(row.places) for row in found])
+        for term in wanted
+        if term.query is not None
+    )
+    return rank([row.key for row in found], [row.words for row in found], counted, k, rows, average)
 
 
 def _frequencies(asking: Asking, wanted: Sequence[Term]) -> dict[str, int]:
@@ -200,6 +171,3 @@ def _frequencies(asking: Asking, wanted: Sequence[Term]) -> dict[str, int]:
     counts = ", ".join(["(SELECT count(*) FROM chunks WHERE lexemes @@ %s::tsquery)"] * len(queries))
     (row,) = asking.rows(f"SELECT {counts}", tuple(queries))
     return dict(zip(queries, row, strict=True))
-
-
-NOTHING = Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))

@@ -14,7 +14,9 @@ from stackroom.engines.postgresql import nearest, records, words
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.tables import SERVING, SOURCE_FIELDS
 from stackroom.engines.postgresql.values import dump_facts, pack, unpack
-from stackroom.errors import DimensionMismatchError, NotFoundError, UsageError
+from stackroom.engines.records import dump_identity, load_identity
+from stackroom.engines.vectors import as_row, require_row
+from stackroom.errors import NotFoundError, UsageError
 from stackroom.identity import require_same
 from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import dump_details, dump_metadata, indexed_metadata
@@ -33,7 +35,7 @@ class PostgresCommit:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
         found = asking.value("SELECT identity FROM spaces WHERE space_key = %s", (SERVING,))
-        self._identity = None if found is None else records.load_identity(found)
+        self._identity = None if found is None else load_identity(found)
         self._declared: EmbedderIdentity | None = None
 
     def set_candidates(self, candidates: int | None) -> None:
@@ -144,18 +146,14 @@ class PostgresCommit:
 
     def _checked(self, embeddings: Sequence[NDArray[np.float32] | None]) -> list[NDArray[np.float32] | None]:
         """The same vectors as they are stored. Raises DimensionMismatchError, UsageError."""
-        rows = [None if row is None else np.ascontiguousarray(row, dtype="<f4") for row in embeddings]
+        rows = [None if row is None else as_row(row) for row in embeddings]
         for row in rows:
             if row is None:
                 continue
-            if row.ndim != 1 or not len(row):
-                raise DimensionMismatchError(
-                    f"An embedding has the shape {row.shape}.", hint="Give one vector a chunk: float32 of shape (dim,)."
-                )
             if self._identity is None:
                 self._identity = self._declared or EmbedderIdentity(name="", dim=len(row))
                 self._new_space(SERVING, self._identity)
-            _require(row, self._identity.dim)
+            require_row(row, self._identity.dim)
         return rows
 
     def _new_space(self, space_key: int, identity: EmbedderIdentity) -> None:
@@ -166,7 +164,7 @@ class PostgresCommit:
                 expected=nearest.MOST_DIMENSIONS,
                 actual=identity.dim,
             )
-        self._asking.execute("INSERT INTO spaces VALUES(%s, %s)", (space_key, records.dump_identity(identity)))
+        self._asking.execute("INSERT INTO spaces VALUES(%s, %s)", (space_key, dump_identity(identity)))
 
     def _collection(self, name: str) -> int:
         """The key of the collection of that name, made where it is missing."""
@@ -176,7 +174,7 @@ class PostgresCommit:
     def add_vectors(self, collection: str, vectors_: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         asking, collection_key = self._asking, self._collection(collection)
         for key, vector in vectors_:
-            row = np.ascontiguousarray(vector, dtype="<f4")
+            row = as_row(vector)
             own = asking.row(
                 "SELECT space_key, identity FROM collections JOIN spaces USING(space_key) WHERE collection_key = %s",
                 (collection_key,),
@@ -189,8 +187,8 @@ class PostgresCommit:
                     "UPDATE collections SET space_key = %s WHERE collection_key = %s", (space_key, collection_key)
                 )
             else:
-                space_key, identity = own[0], records.load_identity(own[1])
-            _require(row, identity.dim)
+                space_key, identity = own[0], load_identity(own[1])
+            require_row(row, identity.dim)
             if asking.row("SELECT 1 FROM chunks WHERE key = %s", (key,)) is None:
                 raise NotFoundError(f"There is no chunk with key {key}.")
             asking.execute("DELETE FROM vectors WHERE space_key = %s AND key = %s", (space_key, key))
@@ -324,21 +322,8 @@ class PostgresCommit:
             # Vectors came before their model was known; from now on it is.
             self._identity = identity
             self._asking.execute(
-                "UPDATE spaces SET identity = %s WHERE space_key = %s", (records.dump_identity(identity), SERVING)
+                "UPDATE spaces SET identity = %s WHERE space_key = %s", (dump_identity(identity), SERVING)
             )
 
     def finish(self) -> None:
         self._asking.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
-
-
-def _require(row: NDArray[np.float32], dim: int) -> None:
-    """Raises DimensionMismatchError, UsageError."""
-    if row.shape != (dim,):
-        raise DimensionMismatchError(
-            f"An embedding has {len(row)} dimensions, the library's have {dim}.",
-            hint="Use the model that the library was made with. For another one, make a library of its own.",
-            expected=dim,
-            actual=len(row),
-        )
-    if not np.isfinite(row).all():
-        raise UsageError("An embedding holds NaN or infinity.", hint="Embed that text again, or leave it out.")

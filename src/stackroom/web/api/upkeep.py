@@ -145,7 +145,13 @@ def measure(workspace: Workspace, given: Given) -> object:
 
 _FOLDER = text("A whole path, to a folder that is empty or not there yet.", minLength=1, maxLength=4096)
 _ENGINE = record(
-    {"url": text("postgresql://HOST/DATABASE?library=NAME, without a password.", minLength=1, maxLength=4096)},
+    {
+        "url": text(
+            "postgresql://HOST/DATABASE?library=NAME or milvus://HOST:PORT/DATABASE?library=NAME, without a password.",
+            minLength=1,
+            maxLength=4096,
+        )
+    },
     {"since_last": flag("Prove only what is copied now, not all that is there.")},
 )
 

@@ -1,0 +1,185 @@
+"""The client: where a library is, calls of the server, and its errors in Stackroom's words."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import grpc
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from stackroom.errors import (
+    BusyError,
+    DiskFullError,
+    ReadOnlyError,
+    StackroomError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
+
+T = TypeVar("T")
+
+# pymilvus writes every refusal to stderr, with a traceback; here each is raised, or was expected.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
+
+_NAME = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
+_LONGEST_NAME = 40
+_DEFAULT_NAME = "library"
+_PORT = 19530
+INDEXES = ("FLAT", "IVF_FLAT")
+_MOST_SHARDS = 16
+_SECONDS = 10.0
+"""A server that does not answer a new connection for so long is away."""
+
+_AGAIN, _LOOKS = 20, 0.01
+"""Times that names are listed where that fails, and seconds between them."""
+
+_ABSENT, _NOT_LOADED = 100, 101
+"""Milvus's numbers for a collection that is not there, and for one that is not in memory."""
+_BUSY, _FULL = (8, 9), (30, 31)
+
+
+class AbsentError(StorageError):
+    """A collection that was asked for by its name is not there."""
+
+
+class Place(NamedTuple):
+    """Where a library is. Nothing of it is secret."""
+
+    url: str
+    """As the user wrote it."""
+    address: str
+    user: str
+    database: str
+    name: str
+    index_type: str | None
+    """of the vectors of a library that is made here: FLAT, or IVF_FLAT"""
+    shards: int | None
+    """of its passages"""
+
+    @classmethod
+    def of(cls, url: str) -> Place:
+        """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true][&index=IVF_FLAT][&shards=4]`. Raises UsageError."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "localhost", parts.port or _PORT
+        except ValueError:
+            raise UsageError(
+                f"{url} has no port that can be read.", hint="For example: milvus://host:19530/database?library=NAME"
+            ) from None
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        name, tls = options.pop("library", _DEFAULT_NAME), options.pop("tls", "false")
+        if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+            raise UsageError(
+                f"{name!r} can't be a library's name on Milvus.",
+                hint="Use up to 40 letters and digits, with single _ between them: milvus://host/database?library=NAME",
+                actual=name,
+            )
+        index, shards = options.pop("index", None), options.pop("shards", None)
+        wrong = [*options]
+        wrong += ["tls"] * (tls not in ("true", "false")) + ["index"] * (index not in (None, *INDEXES))
+        wrong += ["shards"] * (shards is not None and not (shards.isdecimal() and 1 <= int(shards) <= _MOST_SHARDS))
+        if wrong:
+            raise UsageError(
+                f"{wrong[0]!r} of {url} means nothing.",
+                hint=f"There are: library=NAME, tls=true, index={' or '.join(INDEXES)}, shards=1 to {_MOST_SHARDS}.",
+            )
+        if ":" in host:
+            host = f"[{host}]"
+        address = f"{'https' if tls == 'true' else 'http'}://{host}:{port}"
+        database = parts.path.strip("/") or "default"
+        return cls(url, address, parts.username or "", database, name, index, None if shards is None else int(shards))
+
+    def collection(self, part: str) -> str:
+        return f"stackroom_{self.name}__{part}"
+
+
+class Server:
+    """One connection, that several threads share. Every call raises UnavailableError, AbsentError, or what else is in `errors`."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        try:
+            self._client = MilvusClient(
+                uri=place.address,
+                user=place.user or os.environ.get("MILVUS_USER", ""),
+                password=os.environ.get("MILVUS_PASSWORD", ""),
+                token=os.environ.get("MILVUS_TOKEN", ""),
+                db_name=place.database,
+                timeout=_SECONDS,
+                dedicated=True,
+                # A connection of its own: others to the same server, which wait after a failure, don't make it wait.
+                grpc_options={"grpc.use_local_subchannel_pool": 1},
+            )
+        except (MilvusException, grpc.RpcError) as error:
+            raise _translation(error, place) from error
+
+    def call(self, verb: str, *arguments: Any, **options: Any) -> Any:
+        """A method of the client. A collection that was released, as by a restart, is loaded first."""
+        try:
+            try:
+                return getattr(self._client, verb)(*arguments, retry_times=2, **options)
+            except MilvusException as error:
+                if error.code != _NOT_LOADED or verb == "load_collection":
+                    raise
+            self._client.load_collection(arguments[0], retry_times=2)
+            return getattr(self._client, verb)(*arguments, retry_times=2, **options)
+        except (MilvusException, grpc.RpcError) as error:
+            raise _translation(error, self.place) from error
+
+    def names(self) -> list[str]:
+        """Of all collections of the database."""
+        for _ in range(_AGAIN):
+            with contextlib.suppress(StorageError):
+                return list(self.call("list_collections"))
+            # milvus-lite can't list names while one of them changes.
+            time.sleep(_LOOKS)
+        return list(self.call("list_collections"))
+
+    def guarded(self, step: Callable[[], T]) -> T:
+        """A step of an iterator of the client's."""
+        try:
+            return step()
+        except (MilvusException, grpc.RpcError) as error:
+            raise _translation(error, self.place) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _translation(error: Exception, place: Place) -> StackroomError:
+    code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
+    said = _first_line(error)
+    if code == _ABSENT:
+        return AbsentError(f"The server of {place.url} has not what was asked for: {said}", path=place.url)
+    if code in _FULL:
+        return DiskFullError(
+            f"The server of {place.url} has no space left.",
+            hint="Make space there; the library is as it was before the commit.",
+            path=place.url,
+        )
+    if code == grpc.StatusCode.PERMISSION_DENIED:
+        return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
+    if code in _BUSY or code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return BusyError(f"The server of {place.url} has too much to do: {said}", hint="Try again.", path=place.url)
+    away = code in (2, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+    if away or code == grpc.StatusCode.UNAUTHENTICATED or ("database" in said and "not" in said):
+        return UnavailableError(
+            f"The server of {place.url} is not there: {said}",
+            hint="Start it, or correct the URL; credentials come from MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD. What was committed stays.",
+            path=place.url,
+        )
+    return StorageError(f"The server of {place.url} failed ({code}): {said}", path=place.url)
+
+
+def _first_line(error: Exception) -> str:
+    text = error.details() if isinstance(error, grpc.RpcError) else getattr(error, "message", str(error))
+    return str(text).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,253 @@
+"""One writer at a time, and a commit in one step: by the name of an empty collection.
+
+Milvus has no transactions and no compare-and-set over rows, but it renames a collection only if it still has the name that
+one asks for, and to one asker only. So a gate is an empty collection whose name says all there is to know:
+
+    stackroom_papers__format_1_at_41_41_free                                  version 41 is current, nobody writes
+    stackroom_papers__format_1_at_41_42_held_3_a1b2c3d4_815_0f1e2d3c4b5a_add the 42nd attempt is under way, its 3rd sign of life is given
+    stackroom_papers__format_1_at_42_42_free                                  and is the current version now
+
+Who holds it gives a sign of life every ten seconds. Where none was seen for a minute, or where the holder was a process of this machine
+that has ended, the next one takes it over, under the next number; the one before can't publish any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stackroom.engines.milvus.client import AbsentError, Server
+from stackroom.errors import BusyError, StackroomError
+
+_BEATS = 10.0
+"""Seconds between two signs of life."""
+_SILENT = 60.0
+"""A holder that gave none for so long is taken for dead."""
+_SURE = 30.0
+"""A holder that could give none for so long writes no more."""
+_LOOKS = 0.05
+"""Seconds between two looks at a gate that somebody holds."""
+
+_AGAIN = 3
+"""Times that names are looked through until there is no such gate."""
+
+_STATE = re.compile(
+    r"(?P<version>\d+)_(?P<attempt>\d+)_"
+    r"(?:free|held_(?P<beat>\d+)_(?P<machine>[0-9a-f]{8})_(?P<pid>\d+)_(?P<nonce>[0-9a-f]{12})_(?P<words>\w*))"
+)
+
+_held: set[str] = set()
+"""The nonces of what this process holds."""
+
+
+def _machine() -> str:
+    """Tells machines, and containers on one, apart, as far as a process's number means something there."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def _now() -> float:
+    """Seconds of a clock that goes on while the machine sleeps, as those of the others do."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class Mark(NamedTuple):
+    """What a gate's name says."""
+
+    name: str
+    version: int
+    attempt: int
+    holder: dict[str, str] | None
+
+    @classmethod
+    def of(cls, name: str, said: re.Match[str]) -> Mark:
+        found = {key: value for key, value in said.groupdict().items() if value is not None}
+        version, attempt = int(found.pop("version")), int(found.pop("attempt"))
+        return cls(name, version, attempt, found or None)
+
+    @property
+    def who(self) -> str:
+        found = self.holder or {}
+        return f"{found.get('words', '').replace('_', ' ').strip() or 'A client'} (process {found.get('pid', '?')})"
+
+
+class Gate:
+    """`prefix` is the beginning of the collection's name, up to its version."""
+
+    def __init__(self, server: Server, prefix: str, dummy: dict[str, Any]) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._dummy = dummy
+        self._seen = ("", 0.0)
+
+    def look(self) -> Mark | None:
+        """None where there is no such gate."""
+        for left in reversed(range(_AGAIN)):
+            names = [name for name in self._server.names() if name.startswith(self._prefix)]
+            found = [(name, _STATE.fullmatch(name, len(self._prefix))) for name in names]
+            marks = [Mark.of(name, said) for name, said in found if said]
+            if marks:
+                return max(marks, key=lambda mark: (mark.version, mark.attempt))
+            if left:
+                # A server that lists names may miss one that is just changing.
+                time.sleep(_LOOKS / 2)
+        return None
+
+    def create(self) -> None:
+        """Have it, free, at version 0; somebody else may have made it meanwhile."""
+        try:
+            self._server.call("create_collection", f"{self._prefix}0_0_free", **self._dummy)
+        except StackroomError:
+            if self.look() is None:
+                raise
+
+    def take(self, words: str, *, wait: float, url: str) -> Hold:
+        """Raises BusyError that says who has it."""
+        end = _now() + wait
+        while True:
+            mark = self.look()
+            if mark is None:
+                raise AbsentError(f"There is no library at {url} any more.", path=url)
+            if mark.holder is None or self._is_dead(mark):
+                hold = self._try(mark, words)
+                if hold is not None:
+                    return hold
+            if _now() >= end:
+                raise BusyError(
+                    f"{mark.who} is writing to {url}.",
+                    hint="Wait until it is done, then try again.",
+                    path=url,
+                    actual=mark.who,
+                )
+            time.sleep(_LOOKS)
+
+    def _is_dead(self, mark: Mark) -> bool:
+        found = mark.holder or {}
+        if found["machine"] == _machine():
+            if int(found["pid"]) == os.getpid():
+                return found["nonce"] not in _held
+            return not _lives(int(found["pid"]))
+        # By this clock alone: no two machines' agree.
+        if self._seen[0] != mark.name:
+            self._seen = mark.name, _now()
+        return _now() - self._seen[1] > _SILENT
+
+    def _try(self, mark: Mark, words: str) -> Hold | None:
+        nonce = uuid.uuid4().hex[:12]
+        said = re.sub(r"\W+", "_", f"{platform.node()}_{words}")[:60]
+        hold = Hold(self, mark.version, mark.attempt + 1, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
+        _held.add(nonce)
+        try:
+            self.rename(mark.name, hold.name)
+        except StackroomError as error:
+            # The answer may have been lost, and not the name.
+            now = None
+            with contextlib.suppress(StackroomError):
+                now = self.look()
+            if now is None or now.name != hold.name:
+                _held.discard(nonce)
+                if isinstance(error, AbsentError):
+                    return None
+                raise
+        hold.begin()
+        return hold
+
+    def rename(self, old: str, new: str) -> None:
+        self._server.call("rename_collection", old, new)
+
+    def named(self, rest: str) -> str:
+        return self._prefix + rest
+
+
+class Hold:
+    """A gate that is held. `attempt` is the number that a commit brings."""
+
+    def __init__(self, gate: Gate, version: int, attempt: int, holder: str, nonce: str) -> None:
+        self._gate = gate
+        self.version = version
+        self.attempt = attempt
+        self._holder = holder
+        self._nonce = nonce
+        self._beat = 0
+        self._alive = _now()
+        self._guard = threading.Lock()
+        self._over = threading.Event()
+
+    @property
+    def name(self) -> str:
+        return self._gate.named(f"{self.version}_{self.attempt}_held_{self._beat}_{self._holder}")
+
+    def begin(self) -> None:
+        self._alive = _now()
+        threading.Thread(target=self._live, daemon=True).start()
+
+    def _live(self) -> None:
+        while not self._over.wait(_BEATS):
+            with self._guard:
+                if self._over.is_set():
+                    return
+                old = self.name
+                self._beat += 1
+                try:
+                    self._gate.rename(old, self.name)
+                    self._alive = _now()
+                except StackroomError:
+                    now = None
+                    with contextlib.suppress(StackroomError):
+                        now = self._gate.look()
+                    if now is not None and now.name == self.name:
+                        self._alive = _now()
+                    else:
+                        self._beat -= 1
+
+    def check(self) -> None:
+        """Raises BusyError where another may have taken it over."""
+        if _now() - self._alive > _SURE:
+            raise BusyError("The server did not answer for so long that another may write now.", hint="Try again.")
+
+    def publish(self) -> None:
+        """Make this attempt the current version, and leave. Raises BusyError where it was taken over, UnavailableError."""
+        self._leave(f"{self.attempt}_{self.attempt}_free")
+
+    def release(self, *, used: bool) -> None:
+        """Leave without a new version. `used`: something may have been written under this number, and it is not given again."""
+        self._leave(f"{self.version}_{self.attempt if used else self.attempt - 1}_free")
+
+    def _leave(self, rest: str) -> None:
+        with self._guard:
+            self._over.set()
+            _held.discard(self._nonce)
+            wanted = self._gate.named(rest)
+            try:
+                self._gate.rename(self.name, wanted)
+            except StackroomError as error:
+                # The answer may have been lost, and not the name; the next one may have it by now.
+                now = self._gate.look()
+                if now is not None and (now.name == wanted or now.version == self.attempt):
+                    return
+                if isinstance(error, AbsentError):
+                    raise BusyError(
+                        "Another client took this one for dead, and writes now.",
+                        hint="Look whether the change is there, and try again.",
+                    ) from None
+                raise
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

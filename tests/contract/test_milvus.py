@@ -1,0 +1,438 @@
+"""What Milvus has of its own: commits without transactions, one writer without locks, and what its rows can't hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stackroom
+from stackroom.backend import DocumentRecord, Scope, SourceRecord
+from stackroom.engines import open_engine
+from stackroom.errors import BusyError, FormatVersionError, StorageError, UnavailableError, UsageError
+from stackroom.filters import Condition
+from stackroom.types import Chunk, EmbedderIdentity
+from support import DIM, chunks, unit_rows
+
+pytestmark = pytest.mark.engines
+
+QUERY = unit_rows(1, seed=99)[0]
+
+
+@pytest.fixture
+def url() -> str:
+    return f"{os.environ['STACKROOM_TEST_MILVUS']}?library={uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Any]:
+    with contextlib.closing(open_engine(url)) as opened:
+        yield opened
+
+
+def put(store: Any, name: str, texts: list[str], **metadata: object) -> list[int]:
+    with store.commit() as commit:
+        source = commit.put_source(SourceRecord(name=name))
+        document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata=metadata))
+        return commit.add_chunks(document, chunks(texts))
+
+
+def texts(store: Any) -> list[str]:
+    with store.view() as view:
+        return [passage.text for passage in view.passages(view.live_keys().tolist())]
+
+
+def rows(store: Any, table: str, condition: str) -> list[dict]:
+    """What the server has, whatever the version."""
+    name = store.place.collection(table)
+    return list(store._server.call("query", name, filter=condition, output_fields=["*"], limit=1000))
+
+
+def test_a_password_is_in_no_url_and_no_error() -> None:
+    for wrong in ("milvus://me:sesame@127.0.0.1:1/db", "milvus://127.0.0.1:1/db?token=sesame"):
+        with pytest.raises(UsageError, match="MILVUS_TOKEN") as caught:
+            stackroom.open(wrong)
+        assert "sesame" not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
+
+
+def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILVUS_TOKEN", "root:sesame")
+    with pytest.raises(UnavailableError, match="is not there") as caught:
+        stackroom.open("milvus://127.0.0.1:1/db")
+    assert "sesame" not in f"{caught.value}"
+    assert caught.value.exit_code == 7
+
+
+def test_a_database_that_is_not_there_is_said(url: str) -> None:
+    with pytest.raises(UnavailableError, match="nowhere"):
+        stackroom.open(url.replace("/default", "/nowhere"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["?library=a-b", "?library=a__b", "?library=_a", "?tls=perhaps", "?timeout=3", "?index=HNSW", "?shards=0", ":port"],
+)
+def test_an_address_that_means_nothing_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError):
+        stackroom.open(f"milvus://127.0.0.1{wrong}")
+
+
+def test_a_newer_format_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.engines.milvus.store.FORMAT", 2)
+        open_engine(url).close()
+    with pytest.raises(FormatVersionError, match="format 2"):
+        open_engine(url)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+from stackroom.backend import DocumentRecord
+from stackroom.engines import open_engine
+from stackroom.engines.milvus import gate
+from support import chunks
+
+store = open_engine(sys.argv[1])
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "publish":
+    gate.Hold.publish = die
+with store.commit() as commit:
+    with store.view() as view:
+        source = view.source("s")
+        old = view.document("doc:s")
+    commit.remove_document(old.key)
+    document = commit.put_document(DocumentRecord("new", source.key, metadata={"year": 3}))
+    commit.add_chunks(document, chunks(["half a commit"]))
+    if sys.argv[2] == "block":
+        die()
+"""
+
+
+@pytest.mark.parametrize("at", ["block", "publish"])
+def test_a_writer_that_is_killed_leaves_no_trace(store: Any, url: str, at: str) -> None:
+    keys = put(store, "s", ["one text", "another text"], year=1)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, url, at, os.path.dirname(os.path.dirname(__file__))], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    left = rows(store, "records", "born == 2")
+    assert bool(left) == (at == "publish")
+    with store.view() as view:
+        assert view.version == 1
+        assert view.document("new") is None
+        assert view.select(Scope(where=Condition("year", "==", 1))).tolist() == keys
+    assert texts(store) == ["one text", "another text"]
+    # The next one takes over at once, and sweeps.
+    put(store, "t", ["more"])
+    assert texts(store) == ["one text", "another text", "more"]
+    assert rows(store, "records", "born == 2") == []
+    with store.view() as view:
+        assert [passage.text for passage in view.passages(view.matching("half", 3, Scope())[0].keys.tolist())] == []
+        assert len(view.nearest(QUERY, 9, Scope()).keys) == 3
+
+
+def test_rows_that_come_late_of_a_writer_that_was_taken_for_dead_are_passed_over(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stackroom.engines.milvus import gate
+
+    keys = put(store, "s", ["first"], year=1)
+    with contextlib.closing(open_engine(url)) as other:
+        with pytest.raises(BusyError, match="took this one for dead"), store.commit() as commit:
+            commit.remove_chunks(keys)
+            document = commit.put_document(DocumentRecord("late", commit.put_source(SourceRecord(name="late"))))
+            commit.add_chunks(document, chunks(["late"]))
+            # To the other one it is of another machine, and silent.
+            monkeypatch.setattr(gate, "_machine", lambda: "00000000")
+            monkeypatch.setattr(gate, "_SILENT", 0.2)
+            put(other, "t", ["second"], year=2)
+        assert texts(other) == ["first", "second"]
+        # Its rows are there, and belong to nobody.
+        assert [row["born"] for row in rows(store, "chunks_1", "born == 2")] == [2]
+        with other.view() as view:
+            assert view.matching("late", 3, Scope())[0].keys.tolist() == []
+            assert len(view.nearest(QUERY, 9, Scope()).keys) == 2
+            assert view.source("late") is None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_answer_that_is_lost_is_no_lost_commit(store: Any, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """A rename that is done and reported as failed, of the taking and of the publishing."""
+    put(store, "s", ["first"])
+    call, renamed = store._server.call, []
+
+    def forgetful(verb: str, *given: Any, **options: Any) -> Any:
+        answer = call(verb, *given, **options)
+        if verb == "rename_collection":
+            renamed.append(given)
+            if len(renamed) == times:
+                raise StorageError("what was done is forgotten")
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._server, "call", forgetful)
+        put(store, "t", ["second"])
+    assert len(renamed) == 2
+    assert texts(store) == ["first", "second"]
+    put(store, "u", ["third"])
+    assert texts(store) == ["first", "second", "third"]
+
+
+def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "s", ["first"])
+    call = store._server.call
+
+    def refusing(verb: str, *given: Any, **options: Any) -> Any:
+        if verb == "rename_collection" and given[1].endswith("_free"):
+            raise StorageError("no")
+        return call(verb, *given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._server, "call", refusing)
+        with pytest.raises(StorageError, match="no"):
+            put(store, "t", ["second"])
+    assert texts(store) == ["first"]
+    put(store, "u", ["third"])
+    assert texts(store) == ["first", "third"]
+
+
+def test_a_holder_that_is_alive_is_not_taken_over(store: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import gate
+
+    monkeypatch.setattr(gate, "_BEATS", 0.05)
+    with contextlib.closing(open_engine(url)) as other, store.lease("add"):
+        monkeypatch.setattr(gate, "_machine", lambda: "00000000")
+        monkeypatch.setattr(gate, "_SILENT", 1.0)
+        with pytest.raises(BusyError, match="stackroom add"), other.lease("add", wait=2.5):
+            pass
+
+
+def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import gate
+
+    put(store, "s", ["first"])
+    with pytest.raises(BusyError, match="another may write"), store.commit() as commit:
+        commit.put_source(SourceRecord(name="t"))
+        monkeypatch.setattr(gate, "_SURE", -1.0)
+    monkeypatch.undo()
+    with store.view() as view:
+        assert view.source("t") is None
+    put(store, "u", ["second"])
+    assert texts(store) == ["first", "second"]
+
+
+def test_two_that_make_a_library_at_once_make_one(url: str) -> None:
+    made: list[Any] = []
+    threads = [threading.Thread(target=lambda: made.append(open_engine(url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    for number, one in enumerate(made):
+        put(one, f"s{number}", [f"text {number}"])
+    assert len(texts(made[0])) == 4
+    for one in made:
+        one.close()
+
+
+def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "Größe \U0001f600 und Länge. " * 9_000
+    with store.commit() as commit:
+        document = commit.put_document(
+            DocumentRecord("d" * 70_000, commit.put_source(SourceRecord(name="s" * 70_000)), metadata={"x": long})
+        )
+        (key,) = commit.add_chunks(document, [Chunk(long, "c" * 70_000, {"y": long}, embedding=QUERY)])
+        commit.attach("a", os.urandom(100_000))
+    with store.view() as view:
+        (passage,) = view.passages([key])
+        assert (passage.text, passage.chunk_id, passage.metadata) == (long, "c" * 70_000, {"y": long})
+        assert view.document("d" * 70_000).metadata == {"x": long}
+        assert view.source("s" * 70_000).name == "s" * 70_000
+        assert view.chunk_keys(["c" * 70_000]) == [key]
+        assert len(view.attachment("a")) == 100_000
+        assert view.select(Scope(where=Condition("y", "==", long))).tolist() == [key]
+    with store.commit() as commit:
+        commit.remove_document(document)
+    monkeypatch.setattr("stackroom.engines.milvus.purging.KEPT", 0.0)
+    store.maintain()
+    assert [row for row in rows(store, "records", "kind == 7") if row["data"].startswith(long[:9])] == []
+
+
+def test_vectors_may_come_after_texts(store: Any) -> None:
+    with store.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        keys = commit.add_chunks(document, [Chunk(f"text {n}") for n in range(5)])
+        commit.enlist("some", keys[:2])
+    with store.view() as view:
+        before = view.identity
+        assert before is None
+    with store.commit() as commit:
+        commit.use_embedder(EmbedderIdentity("m", DIM, metric="dot"))
+        commit.give_vectors(list(zip(keys[:3], unit_rows(3), strict=True)))
+        commit.remove_chunks(keys[4:])
+        keys += commit.add_chunks(document, chunks(["new"], seed=4), position=9)
+    with store.view() as view:
+        assert view.live_keys(with_vector=True).tolist() == [*keys[:3], keys[5]]
+        assert sorted(view.nearest(QUERY, 9, Scope()).keys.tolist()) == [*keys[:3], keys[5]]
+        assert view.vectors(keys[:3]).tobytes() == unit_rows(3).tobytes()
+        assert len(view.matching("text", 9, Scope())[0].keys) == 4
+        assert view.members("some") == keys[:2]
+        assert view.identity.metric == "dot"
+
+
+def test_what_was_removed_is_deleted_a_day_later(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = put(store, "a", ["going"], only="here", both="shared")
+    put(store, "b", ["staying"], both="shared")
+    with store.commit() as commit:
+        commit.remove_chunks(keys)
+    with store.view() as view:
+        table = view.asking.state.chunk_table
+    store.maintain()
+    assert len(rows(store, table, "id >= 0")) == 2
+    monkeypatch.setattr("stackroom.engines.milvus.purging.KEPT", 0.0)
+    store.maintain()
+    assert len(rows(store, table, "id >= 0")) == 1
+    values = [row["data"] for row in rows(store, "records", "kind == 6")]
+    assert [value for value in values if "here" in value] == []
+    assert len([value for value in values if "shared" in value]) == 1
+    assert len(rows(store, "records", "kind == 8")) == 1
+    monkeypatch.undo()
+    assert texts(store) == ["staying"]
+    with store.view() as view:
+        assert len(view.select(Scope(where=Condition("both", "==", "shared")))) == 1
+
+
+def test_what_was_written_is_sealed_where_it_is_much(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    call = store._server.call
+    monkeypatch.setattr(
+        store._server, "call", lambda verb, *given, **options: (flushed.append(verb), call(verb, *given, **options))[1]
+    )
+    with store.lease("add"):
+        put(store, "few", ["a", "b"])
+    assert "flush" not in flushed
+    monkeypatch.setattr("stackroom.engines.milvus.store._SEALED", 3)
+    with store.lease("add"):
+        put(store, "more", ["c"])
+    assert flushed.count("flush") == 1
+    store.maintain()
+    assert flushed.count("flush") == 1
+    assert texts(store) == ["a", "b", "c"]
+    with store.view() as view:
+        assert len(view.nearest(QUERY, 9, Scope()).keys) == 3
+
+
+def test_a_view_that_is_too_old_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "a", ["text"])
+    monkeypatch.setattr("stackroom.engines.milvus.asking.KEPT", -1.0)
+    with store.view() as view, pytest.raises(BusyError, match="took so long"):
+        view.live_keys()
+
+
+def test_more_hits_than_milvus_gives_at_once(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import nearest
+
+    row = unit_rows(1)[0]
+    with store.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        keys = commit.add_chunks(document, [Chunk("same", embedding=row) for _ in range(300)])
+    with store.view() as view:
+        # Equal ones that do not fit into a first answer: the older ones, all the same.
+        assert view.nearest(QUERY, 5, Scope()).keys.tolist() == keys[:5]
+        monkeypatch.setattr(nearest, "MOST", 100)
+        assert view.nearest(QUERY, 5, Scope()).keys.tolist() == keys[:5]
+        assert view.nearest(QUERY, 200, Scope()).keys.tolist() == keys[:200]
+
+
+def test_an_ordinary_search_looks_into_some_cells(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import nearest
+
+    asked: list[int | None] = []
+    search = nearest.nearest
+    monkeypatch.setattr(
+        nearest, "nearest", lambda *given, probes: asked.append(probes) or search(*given, probes=probes)
+    )
+    vectors = unit_rows(600)
+    for index in ("", "&index=IVF_FLAT&shards=2"):
+        with contextlib.closing(open_engine(f"{url}{len(index)}{index}")) as store:
+            with store.commit() as commit:
+                document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+                commit.add_chunks(document, [Chunk("x", embedding=row) for row in vectors])
+            with store.view() as view:
+                wanted = np.argsort(-(vectors @ QUERY), kind="stable")[:10]
+                found = view.nearest(QUERY, 10, Scope(), exact=True).keys.tolist()
+                assert found == view.live_keys()[wanted].tolist()
+                assert view.nearest(QUERY, 10, Scope()).keys.tolist() == found
+                monkeypatch.setattr(nearest, "APPROXIMATE", 500)
+                view.nearest(QUERY, 10, Scope())
+                view.nearest(QUERY, 10, Scope(), candidates=7)
+                view.nearest(QUERY, 10, Scope(), exact=True)
+                monkeypatch.setattr(nearest, "APPROXIMATE", 50_000)
+    assert asked == [None, None, None, None, None, 1024, 1024, 64, 7, 1024]
+    with pytest.raises(UsageError, match="made with the index IVF_FLAT"):
+        open_engine(f"{url}{len(index)}&index=FLAT")
+
+
+def test_the_sample_of_a_large_library_is_not_read_from_all_keys(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import snapshot
+
+    put(store, "s", [f"text {n}" for n in range(400)])
+    monkeypatch.setattr(snapshot, "_SPREAD", 100)
+    monkeypatch.setattr(snapshot, "_SAMPLE", 50)
+    monkeypatch.setattr(snapshot.MilvusView, "live_keys", None)
+    with store.view() as view:
+        mean, deviation = view.background(QUERY)
+        assert len(view._sample()) == 50
+    scores = unit_rows(400) @ QUERY
+    assert abs(mean - scores.mean()) < 0.2
+    assert 0.5 < deviation / scores.std() < 2
+
+
+def test_a_name_is_no_expression(store: Any) -> None:
+    """Texts of users stand in no expression; here are some that would harm one."""
+    names = ['" or id >= 0 or "', "'", "\\", "%", "in [1]", "\x00", "\ud800"]
+    for name in names:
+        put(store, name, [name], **{name: name})
+    with store.view() as view:
+        for name in names:
+            assert view.source(name).name == name
+            assert view.document(f"doc:{name}").metadata == {name: name}
+            assert len(view.select(Scope(where=Condition(name, "==", name)))) == 1
+            assert len(view.select(Scope(where=Condition(name, "contains", name)))) == 1
+    with store.commit() as commit:
+        commit.attach(names[0], b"1")
+        assert commit.detach("nothing") is False
+        assert commit.detach(names[0]) is True
+
+
+def test_too_much_metadata_is_refused_and_nothing_else(store: Any) -> None:
+    put(store, "s", ["text"])
+    with pytest.raises(UsageError, match="4,096"):
+        put(store, "t", ["text"], **{f"field {n}": n for n in range(2_000)})
+    assert texts(store) == ["text"]
+
+
+def test_a_document_that_moves_to_another_source_takes_its_passages_along(store: Any) -> None:
+    (key,) = put(store, "s", ["text"], year=1)
+    with store.commit() as commit:
+        other = commit.put_source(SourceRecord(name="other", title="Other"))
+        commit.put_document(DocumentRecord("doc:s", other, metadata={"year": 2}))
+    with store.view() as view:
+        assert view.select(Scope(sources=["other"])).tolist() == [key]
+        assert view.select(Scope(sources=["s"])).tolist() == []
+        assert view.select(Scope(where=Condition("year", "==", 2))).tolist() == [key]
+        assert view.select(Scope(where=Condition("source", "==", "other"))).tolist() == [key]
+        record = view.document("doc:s")
+        assert (record.chunks, record.source_key) == (1, other)
