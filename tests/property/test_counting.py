@@ -42,7 +42,7 @@ def test_counted_words_are_those_of_the_index(
         assert words == expected
         assert found.lengths.tolist() == [each.total() for each in expected]
         assert (np.diff(found.owners.astype(np.int64)) >= 0).all()
-    assert len(set(vocabulary.hashes)) == len(vocabulary)
+    assert len(set(vocabulary.hashes)) == len(vocabulary.hashes)
 
 
 def test_a_word_that_fills_a_passage_is_counted_up_to_what_a_file_can_hold() -> None:
@@ -51,3 +51,15 @@ def test_a_word_that_fills_a_passage_is_counted_up_to_what_a_file_can_hold() -> 
     found = counted.done()
     assert found.counts.tolist() == [0xFFFF]
     assert found.lengths.tolist() == [70_000]
+
+
+def test_runs_that_are_ever_new_count_as_what_is_known() -> None:
+    """Their words are few: who bounds the vocabulary by these alone holds every run."""
+    vocabulary = Vocabulary()
+    counted = Counting(vocabulary)
+    words = [f"w{n:05}" for n in range(30)]
+    for first in words:
+        counted.add(" ".join(f"{first}—{second}" for second in words))
+    counted.done()
+    assert len(vocabulary.hashes) == len(words)
+    assert len(vocabulary) >= len(words) ** 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -497,6 +498,22 @@ def test_views_of_different_age_load_a_sketch_once(
             with store.view() as newer:
                 newer.nearest(query, 3, EVERYTHING)
     assert len(loads) == len(set(loads)) == 2
+
+
+def test_where_there_are_no_threads_a_store_commits_and_closes(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        put(store, "first", unit_rows(1000))
+        store.close()
+    assert files(library) == []
+    with contextlib.closing(LocalStore(library)) as again:
+        again.maintain()
+        assert len(files(library)) == 1
 
 
 def test_a_program_that_ends_at_once_ends_well(library: Path) -> None:

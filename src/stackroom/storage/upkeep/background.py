@@ -69,12 +69,13 @@ class Background:
             if self._running:
                 self._again = True
                 return
+            thread = threading.Thread(target=self._quietly, daemon=True)
+            thread.start()
             if self._thread is None:
                 # A thread that is within FAISS when the interpreter ends would take the process down with it.
                 atexit.register(_end, weakref.ref(self))
-            self._thread = threading.Thread(target=self._quietly, daemon=True)
-            self._thread.start()
-            self._running = True
+            # Not before it has begun: there may be no threads left, and none can be waited for then.
+            self._thread, self._running = thread, True
 
     def _quietly(self) -> None:
         while True:

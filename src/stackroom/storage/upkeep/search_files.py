@@ -36,8 +36,8 @@ _TEXTS = 512
 """Passages that are read in one view."""
 _AT_ONCE = 8_192
 """Passages whose words are held in memory."""
-_MOST_WORDS = 100_000
-"""Different words that are known from one portion to the next: some 20 MB."""
+_MOST_KNOWN = 200_000
+"""Different words, and runs of signs that hold them, that are known from one portion to the next: some 20 MB."""
 
 
 class Work(NamedTuple):
@@ -242,7 +242,7 @@ def _index_words(store: LocalStore, work: Work, *, thorough: bool) -> None:
             first = plan.first if at == 0 else parts[-1].end
             end = plan.end if at + _AT_ONCE >= len(new) else int(keys[-1]) + 1
             path = begun.enter_context(_begun(folder, "words"))
-            if len(vocabulary) > _MOST_WORDS:
+            if len(vocabulary) > _MOST_KNOWN:
                 vocabulary = Vocabulary()
             postings_writer.write(path, first, end, _passages(store, keys, work), vocabulary, check=work.check)
             made = postings.load(path, first, end)

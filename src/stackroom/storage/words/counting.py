@@ -137,7 +137,8 @@ class Vocabulary:
         self._tokenizer = tokenizer.of(Connection(":memory:"))
 
     def __len__(self) -> int:
-        return len(self.hashes)
+        """How many words and runs are known: memory follows both."""
+        return len(self.hashes) + len(self._long) + self._short.used
 
     def short(self, keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """The numbers of runs of up to eight bytes."""
@@ -174,7 +175,7 @@ class _Table:
     """A hash table with open addressing (Knuth, TAOCP 3, 6.4) in which many numbers, none of them 0, are looked up at once."""
 
     def __init__(self, slots: int) -> None:
-        self._used = 0
+        self.used = 0
         self._keys = np.zeros(slots, dtype=np.uint64)
         self._values = np.zeros(slots, dtype=np.uint32)
 
@@ -185,11 +186,11 @@ class _Table:
 
     def put(self, keys: NDArray[np.uint64], values: NDArray[np.uint32]) -> None:
         """Keep a value for each of these keys, which are different, and new."""
-        self._used += len(keys)
-        if self._used * 2 > len(self._keys):
+        self.used += len(keys)
+        if self.used * 2 > len(self._keys):
             taken = self._keys != 0
             keys, values = np.concatenate([self._keys[taken], keys]), np.concatenate([self._values[taken], values])
-            self._keys = np.zeros(1 << (4 * self._used).bit_length(), dtype=np.uint64)
+            self._keys = np.zeros(1 << (4 * self.used).bit_length(), dtype=np.uint64)
             self._values = np.zeros(len(self._keys), dtype=np.uint32)
         while len(keys):
             # Of those that want the same place one gets it, and the others look on.
