@@ -24,6 +24,8 @@ _LETTER = re.compile(r"[^\W\d_]")
 _LEFTWARDS = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 """Of Hebrew, Arabic, Syriac: what is written from right to left."""
 
+_SPACES = frozenset(code for code in range(0x3001) if chr(code).isspace())
+
 _FIGURE = re.compile(r"\d")
 _FIGURES = 0.5
 """Digits for each letter, above which a page is a table."""
@@ -186,7 +188,7 @@ def _pieces(page: Any) -> list[tuple[columns.Box, int, int]]:
     left, right, bottom, top = (ctypes.c_double() for _ in range(4))
     pieces: list[tuple[columns.Box, int, int]] = []
     for index in range(raw.FPDFText_CountChars(text)):
-        if chr(letter(text, index)).isspace():
+        if letter(text, index) in _SPACES:
             continue
         place(text, index, left, right, bottom, top)
         box = columns.Box(left.value, bottom.value, right.value, top.value)
