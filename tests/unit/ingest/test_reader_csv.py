@@ -128,3 +128,14 @@ def test_years_are_names_of_columns(tmp_path: Path) -> None:
     assert text_of(given(tmp_path, "a.csv", text)).endswith("Country: France; 2019: 1; 2020: 2; 2021: 3\n")
     lives = "Noether,1882,1935\nCurie,1867,1934\n"
     assert text_of(given(tmp_path, "b.csv", lives)) == "Noether | 1882 | 1935\nCurie | 1867 | 1934\n"
+
+
+@pytest.mark.parametrize("rows", [2, 500])
+def test_a_zero_that_a_program_left_in_an_export_is_no_character_of_it(tmp_path: Path, rows: int) -> None:
+    table = "name,town\nAn\x00na,Oslo\n" + "Bert,Rome\n" * (rows - 1)
+    text = text_of(given(tmp_path, "a.csv", table))
+    assert text.startswith("name | town\nname: Anna; town: Oslo\nname: Bert; town: Rome\n")
+
+
+def test_zeros_all_over_are_no_table(tmp_path: Path) -> None:
+    fails(given(tmp_path, "a.csv", "name,town\n" + "An\x00na,Os\x00lo\n" * 20), UnsupportedFormatError)

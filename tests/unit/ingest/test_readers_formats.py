@@ -134,7 +134,7 @@ def test_text_is_clean(samples: Path, name: str) -> None:
 def test_the_recipe_names_every_reader_and_suffixes_are_nobodys_twice() -> None:
     assert (
         recipe_of()
-        == "pdf:5 epub:2 mobi:2 docx:2 xlsx:3 pptx:2 odf:3 zim:1 picture:2 rtf:3 mbox:3 eml:3 ipynb:3 code:2 json:2 xml:4 subtitles:3 html:2 markdown:4 rst:2 org:2 latex:4 csv:2 text:1"
+        == "pdf:6 epub:2 mobi:2 docx:3 xlsx:3 pptx:2 odf:3 zim:1 picture:2 rtf:3 mbox:3 eml:3 ipynb:3 code:2 json:2 xml:4 subtitles:3 html:2 markdown:4 rst:2 org:2 latex:4 csv:3 text:1"
     )
     every = [suffix for reader in READERS for suffix in reader.suffixes]
     assert len(every) == len(set(every))
@@ -444,6 +444,31 @@ def test_docx_tables_with_merged_cells(tmp_path: Path) -> None:
         document.add_paragraph("after")
 
     assert text_of(docx_file(tmp_path, build)) == "before\n\nwide | two lines\n0 | 1 | 2\n\nafter\n\n"
+
+
+def test_docx_cells_that_are_merged_over_rows(tmp_path: Path) -> None:
+    def build(document: Any) -> None:
+        table = document.add_table(5, 3)
+        for row in range(5):
+            for column in range(3):
+                table.cell(row, column).text = f"{row}{column}"
+        for top, left, bottom, right in ((1, 1, 3, 1), (1, 2, 2, 2), (4, 0, 4, 1)):
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    table.cell(row, column).text = "both" if (row, column) == (top, left) else ""
+            table.cell(top, left).merge(table.cell(bottom, right))
+
+    lines = text_of(docx_file(tmp_path, build)).split("\n")[:5]
+    assert lines == ["00 | 01 | 02", "10 | both | both", "20 | both | both", "30 | both | 32", "both | 42"]
+
+
+def test_docx_a_header_is_not_said_again(tmp_path: Path) -> None:
+    def build(document: Any) -> None:
+        table = document.add_table(2, 2)
+        table.cell(0, 0).merge(table.cell(1, 0)).text = "Fruit"
+        table.cell(0, 1).text, table.cell(1, 1).text = "Harvest", "begins"
+
+    assert text_of(docx_file(tmp_path, build)) == "Fruit | Harvest\n | begins\n\n"
 
 
 def test_docx_table_inside_a_table(tmp_path: Path) -> None:

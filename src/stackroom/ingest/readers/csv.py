@@ -25,18 +25,18 @@ _GUESSED = frozenset({".txt", ".text", ".asc", ".dat", ""})
 
 class CsvReader:
     name = "csv"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".csv", ".tsv", ".tab")
 
     def accepts(self, path: Path, head: bytes) -> bool:
         suffix = path.suffix.lower()
         if suffix in self.suffixes:
-            return looks_like_text(head)
+            return looks_like_text(head, zeros=True)
         return suffix in _GUESSED and looks_like_text(head) and _surely_a_table(head)
 
     def read(self, path: Path) -> Reading:
         """Raises NoTextError, ReadError."""
-        encoding = encoding_of(path)
+        encoding = encoding_of(path, zeros=True)
         with path.open(encoding=encoding, errors=_errors(encoding), newline="") as file:
             sample = file.read(_SAMPLE_CHARACTERS)
         delimiter, skipped = _dialect(sample, path.suffix.lower())

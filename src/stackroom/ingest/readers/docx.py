@@ -23,7 +23,7 @@ _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 
 class DocxReader:
     name = "docx"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".docx",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -184,9 +184,21 @@ def _visible(element: Any) -> Iterator[str]:
 
 
 def _rows(table: Any) -> Iterator[list[str]]:
-    """Each row's texts; a merged cell is one element, and what it continues from above is empty."""
-    for row in _within(table, "tr"):
-        yield [" ".join(_text(cell).split()) for cell in _within(row, "tc")]
+    """Each row's texts; a cell that is merged over several rows is said in each, unless it begins in the first, which may be a header."""
+    above: dict[int, str] = {}
+    for number, row in enumerate(_within(table, "tr")):
+        texts, column, held = [], 0, {}
+        for cell in _within(row, "tc"):
+            rules = {_name(rule): rule for part in cell if _name(part) == "tcPr" for rule in part}
+            text = " ".join(_text(cell).split())
+            if (merged := rules.get("vMerge")) is not None:
+                text = text if _value(merged, "val") == "restart" else above.get(column, text)
+                held[column] = text if number else ""
+            texts.append(text)
+            span = _value(rules["gridSpan"], "val") if "gridSpan" in rules else ""
+            column += int(span[:4]) if span.isdecimal() else 1
+        above = held
+        yield texts
 
 
 def _within(parent: Any, wanted: str) -> Iterator[Any]:

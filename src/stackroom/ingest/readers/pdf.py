@@ -7,17 +7,28 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, ReadError, ScannedError
-from stackroom.ingest.readers.common import hyphens, running_heads
+from stackroom.ingest.readers.common import columns, hyphens, running_heads
 from stackroom.ingest.readers.common.limits import Expansion, clean
 from stackroom.protocols import Reading, Section
 
 # The dots between a title and its page in a table of contents: a hundred tokens that say nothing.
 _LEADERS = re.compile(r"[ \t]?(?:\.[ \t]?){5,}")
+
+_LETTER = re.compile(r"[^\W\d_]")
+_LEFTWARDS = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+"""Of Hebrew, Arabic, Syriac: what is written from right to left."""
+
+_SPACES = frozenset(code for code in range(0x3001) if chr(code).isspace())
+
+_FIGURE = re.compile(r"\d")
+_FIGURES = 0.5
+"""Digits for each letter, above which a page is a table."""
 
 _READABLE = 1.0
 """Points: smaller letters are for no reader."""
@@ -31,7 +42,7 @@ _LONGEST_LANGUAGE = 64
 
 class PdfReader:
     name = "pdf"
-    version = 5
+    version = 6
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -118,19 +129,75 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
 
 
 def _page_text(document: Any, index: int) -> tuple[str, int]:
-    """A page's text as pdfium gives it, and how many characters of it are not seen: those are left out."""
+    """A page's text, and how many characters of it are not seen: those are left out."""
     gone = 0
     try:
         page = document[index]
         gone = _remove_unseen(page)
         text_page = page.get_textpage()
-        text = text_page.get_text_range()
+        text = _in_reading_order(text_page)
         text_page.close()
         page.close()
     except Exception:  # pdfium raises its own errors, and UnicodeDecodeError
         return "", gone
     text = _LEADERS.sub(" ... ", text)
     return text, gone
+
+
+def _in_reading_order(page: Any) -> str:
+    """The text as pdfium gives it, in the order in which it is drawn; where that mixes columns, column by column."""
+    text: str = page.get_text_range()
+    leftwards = _is_leftwards(text)
+    gutters = columns.gutters(_boxes(page), leftwards=leftwards)
+    if not gutters or _is_table(text):
+        return text
+    # One box may hold words of several columns: look closer.
+    pieces = _pieces(page)
+    layout = columns.layout([box for box, _, _ in pieces], gutters, leftwards=leftwards)
+    runs = []
+    for cell, run in groupby(pieces, lambda piece: layout.cell(piece[0])):
+        held = list(run)
+        runs.append((cell, held[0][1], held[-1][2]))
+    return columns.joined(page.get_text_range(start, end - start) for _, start, end in sorted(runs))
+
+
+def _is_leftwards(text: str) -> bool:
+    return bool(_LEFTWARDS.search(text)) and 2 * len(_LEFTWARDS.findall(text)) > len(_LETTER.findall(text))
+
+
+def _is_table(text: str) -> bool:
+    return len(_FIGURE.findall(text)) > _FIGURES * len(_LETTER.findall(text))
+
+
+def _boxes(page: Any) -> list[tuple[float, float, float, float]]:
+    """Where the page's text is drawn, piece by piece, in the order of its characters: left side, bottom, right side, top."""
+    raw = require("pypdfium2.raw", extra="documents")
+    rect, text = raw.FPDFText_GetRect, page.raw
+    left, top, right, bottom = (ctypes.c_double() for _ in range(4))
+    boxes = []
+    for at in range(raw.FPDFText_CountRects(text, 0, -1)):
+        rect(text, at, left, top, right, bottom)
+        boxes.append((left.value, bottom.value, right.value, top.value))
+    return boxes
+
+
+def _pieces(page: Any) -> list[tuple[columns.Box, int, int]]:
+    """The page's text in pieces without a gap: each with its first character and the one after its last."""
+    raw = require("pypdfium2.raw", extra="documents")
+    letter, place, text = raw.FPDFText_GetUnicode, raw.FPDFText_GetCharBox, page.raw
+    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    pieces: list[tuple[columns.Box, int, int]] = []
+    for index in range(raw.FPDFText_CountChars(text)):
+        if letter(text, index) in _SPACES:
+            continue
+        place(text, index, left, right, bottom, top)
+        box = columns.Box(left.value, bottom.value, right.value, top.value)
+        if pieces and pieces[-1][0].goes_on(box):
+            whole, start, _ = pieces[-1]
+            pieces[-1] = whole.with_(box), start, index + 1
+        else:
+            pieces.append((box, index, index + 1))
+    return pieces
 
 
 def _remove_unseen(page: Any) -> int:

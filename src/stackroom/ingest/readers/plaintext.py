@@ -25,6 +25,10 @@ _MARKS = (
 )
 
 
+_BETWEEN_ZEROS = 500
+"""Bytes of a text for each zero in it, at least; one is let pass."""
+
+
 class PlainTextReader:
     name = "text"
     version = 1
@@ -39,12 +43,17 @@ class PlainTextReader:
         return Reading("text", sections(path, encoding_of(path)))
 
 
-def looks_like_text(head: bytes) -> bool:
-    """Whether these first bytes can be text: a byte order mark, or hardly any control characters."""
+def looks_like_text(head: bytes, *, zeros: bool = False) -> bool:
+    """Whether these first bytes can be text: a byte order mark, or hardly any control characters.
+
+    A zero is in no text, but for `zeros`: one or so, which a program has left in an export, is then as any other.
+    """
     if any(head.startswith(mark) for mark, _ in _MARKS):
         return True
-    if b"\x00" in head:
+    if b"\x00" in head and not (zeros and head.count(0) * _BETWEEN_ZEROS <= max(len(head), _BETWEEN_ZEROS)):
         return _wide(head) is not None
+    if zeros:
+        head = head.replace(b"\x00", b"")
     control = sum(byte < 32 and byte not in (9, 10, 12, 13, 27) for byte in head)
     return control * 50 <= len(head)
 
@@ -65,7 +74,7 @@ def decoded_head(head: bytes) -> str:
     return head.decode(guess_encoding(head, whole=False), "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def encoding_of(path: Path) -> str:
+def encoding_of(path: Path, *, zeros: bool = False) -> str:
     """The encoding of a text file, judged by a sample. Raises ReadError, UnsupportedFormatError."""
     try:
         with path.open("rb") as file:
@@ -73,7 +82,7 @@ def encoding_of(path: Path) -> str:
             whole = len(sample) < _SAMPLE
     except OSError as error:
         raise ReadError(f"{path} can't be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
-    if not looks_like_text(sample[:4096]):
+    if not looks_like_text(sample[:4096], zeros=zeros):
         raise UnsupportedFormatError(f"{path} is not text.", hint="Its content is binary.", path=path)
     return guess_encoding(sample, whole=whole)
 
