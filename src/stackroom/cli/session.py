@@ -41,10 +41,16 @@ class Session:
     as_json: bool
     quiet: bool
 
-    def open(self, *, mode: Any = "a", embedder: str | None = None, quiet: bool = False) -> Index:
-        """`quiet`: what opening warns of is told by the caller."""
+    def open(
+        self, *, mode: Any = "a", embedder: str | None = None, quiet: bool = False, existing: bool = False
+    ) -> Index:
+        """`quiet`: what opening warns of is told by the caller. `existing`: a library that is not there is not made."""
         import stackroom
 
+        if existing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", OldFilesChangedWarning)
+                stackroom.open(self.library, mode="r").close()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OldFilesChangedWarning)
             index = stackroom.open(self.library, mode=mode, embedder=embedder)

@@ -98,6 +98,9 @@ class Reconciler:
         if record.recipe.startswith(IMPORTED):
             # Another program read it: as long as the file is the same, its passages and vectors serve.
             return True
+        if record.error is not None and record.content_hash is None:
+            # The system would not let it be read: what is in it had no part in that.
+            return False
         reader, _, splitter = record.recipe.rpartition(" ")
         current_readers, _, current_splitter = self.current_recipe.rpartition(" ")
         if splitter != current_splitter or record.state == "partial":

@@ -19,7 +19,7 @@ import stackroom
 from stackroom.cli.commands import ingest
 from stackroom.cli.main import cli, main
 from stackroom.cli.session import Session
-from stackroom.errors import UsageError
+from stackroom.errors import NotFoundError, UsageError
 from stackroom.progress import CancelToken
 from stackroom.reports import Report
 from stackroom.storage.disk import layout
@@ -41,7 +41,8 @@ def run(library: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]
 
 
 def _with_words(session: Any, **options: Any) -> Any:
-    options.pop("quiet", None)
+    for own in ("quiet", "existing"):
+        options.pop(own, None)
     return stackroom.open(session.library, **{**options, "embedder": WordEmbedder()})
 
 
@@ -83,6 +84,46 @@ def test_what_was_removed_comes_back_and_that_is_said(run: Callable[..., Result]
     assert ".stackroomignore" not in run("remove", "c.md").stderr
     (folder / ".stackroomignore").write_text("a.txt\n")
     assert "1 unchanged." in run("add", folder).stderr
+
+
+def test_an_empty_name_means_nothing(run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script whose variable is empty, in a folder above the documents."""
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta"})
+    run("add", folder)
+    monkeypatch.chdir(folder.parent)
+    for verb in (["remove", "", "-y"], ["active", "off", ""], ["set", "some", ""], ["search", "--in", "", "alpha"]):
+        assert isinstance(run(*verb).exception, NotFoundError), verb
+    told = json.loads(run("--json", "status").stdout)
+    assert (told["sources"], told["active_sources"]) == (2, 2)
+    assert run("remove", ".", "-y").return_value == 0
+
+
+def test_a_library_without_a_name_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="empty name"):
+        stackroom.open("")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["remove", "x"], ["active", "all"], ["active", "on", "x"], ["compact"], ["rebuild"], ["set", "some", "x"]],
+    ids=" ".join,
+)
+def test_what_changes_a_library_makes_none(tmp_path: Path, verb: list[str]) -> None:
+    mistyped = tmp_path / "mistyped"
+    result = CliRunner().invoke(cli, ["--library", str(mistyped), *verb], standalone_mode=False)
+    assert isinstance(result.exception, NotFoundError)
+    assert not mistyped.exists()
+
+
+def test_a_set_whose_sources_are_gone_says_that_it_is_empty(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta"})
+    run("add", folder)
+    run("set", "some", "a.txt")
+    assert "empty" not in run("set", "some").stderr
+    run("remove", "a.txt")
+    assert "The set some is empty" in run("set", "some").stderr
 
 
 def test_one_of_something_is_told_as_one(run: Callable[..., Result], folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import stackroom
 from stackroom.errors import BusyError, EmbedderMismatchError, NotFoundError, ReaderCrashedError, UsageError
 from stackroom.index import Index
-from stackroom.ingest import workers
+from stackroom.ingest import reconcile, workers
 from stackroom.progress import CancelToken, ProgressEvent
 from stackroom.reports import Report
 from support import WordEmbedder, write_files
@@ -53,6 +53,27 @@ def test_a_folder_is_indexed_once(index: Index, folder: Path, embedder: WordEmbe
         str(folder / "deep/b.md"),
     )
     assert hit.document.metadata["file_name"] == "b.md"
+
+
+def test_a_file_that_the_system_refused_is_tried_again_by_itself(
+    index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta"})
+
+    def refused(path: str) -> bytes:
+        if path.endswith("b.txt"):
+            raise PermissionError(13, "Permission denied", path)
+        return hash_file(path)
+
+    hash_file = reconcile.hash_file
+    with monkeypatch.context() as patched:
+        patched.setattr(reconcile, "hash_file", refused)
+        assert counts(index.add(folder)) == {"added": 1, "failed": 1}
+        again = index.add(folder)
+        assert counts(again) == {"unchanged": 1, "failed": 1}
+        assert not again.failures[0].before
+    assert "failed" not in counts(index.add(folder))
+    assert [hit.text for hit in index.search("beta", k=1)] == ["beta"]
 
 
 def test_a_touched_file_is_not_read_again(index: Index, folder: Path, embedder: WordEmbedder) -> None:

@@ -211,7 +211,7 @@ def _watch(
 @click.option("-y", "--yes", is_flag=True, help="Do not ask when several sources match.")
 @click.pass_obj
 def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes: bool) -> int:
-    with cancellable() as cancel, session.open() as index:
+    with cancellable() as cancel, session.open(existing=True) as index:
         found = {source.id: source for wanted in sources for source in index.find(wanted)}
         if len(found) > len(sources) and not yes:
             _name(session, list(found.values()))
@@ -277,7 +277,7 @@ def rebuild_command(
             return sys.stdin.isatty() and click.confirm("The new model finds less. Switch to it?", err=True)
 
     _say_where_texts_go(session, embedder)
-    with cancellable() as cancel, session.open() as index, meter(session, "Rebuilding") as progress:
+    with cancellable() as cancel, session.open(existing=True) as index, meter(session, "Rebuilding") as progress:
         report = index.rebuild(
             sources or None,
             embedder=embedder,
@@ -310,7 +310,7 @@ def rebuild_command(
 
 
 def _discard(session: Session) -> int:
-    with session.open() as index:
+    with session.open(existing=True) as index:
         gone = index.discard_former()
     if session.as_json:
         session.print_json({"discarded": gone})

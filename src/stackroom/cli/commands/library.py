@@ -77,7 +77,7 @@ def show_command(session: Session, source: str) -> int:
 def active_command(session: Session, switch: str, sources: tuple[str, ...]) -> int:
     if (switch in ("on", "off")) != bool(sources):
         raise click.UsageError("on and off need sources; all and none take none.")
-    with session.open() as index:
+    with session.open(existing=True) as index:
         changed = index.set_active(sources or None, switch in ("on", "all"))
         stats = index.stats()
     if session.as_json:
@@ -103,7 +103,7 @@ def set_command(session: Session, name: str | None, sources: tuple[str, ...], jo
     if name is None:
         _list_sets(session)
         return 0
-    with session.open(mode="a" if sources or delete else "r") as index:
+    with session.open(mode="a" if sources or delete else "r", existing=True) as index:
         if delete:
             index.delete_set(name)
         elif sources:
@@ -117,6 +117,10 @@ def set_command(session: Session, name: str | None, sources: tuple[str, ...], jo
             f"The set {name} is gone; its sources stay." if delete else f"{name}: {count(len(listed), 'source')}."
         )
         return 0
+    if not listed:
+        session.say(
+            f"The set {name} is empty: its sources were removed. Fill it with: {session.command('set', name)} SOURCE..."
+        )
     width = shutil.get_terminal_size((100, 24)).columns
     for source in listed:
         _print_source(source, width, reason=False)

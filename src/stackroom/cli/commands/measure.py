@@ -44,7 +44,7 @@ def _set(session: Session, candidates: str, force: bool) -> int:
     if candidates != "auto" and not candidates.isdecimal():
         raise UsageError(f"--candidates must not be {candidates!r}.", hint="Give a number, or auto.")
     number = None if candidates == "auto" else int(candidates)
-    with cancellable() as cancel, session.open() as index, meter(session, "Measuring") as progress:
+    with cancellable() as cancel, session.open(existing=True) as index, meter(session, "Measuring") as progress:
         index.set_candidates(number, force=force, progress=progress, cancel=cancel)
     if cancel.cancelled:
         session.say("Interrupted. Nothing was changed.")

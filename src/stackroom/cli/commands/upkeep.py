@@ -93,7 +93,7 @@ def _tell(session: Session, done: Repair) -> None:
 @click.option("--purge", is_flag=True, help="Leave nothing of what was removed in any file of the library (slow).")
 @click.pass_obj
 def compact_command(session: Session, purge: bool) -> int:
-    with cancellable() as cancel, session.open() as index, meter(session, "Compacting") as progress:
+    with cancellable() as cancel, session.open(existing=True) as index, meter(session, "Compacting") as progress:
         done = index.compact(purge=purge, progress=progress, cancel=cancel)
     if session.as_json:
         session.print_json(done)

@@ -198,7 +198,12 @@ def source_keys(connection: Connection, source_ids: Sequence[str]) -> set[int]:
 
 
 def meant(wanted: str, sources: Iterable[tuple[int, str, str]]) -> list[int]:
-    """The keys of those `(key, name, title)` whose path, file name or title this is, or a glob of it, and of those below it as a folder."""
+    """The keys of those `(key, name, title)` whose path, file name or title this is, or a glob of it, and of those below it as a folder.
+
+    No name means none: a script whose variable is empty must not remove what lies below the folder that it runs in.
+    """
+    if not wanted:
+        return []
     pattern = wanted.casefold()
     # What is longer is no pattern that somebody wrote, and would take seconds to be made one.
     is_pattern = len(pattern) <= _LONGEST_PATTERN and any(sign in pattern for sign in "*?[")

@@ -66,12 +66,16 @@ def is_library(path: Path) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here, and for a URL, which is no folder."""
+    """The path with `~` and `~user` filled in. Raises UsageError for a user that is not known here, for an empty name, and for a URL, which is no folder."""
     if isinstance(path, str) and "://" in path:
         raise UsageError(
             f"{path} is a library on an engine, and this needs one in a folder.",
             hint="Copy it into one: stackroom --library DIR pull URL",
             actual=path,
+        )
+    if not os.fspath(path):
+        raise UsageError(
+            "An empty name is no folder.", hint="Name the folder; the one that you are in is called '.'.", actual=path
         )
     try:
         return Path(path).expanduser().absolute()
