@@ -240,3 +240,12 @@ def test_one_column_from_right_to_left(tmp_path: Path) -> None:
     lines = [line.lower().translate({ord(c): None for c in ",:;."}) for line in APPLES]
     path = pdf(tmp_path, column(60, [line[::-1] for line in lines]), font=RIGHT_TO_LEFT)
     assert lines_of(path) == [hebrew(line) for line in lines]
+
+
+def test_a_page_whose_columns_can_not_be_told_keeps_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(columns, "gutters", fails)
+    text = text_of(pdf(tmp_path, [(50, 700, "What is written"), (50, 680, "on a page")]))
+    assert text.split() == ["What", "is", "written", "on", "a", "page"]

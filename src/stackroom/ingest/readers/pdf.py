@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import re
@@ -135,7 +136,9 @@ def _page_text(document: Any, index: int) -> tuple[str, int]:
         page = document[index]
         gone = _remove_unseen(page)
         text_page = page.get_textpage()
-        text = _in_reading_order(text_page)
+        text = text_page.get_text_range()
+        with contextlib.suppress(Exception):  # as it is drawn, the text is worth more than none
+            text = _in_reading_order(text_page, text)
         text_page.close()
         page.close()
     except Exception:  # pdfium raises its own errors, and UnicodeDecodeError
@@ -144,9 +147,8 @@ def _page_text(document: Any, index: int) -> tuple[str, int]:
     return text, gone
 
 
-def _in_reading_order(page: Any) -> str:
-    """The text as pdfium gives it, in the order in which it is drawn; where that mixes columns, column by column."""
-    text: str = page.get_text_range()
+def _in_reading_order(page: Any, text: str) -> str:
+    """`text` as pdfium gives it, in the order in which it is drawn; where that mixes columns, column by column."""
     leftwards = _is_leftwards(text)
     gutters = columns.gutters(_boxes(page), leftwards=leftwards)
     if not gutters or _is_table(text):
