@@ -94,6 +94,7 @@ def _journal(root: Path) -> list[Entry]:
     return [
         entry("O", 5, create, "new"),
         entry("W", 5, data=b"a" * 6000),
+        entry("B", 5),
         entry("S", 5),
         entry("W", 5, data=b"b" * 6000),
         entry("O", 6, 0, "old"),
@@ -123,12 +124,35 @@ def test_what_a_power_cut_leaves(tmp_path: Path) -> None:
     assert {content for _, _, content in found} == {"a", "b", "ab"}
 
 
+def test_a_sync_keeps_what_was_written_before_it_began(tmp_path: Path) -> None:
+    """Another thread may write while the disk is asked."""
+    root, start = tmp_path / "root", tmp_path / "start"
+    start.mkdir()
+    (start / "old").write_bytes(b"a" * 8192)
+    found: set[bytes] = set()
+    for seed in range(50):
+        disk = Disk(root, start)
+        disk.do(Entry("O", 6, 0, f"{root}/old", "", 0, b""))
+        for kind, offset, data in (("W", 0, b"b" * 4096), ("B", 0, b""), ("W", 4096, b"b" * 4096), ("S", 0, b"")):
+            disk.do(Entry(kind, 6, 0, "", "", offset, data))
+        disk.cut(random.Random(seed), tmp_path / f"cut{seed}")
+        kept = (tmp_path / f"cut{seed}" / "old").read_bytes()
+        assert kept[:4096] == b"b" * 4096
+        found.add(kept[4096:])
+    assert len(found) > 1
+
+
 def test_a_synced_folder_keeps_its_names(tmp_path: Path) -> None:
     root, start = tmp_path / "root", tmp_path / "start"
     start.mkdir()
     for seed in range(50):
         disk = Disk(root, start)
-        for entry in (*_journal(root)[:3], Entry("O", 7, 0, str(root), "", 0, b""), Entry("S", 7, 0, "", "", 0, b"")):
+        folder = (
+            Entry("O", 7, 0, str(root), "", 0, b""),
+            Entry("B", 7, 0, "", "", 0, b""),
+            Entry("S", 7, 0, "", "", 0, b""),
+        )
+        for entry in (*_journal(root)[:4], *folder):
             disk.do(entry)
         disk.cut(random.Random(seed), tmp_path / f"cut{seed}")
         assert (tmp_path / f"cut{seed}" / "new").read_bytes() == b"a" * 6000
