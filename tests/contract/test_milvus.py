@@ -218,6 +218,23 @@ def test_a_holder_that_is_alive_is_not_taken_over(store: Any, url: str, monkeypa
             pass
 
 
+def test_who_is_publishing_is_not_taken_over_by_another_thread(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = store._server.call
+    with contextlib.closing(open_engine(url)) as other:
+
+        def watched(verb: str, *given: Any, **options: Any) -> Any:
+            if verb == "rename_collection" and given[1].endswith("_free"):
+                with pytest.raises(BusyError, match="commit"):
+                    other._gate.take("other", wait=0.0, url=url)
+            return call(verb, *given, **options)
+
+        monkeypatch.setattr(store._server, "call", watched)
+        put(store, "s", ["first"])
+        assert texts(other) == ["first"]
+
+
 def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from stackroom.engines.milvus import gate
 

@@ -226,21 +226,26 @@ class Hold:
     def _leave(self, rest: str) -> None:
         with self._guard:
             self._over.set()
-            _held.discard(self._nonce)
-            wanted = self._gate.named(rest)
             try:
-                self._gate.rename(self.name, wanted)
-            except StackroomError as error:
-                # The answer may have been lost, and not the name; the next one may have it by now.
-                now = self._gate.look()
-                if now is not None and (now.name == wanted or now.version == self.attempt):
-                    return
-                if isinstance(error, AbsentError):
-                    raise BusyError(
-                        "Another client took this one for dead, and writes now.",
-                        hint="Look whether the change is there, and try again.",
-                    ) from None
-                raise
+                self._rename_to(self._gate.named(rest))
+            finally:
+                # Not before: to other threads a gate with this process's number and a nonce that it does not know is a dead one's.
+                _held.discard(self._nonce)
+
+    def _rename_to(self, wanted: str) -> None:
+        try:
+            self._gate.rename(self.name, wanted)
+        except StackroomError as error:
+            # The answer may have been lost, and not the name; the next one may have it by now.
+            now = self._gate.look()
+            if now is not None and (now.name == wanted or now.version == self.attempt):
+                return
+            if isinstance(error, AbsentError):
+                raise BusyError(
+                    "Another client took this one for dead, and writes now.",
+                    hint="Look whether the change is there, and try again.",
+                ) from None
+            raise
 
 
 def _lives(pid: int) -> bool:
