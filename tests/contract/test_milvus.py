@@ -264,6 +264,29 @@ def test_two_that_make_a_library_at_once_make_one(url: str) -> None:
         one.close()
 
 
+def test_documents_are_found_while_others_fill_what_is_remembered(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import records
+
+    monkeypatch.setattr(records, "_REMEMBERED", 3)
+    for name in "abcdef":
+        put(store, name, [name])
+    with store.view() as view, store.view() as other:
+        find = view.asking.find
+        view._reading.documents_of(["doc:a", "doc:b", "doc:none"])
+
+        def interrupted(*given: Any, **options: Any) -> list[dict]:
+            for name in "bdef":
+                other.document(f"doc:{name}")
+            return find(*given, **options)
+
+        monkeypatch.setattr(view.asking, "find", interrupted)
+        assert sorted(view._reading.documents_of(["doc:a", "doc:b", "doc:c", "doc:none"])) == [
+            "doc:a",
+            "doc:b",
+            "doc:c",
+        ]
+
+
 def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "Größe \U0001f600 und Länge. " * 9_000
     with store.commit() as commit:
