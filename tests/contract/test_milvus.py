@@ -235,6 +235,24 @@ def test_who_is_publishing_is_not_taken_over_by_another_thread(
         assert texts(other) == ["first"]
 
 
+def test_a_process_that_has_the_number_of_a_dead_one_is_no_holder(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate of one that was killed, whose number another process of this machine has now."""
+    from stackroom.engines.milvus import gate
+
+    put(store, "s", ["first"])
+    with contextlib.closing(open_engine(url)) as other:
+        name = other._gate.look().name
+        left = name.replace("_1_free", f"_2_held_0_{gate._machine()}_{os.getppid()}_0f1e2d3c4b5a_gone")
+        other._gate.rename(name, left)
+        with pytest.raises(BusyError, match="gone"), other.commit(wait=0.0):
+            pass
+        monkeypatch.setattr(gate, "_SILENT", 0.2)
+        put(other, "t", ["second"])
+        assert texts(other) == ["first", "second"]
+
+
 def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from stackroom.engines.milvus import gate
 

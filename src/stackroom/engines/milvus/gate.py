@@ -132,11 +132,12 @@ class Gate:
             time.sleep(_LOOKS)
 
     def _is_dead(self, mark: Mark) -> bool:
+        """Gone, as far as that can be told, or silent: another process may have its number by now."""
         found = mark.holder or {}
         if found["machine"] == _machine():
-            if int(found["pid"]) == os.getpid():
-                return found["nonce"] not in _held
-            return not _lives(int(found["pid"]))
+            pid = int(found["pid"])
+            if found["nonce"] not in _held if pid == os.getpid() else not _lives(pid):
+                return True
         # By this clock alone: no two machines' agree.
         if self._seen[0] != mark.name:
             self._seen = mark.name, _now()
