@@ -253,6 +253,25 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_no_holder(
         assert texts(other) == ["first", "second"]
 
 
+def test_a_machine_may_have_any_name(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.node", lambda: "bücher-büro.例")
+    with store.lease("add"):
+        name = store._ingest.look().name
+        assert name.endswith("_b_cher_b_ro__stackroom_add")
+
+
+def test_a_process_is_not_asked_where_that_would_interrupt_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows."""
+    from stackroom.engines.milvus import gate
+
+    asked: list[int] = []
+    monkeypatch.setattr(gate.os, "kill", lambda pid, signal: asked.append(pid))
+    assert gate._lives(815)
+    monkeypatch.setattr(gate, "_CAN_ASK", False)
+    assert gate._lives(815)
+    assert asked == [815]
+
+
 def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from stackroom.engines.milvus import gate
 
@@ -397,6 +416,17 @@ def test_a_view_that_is_too_old_says_so(store: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("stackroom.engines.milvus.asking.KEPT", -1.0)
     with store.view() as view, pytest.raises(BusyError, match="took so long"):
         view.live_keys()
+
+
+def test_the_age_of_a_view_counts_the_sleep_of_its_machine(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import gate
+
+    put(store, "a", ["text"])
+    with store.view() as view:
+        asked = gate.time.clock_gettime
+        monkeypatch.setattr(gate.time, "clock_gettime", lambda which: asked(which) + 25 * 3600)
+        with pytest.raises(BusyError, match="took so long"):
+            view.live_keys()
 
 
 def test_more_hits_than_milvus_gives_at_once(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

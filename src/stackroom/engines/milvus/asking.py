@@ -6,11 +6,11 @@ bring and remove changes nothing of that, and rows that a stopped writer left be
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from stackroom.engines.milvus.client import Server
+from stackroom.engines.milvus.gate import clock
 from stackroom.engines.milvus.tables import PIECE, RECORDS, Row, State, some
 from stackroom.errors import BusyError
 
@@ -32,14 +32,14 @@ class Asking:
         self.server = server
         self.state = state
         self.lives = alive(state)
-        self._until = time.monotonic() + KEPT
+        self._until = clock() + KEPT
 
     def _collection(self, table: str) -> str:
         return self.server.place.collection(table)
 
     def _is_there(self, table: str) -> bool:
         """A library without any chunk has no collection of them. Raises BusyError where this version is too old to be read."""
-        if time.monotonic() > self._until:
+        if clock() > self._until:
             raise BusyError(
                 f"This reading of {self.server.place.url} took so long that what was removed meanwhile may be gone for good.",
                 hint="Begin anew.",

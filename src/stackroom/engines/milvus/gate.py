@@ -44,6 +44,9 @@ _STATE = re.compile(
     r"(?:free|held_(?P<beat>\d+)_(?P<machine>[0-9a-f]{8})_(?P<pid>\d+)_(?P<nonce>[0-9a-f]{12})_(?P<words>\w*))"
 )
 
+_CAN_ASK = os.name != "nt"
+"""Whether the signal 0 asks if a process is there; on Windows it is Ctrl+C."""
+
 _held: set[str] = set()
 """The nonces of what this process holds."""
 
@@ -56,9 +59,13 @@ def _machine() -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()
 
 
-def _now() -> float:
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""On Linux the one that goes on in sleep, on macOS the other; Windows has neither, and its only one does."""
+
+
+def clock() -> float:
     """Seconds of a clock that goes on while the machine sleeps, as those of the others do."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 class Mark(NamedTuple):
@@ -113,7 +120,7 @@ class Gate:
 
     def take(self, words: str, *, wait: float, url: str) -> Hold:
         """Raises BusyError that says who has it."""
-        end = _now() + wait
+        end = clock() + wait
         while True:
             mark = self.look()
             if mark is None:
@@ -122,7 +129,7 @@ class Gate:
                 hold = self._try(mark, words)
                 if hold is not None:
                     return hold
-            if _now() >= end:
+            if clock() >= end:
                 raise BusyError(
                     f"{mark.who} is writing to {url}.",
                     hint="Wait until it is done, then try again.",
@@ -140,12 +147,13 @@ class Gate:
                 return True
         # By this clock alone: no two machines' agree.
         if self._seen[0] != mark.name:
-            self._seen = mark.name, _now()
-        return _now() - self._seen[1] > _SILENT
+            self._seen = mark.name, clock()
+        return clock() - self._seen[1] > _SILENT
 
     def _try(self, mark: Mark, words: str) -> Hold | None:
         nonce = uuid.uuid4().hex[:12]
-        said = re.sub(r"\W+", "_", f"{platform.node()}_{words}")[:60]
+        # Milvus takes letters of ASCII alone.
+        said = re.sub(r"\W+", "_", f"{platform.node()}_{words}", flags=re.ASCII)[:60]
         hold = Hold(self, mark.version, mark.attempt + 1, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
         _held.add(nonce)
         try:
@@ -180,7 +188,7 @@ class Hold:
         self._holder = holder
         self._nonce = nonce
         self._beat = 0
-        self._alive = _now()
+        self._alive = clock()
         self._guard = threading.Lock()
         self._over = threading.Event()
 
@@ -189,7 +197,7 @@ class Hold:
         return self._gate.named(f"{self.version}_{self.attempt}_held_{self._beat}_{self._holder}")
 
     def begin(self) -> None:
-        self._alive = _now()
+        self._alive = clock()
         threading.Thread(target=self._live, daemon=True).start()
 
     def _live(self) -> None:
@@ -201,19 +209,19 @@ class Hold:
                 self._beat += 1
                 try:
                     self._gate.rename(old, self.name)
-                    self._alive = _now()
+                    self._alive = clock()
                 except StackroomError:
                     now = None
                     with contextlib.suppress(StackroomError):
                         now = self._gate.look()
                     if now is not None and now.name == self.name:
-                        self._alive = _now()
+                        self._alive = clock()
                     else:
                         self._beat -= 1
 
     def check(self) -> None:
         """Raises BusyError where another may have taken it over."""
-        if _now() - self._alive > _SURE:
+        if clock() - self._alive > _SURE:
             raise BusyError("The server did not answer for so long that another may write now.", hint="Try again.")
 
     def publish(self) -> None:
@@ -250,6 +258,9 @@ class Hold:
 
 
 def _lives(pid: int) -> bool:
+    """As far as can be told."""
+    if not _CAN_ASK:
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -236,8 +236,8 @@ class Reading:
         if unknown:
             rows = {json.loads(row["data"])[0]: row for row in self.whole(DOCUMENT, "name", map(document_id, unknown))}
             for id_ in unknown:
-                found[id_] = (rows[id_],) if id_ in rows else ()
-                known.put(id_, found[id_] or ())
+                found[id_] = there = (rows[id_],) if id_ in rows else ()
+                known.put(id_, there)
         return {id_: rows[0] for id_, rows in found.items() if rows}
 
     def collection(self, name: str) -> tuple[int, str | None] | None:
