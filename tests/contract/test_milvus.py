@@ -286,6 +286,27 @@ def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: py
     assert texts(store) == ["first", "second"]
 
 
+def test_a_library_in_the_place_of_another_is_not_taken_for_it(store: Any, url: str) -> None:
+    """Of the same version, after the first was dropped; whoever had it open reads and writes the second."""
+    put(store, "s", ["first"], year=1)
+    with store.view() as view:
+        assert view.document("doc:s").metadata == {"year": 1}
+        assert view.document("doc:t") is None
+    for name in store._server.names():
+        if name.startswith(store.place.collection("")):
+            store._server.call("drop_collection", name)
+    with contextlib.closing(open_engine(url)) as other:
+        put(other, "s", ["second", "third"], year=2)
+    with store.view() as view:
+        assert view.version == 1
+        assert view.document("doc:s").metadata == {"year": 2}
+        assert view.asking.state.chunks == 2
+    put(store, "t", ["fourth"])
+    with store.view() as view:
+        assert view.asking.state.chunks == 3
+        assert len(view.matching("fourth", 3, Scope())[0].keys) == 1
+
+
 def test_two_that_make_a_library_at_once_make_one(url: str) -> None:
     made: list[Any] = []
     threads = [threading.Thread(target=lambda: made.append(open_engine(url))) for _ in range(4)]

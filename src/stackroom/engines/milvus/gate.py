@@ -1,11 +1,20 @@
 """One writer at a time, and a commit in one step: by the name of an empty collection.
 
 Milvus has no transactions and no compare-and-set over rows, but it renames a collection only if it still has the name that
-one asks for, and to one asker only. So a gate is an empty collection whose name says all there is to know:
+one asks for, and to one asker only. So a gate is an empty collection whose name says all there is to know.
+After its prefix, `stackroom_papers__format_1_at_`, that is
 
-    stackroom_papers__format_1_at_41_41_free                                  version 41 is current, nobody writes
-    stackroom_papers__format_1_at_41_42_held_3_a1b2c3d4_815_0f1e2d3c4b5a_add the 42nd attempt is under way, its 3rd sign of life is given
-    stackroom_papers__format_1_at_42_42_free                                  and is the current version now
+    VERSION_COMMIT_ATTEMPT_free                                     nobody writes
+    VERSION_COMMIT_ATTEMPT_held_BEAT_MACHINE_PROCESS_NONCE_WORDS    the attempt is under way, and this is its holder's BEATth sign of life
+
+COMMIT is a random name of the version: a library that was dropped and made anew, or restored, may come to the same number with other rows.
+The versions and attempts of a gate, as it goes from one name to the next:
+
+    0_0_free --take--> 0_1_held --publish-------------> 1_1_free        attempt 1 is the current version
+    1_1_free --take--> 1_2_held --release, unused-----> 1_1_free        nothing was written: the number is given again
+    1_1_free --take--> 1_2_held --release, used-------> 1_2_free        rows may have been written under 2: never again
+    1_2_free --take--> 1_3_held --beat--> 1_3_held ...                  every ten seconds
+                       1_3_held --take, by another----> 1_4_held        the holder is dead, or was taken for it
 
 Who holds it gives a sign of life every ten seconds. Where none was seen for a minute, or where the holder was a process of this machine
 that has ended, the next one takes it over, under the next number; the one before can't publish any more.
@@ -39,8 +48,11 @@ _LOOKS = 0.05
 _AGAIN = 3
 """Times that names are looked through until there is no such gate."""
 
+_NO_COMMIT = 12 * "0"
+"""Of version 0, which is empty."""
+
 _STATE = re.compile(
-    r"(?P<version>\d+)_(?P<attempt>\d+)_"
+    r"(?P<version>\d+)_(?P<commit>[0-9a-f]{12})_(?P<attempt>\d+)_"
     r"(?:free|held_(?P<beat>\d+)_(?P<machine>[0-9a-f]{8})_(?P<pid>\d+)_(?P<nonce>[0-9a-f]{12})_(?P<words>\w*))"
 )
 
@@ -73,6 +85,8 @@ class Mark(NamedTuple):
 
     name: str
     version: int
+    commit: str
+    """what tells the version apart from others of this number"""
     attempt: int
     holder: dict[str, str] | None
 
@@ -80,7 +94,7 @@ class Mark(NamedTuple):
     def of(cls, name: str, said: re.Match[str]) -> Mark:
         found = {key: value for key, value in said.groupdict().items() if value is not None}
         version, attempt = int(found.pop("version")), int(found.pop("attempt"))
-        return cls(name, version, attempt, found or None)
+        return cls(name, version, found.pop("commit"), attempt, found or None)
 
     @property
     def who(self) -> str:
@@ -113,7 +127,7 @@ class Gate:
     def create(self) -> None:
         """Have it, free, at version 0; somebody else may have made it meanwhile."""
         try:
-            self._server.call("create_collection", f"{self._prefix}0_0_free", **self._dummy)
+            self._server.call("create_collection", f"{self._prefix}0_{_NO_COMMIT}_0_free", **self._dummy)
         except StackroomError:
             if self.look() is None:
                 raise
@@ -154,7 +168,7 @@ class Gate:
         nonce = uuid.uuid4().hex[:12]
         # Milvus takes letters of ASCII alone.
         said = re.sub(r"\W+", "_", f"{platform.node()}_{words}", flags=re.ASCII)[:60]
-        hold = Hold(self, mark.version, mark.attempt + 1, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
+        hold = Hold(self, mark, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
         _held.add(nonce)
         try:
             self.rename(mark.name, hold.name)
@@ -179,12 +193,12 @@ class Gate:
 
 
 class Hold:
-    """A gate that is held. `attempt` is the number that a commit brings."""
+    """A gate that is held. `before` is what it was, and `attempt` the number that a commit brings."""
 
-    def __init__(self, gate: Gate, version: int, attempt: int, holder: str, nonce: str) -> None:
+    def __init__(self, gate: Gate, before: Mark, holder: str, nonce: str) -> None:
         self._gate = gate
-        self.version = version
-        self.attempt = attempt
+        self.before = before
+        self.attempt = before.attempt + 1
         self._holder = holder
         self._nonce = nonce
         self._beat = 0
@@ -194,7 +208,11 @@ class Hold:
 
     @property
     def name(self) -> str:
-        return self._gate.named(f"{self.version}_{self.attempt}_held_{self._beat}_{self._holder}")
+        return self._gate.named(f"{self._version}_{self.attempt}_held_{self._beat}_{self._holder}")
+
+    @property
+    def _version(self) -> str:
+        return f"{self.before.version}_{self.before.commit}"
 
     def begin(self) -> None:
         self._alive = clock()
@@ -226,11 +244,11 @@ class Hold:
 
     def publish(self) -> None:
         """Make this attempt the current version, and leave. Raises BusyError where it was taken over, UnavailableError."""
-        self._leave(f"{self.attempt}_{self.attempt}_free")
+        self._leave(f"{self.attempt}_{self._nonce}_{self.attempt}_free")
 
     def release(self, *, used: bool) -> None:
         """Leave without a new version. `used`: something may have been written under this number, and it is not given again."""
-        self._leave(f"{self.version}_{self.attempt if used else self.attempt - 1}_free")
+        self._leave(f"{self._version}_{self.attempt if used else self.attempt - 1}_free")
 
     def _leave(self, rest: str) -> None:
         with self._guard:
