@@ -189,6 +189,54 @@ def test_an_answer_that_is_lost_is_no_lost_commit(store: Any, monkeypatch: pytes
     assert texts(store) == ["first", "second", "third"]
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_an_answer_that_is_lost_until_another_has_published(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    """Whether the commit is in stands in the version that came after it."""
+    call = store._server.call
+    with contextlib.closing(open_engine(url)) as other, monkeypatch.context() as patched:
+
+        def late(verb: str, *given: Any, **options: Any) -> Any:
+            if verb != "rename_collection" or not given[1].endswith("_free"):
+                return call(verb, *given, **options)
+            if done:
+                call(verb, *given, **options)
+            with monkeypatch.context() as dead:
+                dead.setattr("stackroom.engines.milvus.gate._held", set())
+                put(other, "t", ["second"])
+            return call(verb, *given, **options)
+
+        patched.setattr(store._server, "call", late)
+        with contextlib.nullcontext() if done else pytest.raises(BusyError, match="for dead"):
+            put(store, "s", ["first"])
+        assert texts(other) == ["first"] * done + ["second"]
+
+
+def test_a_sign_of_life_whose_answer_is_lost(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import gate
+
+    monkeypatch.setattr(gate, "_BEATS", 0.05)
+    call, lost = store._server.call, threading.Event()
+
+    def forgetful(verb: str, *given: Any, **options: Any) -> Any:
+        """The first sign of life is given; neither its answer nor the look after it arrives."""
+        beats = verb == "rename_collection" and "_held_1_" in given[1]
+        if threading.current_thread() is threading.main_thread() or not (beats or lost.is_set()):
+            return call(verb, *given, **options)
+        if beats and not lost.is_set():
+            call(verb, *given, **options)
+            lost.set()
+        raise StorageError("what was done is forgotten")
+
+    monkeypatch.setattr(store._server, "call", forgetful)
+    with store.commit() as commit:
+        commit.put_source(SourceRecord(name="s"))
+        assert lost.wait(60)
+    with store.view() as view:
+        assert view.source("s") is not None
+
+
 def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "s", ["first"])
     call = store._server.call

@@ -30,6 +30,7 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,37 +243,52 @@ class Hold:
         if clock() - self._alive > _SURE:
             raise BusyError("The server did not answer for so long that another may write now.", hint="Try again.")
 
-    def publish(self) -> None:
-        """Make this attempt the current version, and leave. Raises BusyError where it was taken over, UnavailableError."""
-        self._leave(f"{self.attempt}_{self._nonce}_{self.attempt}_free")
+    def publish(self, came_to_nothing: Callable[[Mark], bool]) -> None:
+        """Make this attempt the current version, and leave. Raises BusyError where it was taken over, UnavailableError.
+
+        `came_to_nothing`: whether a later version names this attempt among those that never became one.
+        """
+
+        def is_in(now: Mark) -> bool:
+            return now.version == self.attempt or (now.version > self.attempt and not came_to_nothing(now))
+
+        self._leave(f"{self.attempt}_{self._nonce}_{self.attempt}_free", is_in)
 
     def release(self, *, used: bool) -> None:
         """Leave without a new version. `used`: something may have been written under this number, and it is not given again."""
-        self._leave(f"{self._version}_{self.attempt if used else self.attempt - 1}_free")
+        self._leave(f"{self._version}_{self.attempt if used else self.attempt - 1}_free", lambda _: False)
 
-    def _leave(self, rest: str) -> None:
+    def _leave(self, rest: str, is_done: Callable[[Mark], bool]) -> None:
         with self._guard:
             self._over.set()
             try:
-                self._rename_to(self._gate.named(rest))
+                self._rename_to(self._gate.named(rest), is_done)
             finally:
                 # Not before: to other threads a gate with this process's number and a nonce that it does not know is a dead one's.
                 _held.discard(self._nonce)
 
-    def _rename_to(self, wanted: str) -> None:
+    def _rename_to(self, wanted: str, is_done: Callable[[Mark], bool]) -> None:
         try:
             self._gate.rename(self.name, wanted)
         except StackroomError as error:
             # The answer may have been lost, and not the name; the next one may have it by now.
             now = self._gate.look()
-            if now is not None and (now.name == wanted or now.version == self.attempt):
+            if now is not None and (now.name == wanted or is_done(now)):
                 return
-            if isinstance(error, AbsentError):
-                raise BusyError(
-                    "Another client took this one for dead, and writes now.",
-                    hint="Look whether the change is there, and try again.",
-                ) from None
-            raise
+            if not isinstance(error, AbsentError):
+                raise
+            if now is not None and self._is_mine(now) and now.name != self.name:
+                # A sign of life was given, and its answer lost.
+                self._beat = int((now.holder or {})["beat"])
+                self._rename_to(wanted, is_done)
+                return
+            raise BusyError(
+                "Another client took this one for dead, and writes now.",
+                hint="Look whether the change is there, and try again.",
+            ) from None
+
+    def _is_mine(self, now: Mark) -> bool:
+        return now.holder is not None and now.holder["nonce"] == self._nonce
 
 
 def _lives(pid: int) -> bool:

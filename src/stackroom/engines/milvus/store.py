@@ -231,7 +231,7 @@ class MilvusStore(Limits):
             with contextlib.suppress(StackroomError):
                 hold.release(used=sender is not None and sender.has_sent)
             raise
-        hold.publish()
+        hold.publish(lambda now: hold.attempt in self._state(now).aborted)
         self._unsealed += sender.sent
 
     @contextlib.contextmanager
