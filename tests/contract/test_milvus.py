@@ -416,6 +416,40 @@ def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytes
     assert [row for row in rows(store, "records", "kind == 7") if row["data"].startswith(long[:9])] == []
 
 
+def test_an_answer_is_no_longer_than_milvus_gives(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import asking
+
+    monkeypatch.setattr(asking, "_BYTES", 1_500_000)
+    fit = asking.most_of(asking.CHUNK_FIELDS)
+    assert 1 < fit < 8
+    keys = put(store, "s", [f"text {n}" for n in range(20)], year=1)
+    attached = os.urandom(400_000)
+    with store.commit() as commit:
+        commit.attach("a", attached)
+    answers: list[tuple[int, int]] = []
+    call = store._server.call
+
+    def measured(verb: str, *given: Any, **options: Any) -> Any:
+        answer = call(verb, *given, **options)
+        if verb == "query" and "count(*)" not in options["output_fields"]:
+            answers.append((len(answer), asking.most_of(options["output_fields"])))
+        elif verb == "query_iterator":
+            answers.append((options["batch_size"], asking.most_of(options["output_fields"])))
+        return answer
+
+    monkeypatch.setattr(store._server, "call", measured)
+    with store.view() as view:
+        source = view.source("s")
+        assert view.attachment("a") == attached
+    with store.commit() as commit:
+        commit.put_document(DocumentRecord("doc:s", source.key, metadata={"year": 2}))
+    with store.view() as view:
+        assert view.select(Scope(where=Condition("year", "==", 2))).tolist() == keys
+        assert [passage.text for passage in view.passages(keys)] == [f"text {n}" for n in range(20)]
+    assert any(length == fit for length, _ in answers)
+    assert all(length <= most for length, most in answers)
+
+
 def test_vectors_may_come_after_texts(store: Any) -> None:
     with store.commit() as commit:
         document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
