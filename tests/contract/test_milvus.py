@@ -472,6 +472,29 @@ def test_vectors_may_come_after_texts(store: Any) -> None:
         assert view.identity.metric == "dot"
 
 
+def test_vectors_of_a_collection_may_be_other_ones_after_an_attempt_that_came_to_nothing(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = put(store, "s", ["text"])
+    with store.commit() as commit:
+        commit.enlist("own", keys)
+
+    def fail(hold: Any, _: Any) -> None:
+        hold.release(used=True)
+        raise StorageError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.engines.milvus.gate.Hold.publish", fail)
+        with pytest.raises(StorageError, match="no"), store.commit() as commit:
+            commit.add_vectors("own", [(keys[0], np.ones(3, dtype=np.float32))])
+    vector = np.arange(5, dtype=np.float32)
+    with store.commit() as commit:
+        commit.add_vectors("own", [(keys[0], vector)])
+    with store.view() as view:
+        assert view.vectors(keys, collection="own").tolist() == [vector.tolist()]
+        assert view.nearest(vector, 3, Scope(collection="own")).keys.tolist() == keys
+
+
 def test_what_was_removed_is_deleted_a_day_later(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = put(store, "a", ["going"], only="here", both="shared")
     put(store, "b", ["staying"], both="shared")
