@@ -631,6 +631,22 @@ def test_a_name_is_no_expression(store: Any) -> None:
         assert commit.detach(names[0]) is True
 
 
+def test_what_is_remembered_of_queries_is_bounded(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import facts, words
+
+    put(store, "s", ["one two"], year=1)
+    monkeypatch.setattr(words, "_REMEMBERED", 3)
+    monkeypatch.setattr(facts, "_REMEMBERED", 3)
+    with store.view() as view:
+        for n in range(8):
+            assert len(view.matching(f'one none{n} "two none{n}"', 3, Scope())[0].keys) == 1
+            assert view.select(Scope(where=Condition(f"field {n}", ">", 1))).tolist() == []
+        known = view._derived._values
+        assert sorted(known) == ["frequencies", "state", "values"]
+        assert len(known["frequencies"]._values) <= 3
+        assert len(known["values"]._values) <= 3
+
+
 def test_too_much_metadata_is_refused_and_nothing_else(store: Any) -> None:
     put(store, "s", ["text"])
     with pytest.raises(UsageError, match="4,096"):
