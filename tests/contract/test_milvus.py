@@ -393,6 +393,18 @@ def test_documents_are_found_while_others_fill_what_is_remembered(store: Any, mo
         ]
 
 
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_gate_that_went_on_is_not_made_again(store: Any, monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+    """Who waited for another client to make it comes late: after its first commit, or right before."""
+    put(store, "s", ["first"])
+    look, looked = store._gate.look, []
+    monkeypatch.setattr(store._gate, "look", lambda: look() if len(looked) == looks else looked.append(None))
+    store._gate.create()
+    prefix = store.place.collection("format_")
+    assert [name for name in store._server.names() if name.startswith(prefix)] == [look().name]
+    assert texts(store) == ["first"]
+
+
 def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "Größe \U0001f600 und Länge. " * 9_000
     with store.commit() as commit:

@@ -115,9 +115,7 @@ class Gate:
     def look(self) -> Mark | None:
         """None where there is no such gate."""
         for left in reversed(range(_AGAIN)):
-            names = [name for name in self._server.names() if name.startswith(self._prefix)]
-            found = [(name, _STATE.fullmatch(name, len(self._prefix))) for name in names]
-            marks = [Mark.of(name, said) for name, said in found if said]
+            marks = self._marks()
             if marks:
                 return max(marks, key=lambda mark: (mark.version, mark.attempt))
             if left:
@@ -125,13 +123,26 @@ class Gate:
                 time.sleep(_LOOKS / 2)
         return None
 
+    def _marks(self) -> list[Mark]:
+        names = [name for name in self._server.names() if name.startswith(self._prefix)]
+        found = [(name, _STATE.fullmatch(name, len(self._prefix))) for name in names]
+        return [Mark.of(name, said) for name, said in found if said]
+
     def create(self) -> None:
-        """Have it, free, at version 0; somebody else may have made it meanwhile."""
+        """Have it, free, at version 0, unless it is there; somebody else may make it meanwhile."""
+        if self.look() is not None:
+            return
+        made = f"{self._prefix}0_{_NO_COMMIT}_0_free"
         try:
-            self._server.call("create_collection", f"{self._prefix}0_{_NO_COMMIT}_0_free", **self._dummy)
+            self._server.call("create_collection", made, **self._dummy)
         except StackroomError:
             if self.look() is None:
                 raise
+        there = {mark.name for mark in self._marks()}
+        if made in there and len(there) > 1:
+            # Theirs had gone on to another name; a second gate would let a second writer in.
+            with contextlib.suppress(AbsentError):
+                self._server.call("drop_collection", made)
 
     def take(self, words: str, *, wait: float, url: str) -> Hold:
         """Raises BusyError that says who has it."""
