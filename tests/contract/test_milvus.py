@@ -189,6 +189,54 @@ def test_an_answer_that_is_lost_is_no_lost_commit(store: Any, monkeypatch: pytes
     assert texts(store) == ["first", "second", "third"]
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_an_answer_that_is_lost_until_another_has_published(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    """Whether the commit is in stands in the version that came after it."""
+    call = store._server.call
+    with contextlib.closing(open_engine(url)) as other, monkeypatch.context() as patched:
+
+        def late(verb: str, *given: Any, **options: Any) -> Any:
+            if verb != "rename_collection" or not given[1].endswith("_free"):
+                return call(verb, *given, **options)
+            if done:
+                call(verb, *given, **options)
+            with monkeypatch.context() as dead:
+                dead.setattr("stackroom.engines.milvus.gate._held", set())
+                put(other, "t", ["second"])
+            return call(verb, *given, **options)
+
+        patched.setattr(store._server, "call", late)
+        with contextlib.nullcontext() if done else pytest.raises(BusyError, match="for dead"):
+            put(store, "s", ["first"])
+        assert texts(other) == ["first"] * done + ["second"]
+
+
+def test_a_sign_of_life_whose_answer_is_lost(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import gate
+
+    monkeypatch.setattr(gate, "_BEATS", 0.05)
+    call, lost = store._server.call, threading.Event()
+
+    def forgetful(verb: str, *given: Any, **options: Any) -> Any:
+        """The first sign of life is given; neither its answer nor the look after it arrives."""
+        beats = verb == "rename_collection" and "_held_1_" in given[1]
+        if threading.current_thread() is threading.main_thread() or not (beats or lost.is_set()):
+            return call(verb, *given, **options)
+        if beats and not lost.is_set():
+            call(verb, *given, **options)
+            lost.set()
+        raise StorageError("what was done is forgotten")
+
+    monkeypatch.setattr(store._server, "call", forgetful)
+    with store.commit() as commit:
+        commit.put_source(SourceRecord(name="s"))
+        assert lost.wait(60)
+    with store.view() as view:
+        assert view.source("s") is not None
+
+
 def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "s", ["first"])
     call = store._server.call
@@ -218,6 +266,60 @@ def test_a_holder_that_is_alive_is_not_taken_over(store: Any, url: str, monkeypa
             pass
 
 
+def test_who_is_publishing_is_not_taken_over_by_another_thread(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = store._server.call
+    with contextlib.closing(open_engine(url)) as other:
+
+        def watched(verb: str, *given: Any, **options: Any) -> Any:
+            if verb == "rename_collection" and given[1].endswith("_free"):
+                with pytest.raises(BusyError, match="commit"):
+                    other._gate.take("other", wait=0.0, url=url)
+            return call(verb, *given, **options)
+
+        monkeypatch.setattr(store._server, "call", watched)
+        put(store, "s", ["first"])
+        assert texts(other) == ["first"]
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_is_no_holder(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate of one that was killed, whose number another process of this machine has now."""
+    from stackroom.engines.milvus import gate
+
+    put(store, "s", ["first"])
+    with contextlib.closing(open_engine(url)) as other:
+        name = other._gate.look().name
+        left = name.replace("_1_free", f"_2_held_0_{gate._machine()}_{os.getppid()}_0f1e2d3c4b5a_gone")
+        other._gate.rename(name, left)
+        with pytest.raises(BusyError, match="gone"), other.commit(wait=0.0):
+            pass
+        monkeypatch.setattr(gate, "_SILENT", 0.2)
+        put(other, "t", ["second"])
+        assert texts(other) == ["first", "second"]
+
+
+def test_a_machine_may_have_any_name(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.node", lambda: "bücher-büro.例")
+    with store.lease("add"):
+        name = store._ingest.look().name
+        assert name.endswith("_b_cher_b_ro__stackroom_add")
+
+
+def test_a_process_is_not_asked_where_that_would_interrupt_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows."""
+    from stackroom.engines.milvus import gate
+
+    asked: list[int] = []
+    monkeypatch.setattr(gate.os, "kill", lambda pid, signal: asked.append(pid))
+    assert gate._lives(815)
+    monkeypatch.setattr(gate, "_CAN_ASK", False)
+    assert gate._lives(815)
+    assert asked == [815]
+
+
 def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from stackroom.engines.milvus import gate
 
@@ -230,6 +332,27 @@ def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: py
         assert view.source("t") is None
     put(store, "u", ["second"])
     assert texts(store) == ["first", "second"]
+
+
+def test_a_library_in_the_place_of_another_is_not_taken_for_it(store: Any, url: str) -> None:
+    """Of the same version, after the first was dropped; whoever had it open reads and writes the second."""
+    put(store, "s", ["first"], year=1)
+    with store.view() as view:
+        assert view.document("doc:s").metadata == {"year": 1}
+        assert view.document("doc:t") is None
+    for name in store._server.names():
+        if name.startswith(store.place.collection("")):
+            store._server.call("drop_collection", name)
+    with contextlib.closing(open_engine(url)) as other:
+        put(other, "s", ["second", "third"], year=2)
+    with store.view() as view:
+        assert view.version == 1
+        assert view.document("doc:s").metadata == {"year": 2}
+        assert view.asking.state.chunks == 2
+    put(store, "t", ["fourth"])
+    with store.view() as view:
+        assert view.asking.state.chunks == 3
+        assert len(view.matching("fourth", 3, Scope())[0].keys) == 1
 
 
 def test_two_that_make_a_library_at_once_make_one(url: str) -> None:
@@ -245,6 +368,41 @@ def test_two_that_make_a_library_at_once_make_one(url: str) -> None:
     assert len(texts(made[0])) == 4
     for one in made:
         one.close()
+
+
+def test_documents_are_found_while_others_fill_what_is_remembered(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import records
+
+    monkeypatch.setattr(records, "_REMEMBERED", 3)
+    for name in "abcdef":
+        put(store, name, [name])
+    with store.view() as view, store.view() as other:
+        find = view.asking.find
+        view._reading.documents_of(["doc:a", "doc:b", "doc:none"])
+
+        def interrupted(*given: Any, **options: Any) -> list[dict]:
+            for name in "bdef":
+                other.document(f"doc:{name}")
+            return find(*given, **options)
+
+        monkeypatch.setattr(view.asking, "find", interrupted)
+        assert sorted(view._reading.documents_of(["doc:a", "doc:b", "doc:c", "doc:none"])) == [
+            "doc:a",
+            "doc:b",
+            "doc:c",
+        ]
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_gate_that_went_on_is_not_made_again(store: Any, monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+    """Who waited for another client to make it comes late: after its first commit, or right before."""
+    put(store, "s", ["first"])
+    look, looked = store._gate.look, []
+    monkeypatch.setattr(store._gate, "look", lambda: look() if len(looked) == looks else looked.append(None))
+    store._gate.create()
+    prefix = store.place.collection("format_")
+    assert [name for name in store._server.names() if name.startswith(prefix)] == [look().name]
+    assert texts(store) == ["first"]
 
 
 def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +428,40 @@ def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytes
     assert [row for row in rows(store, "records", "kind == 7") if row["data"].startswith(long[:9])] == []
 
 
+def test_an_answer_is_no_longer_than_milvus_gives(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import asking
+
+    monkeypatch.setattr(asking, "_BYTES", 1_500_000)
+    fit = asking.most_of(asking.CHUNK_FIELDS)
+    assert 1 < fit < 8
+    keys = put(store, "s", [f"text {n}" for n in range(20)], year=1)
+    attached = os.urandom(400_000)
+    with store.commit() as commit:
+        commit.attach("a", attached)
+    answers: list[tuple[int, int]] = []
+    call = store._server.call
+
+    def measured(verb: str, *given: Any, **options: Any) -> Any:
+        answer = call(verb, *given, **options)
+        if verb == "query" and "count(*)" not in options["output_fields"]:
+            answers.append((len(answer), asking.most_of(options["output_fields"])))
+        elif verb == "query_iterator":
+            answers.append((options["batch_size"], asking.most_of(options["output_fields"])))
+        return answer
+
+    monkeypatch.setattr(store._server, "call", measured)
+    with store.view() as view:
+        source = view.source("s")
+        assert view.attachment("a") == attached
+    with store.commit() as commit:
+        commit.put_document(DocumentRecord("doc:s", source.key, metadata={"year": 2}))
+    with store.view() as view:
+        assert view.select(Scope(where=Condition("year", "==", 2))).tolist() == keys
+        assert [passage.text for passage in view.passages(keys)] == [f"text {n}" for n in range(20)]
+    assert any(length == fit for length, _ in answers)
+    assert all(length <= most for length, most in answers)
+
+
 def test_vectors_may_come_after_texts(store: Any) -> None:
     with store.commit() as commit:
         document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
@@ -290,6 +482,29 @@ def test_vectors_may_come_after_texts(store: Any) -> None:
         assert len(view.matching("text", 9, Scope())[0].keys) == 4
         assert view.members("some") == keys[:2]
         assert view.identity.metric == "dot"
+
+
+def test_vectors_of_a_collection_may_be_other_ones_after_an_attempt_that_came_to_nothing(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = put(store, "s", ["text"])
+    with store.commit() as commit:
+        commit.enlist("own", keys)
+
+    def fail(hold: Any, _: Any) -> None:
+        hold.release(used=True)
+        raise StorageError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.engines.milvus.gate.Hold.publish", fail)
+        with pytest.raises(StorageError, match="no"), store.commit() as commit:
+            commit.add_vectors("own", [(keys[0], np.ones(3, dtype=np.float32))])
+    vector = np.arange(5, dtype=np.float32)
+    with store.commit() as commit:
+        commit.add_vectors("own", [(keys[0], vector)])
+    with store.view() as view:
+        assert view.vectors(keys, collection="own").tolist() == [vector.tolist()]
+        assert view.nearest(vector, 3, Scope(collection="own")).keys.tolist() == keys
 
 
 def test_what_was_removed_is_deleted_a_day_later(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +554,17 @@ def test_a_view_that_is_too_old_says_so(store: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("stackroom.engines.milvus.asking.KEPT", -1.0)
     with store.view() as view, pytest.raises(BusyError, match="took so long"):
         view.live_keys()
+
+
+def test_the_age_of_a_view_counts_the_sleep_of_its_machine(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import gate
+
+    put(store, "a", ["text"])
+    with store.view() as view:
+        asked = gate.time.clock_gettime
+        monkeypatch.setattr(gate.time, "clock_gettime", lambda which: asked(which) + 25 * 3600)
+        with pytest.raises(BusyError, match="took so long"):
+            view.live_keys()
 
 
 def test_more_hits_than_milvus_gives_at_once(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,6 +641,22 @@ def test_a_name_is_no_expression(store: Any) -> None:
         commit.attach(names[0], b"1")
         assert commit.detach("nothing") is False
         assert commit.detach(names[0]) is True
+
+
+def test_what_is_remembered_of_queries_is_bounded(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stackroom.engines.milvus import facts, words
+
+    put(store, "s", ["one two"], year=1)
+    monkeypatch.setattr(words, "_REMEMBERED", 3)
+    monkeypatch.setattr(facts, "_REMEMBERED", 3)
+    with store.view() as view:
+        for n in range(8):
+            assert len(view.matching(f'one none{n} "two none{n}"', 3, Scope())[0].keys) == 1
+            assert view.select(Scope(where=Condition(f"field {n}", ">", 1))).tolist() == []
+        known = view._derived._values
+        assert sorted(known) == ["frequencies", "state", "values"]
+        assert len(known["frequencies"]._values) <= 3
+        assert len(known["values"]._values) <= 3
 
 
 def test_too_much_metadata_is_refused_and_nothing_else(store: Any) -> None:

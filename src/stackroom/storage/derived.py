@@ -32,6 +32,14 @@ class Remembered(Generic[K, V]):
     def get(self, key: K) -> V | None:
         return self._values.get(key)
 
+    def get_or(self, key: K, make: Callable[[], V]) -> V:
+        """What is remembered of the key, or else made, and remembered."""
+        known = self.get(key)
+        if known is None:
+            known = make()
+            self.put(key, known)
+        return known
+
     def put(self, key: K, value: V) -> None:
         if len(self._values) >= self._most and key not in self._values:
             # Another one, so that no thread looks into what is being emptied.

@@ -229,3 +229,11 @@ def test_a_relative_name_means_what_it_does_in_the_folder_of_the_moment(
         monkeypatch.chdir(tmp_path / folder)
         with store.view() as view:
             assert len(view.select(Scope(sources=("notes.md",)))) == expected
+
+
+def test_what_is_not_remembered_is_made_once() -> None:
+    made: list[str] = []
+    known: Remembered[str, int] = Remembered(2)
+    assert [known.get_or(key, lambda key=key: made.append(key) or len(made)) for key in "abab"] == [1, 2, 1, 2]
+    assert known.get_or("c", lambda: 0) == 0
+    assert known.get_or("c", lambda: 1) == 0

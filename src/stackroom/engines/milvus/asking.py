@@ -6,18 +6,30 @@ bring and remove changes nothing of that, and rows that a stopped writer left be
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from stackroom.engines.milvus.client import Server
-from stackroom.engines.milvus.tables import PIECE, RECORDS, Row, State, some
+from stackroom.engines.milvus.gate import clock
+from stackroom.engines.milvus.tables import MOST_DIMENSIONS, MOST_IN_ARRAY, PIECE, RECORDS, Row, State, some
 from stackroom.errors import BusyError
 
 MOST = 16_384
 """Rows of one answer: Milvus's bound."""
 _LOOKED_UP = 1_000
 """Values that are looked up at once."""
+_BYTES = 90_000_000
+"""Of one answer: Milvus gives up to 100 MB."""
+_LONGEST = {
+    "data": 65_535,
+    "listed": 8 * MOST_IN_ARRAY,
+    "facts": 8 * MOST_IN_ARRAY,
+    "terms": 8 * MOST_IN_ARRAY,
+    "counts": 4 * MOST_IN_ARRAY,
+    "sparse": 8 * MOST_IN_ARRAY,
+    "embedding": 4 * MOST_DIMENSIONS,
+}
+"""Bytes that a field may have; others are numbers."""
 
 EVERYTHING = "id >= 0"
 
@@ -32,14 +44,14 @@ class Asking:
         self.server = server
         self.state = state
         self.lives = alive(state)
-        self._until = time.monotonic() + KEPT
+        self._until = clock() + KEPT
 
     def _collection(self, table: str) -> str:
         return self.server.place.collection(table)
 
     def _is_there(self, table: str) -> bool:
         """A library without any chunk has no collection of them. Raises BusyError where this version is too old to be read."""
-        if time.monotonic() > self._until:
+        if clock() > self._until:
             raise BusyError(
                 f"This reading of {self.server.place.url} took so long that what was removed meanwhile may be gone for good.",
                 hint="Begin anew.",
@@ -51,17 +63,18 @@ class Asking:
         """All rows that meet the condition, in no order; or as many as `limit` (up to `MOST`)."""
         if not self._is_there(table):
             return []
+        most = most_of(fields)
         found: list[Row] = list(
             self.server.call(
                 "query",
                 self._collection(table),
                 filter=f"{self.lives} and ({condition})",
                 output_fields=list(fields),
-                limit=limit or MOST,
+                limit=limit or most,
                 consistency_level="Strong",
             )
         )
-        if limit is None and len(found) >= MOST:
+        if limit is None and len(found) >= most:
             return list(self.each(table, condition, fields))
         return found
 
@@ -72,7 +85,7 @@ class Asking:
         found = self.server.call(
             "query_iterator",
             self._collection(table),
-            batch_size=at_once,
+            batch_size=min(at_once, most_of(fields)),
             filter=f"{self.lives} and ({condition})",
             output_fields=list(fields),
             consistency_level="Strong",
@@ -88,8 +101,10 @@ class Asking:
         wanted = sorted(set(values))
         of_kind = f"kind == {kind} and " if kind else ""
         found: list[Row] = []
-        for first in range(0, len(wanted), _LOOKED_UP):
-            part = wanted[first : first + _LOOKED_UP]
+        # Of a field that tells rows apart, as many as one answer has room for.
+        at_once = min(_LOOKED_UP, max(most_of(fields) - 1, 1))
+        for first in range(0, len(wanted), at_once):
+            part = wanted[first : first + at_once]
             one_of = f"array_contains_any({name}, {part})" if name == "listed" else some(name, part)
             found += self.rows(table, of_kind + one_of, fields)
         return found
@@ -146,6 +161,11 @@ class Asking:
             consistency_level="Strong",
         )
         return [{**hit["entity"], "id": hit["id"], "distance": hit["distance"]} for hit in found]
+
+
+def most_of(fields: Sequence[str]) -> int:
+    """Rows that fit into one answer, however long these fields are."""
+    return min(MOST, max(_BYTES // sum(_LONGEST.get(name, 8) for name in fields), 1))
 
 
 RECORD_FIELDS = ("id", "kind", "key", "name", "owner", "mark", "flag", "data", "pieces")

@@ -17,9 +17,12 @@ from stackroom.engines.milvus.asking import EVERYTHING, Asking
 from stackroom.engines.milvus.tables import NO_ROW, VALUE, number
 from stackroom.filters import Condition, Filter, Group
 from stackroom.storage.catalogue.records import RESERVED
-from stackroom.storage.derived import Derived
+from stackroom.storage.derived import Derived, Remembered
 
 KINDS = ("text", "number", "bool", "list", "object", "null")
+
+_REMEMBERED = 100
+"""Fields of filters whose values in a version are remembered."""
 
 _OWN_DOCUMENT_ID = "metadata.document_id"
 """The field of a chunk's own key `document_id`, which is its document's id otherwise."""
@@ -121,7 +124,8 @@ def _leaf(asking: Asking, derived: Derived, leaf: Condition) -> str:
         return _any([_value(leaf.key, leaf.value)])
     if leaf.op == "in" and isinstance(leaf.value, tuple) and all(map(_is_plain, leaf.value)):
         return _any([_value(leaf.key, value) for value in leaf.value])
-    values = derived.get(f"values {leaf.key}", lambda: _values(asking, leaf.key))
+    known = derived.get("values", _fields)
+    values = known.get_or(leaf.key, lambda: _values(asking, leaf.key))
     holding = [known for known, value in values.items() if filters.holds(leaf, value)]
     if len(holding) == len(values) and values:
         found = _any([_there(leaf.key)])
@@ -145,6 +149,10 @@ def _any(wanted: Sequence[int]) -> str:
     if len(wanted) == 1:
         return f"array_contains(facts, {wanted[0]})"
     return f"array_contains_any(facts, {list(wanted)})"
+
+
+def _fields() -> Remembered[str, dict[int, Any]]:
+    return Remembered(_REMEMBERED)
 
 
 def _values(asking: Asking, name: str) -> dict[int, Any]:

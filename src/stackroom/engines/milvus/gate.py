@@ -1,11 +1,20 @@
 """One writer at a time, and a commit in one step: by the name of an empty collection.
 
 Milvus has no transactions and no compare-and-set over rows, but it renames a collection only if it still has the name that
-one asks for, and to one asker only. So a gate is an empty collection whose name says all there is to know:
+one asks for, and to one asker only. So a gate is an empty collection whose name says all there is to know.
+After its prefix, `stackroom_papers__format_1_at_`, that is
 
-    stackroom_papers__format_1_at_41_41_free                                  version 41 is current, nobody writes
-    stackroom_papers__format_1_at_41_42_held_3_a1b2c3d4_815_0f1e2d3c4b5a_add the 42nd attempt is under way, its 3rd sign of life is given
-    stackroom_papers__format_1_at_42_42_free                                  and is the current version now
+    VERSION_COMMIT_ATTEMPT_free                                     nobody writes
+    VERSION_COMMIT_ATTEMPT_held_BEAT_MACHINE_PROCESS_NONCE_WORDS    the attempt is under way, and this is its holder's BEATth sign of life
+
+COMMIT is a random name of the version: a library that was dropped and made anew, or restored, may come to the same number with other rows.
+The versions and attempts of a gate, as it goes from one name to the next:
+
+    0_0_free --take--> 0_1_held --publish-------------> 1_1_free        attempt 1 is the current version
+    1_1_free --take--> 1_2_held --release, unused-----> 1_1_free        nothing was written: the number is given again
+    1_1_free --take--> 1_2_held --release, used-------> 1_2_free        rows may have been written under 2: never again
+    1_2_free --take--> 1_3_held --beat--> 1_3_held ...                  every ten seconds
+                       1_3_held --take, by another----> 1_4_held        the holder is dead, or was taken for it
 
 Who holds it gives a sign of life every ten seconds. Where none was seen for a minute, or where the holder was a process of this machine
 that has ended, the next one takes it over, under the next number; the one before can't publish any more.
@@ -21,6 +30,7 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +49,16 @@ _LOOKS = 0.05
 _AGAIN = 3
 """Times that names are looked through until there is no such gate."""
 
+_NO_COMMIT = 12 * "0"
+"""Of version 0, which is empty."""
+
 _STATE = re.compile(
-    r"(?P<version>\d+)_(?P<attempt>\d+)_"
+    r"(?P<version>\d+)_(?P<commit>[0-9a-f]{12})_(?P<attempt>\d+)_"
     r"(?:free|held_(?P<beat>\d+)_(?P<machine>[0-9a-f]{8})_(?P<pid>\d+)_(?P<nonce>[0-9a-f]{12})_(?P<words>\w*))"
 )
+
+_CAN_ASK = os.name != "nt"
+"""Whether the signal 0 asks if a process is there; on Windows it is Ctrl+C."""
 
 _held: set[str] = set()
 """The nonces of what this process holds."""
@@ -56,9 +72,13 @@ def _machine() -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()
 
 
-def _now() -> float:
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""On Linux the one that goes on in sleep, on macOS the other; Windows has neither, and its only one does."""
+
+
+def clock() -> float:
     """Seconds of a clock that goes on while the machine sleeps, as those of the others do."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 class Mark(NamedTuple):
@@ -66,6 +86,8 @@ class Mark(NamedTuple):
 
     name: str
     version: int
+    commit: str
+    """what tells the version apart from others of this number"""
     attempt: int
     holder: dict[str, str] | None
 
@@ -73,7 +95,7 @@ class Mark(NamedTuple):
     def of(cls, name: str, said: re.Match[str]) -> Mark:
         found = {key: value for key, value in said.groupdict().items() if value is not None}
         version, attempt = int(found.pop("version")), int(found.pop("attempt"))
-        return cls(name, version, attempt, found or None)
+        return cls(name, version, found.pop("commit"), attempt, found or None)
 
     @property
     def who(self) -> str:
@@ -93,9 +115,7 @@ class Gate:
     def look(self) -> Mark | None:
         """None where there is no such gate."""
         for left in reversed(range(_AGAIN)):
-            names = [name for name in self._server.names() if name.startswith(self._prefix)]
-            found = [(name, _STATE.fullmatch(name, len(self._prefix))) for name in names]
-            marks = [Mark.of(name, said) for name, said in found if said]
+            marks = self._marks()
             if marks:
                 return max(marks, key=lambda mark: (mark.version, mark.attempt))
             if left:
@@ -103,17 +123,30 @@ class Gate:
                 time.sleep(_LOOKS / 2)
         return None
 
+    def _marks(self) -> list[Mark]:
+        names = [name for name in self._server.names() if name.startswith(self._prefix)]
+        found = [(name, _STATE.fullmatch(name, len(self._prefix))) for name in names]
+        return [Mark.of(name, said) for name, said in found if said]
+
     def create(self) -> None:
-        """Have it, free, at version 0; somebody else may have made it meanwhile."""
+        """Have it, free, at version 0, unless it is there; somebody else may make it meanwhile."""
+        if self.look() is not None:
+            return
+        made = f"{self._prefix}0_{_NO_COMMIT}_0_free"
         try:
-            self._server.call("create_collection", f"{self._prefix}0_0_free", **self._dummy)
+            self._server.call("create_collection", made, **self._dummy)
         except StackroomError:
             if self.look() is None:
                 raise
+        there = {mark.name for mark in self._marks()}
+        if made in there and len(there) > 1:
+            # Theirs had gone on to another name; a second gate would let a second writer in.
+            with contextlib.suppress(AbsentError):
+                self._server.call("drop_collection", made)
 
     def take(self, words: str, *, wait: float, url: str) -> Hold:
         """Raises BusyError that says who has it."""
-        end = _now() + wait
+        end = clock() + wait
         while True:
             mark = self.look()
             if mark is None:
@@ -122,7 +155,7 @@ class Gate:
                 hold = self._try(mark, words)
                 if hold is not None:
                     return hold
-            if _now() >= end:
+            if clock() >= end:
                 raise BusyError(
                     f"{mark.who} is writing to {url}.",
                     hint="Wait until it is done, then try again.",
@@ -132,20 +165,22 @@ class Gate:
             time.sleep(_LOOKS)
 
     def _is_dead(self, mark: Mark) -> bool:
+        """Gone, as far as that can be told, or silent: another process may have its number by now."""
         found = mark.holder or {}
         if found["machine"] == _machine():
-            if int(found["pid"]) == os.getpid():
-                return found["nonce"] not in _held
-            return not _lives(int(found["pid"]))
+            pid = int(found["pid"])
+            if found["nonce"] not in _held if pid == os.getpid() else not _lives(pid):
+                return True
         # By this clock alone: no two machines' agree.
         if self._seen[0] != mark.name:
-            self._seen = mark.name, _now()
-        return _now() - self._seen[1] > _SILENT
+            self._seen = mark.name, clock()
+        return clock() - self._seen[1] > _SILENT
 
     def _try(self, mark: Mark, words: str) -> Hold | None:
         nonce = uuid.uuid4().hex[:12]
-        said = re.sub(r"\W+", "_", f"{platform.node()}_{words}")[:60]
-        hold = Hold(self, mark.version, mark.attempt + 1, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
+        # Milvus takes letters of ASCII alone.
+        said = re.sub(r"\W+", "_", f"{platform.node()}_{words}", flags=re.ASCII)[:60]
+        hold = Hold(self, mark, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
         _held.add(nonce)
         try:
             self.rename(mark.name, hold.name)
@@ -170,25 +205,29 @@ class Gate:
 
 
 class Hold:
-    """A gate that is held. `attempt` is the number that a commit brings."""
+    """A gate that is held. `before` is what it was, and `attempt` the number that a commit brings."""
 
-    def __init__(self, gate: Gate, version: int, attempt: int, holder: str, nonce: str) -> None:
+    def __init__(self, gate: Gate, before: Mark, holder: str, nonce: str) -> None:
         self._gate = gate
-        self.version = version
-        self.attempt = attempt
+        self.before = before
+        self.attempt = before.attempt + 1
         self._holder = holder
         self._nonce = nonce
         self._beat = 0
-        self._alive = _now()
+        self._alive = clock()
         self._guard = threading.Lock()
         self._over = threading.Event()
 
     @property
     def name(self) -> str:
-        return self._gate.named(f"{self.version}_{self.attempt}_held_{self._beat}_{self._holder}")
+        return self._gate.named(f"{self._version}_{self.attempt}_held_{self._beat}_{self._holder}")
+
+    @property
+    def _version(self) -> str:
+        return f"{self.before.version}_{self.before.commit}"
 
     def begin(self) -> None:
-        self._alive = _now()
+        self._alive = clock()
         threading.Thread(target=self._live, daemon=True).start()
 
     def _live(self) -> None:
@@ -200,50 +239,73 @@ class Hold:
                 self._beat += 1
                 try:
                     self._gate.rename(old, self.name)
-                    self._alive = _now()
+                    self._alive = clock()
                 except StackroomError:
                     now = None
                     with contextlib.suppress(StackroomError):
                         now = self._gate.look()
                     if now is not None and now.name == self.name:
-                        self._alive = _now()
+                        self._alive = clock()
                     else:
                         self._beat -= 1
 
     def check(self) -> None:
         """Raises BusyError where another may have taken it over."""
-        if _now() - self._alive > _SURE:
+        if clock() - self._alive > _SURE:
             raise BusyError("The server did not answer for so long that another may write now.", hint="Try again.")
 
-    def publish(self) -> None:
-        """Make this attempt the current version, and leave. Raises BusyError where it was taken over, UnavailableError."""
-        self._leave(f"{self.attempt}_{self.attempt}_free")
+    def publish(self, came_to_nothing: Callable[[Mark], bool]) -> None:
+        """Make this attempt the current version, and leave. Raises BusyError where it was taken over, UnavailableError.
+
+        `came_to_nothing`: whether a later version names this attempt among those that never became one.
+        """
+
+        def is_in(now: Mark) -> bool:
+            return now.version == self.attempt or (now.version > self.attempt and not came_to_nothing(now))
+
+        self._leave(f"{self.attempt}_{self._nonce}_{self.attempt}_free", is_in)
 
     def release(self, *, used: bool) -> None:
         """Leave without a new version. `used`: something may have been written under this number, and it is not given again."""
-        self._leave(f"{self.version}_{self.attempt if used else self.attempt - 1}_free")
+        self._leave(f"{self._version}_{self.attempt if used else self.attempt - 1}_free", lambda _: False)
 
-    def _leave(self, rest: str) -> None:
+    def _leave(self, rest: str, is_done: Callable[[Mark], bool]) -> None:
         with self._guard:
             self._over.set()
-            _held.discard(self._nonce)
-            wanted = self._gate.named(rest)
             try:
-                self._gate.rename(self.name, wanted)
-            except StackroomError as error:
-                # The answer may have been lost, and not the name; the next one may have it by now.
-                now = self._gate.look()
-                if now is not None and (now.name == wanted or now.version == self.attempt):
-                    return
-                if isinstance(error, AbsentError):
-                    raise BusyError(
-                        "Another client took this one for dead, and writes now.",
-                        hint="Look whether the change is there, and try again.",
-                    ) from None
+                self._rename_to(self._gate.named(rest), is_done)
+            finally:
+                # Not before: to other threads a gate with this process's number and a nonce that it does not know is a dead one's.
+                _held.discard(self._nonce)
+
+    def _rename_to(self, wanted: str, is_done: Callable[[Mark], bool]) -> None:
+        try:
+            self._gate.rename(self.name, wanted)
+        except StackroomError as error:
+            # The answer may have been lost, and not the name; the next one may have it by now.
+            now = self._gate.look()
+            if now is not None and (now.name == wanted or is_done(now)):
+                return
+            if not isinstance(error, AbsentError):
                 raise
+            if now is not None and self._is_mine(now) and now.name != self.name:
+                # A sign of life was given, and its answer lost.
+                self._beat = int((now.holder or {})["beat"])
+                self._rename_to(wanted, is_done)
+                return
+            raise BusyError(
+                "Another client took this one for dead, and writes now.",
+                hint="Look whether the change is there, and try again.",
+            ) from None
+
+    def _is_mine(self, now: Mark) -> bool:
+        return now.holder is not None and now.holder["nonce"] == self._nonce
 
 
 def _lives(pid: int) -> bool:
+    """As far as can be told."""
+    if not _CAN_ASK:
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

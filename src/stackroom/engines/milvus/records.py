@@ -28,7 +28,7 @@ from stackroom.engines.milvus.tables import (
 )
 from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import indexed_metadata, meant
-from stackroom.storage.derived import Derived
+from stackroom.storage.derived import Derived, Remembered
 from stackroom.types import RECOGNISED_PAGES, Passage
 
 _SOURCE_FIELDS = (
@@ -168,6 +168,11 @@ _REMEMBERED = 10_000
 """Documents of a version that are remembered."""
 
 
+def _remembered() -> Remembered[str, tuple[Row, ...]]:
+    """Rows of documents by their ids; none of one that is not there."""
+    return Remembered(_REMEMBERED)
+
+
 class Sight(Protocol):
     """Rows as a version has them, or as a commit will leave them."""
 
@@ -224,17 +229,16 @@ class Reading:
 
     def document_rows(self, ids: Iterable[str]) -> dict[str, Row]:
         """Whole records of these documents, by id. A commit asks for what a view of the same version has just looked up."""
-        wanted = list(dict.fromkeys(ids))
-        known: dict[str, Row | None] = self._derived.get("documents", dict)
-        if len(known) > _REMEMBERED:
-            known.clear()
-        unknown = [id_ for id_ in wanted if id_ not in known]
+        known = self._derived.get("documents", _remembered)
+        # Each is asked for once: threads share what is known, and it may be forgotten at any time.
+        found = {id_: known.get(id_) for id_ in ids}
+        unknown = [id_ for id_, rows in found.items() if rows is None]
         if unknown:
-            rows = self.whole(DOCUMENT, "name", map(document_id, unknown))
-            found = {json.loads(row["data"])[0]: row for row in rows}
-            known.update((id_, found.get(id_)) for id_ in unknown)
-            return {id_: row for id_ in wanted if (row := found.get(id_) or known.get(id_)) is not None}
-        return {id_: row for id_ in wanted if (row := known.get(id_)) is not None}
+            rows = {json.loads(row["data"])[0]: row for row in self.whole(DOCUMENT, "name", map(document_id, unknown))}
+            for id_ in unknown:
+                found[id_] = there = (rows[id_],) if id_ in rows else ()
+                known.put(id_, there)
+        return {id_: rows[0] for id_, rows in found.items() if rows}
 
     def collection(self, name: str) -> tuple[int, str | None] | None:
         """The key of a collection, and the identity of its own vectors."""

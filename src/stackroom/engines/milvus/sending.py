@@ -32,7 +32,7 @@ from stackroom.engines.milvus.tables import (
     some,
 )
 from stackroom.engines.records import load_identity
-from stackroom.errors import StackroomError, StorageError
+from stackroom.errors import StorageError
 
 if TYPE_CHECKING:
     from stackroom.engines.milvus.writing import MilvusCommit
@@ -114,7 +114,7 @@ class Sender:
             if not before.table:
                 state.index = self._server.place.index_type or state.index
             self.has_sent = True
-            make(self._server, state.chunk_table, dim=dim, metric=metric, index=state.index)
+            self._make(state.chunk_table, dim=dim, metric=metric, index=state.index)
             if before.table:
                 self._copy(commit.drafts.asking, tables[before.chunk_table], state)
         for row in tables[RECORDS].new.values():
@@ -122,7 +122,17 @@ class Sender:
             if said is not None:
                 own = load_identity(said)
                 self.has_sent = True
-                make(self._server, f"space_{row['key']}", dim=own.dim, metric=own.metric)
+                self._make(f"space_{row['key']}", dim=own.dim, metric=own.metric)
+
+    def _make(self, table: str, **made_with: Any) -> None:
+        """Have an empty collection that no version names yet, with its indexes, in memory."""
+        name = self._server.place.collection(table)
+        if self._server.call("has_collection", name):
+            # Of an attempt that got no further; its vectors may have been other ones.
+            self._hold.check()
+            self._server.call("drop_collection", name)
+        create(self._server, table, name, **made_with)
+        self._server.call("load_collection", name)
 
     def _copy(self, asking: Asking, draft: Draft, state: State) -> None:
         """The chunks that stay, into a collection for vectors of another dimension or measure: until now none had one, or its metric was not known."""
@@ -144,18 +154,6 @@ class Sender:
         for table in tables_of(self._server):
             with contextlib.suppress(AbsentError):
                 sweep(self._server, table, left)
-
-
-def make(server: Server, table: str, *, dim: int = 2, metric: str = "cosine", index: str = "FLAT") -> None:
-    """Have a collection, with its indexes, in memory."""
-    name = server.place.collection(table)
-    try:
-        create(server, table, name, dim=dim, metric=metric, index=index)
-    except StackroomError:
-        # Made by an attempt that got no further.
-        if not server.call("has_collection", name):
-            raise
-    server.call("load_collection", name)
 
 
 def create(server: Server, table: str, name: str, *, dim: int = 2, metric: str = "cosine", index: str = "FLAT") -> None:

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 _SAMPLE = 1024
 _SPREAD = 200_000
 """Vectors up to which the sample is spread evenly over all keys, which are read for it."""
-_AT_ONCE = 500
+_AT_ONCE = 400
+"""Chunks that are read at once: with their vectors they fit into one answer, whatever their length."""
 _READ = ("id", "key", "pieces", "data")
 
 

@@ -46,7 +46,7 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.reports import Collection, Failure, Stats
-from stackroom.storage.derived import Newest
+from stackroom.storage.derived import Derived, Newest
 
 if TYPE_CHECKING:
     from stackroom.backend import Capability
@@ -112,7 +112,7 @@ class MilvusStore(Limits):
                 )
             self._create()
             return
-        state = self._state(mark.version)
+        state = self._state(mark)
         if state.table and self.place.index_type not in (None, state.index):
             raise UsageError(
                 f"The library {self.place.url} was made with the index {state.index}.",
@@ -181,10 +181,13 @@ class MilvusStore(Limits):
             )
         return mark
 
-    def _state(self, version: int) -> State:
-        if not version:
+    def _known(self, mark: Mark) -> Derived:
+        return self._derived.of(mark.version, mark.commit.encode())
+
+    def _state(self, mark: Mark) -> State:
+        if not mark.version:
             return State()
-        return self._derived.of(version).get("state", lambda: self._load(version))
+        return self._known(mark).get("state", lambda: self._load(mark.version))
 
     def _load(self, version: int) -> State:
         rows = self._server.call(
@@ -207,8 +210,8 @@ class MilvusStore(Limits):
     def view(self) -> Iterator[MilvusView]:
         """The newest version. Raises ClosedError, UnavailableError."""
         self._check_open()
-        version = self._mark().version
-        yield MilvusView(Asking(self._server, self._state(version)), self._derived.of(version))
+        mark = self._mark()
+        yield MilvusView(Asking(self._server, self._state(mark)), self._known(mark))
 
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[MilvusCommit]:
@@ -217,9 +220,9 @@ class MilvusStore(Limits):
         hold = self._gate.take("commit", wait=wait, url=self.place.url)
         sender: Sender | None = None
         try:
-            before = self._state(hold.version)
+            before = self._state(hold.before)
             sender = Sender(self._server, hold, before)
-            commit = MilvusCommit(Asking(self._server, before), self._derived.of(hold.version), hold.attempt)
+            commit = MilvusCommit(Asking(self._server, before), self._known(hold.before), hold.attempt)
             yield commit
             commit.finish()
             sender.send(commit)
@@ -228,7 +231,7 @@ class MilvusStore(Limits):
             with contextlib.suppress(StackroomError):
                 hold.release(used=sender is not None and sender.has_sent)
             raise
-        hold.publish()
+        hold.publish(lambda now: hold.attempt in self._state(now).aborted)
         self._unsealed += sender.sent
 
     @contextlib.contextmanager
@@ -255,7 +258,7 @@ class MilvusStore(Limits):
         with contextlib.suppress(BusyError):
             hold = self._gate.take("maintenance", wait=0.0, url=self.place.url)
             try:
-                purging.purge(self._server, Asking(self._server, self._state(hold.version)), hold, cancel)
+                purging.purge(self._server, Asking(self._server, self._state(hold.before)), hold, cancel)
             finally:
                 with contextlib.suppress(StackroomError):
                     hold.release(used=False)
@@ -264,7 +267,7 @@ class MilvusStore(Limits):
         """Milvus indexes rows once their segment is sealed; of few rows it would make a small segment, and does it later by itself."""
         if self._unsealed < _SEALED:
             return
-        state = self._state(self._mark().version)
+        state = self._state(self._mark())
         # A server may refuse to do it so often, which is no harm.
         with contextlib.suppress(StorageError, BusyError):
             self._server.call("flush", self.place.collection(state.chunk_table))

@@ -3,6 +3,21 @@
 `records` holds all that is small, a row for each source, document, attachment and so on; `chunks_N` the passages with their vectors
 and words; `space_N` the vectors that one of the library's collections has of its own. Rows are looked up by numbers alone: a name is known
 by a hash of it, and compared where it is read. So no text of a user ever stands in an expression.
+
+What the fields of `records` mean depends on the kind; `#` is a hash (`number`), and where nothing stands there is 0:
+
+    kind        key               name           owner             mark             flag               data
+    SOURCE      its own           # its name     # its id          # its content    ACTIVE and so on   its record
+    DOCUMENT    its own           # its id       source's key      its chunks       HIDING and so on   id, title, metadata
+    COLLECTION  its own           # its name                                                           name, identity of its own vectors
+    ATTACHMENT                    # its name     # its folder                                          name, bytes in base64
+    ORIGINAL    document's or                    0 a document's,                                       bytes in base64
+                chunk's                          1 a chunk's
+    VALUE                         # its field    # field, value                                        field, value
+    PIECE       id of its row                                      its place from 1                    more of that row's data
+    STATE       its version                                                                            State
+
+`pieces` of a row says how many PIECEs follow on its data.
 """
 
 from __future__ import annotations

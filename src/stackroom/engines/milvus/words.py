@@ -20,7 +20,7 @@ from stackroom.engines.milvus.asking import MOST, Asking
 from stackroom.engines.milvus.tables import MOST_IN_ARRAY, Row, dimension, some, sparse, term
 from stackroom.engines.terms import Term, rank, tokens_of, tokens_of_terms
 from stackroom.engines.vectors import NOTHING
-from stackroom.storage.derived import Derived
+from stackroom.storage.derived import Derived, Remembered
 from stackroom.storage.words import okapi
 from stackroom.storage.words.tokenizer import UNSPACED
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 CANDIDATES = 1_000
 """Passages that are scored by BM25, the best by what their words come to in a library of passages of `_USUAL` words."""
 _USUAL = 150
+
+_REMEMBERED = 10_000
+"""Words and phrases of queries whose frequencies in a version are remembered."""
 
 _COUNTED = ("id", "key", "words", "terms", "counts")
 _READ_AT_ONCE = 1_000
@@ -97,15 +100,20 @@ def without(asking: Asking, texts: Sequence[str]) -> list[str]:
     return found
 
 
+def _frequencies() -> Remembered[str, int]:
+    return Remembered(_REMEMBERED)
+
+
 def matching(
     asking: Asking, derived: Derived, query: TextQuery, k: int, condition: str
 ) -> tuple[Scored, TextStatistics]:
     """The `k` best passages that meet the condition by BM25, and the statistics of the query."""
     state = asking.state
     wanted = _wanted(query.terms)
+    known = derived.get("frequencies", _frequencies)
 
     def frequency(expression: str) -> int:
-        return derived.get(f"frequency {expression}", lambda: asking.count(state.chunk_table, expression))
+        return known.get_or(expression, lambda: asking.count(state.chunk_table, expression))
 
     def frequency_of(token: str) -> int:
         return frequency(f"array_contains(terms, {term(token)})")
@@ -125,7 +133,7 @@ def matching(
     def weight(one: _Wanted) -> int:
         if one.is_counted:
             return frequency(one.holds)
-        return derived.get(f"phrase {one.parsed.text}", lambda: len(_looked_at(asking, [one], one.holds)))
+        return known.get_or(f"phrase {one.parsed.text}", lambda: len(_looked_at(asking, [one], one.holds)))
 
     frequencies = [weight(one) for one in asked]
     if not all(one.is_counted for one in asked):
