@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.errors import StorageError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
@@ -51,3 +53,21 @@ def test_what_an_interrupted_creation_or_repair_left_is_swept(store: LocalStore,
         library.joinpath(f"{layout.CATALOGUE_NEW}-{name}").write_bytes(b"kept 1")
     store.compact(progress=silent, cancel=CancelToken())
     assert list(library.glob(f"{layout.CATALOGUE_NEW}*")) == []
+
+
+def test_a_folder_that_can_not_be_listed_is_an_error_that_names_it(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For want of handles. Found with seed 931, run 153."""
+    put(store, "kept", 1)
+
+    def refused(path: Path, *_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    for look in ("glob", "iterdir"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, look, refused)
+            with pytest.raises(StorageError, match="open"):
+                store.compact(progress=silent, cancel=CancelToken())
+    store.compact(progress=silent, cancel=CancelToken())
+    assert store.verify(progress=silent, cancel=CancelToken()).damage == ()

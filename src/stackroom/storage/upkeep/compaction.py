@@ -366,6 +366,8 @@ def sweep(library: Path, connection: Connection) -> None:
     named = {row[0] for row in connection.execute("SELECT file FROM spaces")}
     with fsio.translated(layout.vectors(library)):
         there = list(layout.vectors(library).iterdir())
+    with fsio.translated(library):
+        begun = list(library.glob(f"{layout.CATALOGUE_NEW}*"))
     left = [path for path in there if path.name.removesuffix(".norms") not in named]
     if left:
         maintenance.supersede(connection)
@@ -374,7 +376,7 @@ def sweep(library: Path, connection: Connection) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
     # Of a creation or a repair that died; the lock keeps both away now.
-    for path in library.glob(f"{layout.CATALOGUE_NEW}*"):
+    for path in begun:
         with contextlib.suppress(OSError):
             path.unlink()
     search_files.sweep(library, connection)

@@ -131,7 +131,8 @@ class Vectors:
     def _of_file(self, key: int, state: str) -> spaces.Space | None:
         """A space whose record is gone: what its file says of itself."""
         folder = layout.vectors(self._library)
-        names = sorted(path.name for path in folder.iterdir() if re.fullmatch(rf"{key}\.\d{{4}}", path.name))
+        with fsio.translated(folder):
+            names = sorted(path.name for path in folder.iterdir() if re.fullmatch(rf"{key}\.\d{{4}}", path.name))
         for name in reversed(names):
             described = vector_file.described(folder / name)
             if described is not None:
