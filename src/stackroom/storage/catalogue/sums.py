@@ -6,6 +6,7 @@ They are one row of `settings`, which each commit writes anew. Only `verify` rea
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,11 +14,15 @@ from typing import Any
 
 from stackroom.storage.catalogue.codec import record_checksum
 from stackroom.storage.catalogue.sql import Connection
+from stackroom.types import EmbedderIdentity
 
 NAME = "sums"
 
 _LONGEST = 10_000
 """Characters of a model's record in which a flipped bit is looked for."""
+
+_SAID = {field.name for field in dataclasses.fields(EmbedderIdentity)}
+"""What a model's record says."""
 
 _SMALL = {
     "settings": f"SELECT name, value FROM settings WHERE name <> '{NAME}' ORDER BY name",
@@ -60,24 +65,39 @@ def differing(connection: Connection, unread: tuple[type[BaseException], ...] = 
 
 
 def flipped_identity(connection: Connection) -> tuple[int, str] | None:
-    """The space whose model's record differs in one bit from what was written, and what was written; None where that explains nothing."""
+    """The space whose model's record differs in one bit from what was written, and what was written; None where that explains nothing.
+
+    A CRC tells two bits of two records apart only where these stand at different distances from its end: where another bit would explain as
+    much, nothing is known.
+    """
     stored = _stored(connection).get("spaces")
     rows = connection.rows("SELECT * FROM spaces ORDER BY space_key")
     if stored is None or stored == _sum(rows):
         return None
+    found: list[tuple[int, str]] = []
     for at, (key, state, identity, *rest) in enumerate(rows):
         # As long as no model's is: a stranger's would take hours.
         if not isinstance(identity, str) or len(identity) > _LONGEST:
+            continue
+        if not all(_is_record(row[2]) for row in (*rows[:at], *rows[at + 1 :])):
             continue
         written = bytearray(identity.encode())
         for bit in range(8 * len(written)):
             written[bit // 8] ^= 1 << bit % 8
             with contextlib.suppress(UnicodeDecodeError):
                 before = written.decode()
-                if _sum([*rows[:at], (key, state, before, *rest), *rows[at + 1 :]]) == stored:
-                    return key, before
+                if _sum([*rows[:at], (key, state, before, *rest), *rows[at + 1 :]]) == stored and _is_record(before):
+                    found.append((key, before))
             written[bit // 8] ^= 1 << bit % 8
-    return None
+    return found[0] if len(found) == 1 else None
+
+
+def _is_record(identity: object) -> bool:
+    """Whether it says of a model what such records say, and nothing else."""
+    try:
+        return isinstance(identity, str) and json.loads(identity).keys() <= _SAID
+    except (ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _stored(connection: Connection) -> dict[str, Any]:
