@@ -157,8 +157,12 @@ def _dots(matrix: NDArray[np.float32], rows: Rows, query: NDArray[np.float32]) -
     if isinstance(rows, list):
         # Runs are read where they lie.
         found = np.concatenate([np.vecdot(matrix[run], query) for run in rows])
-    else:
+    elif isinstance(rows, slice) or len(rows) <= _GATHERED:
         found = np.vecdot(matrix[rows], query)
+    else:
+        # They are copied, and a search that is not sure asks for thousands: a portion at a time.
+        portions = (rows[first : first + _GATHERED] for first in range(0, len(rows), _GATHERED))
+        found = np.concatenate([np.vecdot(matrix[portion], query) for portion in portions])
     return found
 
 
