@@ -198,7 +198,7 @@ def test_a_small_sketch_is_asked_for_its_share_and_for_more_where_it_has_the_bes
             every = [original(sketch, mapped.rows[row], 100, among) for sketch in known]
             rows, estimates = (np.concatenate(part) for part in zip(*every, strict=True))
             assert found is not None
-            assert set(found.rows.tolist()) == set(rows[np.argsort(-estimates, kind="stable")[:100]].tolist())
+            assert set(found.best.rows.tolist()) == set(rows[np.argsort(-estimates, kind="stable")[:100]].tolist())
     agree(store)
 
 

@@ -106,6 +106,26 @@ def test_a_second_look_is_taken_where_nothing_does_but_not_with_a_setting(tmp_pa
     assert looked(queries[0], vectors, sketch, candidates=300) == [300]
 
 
+def test_a_large_sketch_has_more_in_hand_and_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = world(8000, 64, None, "cosine", 1)
+    sketch, among = sketch_of(tmp_path / "sketch", vectors, "cosine"), KeySet(np.array([[0, 8000]]))
+    monkeypatch.setattr(nearest, "IN_HAND", 2)
+    assert {tuple(looked(query, vectors, sketch)) for query in queries} == {(4000,)}
+    assert looked(queries[0], vectors, sketch, candidates=300) == [300]
+    scored: list[int] = []
+    original = scan.first_scores
+
+    def first_scores(vectors: VectorMap, rows: NDArray[np.int64], *rest: object) -> object:
+        scored.append(len(rows))
+        return original(vectors, rows, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scan, "first_scores", first_scores)
+    found, _ = nearest.nearest_rows(vectors, [sketch], queries[0], 10, metric="cosine", among=among)
+    exact, _ = scan.nearest_rows(vectors, queries[0], 10, metric="cosine", ranges=among.ranges)
+    assert set(found[:10].tolist()) == set(exact[:10].tolist())
+    assert scored[0] == nearest.CANDIDATES < scored[1] < 4000
+
+
 def test_equal_rows_need_no_second_look(tmp_path: Path) -> None:
     vectors, _ = world(8000, 64, 8, "cosine", 1)
     vectors.rows[:1000] = vectors.rows[0]

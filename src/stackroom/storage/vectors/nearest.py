@@ -27,6 +27,9 @@ CANDIDATES = 300
 CANDIDATES_A_HIT = 8
 """At first, where more hits are wanted than usual."""
 
+IN_HAND = 1000
+"""A sketch of so many rows names one candidate more, which takes little of the time of its look; where the first ones do not suffice they are at hand, and a second look is spared."""
+
 SPARSE = 24
 """A sketch scans this many rows in the time of one exact one."""
 
@@ -51,8 +54,7 @@ class _Candidates(NamedTuple):
 
 
 class _Proposal(NamedTuple):
-    rows: NDArray[np.int64]
-    estimates: NDArray[np.float32]
+    best: _Candidates
     rest: KeySet
     """rows of which no sketch was asked"""
 
@@ -99,16 +101,21 @@ def nearest_rows(
     unit = vectors.norms is None
     asked = _comparable(query, metric, unit=unit) if sketches else None
     wanted = max(candidates or CANDIDATES, CANDIDATES_A_HIT * k)
-    while asked is not None and (found := _proposal(vectors, sketches, asked, wanted, among)) is not None:
-        scores, slack = scan.first_scores(vectors, found.rows, query, metric)
-        if candidates is None:
-            comparable = _as_estimates(scores, query, metric, unit=unit)
-            needed = sureness.needed(found.estimates, comparable, k, most=among.count)
-            if needed > wanted:
-                wanted = needed
-                continue
-        also = scan.Scored(found.rows, scores, slack)
-        return scan.nearest_rows(vectors, query, k, metric=metric, ranges=found.rest.ranges, also=also)
+    in_hand = 0 if candidates else among.count // IN_HAND
+    found: _Proposal | None = None
+    while asked is not None:
+        if found is None or wanted > len(found.best.rows):
+            found = _proposal(vectors, sketches, asked, max(wanted, in_hand), among)
+        if found is None:
+            break
+        best = _best([found.best], wanted)
+        scores, slack = scan.first_scores(vectors, best.rows, query, metric)
+        comparable = _as_estimates(scores, query, metric, unit=unit)
+        needed = wanted if candidates else sureness.needed(best.estimates, comparable, k, most=among.count)
+        if needed <= wanted:
+            also = scan.Scored(best.rows, scores, slack)
+            return scan.nearest_rows(vectors, query, k, metric=metric, ranges=found.rest.ranges, also=also)
+        wanted = needed
     return scan.nearest_rows(vectors, query, k, metric=metric, ranges=among.ranges)
 
 
@@ -125,7 +132,7 @@ def _proposal(
         return None
     best = _best([own for _, own in told], wanted)
     sketched = [(part.sketch.first, part.sketch.end) for part, _ in told]
-    return _Proposal(best.rows, best.estimates, _without(among, sketched))
+    return _Proposal(best, _without(among, sketched))
 
 
 def _parts(sketches: Sequence[Sketch], wanted: int, among: KeySet) -> list[_Part]:
