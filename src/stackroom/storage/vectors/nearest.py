@@ -27,8 +27,8 @@ CANDIDATES = 300
 CANDIDATES_A_HIT = 8
 """At first, where more hits are wanted than usual."""
 
-IN_HAND = 1000
-"""A sketch of so many rows names one candidate more, which takes little of the time of its look; where the first ones do not suffice they are at hand, and a second look is spared."""
+IN_HAND = 500
+"""For so many rows a sketch names one candidate more, in a twentieth of the time of its look: at hand where the others do not suffice."""
 
 SPARSE = 24
 """A sketch scans this many rows in the time of one exact one."""
@@ -105,7 +105,7 @@ def nearest_rows(
     found: _Proposal | None = None
     while asked is not None:
         if found is None or wanted > len(found.best.rows):
-            found = _proposal(vectors, sketches, asked, max(wanted, in_hand), among)
+            found = _proposal(vectors, sketches, asked, wanted + in_hand, among)
         if found is None:
             break
         best = _best([found.best], wanted)
