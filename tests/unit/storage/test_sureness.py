@@ -76,7 +76,7 @@ def test_of_the_best_one_in_a_thousand_is_missed(
     assert k * len(queries) - found <= 1 + sureness.MISSED * k * len(queries)
 
 
-AT_FIRST = nearest.CANDIDATES + 8000 // nearest.IN_HAND
+AT_FIRST = nearest.CANDIDATES + nearest.CANDIDATES * 8000 // nearest.IN_HAND
 
 
 def looked(query: NDArray[np.float32], vectors: VectorMap, sketch: sketches.Sketch, **asked: int) -> list[int]:
@@ -112,7 +112,7 @@ def test_a_second_look_is_taken_where_nothing_does_but_not_with_a_setting(tmp_pa
 def test_a_large_sketch_has_more_in_hand_and_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = world(8000, 64, None, "cosine", 1)
     sketch, among = sketch_of(tmp_path / "sketch", vectors, "cosine"), KeySet(np.array([[0, 8000]]))
-    monkeypatch.setattr(nearest, "IN_HAND", 2)
+    monkeypatch.setattr(nearest, "IN_HAND", 600)
     assert {tuple(looked(query, vectors, sketch)) for query in queries} == {(nearest.CANDIDATES + 4000,)}
     assert looked(queries[0], vectors, sketch, candidates=300) == [300]
     scored: list[int] = []
