@@ -134,7 +134,7 @@ def page(path: Path, lines: Sequence[Line], stores: Mapping[str, type[Store]]) -
         "- *Memory* can't be given back (RssAnon): after all searches, above that after the imports. *Syncs* ask the disk to keep what was written, while a process opens, adds a document and closes; with none, a power cut can take what was added.",
         "- With fewer than a hundred questions or changes, *99th of 100* is the slowest; a store makes changes for 20 seconds at most.",
         "- An empty field: the store has no way to do it. The last column says what stands behind the figures.",
-        "- LlamaIndex's SimpleVectorStore takes minutes to open (`STORES=simple`); [dropin.md](dropin.md) has it beside FaissVectorStore and Stackroom, at 1,000 and 100,000 passages.",
+        "- A store that took a minute for a stage has no more rounds of it: LlamaIndex's SimpleVectorStore was opened once for each stage. [dropin.md](dropin.md) has it at 1,000 and 100,000 passages.",
     ]
     for name, one in synthetic.items():
         title = f"{one.size:,} synthetic passages, {one.dim:,} dimensions"
