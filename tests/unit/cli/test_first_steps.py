@@ -212,6 +212,16 @@ def test_a_key_that_no_document_has_is_named(run: Callable[..., Result], folder:
     assert "No document" not in run("search", "--where", "year == 2021", "--where", "type == pdf", "alpha").stderr
 
 
+def test_a_value_that_no_document_has_is_named(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.md": "alpha", "b.txt": "alpha gamma"})
+    run("add", folder)
+    for verb in ("search", "ask"):
+        said = run(verb, "--where", "type == Markdown", "alpha").stderr
+        assert "No passage has type == Markdown. type has: markdown, text.\nNothing was found.\n" in said
+    said = run("search", "--where", "type == text", "--mode", "text", "beta").stderr
+    assert said == "Nothing was found. Other words, or fewer conditions, may help.\n"
+
+
 def test_what_stands_in_two_files_is_shown_once(run: Callable[..., Result], folder: Path) -> None:
     write_files(folder, {"a.txt": "alpha beta", "b.txt": "alpha beta", "c.txt": "gamma"})
     run("add", folder)
@@ -255,6 +265,18 @@ def test_advice_is_for_the_library_that_was_named(
 def test_an_empty_query_is_refused(library: Path, query: str) -> None:
     with stackroom.open(library, embedder=WordEmbedder()) as index, pytest.raises(UsageError, match="query is empty"):
         index.search(query)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
+def test_a_query_without_a_word_is_refused(run: Callable[..., Result], folder: Path, mode: str) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    run("add", folder)
+    for query in ('""', "-", "*", "?!", "--", "-''"):
+        error = run("search", "--mode", mode, "--", query).exception
+        assert isinstance(error, UsageError), query
+        assert "no word in the query" in error.message
+    for query in ("7", "京", "and", "-beta", "\N{FOX FACE}"):
+        assert run("search", "--mode", mode, "--", query).exception is None, query
 
 
 def test_an_answer_from_nothing_says_that_there_is_nothing(run: Callable[..., Result], library: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.commands.search import empty, where_text
+from stackroom.cli.commands.search import nothing, where_text
 from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
 from stackroom.types import RECOGNISED
 
@@ -245,8 +245,8 @@ def _answered(
         raise AssertionError
     if not session.as_json:
         _print_end(session, said)
-        if not said.passages and not index.stats().chunks:
-            session.say(empty(session, index))
+        if not said.passages:
+            nothing(session, index, active=scope["active"], where=list(scope["where"]))
     return said
 
 
