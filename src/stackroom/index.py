@@ -291,7 +291,7 @@ class Index:
     def save_set(self, name: str, sources: Sequence[str], *, join: bool = False) -> int:
         """Keep these sources (by id, path, title or glob) as a set, in place of what it had or, with `join`, beside it. Returns how many it has now.
 
-        A source that is removed is in no set any more. Raises NotFoundError, UsageError.
+        A source that is removed is in no set any more, also when it is added again. Raises NotFoundError, UsageError.
         """
         with self._backend.view() as view:
             ids = [record.source_id for record in self._records(view, sources)]

@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
+from old_index import OldIndex
 from stackroom.cli.commands import ingest
 from stackroom.cli.main import cli, main
 from stackroom.cli.session import Session
-from stackroom.errors import NotFoundError, UsageError
+from stackroom.errors import NotALibraryError, NotFoundError, UsageError
 from stackroom.progress import CancelToken
 from stackroom.reports import Report
 from stackroom.storage.disk import layout
@@ -86,6 +87,20 @@ def test_what_was_removed_comes_back_and_that_is_said(run: Callable[..., Result]
     assert "1 unchanged." in run("add", folder).stderr
 
 
+def test_what_is_forgotten_with_a_source_is_said(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta", "c.txt": "gamma"})
+    run("add", folder)
+    run("set", "mine", "a.txt", "b.txt")
+    run("active", "off", "b.txt")
+    assert "Forgotten with that: the place in the set mine. What" in run("remove", "a.txt").stderr
+    said = run("remove", "b.txt").stderr
+    assert "the place in the set mine; that 1 source was switched off. What is added again is new" in said
+    assert "Forgotten" not in run("remove", "c.txt").stderr
+    run("add", folder)
+    assert json.loads(run("--json", "status").stdout)["active_sources"] == 3
+    assert run("set", "mine").stdout == ""
+
+
 def test_an_empty_name_means_nothing(run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script whose variable is empty, in a folder above the documents."""
     write_files(folder, {"a.txt": "alpha", "b.txt": "beta"})
@@ -107,7 +122,16 @@ def test_a_library_without_a_name_is_none(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "verb",
-    [["remove", "x"], ["active", "all"], ["active", "on", "x"], ["compact"], ["rebuild"], ["set", "some", "x"]],
+    [
+        ["remove", "x"],
+        ["active", "all"],
+        ["active", "on", "x"],
+        ["compact"],
+        ["rebuild"],
+        ["set", "some", "x"],
+        ["chat"],
+        ["chat", "--delete", "x"],
+    ],
     ids=" ".join,
 )
 def test_what_changes_a_library_makes_none(tmp_path: Path, verb: list[str]) -> None:
@@ -115,6 +139,75 @@ def test_what_changes_a_library_makes_none(tmp_path: Path, verb: list[str]) -> N
     result = CliRunner().invoke(cli, ["--library", str(mistyped), *verb], standalone_mode=False)
     assert isinstance(result.exception, NotFoundError)
     assert not mistyped.exists()
+
+
+@pytest.mark.parametrize(
+    "mistyped",
+    [
+        ["nowhere.pdf"],
+        ["--also", "nokind"],
+        ["--reader", "nobody:reader"],
+        ["--embedder", "nobody"],
+        ["--watch", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_can_not_be_added_makes_no_library(library: Path, folder: Path, mistyped: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["--library", str(library), "add", *mistyped, str(folder)], standalone_mode=False)
+    assert isinstance(result.exception, NotFoundError | UsageError)
+    assert not library.exists()
+
+
+def test_an_index_that_is_added_is_told_from_documents(run: Callable[..., Result], folder: Path) -> None:
+    old = OldIndex().write(folder / "old index")
+    write_files(old, {"a.txt": "alpha"})
+    added = run("add", old)
+    assert f"{old} holds another program's index." in added.stderr
+    assert f"stackroom migrate '{old}'\n" in added.stderr
+    assert "1 added." in added.stderr
+    write_files(folder / "chroma", {"chroma.sqlite3": ""})
+    assert "is Chroma's, which can't be migrated yet" in run("add", folder / "chroma").stderr
+    # Anybody's documents may be in a folder of this name.
+    write_files(folder, {"collection/a.txt": "beta"})
+    said = run("add", folder, folder / "collection" / "a.txt").stderr
+    assert "migrate" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("serch", "'search'"), ("LIST", "'list'"), ("expot", "'export'"), ("hello", None)]
+)
+def test_a_verb_that_is_mistyped_is_guessed(typed: str, meant: str | None) -> None:
+    error = CliRunner().invoke(cli, [typed, "x"], standalone_mode=False).exception
+    assert isinstance(error, click.UsageError)
+    assert error.message.partition("Did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
+def test_a_folder_that_is_no_library_is_not_repaired_and_not_touched(folder: Path, tmp_path: Path) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    nowhere = tmp_path / "nowhere"
+    for named, said in ((folder, "is no Stackroom library"), (folder / "a.txt", "is no"), (nowhere, "is not there")):
+        error = CliRunner().invoke(cli, ["--library", str(named), "repair"], standalone_mode=False).exception
+        assert isinstance(error, NotFoundError)
+        assert f"{named} {said}" in error.message
+        assert "nothing was touched" in error.message
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+    assert not nowhere.exists()
+
+
+def test_a_library_without_its_catalogue_is_told_from_other_folders(library: Path) -> None:
+    stackroom.open(library).close()
+    layout.catalogue(library).unlink()
+    with pytest.raises(NotFoundError, match="catalogue is missing"):
+        stackroom.repair(library)
+
+
+def test_a_file_and_a_folder_of_documents_are_no_library(folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    for named, said in ((folder, "it is not empty"), (folder / "a.txt", "is a file")):
+        error = CliRunner().invoke(cli, ["--library", str(named), "search", "x"], standalone_mode=False).exception
+        assert isinstance(error, NotALibraryError)
+        assert said in error.message
+        assert f"--library DIR add {named}" in (error.hint or "")
 
 
 def test_a_set_whose_sources_are_gone_says_that_it_is_empty(run: Callable[..., Result], folder: Path) -> None:

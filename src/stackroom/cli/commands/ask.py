@@ -87,7 +87,7 @@ def chat_command(
     from stackroom.chat import resolve
 
     if listing or deleted:
-        with session.open(mode="a" if deleted else "r") as index:
+        with session.open(mode="a" if deleted else "r", existing=True) as index:
             if deleted:
                 conversations.delete(index.backend, deleted)
                 session.say(f"Deleted: {count(len(deleted), 'conversation')}.")
@@ -95,7 +95,7 @@ def chat_command(
                 _list(session, conversations.conversations(index.backend))
         return 0
     chosen = resolve(model)
-    with session.open(mode="r" if forget else "a") as index:
+    with session.open(mode="r" if forget else "a", existing=True) as index:
         _tell_where(session, chosen)
         _Talk(session, index, chosen, scope, go_on, forget=forget).run()
     return 0
