@@ -193,7 +193,7 @@ def _migrated(
         return Path(report.library)
     needed = MigrationNeeded(
         f"{old} holds an old index.",
-        hint=f'Migrate it, which takes seconds: {command}, or open(..., migrate="auto")',
+        hint=f'Migrate it, which takes seconds: {command}, or in Python open(..., migrate="auto")',
         path=old,
     )
     needed.inventory = migration.inventory(old, embedder=embedder, progress=progress, cancel=cancel)

@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from stackroom.errors import EmbedderMismatchError, UnavailableError, UsageError
-from stackroom.model import LibraryModel, NoModelError
+from stackroom.model import ANEW, LibraryModel, NoModelError
 from stackroom.types import Mode
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def means(mode: Mode | None, model: LibraryModel, view: View, collection: str) -
         kind = UnavailableError if isinstance(error, UnavailableError) else UsageError
         raise kind(
             error.message,
-            hint="To search words alone: --mode text (mode='text'). To search by meaning: stackroom.open(..., embedder=...) "
-            "with the model that made the vectors, or a query that is a vector.",
+            hint="To search words alone: --mode text (mode='text'). By meaning, in Python: open(..., embedder=...) with the model "
+            f"that made the vectors, or a query that is a vector. {ANEW}",
         ) from error
     # In an empty library every mode finds the same.
     return Means("text" if embedder is None else mode or "hybrid", embedder, None)
