@@ -15,7 +15,7 @@ from stackroom.backend import Backend, Scope, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
 from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
-from stackroom.question import means, understood
+from stackroom.question import check_words, means, understood
 from stackroom.storage.disk.layout import absolute
 from stackroom.types import Document, Excerpt, Hit, Mode, Passage, Source
 
@@ -235,8 +235,8 @@ class Index:
         """
         from stackroom.search.retriever import Request, search
 
-        if isinstance(query, str) and not query.strip():
-            raise UsageError("The query is empty.", hint="Ask for a word or two.")
+        if isinstance(query, str):
+            check_words(query)
         scope = Scope(
             where=None if where is None else _filter(where),
             sources=None if sources is None else tuple(sources),
@@ -291,7 +291,7 @@ class Index:
     def save_set(self, name: str, sources: Sequence[str], *, join: bool = False) -> int:
         """Keep these sources (by id, path, title or glob) as a set, in place of what it had or, with `join`, beside it. Returns how many it has now.
 
-        A source that is removed is in no set any more. Raises NotFoundError, UsageError.
+        A source that is removed is in no set any more, also when it is added again. Raises NotFoundError, UsageError.
         """
         with self._backend.view() as view:
             ids = [record.source_id for record in self._records(view, sources)]

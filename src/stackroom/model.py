@@ -167,7 +167,7 @@ class LibraryModel:
         if not identity.name and self._given is None:
             raise EmbedderMismatchError(
                 f"The library does not say which model made its vectors ({identity.dim} dimensions).",
-                hint=f"Give it where the library is opened: open(..., embedder=...). {ANEW}",
+                hint=f"Name it: add --embedder NAME, or in Python open(..., embedder=...). {ANEW}",
                 expected=identity,
             )
         found = self._resolved(identity)
@@ -206,7 +206,7 @@ class LibraryModel:
         except UsageError as error:
             raise EmbedderMismatchError(
                 f"The library's model {stored!r} is an application's own, and can't be made from its name.",
-                hint=f"Open it with that model: open(..., embedder=...). {ANEW}",
+                hint=f"In Python, open it with that model: open(..., embedder=...). {ANEW}",
                 expected=identity,
             ) from error
         if isinstance(found, FastEmbedder):
@@ -215,7 +215,7 @@ class LibraryModel:
             # A model's folder may hold code, which that library runs.
             raise UnavailableError(
                 f"The library's model {stored!r} is loaded by another library, which nobody has allowed here.",
-                hint=f"To allow it: {ALLOWED}={stored}, or open(..., embedder={stored!r}).",
+                hint=f"To allow it: {ALLOWED}={stored}, or in Python open(..., embedder={stored!r}).",
                 expected=identity,
             )
         elsewhere = destination(found)
@@ -223,7 +223,7 @@ class LibraryModel:
             # A library may come from a stranger: that its texts or its user's questions are sent away, with a key, is for the user to say.
             raise UnavailableError(
                 f"The library's model {stored!r} is on another machine ({elsewhere}), and nobody has said that texts may be sent there.",
-                hint=f"To allow it: {ALLOWED}={stored}, or open(..., embedder={stored!r}).",
+                hint=f"To allow it: {ALLOWED}={stored}, or in Python open(..., embedder={stored!r}).",
                 expected=identity,
             )
         return found

@@ -17,7 +17,7 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.index import Index
-from stackroom.storage.disk.layout import absolute, is_library
+from stackroom.storage.disk.layout import absolute, is_library, vectors
 
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken, Progress
@@ -105,6 +105,8 @@ def repair(
         from stackroom.migration import switch
 
         folder = switch.migrated(folder) or folder
+    if not is_library(folder) and not vectors(folder).is_dir():
+        raise _no_library(folder)
     backend = LocalStore.damaged(folder)
     try:
         return bring_back(
@@ -116,6 +118,16 @@ def repair(
         )
     finally:
         backend.close()
+
+
+def _no_library(folder: Path) -> NotFoundError:
+    """What to say of a folder that is to be repaired and holds nothing of a library."""
+    kind, there = (NotALibraryError, "is no Stackroom library") if folder.exists() else (NotFoundError, "is not there")
+    return kind(
+        f"{folder} {there}: there is nothing to repair, and nothing was touched.",
+        hint="Name the folder of the library that is damaged: --library DIR",
+        path=folder,
+    )
 
 
 def _url(path: str | os.PathLike[str] | None) -> str | None:
@@ -181,7 +193,7 @@ def _migrated(
         return Path(report.library)
     needed = MigrationNeeded(
         f"{old} holds an old index.",
-        hint=f'Migrate it, which takes seconds: {command}, or open(..., migrate="auto")',
+        hint=f'Migrate it, which takes seconds: {command}, or in Python open(..., migrate="auto")',
         path=old,
     )
     needed.inventory = migration.inventory(old, embedder=embedder, progress=progress, cancel=cancel)

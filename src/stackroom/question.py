@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from stackroom.errors import EmbedderMismatchError, UnavailableError, UsageError
-from stackroom.model import LibraryModel, NoModelError
+from stackroom.model import ANEW, LibraryModel, NoModelError
 from stackroom.types import Mode
 
 if TYPE_CHECKING:
@@ -31,6 +32,18 @@ class Means(NamedTuple):
     mode: Mode
     embedder: Embedder | None
     reason: str | None
+
+
+def check_words(query: str) -> None:
+    """Raises UsageError where nothing is asked for: to a model signs are as good as any text, and what is nearest to them is arbitrary."""
+    if not query.strip():
+        raise UsageError("The query is empty.", hint="Ask for a word or two.")
+    from stackroom.storage.words.tokenizer import parse_query
+
+    asked = parse_query(query)
+    # Pictographs are no words, and some models know them.
+    if not (asked.terms or asked.excluded or any(unicodedata.category(sign) == "So" for sign in query)):
+        raise UsageError(f"There is no word in the query {query!r}.", hint="Ask for a word or two.")
 
 
 def understood(query: object, mode: Mode | None, model: LibraryModel, view: View, collection: str) -> Question:
@@ -66,8 +79,8 @@ def means(mode: Mode | None, model: LibraryModel, view: View, collection: str) -
         kind = UnavailableError if isinstance(error, UnavailableError) else UsageError
         raise kind(
             error.message,
-            hint="To search words alone: --mode text (mode='text'). To search by meaning: stackroom.open(..., embedder=...) "
-            "with the model that made the vectors, or a query that is a vector.",
+            hint="To search words alone: --mode text (mode='text'). By meaning, in Python: open(..., embedder=...) with the model "
+            f"that made the vectors, or a query that is a vector. {ANEW}",
         ) from error
     # In an empty library every mode finds the same.
     return Means("text" if embedder is None else mode or "hybrid", embedder, None)

@@ -27,9 +27,10 @@ class FastembedReranker:
         try:
             self._model = TextCrossEncoder(model_name=model, **options)
         except Exception as error:  # fastembed's own, and those of what it fetches with
+            names = [one["model"] for one in TextCrossEncoder.list_supported_models()]
             raise UnavailableError(
                 f"fastembed can't load the reranker {model!r}: {error}",
-                hint="See what it has: fastembed.rerank.cross_encoder.TextCrossEncoder.list_supported_models()",
+                hint="It is fetched from the network, once." if model in names else f"There are: {', '.join(names)}.",
             ) from error
 
     def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:

@@ -59,6 +59,14 @@ def test_a_library_on_an_engine_is_refused_and_nothing_is_made_of_its_url(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_documents_is_no_library(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    done = ui(tmp_path, "--port", "0")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "is no Stackroom library" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_port_that_is_taken_is_said(library: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = ui(library, "--port", str(taken.getsockname()[1]))

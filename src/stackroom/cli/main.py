@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import re
@@ -59,6 +60,18 @@ class _Verbs(click.Group):
         module = importlib.import_module(f"stackroom.cli.commands.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # Which verbs there are click asks of a group that has imported them all.
+            like = difflib.get_close_matches(args[0].lower(), VERBS)
+            raise click.UsageError(
+                error.format_message() + (f" Did you mean {' or '.join(map(repr, like))}?" if like else ""), ctx
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -82,7 +82,7 @@ def _search(
     set_name: str | None,
 ) -> dict[str, Any]:
     from stackroom.filters import as_filter
-    from stackroom.search.unknown_keys import unknown_keys
+    from stackroom.search.unmatched import unmatched
 
     mode, reason = index.resolve_mode()
     hits = index.search(
@@ -108,7 +108,7 @@ def _search(
     ]
     if not found and where:
         with index.backend.view() as view:
-            reason = " ".join(filter(None, [reason, *unknown_keys(view, as_filter(where))])) or None
+            reason = " ".join(filter(None, [reason, *unmatched(view, as_filter(where))])) or None
     return {"mode": mode, "reason": reason, "hits": found}
 
 

@@ -81,8 +81,8 @@ def proven(view: View, embedder: Embedder) -> Embedder:
         raise EmbedderMismatchError(
             f"The model {name!r} did not make this library's vectors: their likeness is {guesses[0].cosine:.2f}, "
             f"that of the same model {_AGREES} or more.",
-            hint="Open it with the right one (embedder=...), or without a model: words are then found (--mode text), and vectors are. "
-            "Or embed everything anew: stackroom rebuild --embedder NAME, index.rebuild(embedder=...)",
+            hint="Name the right one with --embedder (embedder=...), or none: words are then found (--mode text), and vectors are. "
+            "Or embed everything anew: stackroom rebuild --embedder NAME",
             expected=_AGREES,
             actual=guesses[0].cosine,
         )

@@ -111,9 +111,15 @@ class LocalStore:
         path = self.path
         occupied = path.exists() and (not path.is_dir() or any(not _is_begun(inside.name) for inside in path.iterdir()))
         if occupied:
+            what = (
+                "is no Stackroom library, and it is not empty"
+                if path.is_dir()
+                else "is a file, and a library is a folder"
+            )
             raise NotALibraryError(
-                f"{path} is no Stackroom library, and it is not empty.",
-                hint="Choose another folder, or an empty one.",
+                f"{path} {what}.",
+                hint="Name a library's folder; a new one is made where nothing is, or in an empty folder. "
+                f"To index what is here: stackroom --library DIR add {shlex.quote(str(path))}",
                 path=path,
             )
         if mode in ("r", "w"):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from stackroom.errors import NotALibraryError
 from stackroom.web import listening
 from stackroom.web.app import application
 from stackroom.web.library import Library
@@ -21,7 +22,7 @@ def serve(library: str | None, documents: Path | None, where: Where, started: Ca
     """Serve until Ctrl-C or SIGTERM. `documents` is where uploads land; beside the library where it is None.
 
     `started` is called as soon as the page answers, with two addresses: one with the token for its user, and one for starting a browser,
-    which opens the page once. Raises KeyboardInterrupt after Ctrl-C; UsageError where others reach the host and neither TLS nor `without_tls` is given; BusyError where the
+    which opens the page once. Raises KeyboardInterrupt after Ctrl-C; NotALibraryError; UsageError where others reach the host and neither TLS nor `without_tls` is given; BusyError where the
     port is taken.
     """
     with listening.listener(where, _PORT) as listener:
@@ -29,6 +30,10 @@ def serve(library: str | None, documents: Path | None, where: Where, started: Ca
         token, once = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         workspace = Workspace(Library(library), documents)
         try:
+            _, trouble = workspace.library.state()
+            if isinstance(trouble, NotALibraryError):
+                # An old index can be migrated there, and a damaged library repaired; this is somebody else's folder.
+                raise trouble
             app = application(workspace, address, token, once)
             server = listening.Server(app, where, closing=workspace.closing)
             # Whoever connects from now on is answered as soon as the server runs.

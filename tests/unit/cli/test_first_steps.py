@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
+from old_index import OldIndex
 from stackroom.cli.commands import ingest
 from stackroom.cli.main import cli, main
 from stackroom.cli.session import Session
-from stackroom.errors import NotFoundError, UsageError
+from stackroom.errors import NotALibraryError, NotFoundError, UsageError
 from stackroom.progress import CancelToken
 from stackroom.reports import Report
 from stackroom.storage.disk import layout
@@ -86,6 +87,20 @@ def test_what_was_removed_comes_back_and_that_is_said(run: Callable[..., Result]
     assert "1 unchanged." in run("add", folder).stderr
 
 
+def test_what_is_forgotten_with_a_source_is_said(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", "b.txt": "beta", "c.txt": "gamma"})
+    run("add", folder)
+    run("set", "mine", "a.txt", "b.txt")
+    run("active", "off", "b.txt")
+    assert "Forgotten with that: the place in the set mine. What" in run("remove", "a.txt").stderr
+    said = run("remove", "b.txt").stderr
+    assert "the place in the set mine; that 1 source was switched off. What is added again is new" in said
+    assert "Forgotten" not in run("remove", "c.txt").stderr
+    run("add", folder)
+    assert json.loads(run("--json", "status").stdout)["active_sources"] == 3
+    assert run("set", "mine").stdout == ""
+
+
 def test_an_empty_name_means_nothing(run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script whose variable is empty, in a folder above the documents."""
     write_files(folder, {"a.txt": "alpha", "b.txt": "beta"})
@@ -107,7 +122,16 @@ def test_a_library_without_a_name_is_none(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "verb",
-    [["remove", "x"], ["active", "all"], ["active", "on", "x"], ["compact"], ["rebuild"], ["set", "some", "x"]],
+    [
+        ["remove", "x"],
+        ["active", "all"],
+        ["active", "on", "x"],
+        ["compact"],
+        ["rebuild"],
+        ["set", "some", "x"],
+        ["chat"],
+        ["chat", "--delete", "x"],
+    ],
     ids=" ".join,
 )
 def test_what_changes_a_library_makes_none(tmp_path: Path, verb: list[str]) -> None:
@@ -115,6 +139,75 @@ def test_what_changes_a_library_makes_none(tmp_path: Path, verb: list[str]) -> N
     result = CliRunner().invoke(cli, ["--library", str(mistyped), *verb], standalone_mode=False)
     assert isinstance(result.exception, NotFoundError)
     assert not mistyped.exists()
+
+
+@pytest.mark.parametrize(
+    "mistyped",
+    [
+        ["nowhere.pdf"],
+        ["--also", "nokind"],
+        ["--reader", "nobody:reader"],
+        ["--embedder", "nobody"],
+        ["--watch", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_can_not_be_added_makes_no_library(library: Path, folder: Path, mistyped: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["--library", str(library), "add", *mistyped, str(folder)], standalone_mode=False)
+    assert isinstance(result.exception, NotFoundError | UsageError)
+    assert not library.exists()
+
+
+def test_an_index_that_is_added_is_told_from_documents(run: Callable[..., Result], folder: Path) -> None:
+    old = OldIndex().write(folder / "old index")
+    write_files(old, {"a.txt": "alpha"})
+    added = run("add", old)
+    assert f"{old} holds another program's index." in added.stderr
+    assert f"stackroom migrate '{old}'\n" in added.stderr
+    assert "1 added." in added.stderr
+    write_files(folder / "chroma", {"chroma.sqlite3": ""})
+    assert "is Chroma's, which can't be migrated yet" in run("add", folder / "chroma").stderr
+    # Anybody's documents may be in a folder of this name.
+    write_files(folder, {"collection/a.txt": "beta"})
+    said = run("add", folder, folder / "collection" / "a.txt").stderr
+    assert "migrate" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("serch", "'search'"), ("LIST", "'list'"), ("expot", "'export'"), ("hello", None)]
+)
+def test_a_verb_that_is_mistyped_is_guessed(typed: str, meant: str | None) -> None:
+    error = CliRunner().invoke(cli, [typed, "x"], standalone_mode=False).exception
+    assert isinstance(error, click.UsageError)
+    assert error.message.partition("Did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
+def test_a_folder_that_is_no_library_is_not_repaired_and_not_touched(folder: Path, tmp_path: Path) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    nowhere = tmp_path / "nowhere"
+    for named, said in ((folder, "is no Stackroom library"), (folder / "a.txt", "is no"), (nowhere, "is not there")):
+        error = CliRunner().invoke(cli, ["--library", str(named), "repair"], standalone_mode=False).exception
+        assert isinstance(error, NotFoundError)
+        assert f"{named} {said}" in error.message
+        assert "nothing was touched" in error.message
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+    assert not nowhere.exists()
+
+
+def test_a_library_without_its_catalogue_is_told_from_other_folders(library: Path) -> None:
+    stackroom.open(library).close()
+    layout.catalogue(library).unlink()
+    with pytest.raises(NotFoundError, match="catalogue is missing"):
+        stackroom.repair(library)
+
+
+def test_a_file_and_a_folder_of_documents_are_no_library(folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    for named, said in ((folder, "it is not empty"), (folder / "a.txt", "is a file")):
+        error = CliRunner().invoke(cli, ["--library", str(named), "search", "x"], standalone_mode=False).exception
+        assert isinstance(error, NotALibraryError)
+        assert said in error.message
+        assert f"--library DIR add {named}" in (error.hint or "")
 
 
 def test_a_set_whose_sources_are_gone_says_that_it_is_empty(run: Callable[..., Result], folder: Path) -> None:
@@ -212,6 +305,16 @@ def test_a_key_that_no_document_has_is_named(run: Callable[..., Result], folder:
     assert "No document" not in run("search", "--where", "year == 2021", "--where", "type == pdf", "alpha").stderr
 
 
+def test_a_value_that_no_document_has_is_named(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.md": "alpha", "b.txt": "alpha gamma"})
+    run("add", folder)
+    for verb in ("search", "ask"):
+        said = run(verb, "--where", "type == Markdown", "alpha").stderr
+        assert "No passage has type == Markdown. type has: markdown, text.\nNothing was found.\n" in said
+    said = run("search", "--where", "type == text", "--mode", "text", "beta").stderr
+    assert said == "Nothing was found. Other words, or fewer conditions, may help.\n"
+
+
 def test_what_stands_in_two_files_is_shown_once(run: Callable[..., Result], folder: Path) -> None:
     write_files(folder, {"a.txt": "alpha beta", "b.txt": "alpha beta", "c.txt": "gamma"})
     run("add", folder)
@@ -255,6 +358,18 @@ def test_advice_is_for_the_library_that_was_named(
 def test_an_empty_query_is_refused(library: Path, query: str) -> None:
     with stackroom.open(library, embedder=WordEmbedder()) as index, pytest.raises(UsageError, match="query is empty"):
         index.search(query)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
+def test_a_query_without_a_word_is_refused(run: Callable[..., Result], folder: Path, mode: str) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    run("add", folder)
+    for query in ('""', "-", "*", "?!", "--", "-''"):
+        error = run("search", "--mode", mode, "--", query).exception
+        assert isinstance(error, UsageError), query
+        assert "no word in the query" in error.message
+    for query in ("7", "京", "and", "-beta", "\N{FOX FACE}"):
+        assert run("search", "--mode", mode, "--", query).exception is None, query
 
 
 def test_an_answer_from_nothing_says_that_there_is_nothing(run: Callable[..., Result], library: Path) -> None:

@@ -129,6 +129,16 @@ def test_adding_without_the_model_is_a_mismatch(private: Path, folder: Path) -> 
     error = run("--library", private, "add", folder).exception
     assert isinstance(error, EmbedderMismatchError)
     assert "embedder=" in (error.hint or "")
+    assert "stackroom rebuild --embedder NAME" in (error.hint or "")
+
+
+def test_what_only_python_can_do_is_said_to_be_python() -> None:
+    """Hints are for the terminal too: `open(..., embedder=...)` alone is nothing to type there."""
+    sources = Path(stackroom.__file__).parent
+    own = [path for path in sources.rglob("*.py") if "adapters" not in path.parts]
+    told = [line for path in own for line in path.read_text(encoding="utf-8").splitlines() if "open(...," in line]
+    assert told
+    assert [line for line in told if "Python" not in line] == []
 
 
 def test_a_single_leg_does_not_speak_of_the_other(library: Path, folder: Path) -> None:

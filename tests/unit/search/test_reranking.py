@@ -150,8 +150,9 @@ def test_a_cross_encoder_of_fastembed(index: Index, tmp_path: Path, monkeypatch:
     read = [int(hit.text.split()[1]) for hit in index.search("ships", k=30)]
     hits = index.search("ships", k=3, rerank=reranker)
     assert [hit.score for hit in hits] == sorted((2.0 * (n % 10) for n in read), reverse=True)[:3]
-    with pytest.raises(UnavailableError, match="no-such-model"):
+    with pytest.raises(UnavailableError, match="no-such-model") as told:
         index.search("ships", rerank="fastembed:no-such-model")
+    assert name in (told.value.hint or "")
 
 
 def test_the_command_line_says_so(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

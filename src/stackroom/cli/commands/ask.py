@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.commands.search import empty, where_text
+from stackroom.cli.commands.search import nothing, where_text
 from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
 from stackroom.types import RECOGNISED
 
@@ -87,7 +87,7 @@ def chat_command(
     from stackroom.chat import resolve
 
     if listing or deleted:
-        with session.open(mode="a" if deleted else "r") as index:
+        with session.open(mode="a" if deleted else "r", existing=True) as index:
             if deleted:
                 conversations.delete(index.backend, deleted)
                 session.say(f"Deleted: {count(len(deleted), 'conversation')}.")
@@ -95,7 +95,7 @@ def chat_command(
                 _list(session, conversations.conversations(index.backend))
         return 0
     chosen = resolve(model)
-    with session.open(mode="r" if forget else "a") as index:
+    with session.open(mode="r" if forget else "a", existing=True) as index:
         _tell_where(session, chosen)
         _Talk(session, index, chosen, scope, go_on, forget=forget).run()
     return 0
@@ -245,8 +245,8 @@ def _answered(
         raise AssertionError
     if not session.as_json:
         _print_end(session, said)
-        if not said.passages and not index.stats().chunks:
-            session.say(empty(session, index))
+        if not said.passages:
+            nothing(session, index, active=scope["active"], where=list(scope["where"]))
     return said
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
+from stackroom.errors import DamagedError, StackroomError
 from stackroom.model import ALLOWED
 from stackroom.reports import Comparison, Failure, Report, ScanEstimate
 from stackroom.types import Source
+
+if TYPE_CHECKING:
+    from stackroom.index import Index
 
 _SHOWN = 10
 
@@ -89,6 +96,35 @@ def _say_where_texts_go(session: Session, embedder: str | None) -> None:
             session.say(f"The text of every passage is sent to {safe(url)}, where the model is.")
 
 
+def _check(paths: Sequence[str], also: Sequence[str], readers: Sequence[str], embedder: str | None) -> None:
+    """What is mistyped is said before a library is made for it. Raises NotFoundError, UsageError, UnavailableError."""
+    from stackroom.ingest.discovery import Discovery
+    from stackroom.ingest.embedders import resolve
+    from stackroom.ingest.readers.common import plugged
+
+    Discovery(paths, also=also)
+    plugged.load(readers)
+    if embedder is not None:
+        resolve(embedder)
+
+
+def _say_what_is_an_index(session: Session, paths: Sequence[str]) -> None:
+    """Documents are added, and an index among them is none: whoever names one may not know of `migrate`."""
+    from stackroom.migration.stores.detection import detect, foreign
+
+    for path in paths:
+        folder = Path(path).expanduser()
+        # Whatever keeps it from being recognised is no fault of adding.
+        with contextlib.suppress(StackroomError, OSError):
+            if detect(folder):
+                way = shlex.join(["stackroom", "migrate", path])
+                session.say(
+                    f"{path} holds another program's index. Its vectors are kept, and nothing is embedded, by: {way}"
+                )
+            elif (program := foreign(folder)) is not None:
+                session.say(f"{path} is {program}'s, which can't be migrated yet: add the files that it was made of.")
+
+
 _READER = click.option(
     "--reader",
     multiple=True,
@@ -149,6 +185,8 @@ def add_command(
             return yes or watch or not sys.stdin.isatty() or click.confirm("Recognise them?", default=True, err=True)
 
     asks = confirm if yes or sys.stdin.isatty() else None
+    _check(paths, also, reader, embedder)
+    _say_what_is_an_index(session, paths)
     _say_where_texts_go(session, embedder)
     wanted: dict[str, Any] = {
         "prune": prune,
@@ -219,11 +257,14 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
                 raise click.UsageError(f"This means {len(found)} sources. Say so with --yes.")
             with asking():
                 click.confirm(f"Remove {len(found)} sources?", abort=True, err=True)
+        forgotten = _forgotten(index, found)
         with meter(session, "Removing") as progress:
             report = index.remove(list(found), purge=purge, progress=progress, cancel=cancel)
     if session.as_json:
         session.print_json(report)
     session.say(f"Removed {count(report.removed, 'source')} with {count(report.chunks, 'passage')}.")
+    if forgotten:
+        session.say(f"Forgotten with that: {'; '.join(forgotten)}. What is added again is new: active, and in no set.")
     if any(os.path.isabs(source.path) and os.path.isfile(source.path) for source in found.values()):
         session.say(
             "The files stay where they are, and the next add of their folder takes them in again: "
@@ -234,6 +275,16 @@ def remove_command(session: Session, sources: tuple[str, ...], purge: bool, yes:
         session.say(f"The purge was interrupted: files may still hold traces. To finish it: {again}")
         return 130
     return 0
+
+
+def _forgotten(index: Index, found: Mapping[str, Source]) -> list[str]:
+    """What a person has said of these sources, and will have to say again."""
+    said = []
+    with contextlib.suppress(DamagedError):  # nor could they be searched
+        sets = [one for one in index.sets() if not found.keys().isdisjoint(one.source_ids)]
+        said = [f"the place in the set {safe(one.name, keep_newlines=False)}" for one in sets]
+    off = sum(not source.active for source in found.values())
+    return [*said, f"that {count(off, 'source')} {'was' if off == 1 else 'were'} switched off"] if off else said
 
 
 def _name(session: Session, sources: list[Source]) -> None:

@@ -80,7 +80,7 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]))
             return 0
         if not hits:
-            _nothing(session, index, active=options["active"], where=options["where"])
+            nothing(session, index, **{name: options[name] for name in ("active", "where", "collection")})
             return 0
         alike: dict[str, list[Hit]] = {}
         for hit in hits:
@@ -94,19 +94,24 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
     return 0
 
 
-def _nothing(session: Session, index: Index, *, active: bool, where: list[str] | None) -> None:
+def nothing(
+    session: Session, index: Index, *, active: bool, where: list[str] | None, collection: str = "default"
+) -> None:
+    """Say why no passage was found, as far as that is known."""
     from stackroom.filters import as_filter
-    from stackroom.search.unknown_keys import unknown_keys
+    from stackroom.search.unmatched import unmatched
 
     stats = index.stats()
+    unmet: list[str] = []
     if where and stats.chunks:
         with index.backend.view() as view:
-            for said in unknown_keys(view, as_filter(where)):
-                session.say(said)
+            unmet = unmatched(view, as_filter(where), collection)
+    for said in unmet:
+        session.say(said)
     if active and stats.chunks and not stats.active_sources:
         session.say(f"No source is active. Switch some on: {session.command('active', 'on')} SOURCE...")
     elif stats.chunks:
-        session.say("Nothing was found. Other words, or fewer conditions, may help.")
+        session.say("Nothing was found." if unmet else "Nothing was found. Other words, or fewer conditions, may help.")
         if (now := filling(index)) is not None:
             session.say(now)
     else:

@@ -80,7 +80,10 @@ class FastEmbedder:
         try:
             return fastembed.TextEmbedding(model_name=self._name, **self._options)
         except Exception as error:  # fastembed's own, and those of what it fetches with
+            names = [one["model"] for one in fastembed.TextEmbedding.list_supported_models()]
             raise UnavailableError(
                 f"fastembed can't load the model {self._name!r}: {error}",
-                hint="See what it has: fastembed.TextEmbedding.list_supported_models()",
+                hint=f"It is fetched from the network once it is named: --embedder, or STACKROOM_EMBEDDER=fastembed:{self._name}"
+                if self._name in names
+                else f"There are: {', '.join(names)}.",
             ) from error

@@ -40,8 +40,13 @@ without FAISS; LangChain's index.faiss with index.pkl; documents.json with embed
 document; nano-vectordb's vdb_*.json"""
 
 
-_KNOWN = {"chroma.sqlite3": "Chroma", "collection": "Qdrant"}
-"""Stores that are recognised only to say so."""
+_KNOWN = {"Chroma": ("chroma.sqlite3",), "Qdrant": ("collection", "meta.json")}
+"""Stores that are recognised only to say so, by what they consist of."""
+
+
+def foreign(path: Path) -> str | None:
+    """The program whose store this folder is, where it can't be migrated."""
+    return next((program for program, names in _KNOWN.items() if all((path / name).exists() for name in names)), None)
 
 
 def detect(path: Path) -> list[Found]:
@@ -85,8 +90,7 @@ def open_old(path: Path, format: str | None = None) -> OldStore:
 def _open(path: Path, format: str | None) -> OldStore:
     found = detect(path)
     if not found:
-        known = next((program for name, program in _KNOWN.items() if (path / name).exists()), None)
-        if known is not None:
+        if (known := foreign(path)) is not None:
             raise UnknownStoreError(
                 f"{path} is {known}'s, which can't be migrated yet.",
                 hint="Export it from there as LlamaIndex or LangChain JSON, or add the files themselves: stackroom add",

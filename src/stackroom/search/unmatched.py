@@ -1,0 +1,102 @@
+"""Why a filter leaves nothing: its parts that no passage meets, and what may have been meant by them."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+from stackroom.backend import Scope, View
+from stackroom.errors import DamagedError, InvalidFilterError
+from stackroom.filters import Condition, Filter, none_of, parse
+
+_LOOKED_AT = 1_000
+"""Documents whose keys, and passages whose values, are suggested."""
+_OF_ALL = ("path", "source", "title", "type")
+_SHOWN = 8
+_LONGEST = 60
+_OF_VALUES = ("==", "in", "any", "all", "contains")
+"""Operators that look for values as they are stored."""
+
+
+def unmatched(view: View, where: Filter, collection: str = "default") -> list[str]:
+    """What to say of each part of this filter that no passage of the collection meets; [] where some passage meets all of it."""
+    among = Scope(collection=collection)
+    return list(dict.fromkeys(_said(view, among, part) for part in _unmet(view, replace(among, where=where))))
+
+
+def _unmet(view: View, scope: Scope) -> list[Filter]:
+    """The smallest parts of its filter that no passage meets; where each part is met by some, and all by none, what joins them."""
+    where = scope.where
+    if where is None or len(view.select(scope)):
+        return []
+    if isinstance(where, Condition) or where.conjunction == "not":
+        return [where]
+    return [part for child in where.filters for part in _unmet(view, replace(scope, where=child))] or [where]
+
+
+def _said(view: View, among: Scope, part: Filter) -> str:
+    if not isinstance(part, Condition):
+        parts = ", ".join(map(_written, part.filters))
+        return f"{'Every passage has one' if part.conjunction == 'not' else 'No passage has all'} of: {parts}."
+    keys = view.select(replace(among, where=none_of(Condition(part.key, "is_empty"))))
+    if not len(keys):
+        return _unknown(view, part.key)
+    said = f"No passage has {_written(part)}."
+    if part.op not in _OF_VALUES:
+        return said
+    there = _values(view, part.key, keys[:: len(keys) // _LOOKED_AT + 1].tolist())
+    asked = part.value if isinstance(part.value, tuple) else (part.value,)
+    like = {name: None for value in asked for name in difflib.get_close_matches(str(value).lower(), there, n=3)}
+    shown = [there[name] for name in islice({**like, **there}, _SHOWN)]
+    end = ", ..." if len(shown) < len(there) or len(keys) > _LOOKED_AT else "."
+    return f"{said} {part.key} has: {', '.join(shown)}{end}" if shown else said
+
+
+def _values(view: View, key: str, keys: Sequence[int]) -> dict[str, str]:
+    """Values of these passages under `key`, the commonest first: in lower case, and as they are written in a filter."""
+    from stackroom.storage.catalogue.records import indexed_metadata
+
+    found: Counter[str] = Counter()
+    # Nobody has asked for these passages.
+    with contextlib.suppress(DamagedError):
+        passages = view.passages(keys)
+        owners = view.document_of(list({passage.document_id for passage in passages}))
+        for passage in passages:
+            value = {**indexed_metadata(*owners[passage.document_id]), **passage.metadata}.get(key)
+            found.update(map(_value, value if isinstance(value, list | tuple) else [value]))
+    return {written.lower(): written for written, _ in found.most_common()}
+
+
+def _written(part: Filter) -> str:
+    if not isinstance(part, Condition):
+        return f"{part.conjunction} ({', '.join(map(_written, part.filters))})"
+    if part.op == "is_empty":
+        return f"{part.key} is_empty"
+    value = list(part.value) if isinstance(part.value, tuple) else part.value
+    return f"{part.key} {part.op} {_value(value)}"
+
+
+def _value(value: object) -> str:
+    """As an expression has it: a bare word where that is read as this text, else JSON."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        with contextlib.suppress(InvalidFilterError):
+            text = value if "," not in value and parse(f"key == {value}").value == value else text
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _unknown(view: View, key: str) -> str:
+    """Of a key under which no passage has a value: those that are spelled like it."""
+    there = sorted(
+        set(_OF_ALL).union(*(document.metadata for document in islice(view.each_document(), _LOOKED_AT))) - {key}
+    )
+    like = difflib.get_close_matches(key, there, n=3) or [name for name in there if name.lower() == key.lower()]
+    if like:
+        return f"No document has {key!r}. Is it {' or '.join(map(repr, like))}?"
+    shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+    return f"No document has {key!r}. There are: {shown}."

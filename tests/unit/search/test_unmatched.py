@@ -1,0 +1,53 @@
+"""What is said of a filter that leaves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stackroom import Chunk, Document, Index
+from stackroom.filters import any_of, as_filter, none_of, parse
+from stackroom.search.unmatched import unmatched
+
+
+@pytest.fixture
+def filled(index: Index) -> Index:
+    index.add_documents(
+        Document(f"d{n}", metadata={"kind": kind, "year": 2000 + n, "tags": ["red", kind]}, chunks=[Chunk(f"text {n}", metadata={"part": f"of {n}"})])
+        for n, kind in enumerate(["pdf", "pdf", "html", "md, old"])
+    )  # fmt: skip
+    return index
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (["kind == PDF"], ["No passage has kind == PDF. kind has: pdf, html, \"md, old\"."]),
+        (["kind == htm"], ["No passage has kind == htm. kind has: html, pdf, \"md, old\"."]),
+        (['kind in ["HTML"]'], ['No passage has kind in ["HTML"]. kind has: html, pdf, "md, old".']),
+        (['tags any ["Red"]'], ['No passage has tags any ["Red"]. tags has: red, pdf, html, "md, old".']),
+        (['year == "2001"'], ['No passage has year == "2001". year has: 2001, 2003, 2002, 2000.']),
+        (["part == of"], ["No passage has part == of. part has: of 3, of 2, of 1, of 0."]),
+        (["year > 2030"], ["No passage has year > 2030."]),
+        (["kidn == pdf", "kind == pdf"], ["No document has 'kidn'. Is it 'kind'?"]),
+        (["kind == PDF", "year > 2030"], ["No passage has kind == PDF. kind has: pdf, html, \"md, old\".", "No passage has year > 2030."]),
+        (["kind == pdf", "year == 2003"], ["No passage has all of: kind == pdf, year == 2003."]),
+        (any_of(parse("year > 2030"), parse("year < 1990")), ["No passage has year > 2030.", "No passage has year < 1990."]),
+        ([any_of(parse("kind == PDF"), parse("kind == pdf")), "year > 2030"], ["No passage has year > 2030."]),
+        (none_of(parse("year > 1990")), ["Every passage has one of: year > 1990."]),
+        (["kind == pdf"], []),
+    ],
+)  # fmt: skip
+def test_the_part_that_no_passage_meets_is_named(filled: Index, where: Any, said: list[str]) -> None:
+    with filled.backend.view() as view:
+        assert unmatched(view, as_filter(where)) == said
+
+
+def test_many_values_are_not_all_told(index: Index) -> None:
+    index.add_documents(Document(f"d{n}", metadata={"n": f"number {n}"}, chunks=[Chunk("x")]) for n in range(30))
+    with index.backend.view() as view:
+        (said,) = unmatched(view, as_filter("n == Number 17"))
+    assert said.startswith("No passage has n == Number 17. n has: number 17, ")
+    assert said.count("number") == 8
+    assert said.endswith(", ...")
