@@ -19,6 +19,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A source that was read, but not all of it. `kind` is "pages_without_text", or "incomplete" for a file that is broken in part."""
+
+    path: str
+    reason: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScanEstimate:
     """What recognising pages without text will take. `seconds_a_page` was measured on one of them (0: none could be tried).
 
@@ -78,6 +87,8 @@ class Report:
     cancelled: bool = False
     failures: tuple[Failure, ...] = ()
     pages_without_text: int = 0
+    notes: tuple[Note, ...] = ()
+    """what was read, but not wholly"""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """files that no reader knows, by suffix"""
     outside: int = 0

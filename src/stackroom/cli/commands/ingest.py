@@ -16,6 +16,7 @@ from stackroom.reports import Comparison, Failure, Report, ScanEstimate
 from stackroom.types import Source
 
 _SHOWN = 10
+_NOTED = 5
 
 
 def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -54,7 +55,11 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(f"{count(report.reused, 'passage')} kept {kept}.")
     if report.pages_without_text:
         pages = count(report.pages_without_text, "page")
-        session.say(f"{pages} without text (pictures, or scans; --ocr recognises what is written in them).")
+        session.say(f"{pages} without text (pictures, or scans; --ocr recognises what is written in them):")
+        _name_notes(session, report, "pages_without_text")
+    if any(note.kind == "incomplete" for note in report.notes):
+        session.say("Not all could be read of:")
+        _name_notes(session, report, "incomplete")
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
         session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
@@ -77,6 +82,14 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
             else "Nothing was finished."
         )
         session.say(f"Interrupted. {left} To go on: {again}")
+
+
+def _name_notes(session: Session, report: Report, kind: str) -> None:
+    notes = [note for note in report.notes if note.kind == kind]
+    for note in notes[:_NOTED]:
+        session.say(f"  {safe(note.path, keep_newlines=False)}\n          {safe(note.reason, keep_newlines=False)}")
+    if len(notes) > _NOTED:
+        session.say(f"  ... and {len(notes) - _NOTED:,} more; --json names them all.")
 
 
 def _say_where_texts_go(session: Session, embedder: str | None) -> None:
