@@ -44,6 +44,20 @@ class ScanEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthEstimate:
+    """Of `chunks` passages, how many are longer than the `max_tokens` that a model reads; it sees only their beginning.
+
+    `looked_at` of them were counted: where these are fewer than all, `longer` is an estimate.
+    """
+
+    model: str
+    max_tokens: int
+    chunks: int
+    longer: int
+    looked_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two models on questions taken from a library's own passages: the one that serves (`before`), and the one that is to (`after`).
 
@@ -95,6 +109,8 @@ class Report:
     """links that lead out of the given folders, and were left alone"""
     comparison: Comparison | None = None
     """of a change of model: how the two answer"""
+    too_long: LengthEstimate | None = None
+    """of a change of model: passages that are longer than it reads"""
     switched: bool = False
     """whether another model serves now"""
 
