@@ -230,6 +230,9 @@ def test_a_chapter_of_latex_that_quotes_a_document(tmp_path: Path) -> None:
         ("\\begin{tabular}{lr}\nName & Size \\\\\nA & 1 \\\\\n\\multicolumn{2}{|c|}{in \\textbf{all}} \\\\\n\\end{tabular}", "Name | Size\nName: A; Size: 1\nin all"),
         ("\\begin{tabular}{lr}\nName & Size \\\\\n\\multirow{2}{*}{A} & 1 \\\\\n\\end{tabular}", "Name: A; Size: 1"),
         ("\\textcolor{red}{warm} \\colorbox{blue}{cold} \\definecolor{x}{HTML}{FF0000}end", "warm cold end"),
+        ("na\\\"\\i ve caf\\'e \\=a \\'{\\i} x", "naïve café ā í x"),
+        ("a\\=\\qquad b", "a= b"),
+        ("\\begin{tabbing}\nwide\\qquad\\=\\kill\nfirst \\> bar\\\\\nsecond\\=end\n\\end{tabbing}", "first   bar\n\nsecond end"),
         ("\\newcommand{\\me}[1]{It is \\textbf{#1}}\\def\\you#1{by #1}text", "text"),
     ],
 )  # fmt: skip

@@ -65,7 +65,10 @@ _RULES = re.compile(
     r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|cline\{[^{}]*\}|cmidrule(?:\([^()]*\))?\{[^{}]*\})"
 )
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\[[^\[\]]*\])?")
-_ACCENT = re.compile(r"\\([`'^\"~=.uvHcdbr])(?:[ \t]*\{\\?([A-Za-z])\}|(?<=[`'^\"~=.])[ \t]*\\?([A-Za-z]))")
+_ACCENT = re.compile(
+    r"\\([`'^\"~=.uvHcdbr])(?:[ \t]*\{\\?([A-Za-z])\}|(?<=[`'^\"~=.])[ \t]*(?:\\([ij])(?![A-Za-z])[ \t]*|([A-Za-z])))"
+)
+_TABS = re.compile(r"\\[=><+\-'`]")
 _APPLIED = re.compile(r"\\([A-Za-z]+)\*?(?:\[[^\[\]]*\])?\{([^{}]*)\}")
 _AND = re.compile(r"\s*\\and(?![A-Za-z])\s*")
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?[ \t]*")
@@ -255,6 +258,7 @@ def _section_text(title: str, raw: str, kept: _Kept) -> str:
 def _plain(text: str, kept: _Kept) -> str:
     """Text without commands. Formulas and tables are put aside first."""
     text = _blocks(text, _UNSEEN_BLOCKS, lambda _: "")
+    text = _blocks(text, ("tabbing",), _without_tabs)
     text = _blocks(text, _FORMULAS, lambda inner: kept.put(inner.strip()))
     text = _MATH.sub(lambda found: kept.put(found[0]), text)
     text = _blocks(text, _TABULAR, lambda inner: kept.put("\n" + _table(_inside(inner))))
@@ -272,6 +276,11 @@ def _blocks(text: str, names: tuple[str, ...], make: Callable[[str], str]) -> st
             at = stop + len(end)
         text = "".join(parts) + text[at:]
     return text
+
+
+def _without_tabs(lines: str) -> str:
+    """Lines of `tabbing`, where accents are tabs, without those that only set them."""
+    return "\n".join(_TABS.sub(" ", line) for line in lines.split("\n") if "\\kill" not in line)
 
 
 def _inside(block: str) -> str:
@@ -316,4 +325,4 @@ def _applied(found: re.Match[str]) -> str:
 
 
 def _accented(found: re.Match[str]) -> str:
-    return unicodedata.normalize("NFC", (found[2] or found[3]) + _COMBINING[found[1]])
+    return unicodedata.normalize("NFC", (found[2] or found[3] or found[4]) + _COMBINING[found[1]])
