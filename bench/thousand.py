@@ -78,7 +78,7 @@ EXPLAINED = {
 """Why, by the document's name: read and looked at one by one."""
 
 NOTED = {
-    r"pdf/.*live-manual": "These pages show rules and frames, and no letter: their font was not there when Debian's package was built.",
+    r"pdf/.*live-manual": "As Debian built it, these pages show rules and frames or nothing, and no letter: they were drawn and looked at.",
     r"pdf/.*debian-faq": "The backs of pages, before chapters: nothing is on them.",
     r"(pptx|odf)/": "Slides with shapes and pictures, and without a word.",
 }
