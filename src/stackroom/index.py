@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Collection,
         Compaction,
         Comparison,
+        LengthEstimate,
         Measurement,
         Repair,
         Report,
@@ -394,6 +395,7 @@ class Index:
         back: bool = False,
         readers: Sequence[str] = (),
         confirm: Callable[[Comparison], bool] | None = None,
+        agree: Callable[[LengthEstimate], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
@@ -401,6 +403,8 @@ class Index:
 
         The old index serves until the switch. A cancelled change of model is continued by the next one. Before the switch both models are
         asked the same questions: `comparison` of the report says how they answer, and where `confirm(comparison)` is false there is no switch.
+        Where passages are longer than the new model reads, `too_long` says how many, and nothing is done where `agree(too_long)` is false;
+        a rebuild of the sources after the switch splits files anew.
         With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it.
         `readers` are those of your own that read some of the sources, as in `add`: without them such a source stays as it is, and is in the report.
         Raises NotFoundError, BusyError, UsageError.
@@ -417,7 +421,7 @@ class Index:
                 return self._model.go_back(progress, cancel)
             if back:
                 raise UsageError("Going back needs no model: the library knows it.", hint="Leave embedder out.")
-            return self._model.change(embedder, progress, cancel, confirm)
+            return self._model.change(embedder, progress, cancel, confirm, agree)
         with self._backend.view() as view:
             records = view.each_source() if sources is None else self._records(view, sources)
             files = [record.name for record in records if record.is_file]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stackroom.backend import Backend, Scored, View
     from stackroom.progress import CancelToken, Progress
     from stackroom.protocols import AnyEmbedder, Embedder
-    from stackroom.reports import Comparison, Report
+    from stackroom.reports import Comparison, LengthEstimate, Report
 
 
 ALLOWED = "STACKROOM_EMBEDDER"
@@ -94,12 +94,21 @@ class LibraryModel:
         progress: Progress,
         cancel: CancelToken,
         confirm: Callable[[Comparison], bool] | None = None,
+        agree: Callable[[LengthEstimate], bool] | None = None,
     ) -> Report:
-        """Embed every passage with another model, compare the two, and switch to it unless `confirm` refuses. Raises BusyError, UsageError."""
+        """Embed every passage with another model, compare the two, and switch to it unless `confirm` refuses.
+
+        Nothing is done where `agree` refuses to cut passages that are longer than the model reads. Raises BusyError, UsageError.
+        """
+        from stackroom.ingest import fitting
         from stackroom.ingest.embedders import resolve
 
         model = resolve(embedder)
         begun = time.monotonic()
+        with self._backend.view() as view:
+            too_long = fitting.too_long(view, model)
+        if too_long is not None and agree is not None and not agree(too_long):
+            return self._report(begun, 0, False, cancel, None, too_long)
         compared: list[Comparison] = []
 
         def judge(view: View, nearest: Callable[[NDArray[np.float32], int], Scored]) -> bool:
@@ -119,7 +128,7 @@ class LibraryModel:
             )
         if switched:
             self._given, self._found = embedder, model
-        return self._report(begun, embedded, switched, cancel, compared[0] if compared else None)
+        return self._report(begun, embedded, switched, cancel, compared[0] if compared else None, too_long)
 
     def go_back(self, progress: Progress, cancel: CancelToken) -> Report:
         """Let the model before the last change serve again; what was added since is embedded with it. Raises NotFoundError, BusyError."""
@@ -144,7 +153,12 @@ class LibraryModel:
 
     @staticmethod
     def _report(
-        begun: float, embedded: int, switched: bool, cancel: CancelToken, comparison: Comparison | None
+        begun: float,
+        embedded: int,
+        switched: bool,
+        cancel: CancelToken,
+        comparison: Comparison | None,
+        too_long: LengthEstimate | None = None,
     ) -> Report:
         from stackroom.reports import Report
 
@@ -154,6 +168,7 @@ class LibraryModel:
             seconds=round(time.monotonic() - begun, 3),
             cancelled=cancel.cancelled and not switched,
             comparison=comparison,
+            too_long=too_long,
             switched=switched,
         )
 

@@ -37,6 +37,8 @@ class Section:
     """characters that the file hides from its readers here, and that are left out"""
     recognised: bool = False
     """whether the text was recognised in a picture of it"""
+    incomplete: str = ""
+    """what of the file could not be read and was left out, in a sentence; said once, in any of its sections"""
 
 
 @dataclass(slots=True)

@@ -19,6 +19,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A source that was read, but not all of it. `kind` is "pages_without_text", or "incomplete" for a file that is broken in part."""
+
+    path: str
+    reason: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScanEstimate:
     """What recognising pages without text will take. `seconds_a_page` was measured on one of them (0: none could be tried).
 
@@ -32,6 +41,20 @@ class ScanEstimate:
     @property
     def seconds(self) -> float:
         return self.pages * self.seconds_a_page
+
+
+@dataclass(frozen=True, slots=True)
+class LengthEstimate:
+    """Of `chunks` passages, how many are longer than the `max_tokens` that a model reads; it sees only their beginning.
+
+    `looked_at` of them were counted: where these are fewer than all, `longer` is an estimate.
+    """
+
+    model: str
+    max_tokens: int
+    chunks: int
+    longer: int
+    looked_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +101,16 @@ class Report:
     cancelled: bool = False
     failures: tuple[Failure, ...] = ()
     pages_without_text: int = 0
+    notes: tuple[Note, ...] = ()
+    """what was read, but not wholly"""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """files that no reader knows, by suffix"""
     outside: int = 0
     """links that lead out of the given folders, and were left alone"""
     comparison: Comparison | None = None
     """of a change of model: how the two answer"""
+    too_long: LengthEstimate | None = None
+    """of a change of model: passages that are longer than it reads"""
     switched: bool = False
     """whether another model serves now"""
 

@@ -21,6 +21,9 @@ Metadata = Mapping[str, Any]
 HIDDEN_CHARACTERS = "hidden_characters"
 """The field of a document's metadata that says how much text its file hides; it was left out."""
 
+INCOMPLETE = "incomplete"
+"""The field of a document's metadata that says what of its file could not be read; the rest was."""
+
 RECOGNISED = "recognised"
 """The field of a passage's metadata that is true where its text was recognised in a picture (OCR); it may hold mistakes."""
 

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 import stackroom
-from stackroom import Document, Index
+from stackroom import Chunk, Document, Index
 from stackroom.cli.main import cli
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.reports import Comparison
+from stackroom.ingest import fitting
+from stackroom.reports import Comparison, LengthEstimate
 from stackroom.search import comparing
 from support import WordEmbedder
 
@@ -197,3 +198,73 @@ def test_the_command_line(index: Index, library: Path, monkeypatch: pytest.Monke
     assert json.loads(out)["embedded"] == 0
     with pytest.raises(click.UsageError):
         told(*at, "rebuild", "--back", "--discard")
+
+
+# A model that reads less
+
+
+def test_passages_that_are_longer_than_the_new_model_reads_are_told_first(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n\n".join(TEXTS))
+    small = WordEmbedder("small", max_tokens=12)
+    asked: list[LengthEstimate] = []
+
+    def agree(estimate: LengthEstimate) -> bool:
+        asked.append(estimate)
+        assert small.embedded == []
+        return len(asked) > 1
+
+    with stackroom.open(library, embedder=WordEmbedder("old", max_tokens=40)) as index:
+        index.add(tmp_path / "a.txt")
+        chunks = index.stats().chunks
+        refused = index.rebuild(embedder=small, agree=agree)
+        assert (refused.switched, refused.embedded, refused.too_long) == (False, 0, asked[0])
+        assert asked[0] == LengthEstimate("small", 12, chunks, chunks, chunks)
+        assert index.rebuild(embedder=small, agree=agree).switched
+        # What was split for the old model is whole for words, and is split anew from the files.
+        assert index.stats().chunks == chunks
+        index.rebuild()
+        assert index.stats().chunks > 2 * chunks
+        again = index.rebuild(embedder=WordEmbedder("another", max_tokens=12), agree=lambda _: False)
+        assert (again.switched, again.too_long) == (True, None)
+
+
+def test_of_many_passages_some_are_looked_at(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_LOOKED_AT", 20)
+    texts = ["one word more " * 20 if n % 4 else "short" for n in range(200)]
+    with stackroom.open(library, embedder=WordEmbedder("old", max_tokens=400)) as index:
+        index.add_documents([Document(str(n), text=text) for n, text in enumerate(texts)])
+        report = index.rebuild(embedder=WordEmbedder("small", max_tokens=12))
+        assert report.switched
+        assert report.too_long is not None
+        assert (report.too_long.chunks, report.too_long.looked_at) == (200, 20)
+        assert 110 <= report.too_long.longer <= 190
+
+
+def test_a_model_without_a_limit_and_an_empty_library_have_nothing_to_tell(library: Path) -> None:
+    with stackroom.open(library, embedder=WordEmbedder("old")) as index:
+        assert index.rebuild(embedder=WordEmbedder("small", max_tokens=1)).too_long is None
+        index.add_documents([Document("a", text="words " * 30)])
+        assert index.rebuild(embedder=WordEmbedder("endless", max_tokens=None)).too_long is None
+
+
+def test_the_command_line_says_before_it_embeds_what_will_be_cut(library: Path) -> None:
+    long = "Logs rotate weekly, and backups are kept for a month. " * 40
+    with stackroom.open(library, embedder=WordEmbedder("old", max_tokens=500)) as index:
+        index.add_documents([Document("a", chunks=[Chunk(long)]), Document("b", chunks=[Chunk("cats purr at night")])])
+    at = ("--library", str(library))
+    code, _, said = told(*at, "rebuild", "--embedder", "minilm")
+    assert code == 0, said
+    lines = said.splitlines()
+    assert lines[0] == (
+        "1 of 2 passages is longer than minilm reads (254 tokens): it sees only the beginning. Once it serves, a rebuild splits files anew."
+    )
+    assert lines[-1] == f"To split files anew, into passages that it reads whole: stackroom --library {library} rebuild"
+    assert told(*at, "rebuild", "--discard")[0] == 0
+    code, out, _ = told(*at, "--json", "rebuild", "--embedder", "minilm")
+    assert json.loads(out)["too_long"] == {
+        "model": "minilm",
+        "max_tokens": 254,
+        "chunks": 2,
+        "longer": 1,
+        "looked_at": 2,
+    }

@@ -10,6 +10,7 @@ import pytest
 from starlette.routing import Route
 
 import stackroom
+from reader_support import FILES as REAL_FILES
 from stackroom.cli.main import cli
 from stackroom.web.app import ENDPOINTS
 from stackroom.web.library import Library
@@ -228,6 +229,22 @@ def test_adding_tells_failures_and_tries_again(asker: Asker, folder: Path) -> No
     again = asker.ended(asker.post("/api/retry", code=202))
     assert again["result"]["failed"] == 0
     asker.post("/api/retry", code=400)
+
+
+def test_adding_tells_what_was_read_in_part_but_not_without_end(
+    asker: Asker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stackroom.web.jobs._SHOWN", 2)
+    write_files(folder, {f"{n}.md": "text" for n in range(2)})
+    whole = (REAL_FILES / "pdf/spanning-cells.pdf").read_bytes()
+    for n in range(3):
+        (folder / f"{n}.pdf").write_bytes(whole[: len(whole) // 2 + n])
+    done = asker.added(folder)
+    assert done["result"]["added"] == 5
+    assert [(Path(note["path"]).name, note["kind"]) for note in done["result"]["notes"]] == [
+        ("0.pdf", "incomplete"),
+        ("1.pdf", "incomplete"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 import stackroom
 from browser_support import FILES, Visit
+from reader_support import FILES as REAL_FILES
 from support import write_files
 
 pytestmark = pytest.mark.browser
@@ -103,6 +104,19 @@ def test_a_folder_that_is_clicked_is_added_by_enter(
     told = page.locator(".failures").inner_text()
     assert "It is a broken PDF" in told
     assert told.count("broken.pdf") == 1
+
+
+def test_a_file_that_is_read_in_part_is_named(visit: Callable[..., Visit], folder: Path) -> None:
+    whole = (REAL_FILES / "pdf/spanning-cells.pdf").read_bytes()
+    (folder / "cut.pdf").write_bytes(whole[: len(whole) // 2])
+    at = visit()
+    page = at.ready()
+    at.add(folder)
+    at.indexed("1 added")
+    page.click(".job summary:has-text('1 file read in part')")
+    told = page.locator(".failures").inner_text()
+    assert "cut.pdf" in told
+    assert "only what could be saved of its text was added" in told
 
 
 def test_documents_are_handled_by_keys_alone(made: Path, visit: Callable[..., Visit]) -> None:

@@ -44,6 +44,8 @@ class Pending:
     """whether whatever the document held before is to be replaced"""
     gone: list[int] = field(default_factory=list)
     """documents that the source no longer has"""
+    incomplete: str = ""
+    """what of the source could not be read"""
 
 
 class Batch:
@@ -148,8 +150,13 @@ class Batch:
     def _count(self, item: Pending) -> None:
         self._tally.stored(len(item.new), item.kept)
         if item.last:
+            source = item.source
             self._tally.finished(
-                item.kind, name=item.source.name, pages_without_text=item.source.pages_without_text or 0
+                item.kind,
+                name=source.name,
+                blank=source.pages_without_text or 0,
+                pages=source.pages or 0,
+                incomplete=item.incomplete,
             )
 
 

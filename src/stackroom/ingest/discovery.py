@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -127,13 +128,15 @@ class Discovery:
 
     def _file(self, path: str, *, named: bool) -> Iterator[Found]:
         suffix = os.path.splitext(path)[1].lower()
-        if not named and suffix not in self._suffixes:
+        # A link without a suffix that leads nowhere may have been one to a folder.
+        lost = not suffix and os.path.islink(path) and not os.path.exists(path)
+        if not (named or lost or suffix in self._suffixes):
             self.skipped[suffix] += 1
             return
         try:
             status = os.stat(path)
         except OSError as error:
-            self.unreadable.append(Failure(path, f"It can't be read: {error.strerror}.", "OSError"))
+            self.unreadable.append(Failure(path, _why_not(path, error), "OSError"))
             return
         if not stat.S_ISREG(status.st_mode):
             return
@@ -143,6 +146,16 @@ class Discovery:
             return
         self._seen.add(known)
         yield Found(Path(path), status.st_size, status.st_mtime_ns)
+
+
+def _why_not(path: str, error: OSError) -> str:
+    try:
+        target = os.readlink(path)
+    except OSError:
+        return f"It can't be read: {error.strerror}."
+    where = "which is not there" if isinstance(error, FileNotFoundError) else f"which can't be read: {error.strerror}"
+    name = shlex.quote(os.path.basename(path))
+    return f"It is a link to {target}, {where}. Mend it or delete it, or pass over it with --ignore {name}."
 
 
 def _number(status: os.stat_result) -> int:

@@ -24,7 +24,7 @@ from stackroom.ingest.readers.common import plugged as plugs
 from stackroom.ingest.readers.common.hidden import without_unseen
 from stackroom.ingest.workers import PACE, Message, from_chunk, from_section, read_message, splitter_from, write_message
 from stackroom.protocols import Reader, Reading, Section
-from stackroom.types import HIDDEN_CHARACTERS
+from stackroom.types import HIDDEN_CHARACTERS, INCOMPLETE
 
 _BATCH = 64
 _SECTION_BATCH_CHARACTERS = 200_000
@@ -118,13 +118,15 @@ def _read(
             metadata = _described(document.metadata)
             if count.hidden > hidden:
                 metadata[HIDDEN_CHARACTERS] = count.hidden - hidden
+            if lost := next((section.incomplete for section in sections if section.incomplete), ""):
+                metadata[INCOMPLETE] = lost
             yield {"document": {"part": document.part, "title": _title(document), "metadata": metadata}}
             yield from _pieces(iter(sections), splitter)
         count.pages = count.blank = None
     if not count.characters:
         raise NoTextError(f"{path} holds no text.", hint="Nothing to do.", path=path)
     told = {"pages": count.pages, "pages_without_text": count.blank, "characters": count.characters}
-    yield {"done": {**told, "hidden": count.hidden, "recognised": count.recognised}}
+    yield {"done": {**told, "hidden": count.hidden, "recognised": count.recognised, "incomplete": count.incomplete}}
 
 
 def _title(reading: Reading) -> str | None:
@@ -188,11 +190,13 @@ class _Count:
         self.blank: int | None = None
         self.hidden = 0
         self.recognised = 0
+        self.incomplete = ""
 
     def through(self, sections: Iterable[Section]) -> Iterator[Section]:
         for section in map(_bounded, sections):
             self.hidden += section.hidden
             self.recognised += section.recognised
+            self.incomplete = self.incomplete or section.incomplete
             visible = len(section.text.strip())
             self.characters += visible
             if section.page is not None:

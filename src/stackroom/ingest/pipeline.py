@@ -27,7 +27,7 @@ from stackroom.ingest.workers import Job, ParsedDocument, ParserPool, RunCancell
 from stackroom.progress import CancelToken, Progress
 from stackroom.protocols import Embedder, Reader
 from stackroom.reports import Failure, Report
-from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED_PAGES
+from stackroom.types import HIDDEN_CHARACTERS, INCOMPLETE, RECOGNISED_PAGES
 
 PART = 512
 """Chunks of one document in one commit: a longer document is committed in parts, so that memory does not follow it."""
@@ -405,9 +405,14 @@ class _Run:
         pending.source = replace(
             pending.source, pages=document.pages, pages_without_text=document.pages_without_text, error=None
         )
-        told = {HIDDEN_CHARACTERS: document.hidden, RECOGNISED_PAGES: document.recognised}
-        if counted := {name: count for name, count in told.items() if count}:
-            pending.document = replace(pending.document, metadata={**pending.document.metadata, **counted})
+        found = {
+            HIDDEN_CHARACTERS: document.hidden,
+            RECOGNISED_PAGES: document.recognised,
+            INCOMPLETE: document.incomplete,
+        }
+        if told := {name: value for name, value in found.items() if value}:
+            pending.document = replace(pending.document, metadata={**pending.document.metadata, **told})
+        pending.incomplete = document.incomplete
         pending.last = True
         self._batch.add(pending)
 
@@ -451,6 +456,7 @@ class _Run:
                 left.discard(before.key)
         if pending is not None:
             pending.vanished, pending.gone, pending.last = vanished, sorted(left), True
+            pending.incomplete = document.incomplete
             self._batch.add(pending)
 
     def _take_back(self, decision: Decision) -> None:

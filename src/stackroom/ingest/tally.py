@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from stackroom.progress import Progress, ProgressEvent
-from stackroom.reports import Failure, Report
+from stackroom.reports import Failure, Note, Report
 
 _EVERY_SECONDS = 0.1
 
@@ -26,6 +26,7 @@ class Tally:
         self._reused = 0
         self._blank = 0
         self._failures: list[Failure] = []
+        self._notes: list[Note] = []
         self._blanks: dict[str, tuple[str, int]] = {}
         self._before: dict[str, str] = {}
         self.total: int | None = None
@@ -45,19 +46,26 @@ class Tally:
         self._chunks += new + kept
         self._reused += kept
 
-    def finished(self, kind: str, *, name: str = "", pages_without_text: int = 0) -> None:
-        """A source is done; `kind` is a field of Report. One that was taken back is what it was then."""
+    def finished(self, kind: str, *, name: str = "", blank: int = 0, pages: int = 0, incomplete: str = "") -> None:
+        """A source is done; `kind` is a field of Report. One that was taken back is what it was then.
+
+        `blank` of its `pages` hold no text; `incomplete` says what of it could not be read.
+        """
         kind = self._before.pop(name, kind) if kind in ("added", "updated") else kind
         self._sources[kind] += 1
-        self._blank += pages_without_text
-        if pages_without_text:
-            self._blanks[name] = (kind, pages_without_text)
+        self._blank += blank
+        if blank:
+            self._blanks[name] = (kind, blank)
+            self._notes.append(Note(name, f"{blank:,} of its {pages:,} pages without text.", "pages_without_text"))
+        if incomplete:
+            self._notes.append(Note(name, incomplete, "incomplete"))
         self.done += 1
         self.tell()
 
     def take_back(self, name: str) -> None:
         """This source is gone over once more: it is not done, and what was said of it does not count."""
         kept = [failure for failure in self._failures if failure.path != name]
+        self._notes = [note for note in self._notes if note.path != name]
         kind, pages = self._blanks.pop(name, ("unchanged", 0))
         if len(kept) < len(self._failures):
             self._failures, kind = kept, "failed"
@@ -108,6 +116,7 @@ class Tally:
             # Where only the first are shown, what is new is among them.
             failures=tuple(sorted(self._failures, key=lambda failure: failure.before)),
             pages_without_text=self._blank,
+            notes=tuple(self._notes),
             skipped=dict(self.skipped),
             outside=self.outside,
         )

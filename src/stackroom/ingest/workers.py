@@ -101,6 +101,7 @@ class ParsedDocument:
     several: bool = False
     hidden: int = 0
     recognised: int = 0
+    incomplete: str = ""
     _finished: bool = False
     _part: Part | None = None
 
@@ -144,6 +145,7 @@ class ParsedDocument:
                     self.pages, self.pages_without_text = done["pages"], done["pages_without_text"]
                     self.characters, self.hidden = done["characters"], int(done.get("hidden", 0))
                     self.recognised = int(done.get("recognised", 0))
+                    self.incomplete = str(done.get("incomplete", ""))
                     return
                 if "document" in message:
                     told = message["document"]

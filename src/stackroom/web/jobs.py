@@ -23,7 +23,7 @@ Work = Callable[[Progress, CancelToken], object]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 
 _KEPT = 20
-_SHOWN_FAILURES = 100
+_SHOWN = 100
 _AGAIN = 1.0
 """Seconds after which it is tried again to take the lease that another program has."""
 
@@ -171,8 +171,9 @@ class Jobs:
     def _end(self, job: Job, state: State, report: object = None) -> None:
         if report is not None:
             result = plain(report)
-            if "failures" in result:
-                result["failures"] = result["failures"][:_SHOWN_FAILURES]
+            for listed in ("failures", "notes"):
+                if listed in result:
+                    result[listed] = result[listed][:_SHOWN]
             job.result, job.error = result, None
         job.ended, job.state = time.monotonic(), state
 

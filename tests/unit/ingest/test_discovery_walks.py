@@ -183,7 +183,32 @@ def test_a_link_to_itself_that_looks_like_a_file_is_told(folder: Path) -> None:
         "loop.txt",
         "nowhere.txt",
     ]
-    assert all(failure.kind == "OSError" and "can't be read" in failure.reason for failure in walk.unreadable)
+    assert all(failure.kind == "OSError" for failure in walk.unreadable)
+    assert [failure.reason.partition(". ")[0] for failure in walk.unreadable] == [
+        f"It is a link to {'n' * 300}, which can't be read: File name too long",
+        "It is a link to loop.txt, which can't be read: Too many levels of symbolic links",
+        f"It is a link to {folder / 'missing'}, which is not there",
+    ]
+    advice = "Mend it or delete it, or pass over it with --ignore nowhere.txt."
+    assert walk.unreadable[-1].reason.endswith(advice)
+    walk = Discovery([folder], ignore=["nowhere.txt", "loop.txt", "endless.txt"])
+    assert (list(walk), walk.unreadable) == ([], [])
+
+
+def test_a_link_to_a_folder_that_is_gone_is_told_and_other_links_are_not(folder: Path) -> None:
+    """What is no document is left alone, whether it is there or not."""
+    (folder / "archive 2020").symlink_to(folder / "missing")
+    (folder / "lib.so").symlink_to(folder / "missing")
+    (folder / ".#lock").symlink_to("somebody@machine.1")
+    walk = Discovery([folder])
+    assert list(walk) == []
+    (failure,) = walk.unreadable
+    assert failure.path == str(folder / "archive 2020")
+    assert failure.reason == (
+        f"It is a link to {folder / 'missing'}, which is not there. "
+        "Mend it or delete it, or pass over it with --ignore 'archive 2020'."
+    )
+    assert walk.skipped == {".so": 1}
 
 
 def test_a_broken_link_that_is_named_is_told(folder: Path) -> None:

@@ -230,6 +230,9 @@ def test_a_chapter_of_latex_that_quotes_a_document(tmp_path: Path) -> None:
         ("\\begin{tabular}{lr}\nName & Size \\\\\nA & 1 \\\\\n\\multicolumn{2}{|c|}{in \\textbf{all}} \\\\\n\\end{tabular}", "Name | Size\nName: A; Size: 1\nin all"),
         ("\\begin{tabular}{lr}\nName & Size \\\\\n\\multirow{2}{*}{A} & 1 \\\\\n\\end{tabular}", "Name: A; Size: 1"),
         ("\\textcolor{red}{warm} \\colorbox{blue}{cold} \\definecolor{x}{HTML}{FF0000}end", "warm cold end"),
+        ("na\\\"\\i ve caf\\'e \\=a \\'{\\i} x", "naïve café ā í x"),
+        ("a\\=\\qquad b", "a= b"),
+        ("\\begin{tabbing}\nwide\\qquad\\=\\kill\nfirst \\> bar\\\\\nsecond\\=end\n\\end{tabbing}", "first   bar\n\nsecond end"),
         ("\\newcommand{\\me}[1]{It is \\textbf{#1}}\\def\\you#1{by #1}text", "text"),
     ],
 )  # fmt: skip
@@ -242,3 +245,30 @@ def test_latex_source(tmp_path: Path, source: str, wanted: str) -> None:
 def test_latex_authors(tmp_path: Path) -> None:
     text = "\\author{Ada \\emph{Lovelace}\\thanks{At home.} \\and Charles Babbage}\\begin{document}x\\end{document}"
     assert read(given(tmp_path, "a.tex", text))[0].metadata["author"] == "Ada Lovelace, Charles Babbage"
+
+
+def test_latex_names_the_files_that_it_inputs_and_opens_none(tmp_path: Path) -> None:
+    given(tmp_path, "secret.tex", "The secret.")
+    (tmp_path / "book").mkdir()
+    source = (
+        "\\documentclass{book}\\input{macros}\\title{Book}\\begin{document}\\chapter{One}Before. \\input{chapters/one}\n"
+        "% \\input{never}\n\\include{two.tex} \\import{parts/}{three} \\input{../secret} After.\\end{document}"
+    )
+    (section,) = read(given(tmp_path / "book", "main.tex", source))[1]
+    assert (
+        " ".join(section.text.split())
+        == "One Before. [chapters/one.tex] [two.tex] [parts/three.tex] [../secret.tex] After."
+    )
+    # What it names is a document of its own, with its own headings.
+    (chapter,) = read(given(tmp_path, "one.tex", "\\section{In it}Its text.\n"))[1]
+    assert (chapter.headings, chapter.text) == (("In it",), "In it\n\nIts text.\n\n")
+
+
+def test_latex_that_only_inputs_says_what_to_add(tmp_path: Path) -> None:
+    source = "\\documentclass{book}\\begin{document}\\maketitle" + "".join(f"\\include{{c{n}}}" for n in range(9))
+    error = fails(
+        given(tmp_path, "main.tex", source + "\\end{document}"),
+        NoTextError,
+        "c0.tex, c1.tex, c2.tex, c3.tex, c4.tex ...",
+    )
+    assert error.hint == "Add those."

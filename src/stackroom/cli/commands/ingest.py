@@ -16,13 +16,14 @@ from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, asking, cancellable, count, safe
 from stackroom.errors import DamagedError, StackroomError
 from stackroom.model import ALLOWED
-from stackroom.reports import Comparison, Failure, Report, ScanEstimate
+from stackroom.reports import Comparison, Failure, LengthEstimate, Report, ScanEstimate
 from stackroom.types import Source
 
 if TYPE_CHECKING:
     from stackroom.index import Index
 
 _SHOWN = 10
+_NOTED = 5
 
 
 def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -61,7 +62,11 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(f"{count(report.reused, 'passage')} kept {kept}.")
     if report.pages_without_text:
         pages = count(report.pages_without_text, "page")
-        session.say(f"{pages} without text (pictures, or scans; --ocr recognises what is written in them).")
+        session.say(f"{pages} without text (pictures, or scans; --ocr recognises what is written in them):")
+        _name_notes(session, report, "pages_without_text")
+    if any(note.kind == "incomplete" for note in report.notes):
+        session.say("Not all could be read of:")
+        _name_notes(session, report, "incomplete")
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
         session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
@@ -84,6 +89,14 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
             else "Nothing was finished."
         )
         session.say(f"Interrupted. {left} To go on: {again}")
+
+
+def _name_notes(session: Session, report: Report, kind: str) -> None:
+    notes = [note for note in report.notes if note.kind == kind]
+    for note in notes[:_NOTED]:
+        session.say(f"  {safe(note.path, keep_newlines=False)}\n          {safe(note.reason, keep_newlines=False)}")
+    if len(notes) > _NOTED:
+        session.say(f"  ... and {len(notes) - _NOTED:,} more; --json names them all.")
 
 
 def _say_where_texts_go(session: Session, embedder: str | None) -> None:
@@ -304,7 +317,7 @@ def _name(session: Session, sources: list[Source]) -> None:
 @click.option("--back", is_flag=True, help="Go back to the model before the last change; its vectors are kept.")
 @click.option("--discard", is_flag=True, help="Give up the vectors of the model before, and the way back.")
 @_READER
-@click.option("-y", "--yes", is_flag=True, help="Switch to a model also where it finds less.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, and switch to a model also where it finds less.")
 @click.pass_obj
 def rebuild_command(
     session: Session,
@@ -327,6 +340,13 @@ def rebuild_command(
             session.say(_compared(comparison))
             return sys.stdin.isatty() and click.confirm("The new model finds less. Switch to it?", err=True)
 
+    def agree(estimate: LengthEstimate) -> bool:
+        session.say(_too_long(estimate))
+        if not yes and sys.stdin.isatty():
+            with asking():
+                click.confirm("Go on?", default=True, abort=True, err=True)
+        return True
+
     _say_where_texts_go(session, embedder)
     with cancellable() as cancel, session.open(existing=True) as index, meter(session, "Rebuilding") as progress:
         report = index.rebuild(
@@ -335,6 +355,7 @@ def rebuild_command(
             back=back,
             readers=reader,
             confirm=confirm,
+            agree=agree,
             progress=progress,
             cancel=cancel,
         )
@@ -357,7 +378,19 @@ def rebuild_command(
         f"{named}The vectors of the model before are kept. To go back: {session.command('rebuild', '--back')}. "
         f"To give them up: {session.command('rebuild', '--discard')}"
     )
+    if report.too_long is not None:
+        session.say(f"To split files anew, into passages that it reads whole: {session.command('rebuild')}")
     return code
+
+
+def _too_long(estimate: LengthEstimate) -> str:
+    """What a model does not read, for people."""
+    about = "About " if estimate.looked_at < estimate.chunks else ""
+    are = "is" if estimate.longer == 1 else "are"
+    return (
+        f"{about}{estimate.longer:,} of {count(estimate.chunks, 'passage')} {are} longer than {safe(estimate.model, keep_newlines=False)} reads "
+        f"({estimate.max_tokens} tokens): it sees only the beginning. Once it serves, a rebuild splits files anew."
+    )
 
 
 def _discard(session: Session) -> int:

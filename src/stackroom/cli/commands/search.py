@@ -12,7 +12,7 @@ import click
 from stackroom.cli.session import Session, Worded, count, filling, safe
 from stackroom.errors import NotRerankedWarning
 from stackroom.forms import hits_form
-from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED, Explanation, Hit, Place
+from stackroom.types import HIDDEN_CHARACTERS, INCOMPLETE, RECOGNISED, Explanation, Hit, Place
 
 if TYPE_CHECKING:
     from stackroom.index import Index
@@ -156,6 +156,8 @@ def _print_hit(hit: Hit, same: list[Hit], query: str, *, full: bool, marking: bo
         click.echo(
             click.style(f"    Its file hides {safe(str(gone))} characters of text, which were left out.", fg="yellow")
         )
+    if lost := hit.document.metadata.get(INCOMPLETE):
+        click.echo(click.style(f"    {safe(str(lost), keep_newlines=False)}", fg="yellow"))
     if hit.explain is not None:
         click.echo(click.style(f"    {_explanation(hit.explain, mode)}", fg="yellow"))
     click.echo()

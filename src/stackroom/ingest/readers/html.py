@@ -17,6 +17,16 @@ from stackroom.ingest.readers.plaintext import guess_encoding, looks_like_text
 from stackroom.protocols import Reading, Section
 
 _LARGEST = 256 * 1024 * 1024
+_BETWEEN = " | "
+"""What stands between cells."""
+_AGAIN = 1_000_000
+"""Characters that a page may say again, of cells that are merged over rows."""
+_LONGEST_CELL = 200
+"""Characters of a cell that is said again: a longer one is no name of its rows."""
+_REACHING = 500
+"""Cells of a table that reach down at once."""
+_MOST_ROWS = 65_534
+"""Rows that a cell may span (HTML Standard)."""
 
 _SKIPPED = frozenset({"script", "style", "nav", "noscript", "template", "head", "svg", "iframe", "button", "select"})
 _BLOCKS = frozenset(
@@ -100,7 +110,7 @@ _SELF_CLOSED = re.compile(
 
 class HtmlReader:
     name = "html"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".html", ".htm", ".xhtml")
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -207,8 +217,8 @@ def sections(root: Any, above: tuple[str, ...] = ()) -> Iterator[Section]:
             if writer.has_text:
                 yield Section(writer.take(), path.path, hidden=gone)
                 gone = 0
-            path.enter(_HEADINGS[tag], _heading(node))
-        writer.enter(tag)
+            path.enter(_HEADINGS[tag], _short_text(node))
+        writer.enter(tag, node)
         pending.append((node, True))
         children = []
         child = node.child
@@ -226,8 +236,8 @@ def _is_skipped(node: Any) -> bool:
     return not tag or tag in _SKIPPED or tag.startswith("-")
 
 
-def _heading(node: Any) -> str:
-    """The text of a heading, as far as a heading is long: one around a whole page is looked at once, not once for each within it."""
+def _short_text(node: Any) -> str:
+    """The text of a heading or a cell, as far as a heading is long: one around a whole page is looked at once, not once for each within it."""
     parts: list[str] = []
     size = 0
     pending = [node]
@@ -237,6 +247,8 @@ def _heading(node: Any) -> str:
             parts.append(inner.text_content or "")
             size += len(parts[-1])
         elif not _is_skipped(inner) and not hidden.hides(inner):
+            if inner.tag in _BLOCKS or inner.tag in ("br", "li"):
+                parts.append(" ")
             children: list[Any] = []
             child = inner.child
             while child is not None and len(children) < HEADING:
@@ -246,12 +258,70 @@ def _heading(node: Any) -> str:
     return "".join(parts)
 
 
+class _Table:
+    """Where the cells of a table stand, so that one that is merged over several rows is said in each of them."""
+
+    def __init__(self) -> None:
+        self._row = self._column = 0
+        self._held: dict[int, tuple[int, int, str]] = {}
+        """by its column: the last row of a cell that reaches down, how many columns it has, and its text"""
+        self._begun: dict[int, tuple[int, int, str]] = {}
+
+    def enter(self, tag: str, node: Any) -> list[str]:
+        """What reaches in from above before this cell; nothing where it is none."""
+        if tag == "tr":
+            self._row, self._column, self._begun = self._row + 1, 0, {}
+        elif tag in ("thead", "tbody", "tfoot"):
+            self._held = {}
+        if tag not in ("td", "th"):
+            return []
+        above = []
+        while (text := self._from_above(self._column)) is not None:
+            above.append(text)
+        wide = _span(node, "colspan")
+        rows = _span(node, "rowspan")
+        if rows != 1 and len(self._held) + len(self._begun) < _REACHING:
+            text = " ".join(_short_text(node).split())
+            last = self._row + (rows or _MOST_ROWS) - 1
+            self._begun[self._column] = last, wide, text if len(text) <= _LONGEST_CELL else ""
+        self._column += max(wide, 1)
+        return above
+
+    def leave_row(self) -> list[str]:
+        """What reaches in from above behind the row's last cell; nothing where it has none of its own."""
+        above = []
+        for column in sorted(self._held) if self._column else ():
+            if column >= self._column and (text := self._from_above(column)) is not None:
+                above.append(text)
+        self._held |= self._begun
+        self._begun = {}
+        return above
+
+    def forget(self) -> None:
+        self._held, self._begun = {}, {}
+
+    def _from_above(self, column: int) -> str | None:
+        last, wide, text = self._held.get(column, (0, 0, ""))
+        if last < self._row:
+            self._held.pop(column, None)
+            return None
+        self._column = column + max(wide, 1)
+        return text
+
+
+def _span(node: Any, name: str) -> int:
+    said = node.attributes.get(name) or ""
+    return min(int(said), _MOST_ROWS) if said.isdecimal() and len(said) < 10 else 1
+
+
 class _Writer:
     """Collects visible text: blocks on lines of their own, white space folded, but for what is preformatted."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._preformatted = 0
+        self._tables: list[_Table] = []
+        self._again = _AGAIN
         self.has_text = False
 
     def text(self, text: str) -> None:
@@ -263,9 +333,13 @@ class _Writer:
             self._parts.append(text)
             self.has_text = self.has_text or not text.isspace()
 
-    def enter(self, tag: str) -> None:
+    def enter(self, tag: str, node: Any) -> None:
         if tag == "pre":
             self._preformatted += 1
+        elif tag == "table":
+            self._tables.append(_Table())
+        elif self._tables:
+            self._say_again(self._tables[-1].enter(tag, node))
         if tag == "br":
             self._parts.append("\n")
         elif tag == "li":
@@ -277,12 +351,26 @@ class _Writer:
     def leave(self, tag: str) -> None:
         if tag == "pre":
             self._preformatted -= 1
+        elif tag == "table" and self._tables:
+            self._tables.pop()
+        elif tag == "tr" and self._tables:
+            self._say_again(self._tables[-1].leave_row())
         if tag in ("td", "th"):
-            self._parts.append(" | ")
+            self._parts.append(_BETWEEN)
         elif tag in _BLOCKS or tag == "li":
             self._line()
             if tag in _HEADINGS or tag in ("p", "pre", "table", "ul", "ol", "blockquote"):
                 self._blank_line()
+
+    def _say_again(self, cells: list[str]) -> None:
+        """Cells of the rows above that reach into this one, as long as a page has not said too much again."""
+        for cell in cells:
+            self._again -= len(cell) + len(_BETWEEN)
+            if cell and self._again > 0:
+                self._parts.append(cell + _BETWEEN)
+        if self._again <= 0:
+            for table in self._tables:
+                table.forget()
 
     def _at_line_start(self) -> bool:
         return not self._parts or self._parts[-1].endswith(("\n", "- ", " "))

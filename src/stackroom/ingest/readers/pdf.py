@@ -43,7 +43,7 @@ _LONGEST_LANGUAGE = 64
 
 class PdfReader:
     name = "pdf"
-    version = 6
+    version = 7
     suffixes: tuple[str, ...] = (".pdf",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -286,18 +286,20 @@ def _salvage(path: Path, why: str) -> Reading:
         raise ReadError(f"{path} is a broken PDF: {why}.", hint="Get a fresh copy.", path=path) from error
     if not pages:
         raise ReadError(f"{path} is a broken PDF: {why}.", hint="Get a fresh copy.", path=path)
-    return Reading("pdf", _salvaged_pages(document, pages, path), None, {"pages": pages, "salvaged": True})
+    return Reading("pdf", _salvaged_pages(document, pages, path), None, {"pages": pages})
 
 
 def _salvaged_pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     characters = 0
+    found = "1 page was" if pages == 1 else f"{pages:,} pages were"
+    said = f"It is a broken PDF: only what could be saved of its text was added ({found} found). Get a fresh copy."
     for index in range(pages):
         try:
             text = clean(document.extract_text(index))
         except Exception:  # what is lost of a broken file is one page
             text = ""
         characters += len(text.strip())
-        yield Section(text + "\n" if text else "", (), index + 1, None)
+        yield Section(text + "\n" if text else "", (), index + 1, None, incomplete=said)
     if not characters:
         raise ReadError(
             f"{path} is a broken PDF, and no text could be saved from it.", hint="Get a fresh copy.", path=path

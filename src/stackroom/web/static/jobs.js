@@ -64,6 +64,8 @@ function card(job) {
   if (running) made.append(measured(h("progress", { "aria-label": "Progress" }), job));
   made.append(facts(job));
   if (job.result?.failures?.length) made.append(failures(job));
+  const broken = (job.result?.notes || []).filter((note) => note.kind === "incomplete");
+  if (broken.length) made.append(readInPart(job, broken));
   if (job.kind === "add" && job.result?.pages_without_text) {
     made.append(h("div.buttons", {}, h("button", { type: "button", onclick: () => { dismiss(job); recogniseAll(); } }, "Recognise pages without text")));
   }
@@ -143,6 +145,14 @@ function failures(job) {
   return h("details", { open: opened.has(job.id), ontoggle: (event) => (event.target.open ? opened.add(job.id) : opened.delete(job.id)) },
     h("summary", {}, `${count(failed, "file")} could not be read`), h("ul.failures", {}, items, more),
     h("button", { type: "button", onclick: () => { dismiss(job); retryFailed(); } }, "Try again"));
+}
+
+/** Files that are broken in part: what is good of them was added. */
+function readInPart(job, notes) {
+  const id = `${job.id} in part`;
+  return h("details", { open: opened.has(id), ontoggle: (event) => (event.target.open ? opened.add(id) : opened.delete(id)) },
+    h("summary", {}, `${count(notes.length, "file")} read in part`),
+    h("ul.failures", {}, notes.map((note) => h("li", {}, note.path, h("span", {}, note.reason)))));
 }
 
 /** Pages without text of the whole library: scans, and pictures. */

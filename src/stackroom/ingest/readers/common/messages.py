@@ -283,4 +283,5 @@ def _attached(part: Message, path: Path, deep: int) -> Iterator[Section]:
 
 
 def _under(section: Section, title: str) -> Section:
-    return replace(section, headings=(title, *section.headings))
+    incomplete = section.incomplete and f"{title}: {section.incomplete}"
+    return replace(section, headings=(title, *section.headings), incomplete=incomplete)
