@@ -53,8 +53,8 @@ def texts(store: Any) -> list[str]:
 
 def rows(store: Any, table: str, condition: str) -> list[dict]:
     """What the server has, whatever the version."""
-    name = store.place.collection(table)
-    return list(store._server.call("query", name, filter=condition, output_fields=["*"], limit=1000))
+    name = store.database._named(table)
+    return list(store.database._server.call("query", name, filter=condition, output_fields=["*"], limit=1000))
 
 
 def test_a_password_is_in_no_url_and_no_error() -> None:
@@ -88,7 +88,7 @@ def test_an_address_that_means_nothing_is_refused(wrong: str) -> None:
 
 def test_a_newer_format_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("stackroom.engines.milvus.store.FORMAT", 2)
+        patched.setattr("stackroom.engines.versioned.store.FORMAT", 2)
         open_engine(url).close()
     with pytest.raises(FormatVersionError, match="format 2"):
         open_engine(url)
@@ -99,7 +99,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 from stackroom.backend import DocumentRecord
 from stackroom.engines import open_engine
-from stackroom.engines.milvus import gate
+from stackroom.engines.versioned import gate
 from support import chunks
 
 store = open_engine(sys.argv[1])
@@ -145,7 +145,7 @@ def test_a_writer_that_is_killed_leaves_no_trace(store: Any, url: str, at: str) 
 def test_rows_that_come_late_of_a_writer_that_was_taken_for_dead_are_passed_over(
     store: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     keys = put(store, "s", ["first"], year=1)
     with contextlib.closing(open_engine(url)) as other:
@@ -170,7 +170,7 @@ def test_rows_that_come_late_of_a_writer_that_was_taken_for_dead_are_passed_over
 def test_an_answer_that_is_lost_is_no_lost_commit(store: Any, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """A rename that is done and reported as failed, of the taking and of the publishing."""
     put(store, "s", ["first"])
-    call, renamed = store._server.call, []
+    call, renamed = store.database._server.call, []
 
     def forgetful(verb: str, *given: Any, **options: Any) -> Any:
         answer = call(verb, *given, **options)
@@ -181,7 +181,7 @@ def test_an_answer_that_is_lost_is_no_lost_commit(store: Any, monkeypatch: pytes
         return answer
 
     with monkeypatch.context() as patched:
-        patched.setattr(store._server, "call", forgetful)
+        patched.setattr(store.database._server, "call", forgetful)
         put(store, "t", ["second"])
     assert len(renamed) == 2
     assert texts(store) == ["first", "second"]
@@ -194,7 +194,7 @@ def test_an_answer_that_is_lost_until_another_has_published(
     store: Any, url: str, monkeypatch: pytest.MonkeyPatch, done: bool
 ) -> None:
     """Whether the commit is in stands in the version that came after it."""
-    call = store._server.call
+    call = store.database._server.call
     with contextlib.closing(open_engine(url)) as other, monkeypatch.context() as patched:
 
         def late(verb: str, *given: Any, **options: Any) -> Any:
@@ -203,21 +203,21 @@ def test_an_answer_that_is_lost_until_another_has_published(
             if done:
                 call(verb, *given, **options)
             with monkeypatch.context() as dead:
-                dead.setattr("stackroom.engines.milvus.gate._held", set())
+                dead.setattr("stackroom.engines.versioned.gate._held", set())
                 put(other, "t", ["second"])
             return call(verb, *given, **options)
 
-        patched.setattr(store._server, "call", late)
+        patched.setattr(store.database._server, "call", late)
         with contextlib.nullcontext() if done else pytest.raises(BusyError, match="for dead"):
             put(store, "s", ["first"])
         assert texts(other) == ["first"] * done + ["second"]
 
 
 def test_a_sign_of_life_whose_answer_is_lost(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     monkeypatch.setattr(gate, "_BEATS", 0.05)
-    call, lost = store._server.call, threading.Event()
+    call, lost = store.database._server.call, threading.Event()
 
     def forgetful(verb: str, *given: Any, **options: Any) -> Any:
         """The first sign of life is given; neither its answer nor the look after it arrives."""
@@ -229,7 +229,7 @@ def test_a_sign_of_life_whose_answer_is_lost(store: Any, monkeypatch: pytest.Mon
             lost.set()
         raise StorageError("what was done is forgotten")
 
-    monkeypatch.setattr(store._server, "call", forgetful)
+    monkeypatch.setattr(store.database._server, "call", forgetful)
     with store.commit() as commit:
         commit.put_source(SourceRecord(name="s"))
         assert lost.wait(60)
@@ -239,7 +239,7 @@ def test_a_sign_of_life_whose_answer_is_lost(store: Any, monkeypatch: pytest.Mon
 
 def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "s", ["first"])
-    call = store._server.call
+    call = store.database._server.call
 
     def refusing(verb: str, *given: Any, **options: Any) -> Any:
         if verb == "rename_collection" and given[1].endswith("_free"):
@@ -247,7 +247,7 @@ def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pyt
         return call(verb, *given, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(store._server, "call", refusing)
+        patched.setattr(store.database._server, "call", refusing)
         with pytest.raises(StorageError, match="no"):
             put(store, "t", ["second"])
     assert texts(store) == ["first"]
@@ -256,7 +256,7 @@ def test_a_rename_that_fails_is_a_commit_that_fails(store: Any, monkeypatch: pyt
 
 
 def test_a_holder_that_is_alive_is_not_taken_over(store: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     monkeypatch.setattr(gate, "_BEATS", 0.05)
     with contextlib.closing(open_engine(url)) as other, store.lease("add"):
@@ -269,16 +269,16 @@ def test_a_holder_that_is_alive_is_not_taken_over(store: Any, url: str, monkeypa
 def test_who_is_publishing_is_not_taken_over_by_another_thread(
     store: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = store._server.call
+    call = store.database._server.call
     with contextlib.closing(open_engine(url)) as other:
 
         def watched(verb: str, *given: Any, **options: Any) -> Any:
             if verb == "rename_collection" and given[1].endswith("_free"):
                 with pytest.raises(BusyError, match="commit"):
-                    other._gate.take("other", wait=0.0, url=url)
+                    other._gate.take("other", wait=0.0)
             return call(verb, *given, **options)
 
-        monkeypatch.setattr(store._server, "call", watched)
+        monkeypatch.setattr(store.database._server, "call", watched)
         put(store, "s", ["first"])
         assert texts(other) == ["first"]
 
@@ -287,7 +287,7 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_no_holder(
     store: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate of one that was killed, whose number another process of this machine has now."""
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     put(store, "s", ["first"])
     with contextlib.closing(open_engine(url)) as other:
@@ -310,7 +310,7 @@ def test_a_machine_may_have_any_name(store: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_a_process_is_not_asked_where_that_would_interrupt_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows."""
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     asked: list[int] = []
     monkeypatch.setattr(gate.os, "kill", lambda pid, signal: asked.append(pid))
@@ -321,7 +321,7 @@ def test_a_process_is_not_asked_where_that_would_interrupt_it(monkeypatch: pytes
 
 
 def test_a_writer_that_gets_no_answer_writes_no_more(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     put(store, "s", ["first"])
     with pytest.raises(BusyError, match="another may write"), store.commit() as commit:
@@ -340,9 +340,9 @@ def test_a_library_in_the_place_of_another_is_not_taken_for_it(store: Any, url: 
     with store.view() as view:
         assert view.document("doc:s").metadata == {"year": 1}
         assert view.document("doc:t") is None
-    for name in store._server.names():
-        if name.startswith(store.place.collection("")):
-            store._server.call("drop_collection", name)
+    for name in store.database._server.names():
+        if name.startswith(store.database._named("")):
+            store.database._server.call("drop_collection", name)
     with contextlib.closing(open_engine(url)) as other:
         put(other, "s", ["second", "third"], year=2)
     with store.view() as view:
@@ -371,7 +371,7 @@ def test_two_that_make_a_library_at_once_make_one(url: str) -> None:
 
 
 def test_documents_are_found_while_others_fill_what_is_remembered(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import records
+    from stackroom.engines.versioned import records
 
     monkeypatch.setattr(records, "_REMEMBERED", 3)
     for name in "abcdef":
@@ -400,8 +400,7 @@ def test_a_gate_that_went_on_is_not_made_again(store: Any, monkeypatch: pytest.M
     look, looked = store._gate.look, []
     monkeypatch.setattr(store._gate, "look", lambda: look() if len(looked) == looks else looked.append(None))
     store._gate.create()
-    prefix = store.place.collection("format_")
-    assert [name for name in store._server.names() if name.startswith(prefix)] == [look().name]
+    assert [name for name in store.database.names() if name.startswith("format_")] == [look().name]
     assert texts(store) == ["first"]
 
 
@@ -423,13 +422,13 @@ def test_texts_longer_than_a_row_come_back_and_go(store: Any, monkeypatch: pytes
         assert view.select(Scope(where=Condition("y", "==", long))).tolist() == [key]
     with store.commit() as commit:
         commit.remove_document(document)
-    monkeypatch.setattr("stackroom.engines.milvus.purging.KEPT", 0.0)
+    monkeypatch.setattr("stackroom.engines.versioned.purging.KEPT", 0.0)
     store.maintain()
     assert [row for row in rows(store, "records", "kind == 7") if row["data"].startswith(long[:9])] == []
 
 
 def test_an_answer_is_no_longer_than_milvus_gives(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import asking
+    from stackroom.engines.versioned import asking
 
     monkeypatch.setattr(asking, "_BYTES", 1_500_000)
     fit = asking.most_of(asking.CHUNK_FIELDS)
@@ -439,7 +438,7 @@ def test_an_answer_is_no_longer_than_milvus_gives(store: Any, monkeypatch: pytes
     with store.commit() as commit:
         commit.attach("a", attached)
     answers: list[tuple[int, int]] = []
-    call = store._server.call
+    call = store.database._server.call
 
     def measured(verb: str, *given: Any, **options: Any) -> Any:
         answer = call(verb, *given, **options)
@@ -449,7 +448,7 @@ def test_an_answer_is_no_longer_than_milvus_gives(store: Any, monkeypatch: pytes
             answers.append((options["batch_size"], asking.most_of(options["output_fields"])))
         return answer
 
-    monkeypatch.setattr(store._server, "call", measured)
+    monkeypatch.setattr(store.database._server, "call", measured)
     with store.view() as view:
         source = view.source("s")
         assert view.attachment("a") == attached
@@ -496,7 +495,7 @@ def test_vectors_of_a_collection_may_be_other_ones_after_an_attempt_that_came_to
         raise StorageError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr("stackroom.engines.milvus.gate.Hold.publish", fail)
+        patched.setattr("stackroom.engines.versioned.gate.Hold.publish", fail)
         with pytest.raises(StorageError, match="no"), store.commit() as commit:
             commit.add_vectors("own", [(keys[0], np.ones(3, dtype=np.float32))])
     vector = np.arange(5, dtype=np.float32)
@@ -516,7 +515,7 @@ def test_what_was_removed_is_deleted_a_day_later(store: Any, monkeypatch: pytest
         table = view.asking.state.chunk_table
     store.maintain()
     assert len(rows(store, table, "id >= 0")) == 2
-    monkeypatch.setattr("stackroom.engines.milvus.purging.KEPT", 0.0)
+    monkeypatch.setattr("stackroom.engines.versioned.purging.KEPT", 0.0)
     store.maintain()
     assert len(rows(store, table, "id >= 0")) == 1
     values = [row["data"] for row in rows(store, "records", "kind == 6")]
@@ -531,14 +530,14 @@ def test_what_was_removed_is_deleted_a_day_later(store: Any, monkeypatch: pytest
 
 def test_what_was_written_is_sealed_where_it_is_much(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
-    call = store._server.call
+    call = store.database._server.call
     monkeypatch.setattr(
-        store._server, "call", lambda verb, *given, **options: (flushed.append(verb), call(verb, *given, **options))[1]
+        store.database._server, "call", lambda verb, *given, **options: (flushed.append(verb), call(verb, *given, **options))[1]
     )
     with store.lease("add"):
         put(store, "few", ["a", "b"])
     assert "flush" not in flushed
-    monkeypatch.setattr("stackroom.engines.milvus.store._SEALED", 3)
+    monkeypatch.setattr("stackroom.engines.versioned.store._SEALED", 3)
     with store.lease("add"):
         put(store, "more", ["c"])
     assert flushed.count("flush") == 1
@@ -551,13 +550,13 @@ def test_what_was_written_is_sealed_where_it_is_much(store: Any, monkeypatch: py
 
 def test_a_view_that_is_too_old_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "a", ["text"])
-    monkeypatch.setattr("stackroom.engines.milvus.asking.KEPT", -1.0)
+    monkeypatch.setattr("stackroom.engines.versioned.asking.KEPT", -1.0)
     with store.view() as view, pytest.raises(BusyError, match="took so long"):
         view.live_keys()
 
 
 def test_the_age_of_a_view_counts_the_sleep_of_its_machine(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import gate
+    from stackroom.engines.versioned import gate
 
     put(store, "a", ["text"])
     with store.view() as view:
@@ -568,7 +567,7 @@ def test_the_age_of_a_view_counts_the_sleep_of_its_machine(store: Any, monkeypat
 
 
 def test_more_hits_than_milvus_gives_at_once(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import nearest
+    from stackroom.engines.versioned import nearest
 
     row = unit_rows(1)[0]
     with store.commit() as commit:
@@ -583,7 +582,7 @@ def test_more_hits_than_milvus_gives_at_once(store: Any, monkeypatch: pytest.Mon
 
 
 def test_an_ordinary_search_looks_into_some_cells(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import nearest
+    from stackroom.engines.versioned import nearest
 
     asked: list[int | None] = []
     search = nearest.nearest
@@ -612,12 +611,12 @@ def test_an_ordinary_search_looks_into_some_cells(url: str, monkeypatch: pytest.
 
 
 def test_the_sample_of_a_large_library_is_not_read_from_all_keys(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import snapshot
+    from stackroom.engines.versioned import snapshot
 
     put(store, "s", [f"text {n}" for n in range(400)])
     monkeypatch.setattr(snapshot, "_SPREAD", 100)
     monkeypatch.setattr(snapshot, "_SAMPLE", 50)
-    monkeypatch.setattr(snapshot.MilvusView, "live_keys", None)
+    monkeypatch.setattr(snapshot.VersionedView, "live_keys", None)
     with store.view() as view:
         mean, deviation = view.background(QUERY)
         assert len(view._sample()) == 50
@@ -644,7 +643,7 @@ def test_a_name_is_no_expression(store: Any) -> None:
 
 
 def test_what_is_remembered_of_queries_is_bounded(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackroom.engines.milvus import facts, words
+    from stackroom.engines.versioned import facts, words
 
     put(store, "s", ["one two"], year=1)
     monkeypatch.setattr(words, "_REMEMBERED", 3)

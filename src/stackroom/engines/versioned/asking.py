@@ -1,4 +1,4 @@
-"""How the engine is asked: the rows of its collections as one version has them.
+"""How the database is asked: the rows of its tables as one version has them.
 
 A row says which version brought it and which one removed it. A reader asks for those that its version has; what later ones
 bring and remove changes nothing of that, and rows that a stopped writer left behind belong to no version.
@@ -7,112 +7,80 @@ bring and remove changes nothing of that, and rows that a stopped writer left be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stackroom.engines.milvus.client import Server
-from stackroom.engines.milvus.gate import clock
-from stackroom.engines.milvus.tables import MOST_DIMENSIONS, MOST_IN_ARRAY, PIECE, RECORDS, Row, State, some
+from stackroom.engines.versioned.conditions import EVERYTHING, All, Among, Condition, Either, Not, Within, among
+from stackroom.engines.versioned.database import Database, Row
+from stackroom.engines.versioned.gate import clock
+from stackroom.engines.versioned.tables import PIECE, RECORDS, State
 from stackroom.errors import BusyError
 
-MOST = 16_384
-"""Rows of one answer: Milvus's bound."""
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _LOOKED_UP = 1_000
 """Values that are looked up at once."""
-_BYTES = 90_000_000
-"""Of one answer: Milvus gives up to 100 MB."""
-_LONGEST = {
-    "data": 65_535,
-    "listed": 8 * MOST_IN_ARRAY,
-    "facts": 8 * MOST_IN_ARRAY,
-    "terms": 8 * MOST_IN_ARRAY,
-    "counts": 4 * MOST_IN_ARRAY,
-    "sparse": 8 * MOST_IN_ARRAY,
-    "embedding": 4 * MOST_DIMENSIONS,
-}
-"""Bytes that a field may have; others are numbers."""
-
-EVERYTHING = "id >= 0"
 
 KEPT = 24 * 3600.0
 """Seconds for which removed rows stay for those who still read an older version."""
 
+RECORD_FIELDS = ("id", "kind", "key", "name", "owner", "mark", "flag", "data", "pieces")
+CHUNK_FIELDS = (
+    "id", "key", "name", "document_key", "source_key", "collection_key", "position", "words", "embedded", "size", "pieces", "data", "listed",
+    "facts", "terms", "counts", "sparse", "embedding",
+)  # fmt: skip
+
 
 class Asking:
-    """One version of a library. Every read is a strongly consistent one."""
+    """One version of a library."""
 
-    def __init__(self, server: Server, state: State) -> None:
-        self.server = server
+    def __init__(self, database: Database, state: State) -> None:
+        self.database = database
         self.state = state
-        self.lives = alive(state)
+        self._lives = alive(state)
         self._until = clock() + KEPT
 
-    def _collection(self, table: str) -> str:
-        return self.server.place.collection(table)
-
     def _is_there(self, table: str) -> bool:
-        """A library without any chunk has no collection of them. Raises BusyError where this version is too old to be read."""
+        """A library without any chunk has no table of them. Raises BusyError where this version is too old to be read."""
         if clock() > self._until:
             raise BusyError(
-                f"This reading of {self.server.place.url} took so long that what was removed meanwhile may be gone for good.",
+                f"This reading of {self.database.url} took so long that what was removed meanwhile may be gone for good.",
                 hint="Begin anew.",
-                path=self.server.place.url,
+                path=self.database.url,
             )
         return table != "chunks_0"
 
-    def rows(self, table: str, condition: str, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
-        """All rows that meet the condition, in no order; or as many as `limit` (up to `MOST`)."""
+    def _living(self, condition: Condition) -> Condition:
+        return self._lives if condition == EVERYTHING else All((self._lives, condition))
+
+    def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
+        """All rows that meet the condition, in no order; or as many as `limit`."""
         if not self._is_there(table):
             return []
-        most = most_of(fields)
-        found: list[Row] = list(
-            self.server.call(
-                "query",
-                self._collection(table),
-                filter=f"{self.lives} and ({condition})",
-                output_fields=list(fields),
-                limit=limit or most,
-                consistency_level="Strong",
-            )
-        )
-        if limit is None and len(found) >= most:
-            return list(self.each(table, condition, fields))
-        return found
+        return self.database.rows(table, self._living(condition), fields, limit=limit)
 
-    def each(self, table: str, condition: str, fields: Sequence[str], *, at_once: int = 8_000) -> Iterator[Row]:
-        """The same, in the order of their ids, however many there are."""
+    def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int = 8_000) -> Iterator[Row]:
+        """The same, however many there are."""
         if not self._is_there(table):
             return
-        found = self.server.call(
-            "query_iterator",
-            self._collection(table),
-            batch_size=min(at_once, most_of(fields)),
-            filter=f"{self.lives} and ({condition})",
-            output_fields=list(fields),
-            consistency_level="Strong",
-        )
-        try:
-            while rows := self.server.guarded(found.next):
-                yield from rows
-        finally:
-            found.close()
+        yield from self.database.each(table, self._living(condition), fields, at_once=at_once)
 
     def find(self, table: str, name: str, values: Iterable[int], fields: Sequence[str], *, kind: int = 0) -> list[Row]:
         """The rows whose field is one of these values."""
         wanted = sorted(set(values))
-        of_kind = f"kind == {kind} and " if kind else ""
         found: list[Row] = []
         # Of a field that tells rows apart, as many as one answer has room for.
-        at_once = min(_LOOKED_UP, max(most_of(fields) - 1, 1))
+        at_once = min(_LOOKED_UP, max(self.database.most(fields) - 1, 1))
         for first in range(0, len(wanted), at_once):
-            part = wanted[first : first + at_once]
-            one_of = f"array_contains_any({name}, {part})" if name == "listed" else some(name, part)
-            found += self.rows(table, of_kind + one_of, fields)
+            condition = among(name, wanted[first : first + at_once])
+            found += self.rows(table, of_kind(kind, condition) if kind else condition, fields)
         return found
 
-    def records(self, kind: int, condition: str = EVERYTHING) -> Iterator[Row]:
-        """Whole records of a kind, in the order of their ids."""
+    def records(self, kind: int, condition: Condition = EVERYTHING) -> Iterator[Row]:
+        """Whole records of a kind, in no order."""
         batch: list[Row] = []
-        for row in self.each(RECORDS, f"kind == {kind} and ({condition})", RECORD_FIELDS, at_once=2_000):
+        for row in self.each(RECORDS, of_kind(kind, condition), RECORD_FIELDS, at_once=2_000):
             batch.append(row)
             if len(batch) == _LOOKED_UP:
                 yield from self.whole(batch)
@@ -131,53 +99,40 @@ class Asking:
                 row["data"] = row["data"] + "".join(piece["data"] for piece in rest)
         return rows
 
-    def count(self, table: str, condition: str = EVERYTHING) -> int:
-        if not self._is_there(table):
-            return 0
-        found = self.server.call(
-            "query",
-            self._collection(table),
-            filter=f"{self.lives} and ({condition})",
-            output_fields=["count(*)"],
-            consistency_level="Strong",
-        )
-        return int(found[0]["count(*)"])
+    def count(self, table: str, condition: Condition = EVERYTHING) -> int:
+        return self.database.count(table, self._living(condition)) if self._is_there(table) else 0
 
-    def search(
-        self, table: str, name: str, query: Any, limit: int, condition: str, fields: Sequence[str], **parameters: Any
+    def nearest(
+        self,
+        table: str,
+        query: NDArray[np.float32],
+        limit: int,
+        condition: Condition,
+        fields: Sequence[str],
+        **how: Any,
     ) -> list[Row]:
-        """The nearest rows that meet the condition, best first, with the engine's own score as `distance`."""
+        """`Database.nearest` of this version."""
         if not self._is_there(table):
             return []
-        (found,) = self.server.call(
-            "search",
-            self._collection(table),
-            data=[query],
-            anns_field=name,
-            limit=limit,
-            filter=f"{self.lives} and ({condition})",
-            output_fields=list(fields),
-            search_params=parameters,
-            consistency_level="Strong",
-        )
-        return [{**hit["entity"], "id": hit["id"], "distance": hit["distance"]} for hit in found]
+        return self.database.nearest(table, query, limit, self._living(condition), fields, **how)
+
+    def heaviest(self, query: dict[int, float], limit: int, condition: Condition, fields: Sequence[str]) -> list[Row]:
+        """`Database.heaviest` of this version's chunks."""
+        table = self.state.chunk_table
+        if not self._is_there(table):
+            return []
+        return self.database.heaviest(table, query, limit, self._living(condition), fields)
 
 
-def most_of(fields: Sequence[str]) -> int:
-    """Rows that fit into one answer, however long these fields are."""
-    return min(MOST, max(_BYTES // sum(_LONGEST.get(name, 8) for name in fields), 1))
+def of_kind(kind: int, condition: Condition = EVERYTHING) -> Condition:
+    """Of records."""
+    its_kind = Among("kind", (kind,))
+    return its_kind if condition == EVERYTHING else All((its_kind, condition))
 
 
-RECORD_FIELDS = ("id", "kind", "key", "name", "owner", "mark", "flag", "data", "pieces")
-CHUNK_FIELDS = (
-    "id", "key", "name", "document_key", "source_key", "collection_key", "position", "words", "embedded", "size", "pieces", "data", "listed",
-    "facts", "terms", "counts", "sparse", "embedding",
-)  # fmt: skip
-
-
-def alive(state: State) -> str:
+def alive(state: State) -> Condition:
     """The condition that a row belongs to this version."""
-    version = state.version
+    born, later = Within("born", below=state.version + 1), Within("died", least=state.version + 1)
     if not state.aborted:
-        return f"born <= {version} and died > {version}"
-    return f"born <= {version} and born not in {state.aborted} and (died > {version} or died in {state.aborted})"
+        return All((born, later))
+    return All((born, Not(among("born", state.aborted)), Either((later, among("died", state.aborted)))))

@@ -55,8 +55,6 @@ class Database(Protocol):
     """how the vectors of a new library's chunks are indexed, where its URL says so; None: as `indexes[0]`"""
     indexes: tuple[str, ...]
     """the ways that there are, as `make` and `nearest` are given them; of one way, `("",)`"""
-    approximates: bool
-    """whether searches by the index that are not told to be exact may miss rows, whatever `index` is"""
 
     def version(self) -> str:
         """Of the server."""
@@ -100,7 +98,7 @@ class Database(Protocol):
     # Rows. AbsentError where there is no such table.
 
     def put(self, table: str, rows: Sequence[Row]) -> None:
-        """Write whole rows, in place of those with the same ids. At most 500, and 8 MB but for a single row."""
+        """Write whole rows, in place of those with the same ids. At most 500, and 4 MB but for a single row."""
         ...
 
     def end(self, table: str, ids: Sequence[int], version: int) -> None:

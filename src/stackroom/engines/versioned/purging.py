@@ -1,4 +1,4 @@
-"""What was removed is kept for those who still read an older version, and then deleted: rows, values of metadata, collections."""
+"""What was removed is kept for those who still read an older version, and then deleted: rows, values of metadata, tables."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from stackroom.engines.milvus import asking as reading
-from stackroom.engines.milvus.asking import RECORD_FIELDS, Asking
-from stackroom.engines.milvus.client import Server
-from stackroom.engines.milvus.gate import Hold
-from stackroom.engines.milvus.sending import tables_of
-from stackroom.engines.milvus.tables import PIECE, RECORDS, ROWS_OF_A_COMMIT, STATE, VALUE, State, some
+from stackroom.engines.versioned import asking as reading
+from stackroom.engines.versioned.asking import Asking
+from stackroom.engines.versioned.conditions import All, Condition, Not, Within, among
+from stackroom.engines.versioned.database import Database
+from stackroom.engines.versioned.gate import Hold
+from stackroom.engines.versioned.tables import PIECE, RECORDS, ROWS_OF_A_COMMIT, STATE, VALUE, State
 
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken
@@ -22,80 +22,59 @@ KEPT = reading.KEPT + 3600
 _AT_ONCE = 500
 
 
-def purge(server: Server, asking: Asking, hold: Hold, cancel: CancelToken | None) -> None:
+def purge(asking: Asking, hold: Hold, cancel: CancelToken | None) -> None:
     """Delete what the last version older than `KEPT` seconds has not, and none after it. The gate is held."""
-    states = {}
-    for row in asking.whole(asking.rows(RECORDS, f"kind == {STATE}", RECORD_FIELDS)):
-        states[int(row["key"])] = State.load(row["data"])
+    database = asking.database
+    states = {int(row["key"]): State.load(row["data"]) for row in asking.records(STATE)}
     now = time.time()
     old = [version for version, state in states.items() if now - state.at >= KEPT]
     if not old:
         return
     floor = max(old)
-    dead = f"died <= {floor}" + (f" and died not in {asking.state.aborted}" if asking.state.aborted else "")
+    dead = All((Within("died", below=floor + 1), Not(among("died", asking.state.aborted))))
     values: set[int] = set()
-    for table in tables_of(server):
-        name = server.place.collection(table)
+    for table in database.tables():
+        hold.check()
         if table.startswith("chunks_") and int(table.removeprefix("chunks_")) not in _tables(states, floor):
-            hold.check()
-            server.call("drop_collection", name)
+            database.drop(table)
             continue
         if cancel is not None and cancel.cancelled:
             return
-        hold.check()
         if table.startswith("chunks_"):
-            values |= _carried(server, name, dead)
-        server.call("delete", name, filter=dead)
-    _forget_values(server, asking, values)
+            values |= _carried(database, table, dead)
+        database.delete(table, dead)
+    _forget_values(asking, values)
     gone = [version * ROWS_OF_A_COMMIT for version in states if version < floor]
     for first in range(0, len(gone), _AT_ONCE):
-        server.call("delete", server.place.collection(RECORDS), filter=some("id", gone[first : first + _AT_ONCE]))
+        database.delete(RECORDS, among("id", gone[first : first + _AT_ONCE]))
 
 
 def _tables(states: dict[int, State], floor: int) -> set[int]:
-    """Numbers of the collections of chunks that versions from the floor on have."""
+    """Numbers of the tables of chunks that versions from the floor on have."""
     return {state.table for version, state in states.items() if version >= floor}
 
 
-def _carried(server: Server, name: str, condition: str) -> set[int]:
+def _carried(database: Database, table: str, condition: Condition) -> set[int]:
     """The numbers of metadata that these rows carry."""
     found: set[int] = set()
-    rows = server.call(
-        "query_iterator", name, batch_size=1_000, filter=condition, output_fields=["facts"], consistency_level="Strong"
-    )
-    try:
-        while batch := server.guarded(rows.next):
-            for row in batch:
-                found.update(row["facts"])
-    finally:
-        rows.close()
+    for row in database.each(table, condition, ("facts",), at_once=1_000):
+        found.update(row["facts"])
     return found
 
 
-def _forget_values(server: Server, asking: Asking, candidates: Iterable[int]) -> None:
+def _forget_values(asking: Asking, candidates: Iterable[int]) -> None:
     """Delete the values that nothing carries any more, in any version."""
+    database = asking.database
     wanted = sorted(candidates)
     for first in range(0, len(wanted), _AT_ONCE):
         left = set(wanted[first : first + _AT_ONCE])
-        while left:
-            rows = (
-                server.call(
-                    "query",
-                    server.place.collection(asking.state.chunk_table),
-                    filter=f"array_contains_any(facts, {sorted(left)})",
-                    output_fields=["facts"],
-                    limit=100,
-                    consistency_level="Strong",
-                )
-                if asking.state.table
-                else []
-            )
+        while left and asking.state.table:
+            rows = database.rows(asking.state.chunk_table, among("facts", left), ("facts",), limit=100)
             if not rows:
                 break
             for row in rows:
                 left.difference_update(row["facts"])
         if left:
-            name = server.place.collection(RECORDS)
             gone = asking.find(RECORDS, "owner", left, ("id", "pieces"), kind=VALUE)
             pieces = asking.find(RECORDS, "key", (row["id"] for row in gone if row["pieces"]), ("id",), kind=PIECE)
-            server.call("delete", name, filter=some("id", (row["id"] for row in (*gone, *pieces))))
+            database.delete(RECORDS, among("id", (row["id"] for row in (*gone, *pieces))))

@@ -1,8 +1,8 @@
-"""The collections of a library, and how its rows are written.
+"""The tables of a library, and how its rows are written.
 
 `records` holds all that is small, a row for each source, document, attachment and so on; `chunks_N` the passages with their vectors
 and words; `space_N` the vectors that one of the library's collections has of its own. Rows are looked up by numbers alone: a name is known
-by a hash of it, and compared where it is read. So no text of a user ever stands in an expression.
+by a hash of it, and compared where it is read. So no text of a user ever stands in a condition.
 
 What the fields of `records` mean depends on the kind; `#` is a hash (`number`), and where nothing stands there is 0:
 
@@ -24,18 +24,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from pymilvus import DataType, MilvusClient
-
-from stackroom.errors import UsageError
+from stackroom.engines.versioned.conditions import Condition, among
+from stackroom.engines.versioned.database import Row
 from stackroom.storage.catalogue.codec import dump_json
 
 FORMAT = 1
-
-Row = dict[str, Any]
 
 RECORDS = "records"
 SOURCE, DOCUMENT, COLLECTION, ATTACHMENT, ORIGINAL, VALUE, PIECE, STATE = range(1, 9)
@@ -53,30 +49,30 @@ ACTIVE, FAILED, BLANK = 1, 2, 4
 HIDING, RECOGNISED = 1, 2
 """Of a document's."""
 
-MOST_IN_ARRAY = 4096
-"""Milvus's bound."""
-MOST_DIMENSIONS = 32_768
-CELLS = 1024
-"""`nlist` of an index of cells: as many as it has at most, in each segment."""
-
-NO_ROW = "id < 0"
-"""The condition that nothing meets."""
-
 _PIECE = 15_000
-"""Characters of a text in one row: Milvus takes 65,535 bytes."""
+"""Characters of a text in one row: 60,000 bytes at most, which every database takes."""
 _NO_WORD = 2**32 - 2
-"""The dimension of passages without words: Milvus takes no sparse vector without any."""
+"""The dimension that no word has."""
 
-_RECORD_NUMBERS = ("born", "died", "kind", "key", "name", "owner", "mark", "flag", "pieces")
-_CHUNK_NUMBERS = (
-    "born", "died", "key", "name", "document_key", "source_key", "collection_key", "position", "words", "embedded", "size", "pieces",
-)  # fmt: skip
+NUMBERS = {
+    "records": ("born", "died", "kind", "key", "name", "owner", "mark", "flag", "pieces"),
+    "chunks": (
+        "born", "died", "key", "name", "document_key", "source_key", "collection_key", "position", "words", "embedded", "size", "pieces",
+    ),
+    "space": ("born", "died", "key"),
+}  # fmt: skip
+"""The fields of one number of each kind of table, besides the row's `id`. `records` and `chunks` have the text `data`, `chunks` and `space` the
+vector `embedding`, and `chunks` the words' vector `sparse`."""
 
-_LOOKED_UP = {
-    "records": ("kind", "key", "name", "owner"),
-    "chunks": ("key", "name", "document_key", "source_key", "listed", "facts", "terms"),
-    "space": ("key",),
-}
+ARRAYS = ("listed", "facts", "terms", "counts")
+"""The fields of several numbers, of chunks alone; those of `counts` belong to those of `terms`, one to one."""
+
+LOOKED_UP = {
+    "records": ("born", "died", "kind", "key", "name", "owner", "flag"),
+    "chunks": ("born", "died", "key", "name", "document_key", "source_key", "collection_key", "embedded", "listed", "facts", "terms"),
+    "space": ("born", "died", "key"),
+}  # fmt: skip
+"""The fields that conditions are about, `id` besides. Only of `born`, `died`, `key`, `name` and `pieces` a range is asked for (`Within`)."""
 
 LIGHT = ("id", "key", "document_key", "collection_key", "position", "words", "embedded", "size", "pieces")
 """What of a chunk is read where neither its text nor its vector is wanted."""
@@ -84,59 +80,6 @@ LIGHT = ("id", "key", "document_key", "collection_key", "position", "words", "em
 
 def kind_of(table: str) -> str:
     return table.partition("_")[0]
-
-
-def schema(table: str, *, dim: int = 2) -> Any:
-    """The fields of a table. A collection without a vector is none to Milvus: `records` have one that says nothing."""
-    made = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    made.add_field("id", DataType.INT64, is_primary=True)
-    kind = kind_of(table)
-    numbers = {"records": _RECORD_NUMBERS, "chunks": _CHUNK_NUMBERS, "space": ("born", "died", "key")}[kind]
-    for name in numbers:
-        made.add_field(name, DataType.INT64)
-    if kind != "space":
-        made.add_field("data", DataType.VARCHAR, max_length=65_535)
-    if kind == "chunks":
-        for name in ("listed", "facts", "terms"):
-            made.add_field(name, DataType.ARRAY, element_type=DataType.INT64, max_capacity=MOST_IN_ARRAY)
-        made.add_field("counts", DataType.ARRAY, element_type=DataType.INT32, max_capacity=MOST_IN_ARRAY)
-        made.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
-    made.add_field("embedding", DataType.FLOAT_VECTOR, dim=dim)
-    return made
-
-
-def indexes(table: str, *, metric: str = "cosine", index: str = "FLAT") -> Any:
-    """The indexes that Milvus can't do without: of vectors and of words. FLAT is none: rows are compared one by one."""
-    made = MilvusClient.prepare_index_params()
-    kind = kind_of(table)
-    if kind == "records":
-        made.add_index("embedding", index_type="FLAT", metric_type="L2")
-    else:
-        params = {"nlist": CELLS} if index == "IVF_FLAT" else {}
-        made.add_index("embedding", index_type=index, metric_type=METRICS[metric], params=params)
-    if kind == "chunks":
-        made.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
-    return made
-
-
-def lookups(table: str) -> list[Any]:
-    """The indexes of the fields that rows are found by, one after the other."""
-    found = []
-    for name in _LOOKED_UP[kind_of(table)]:
-        made = MilvusClient.prepare_index_params()
-        made.add_index(name, index_type="INVERTED")
-        found.append(made)
-    return found
-
-
-METRICS = {"cosine": "COSINE", "dot": "IP", "l2": "L2"}
-
-
-def gate_schema() -> dict[str, Any]:
-    made = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    made.add_field("id", DataType.INT64, is_primary=True)
-    made.add_field("nothing", DataType.FLOAT_VECTOR, dim=2)
-    return {"schema": made}
 
 
 def number(*parts: object) -> int:
@@ -159,10 +102,6 @@ def dimension(term_: int) -> int:
     return term_ % _NO_WORD
 
 
-def sparse(weights: dict[int, float]) -> dict[int, float]:
-    return weights or {_NO_WORD: 1.0}
-
-
 def record(
     kind: int, *, key: int = 0, name: int = 0, owner: int = 0, mark: int = 0, flag: int = 0, data: Any = None
 ) -> Row:
@@ -181,10 +120,9 @@ def cut(text: str) -> list[str]:
     return [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)] or [""]
 
 
-def some(name: str, values: Iterable[int]) -> str:
-    """The expression that a field is one of these numbers."""
-    wanted = sorted(map(int, values))
-    return f"{name} in {wanted}" if wanted else NO_ROW
+def flagged(bits: int) -> Condition:
+    """That one of these bits is set in `flag`."""
+    return among("flag", (flag for flag in range(8) if flag & bits))
 
 
 @dataclass(slots=True)
@@ -195,11 +133,11 @@ class State:
     at: float = 0.0
     """when it was made, by its writer's clock: seconds since 1970"""
     table: int = 0
-    """the number of the collection of chunks; 0: there is none yet"""
+    """the number of the table of chunks; 0: there is none yet"""
     dim: int = 0
     metric: str = "cosine"
-    index: str = "FLAT"
-    """of the vectors of chunks"""
+    index: str = ""
+    """of the vectors of chunks, as the database names it"""
     identity: str | None = None
     candidates: int | None = None
     chunks: int = 0
@@ -221,15 +159,3 @@ class State:
     def load(cls, text: str) -> State:
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
-
-
-def require_room(values: list[int], what: str) -> list[int]:
-    """Raises UsageError where there are more than an array holds."""
-    if len(values) > MOST_IN_ARRAY:
-        raise UsageError(
-            f"Milvus holds {MOST_IN_ARRAY:,} numbers in an array, and {what} need {len(values):,}.",
-            hint="Keep this library on a local disk, or on another engine.",
-            expected=MOST_IN_ARRAY,
-            actual=len(values),
-        )
-    return values
