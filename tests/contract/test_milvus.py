@@ -532,7 +532,9 @@ def test_what_was_written_is_sealed_where_it_is_much(store: Any, monkeypatch: py
     flushed: list[str] = []
     call = store.database._server.call
     monkeypatch.setattr(
-        store.database._server, "call", lambda verb, *given, **options: (flushed.append(verb), call(verb, *given, **options))[1]
+        store.database._server,
+        "call",
+        lambda verb, *given, **options: (flushed.append(verb), call(verb, *given, **options))[1],
     )
     with store.lease("add"):
         put(store, "few", ["a", "b"])

@@ -14,7 +14,7 @@ from stackroom.errors import UsageError
 if TYPE_CHECKING:
     from stackroom.backend import Backend
 
-ENGINES = {"milvus": "MilvusStore", "postgresql": "PostgresStore"}
+ENGINES = {"milvus": "MilvusStore", "postgresql": "PostgresStore", "qdrant": "QdrantStore"}
 """The schemes of the URLs by which libraries on engines are named, each with its Backend; scheme, room and extra have one name."""
 
 

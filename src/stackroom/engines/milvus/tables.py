@@ -6,7 +6,7 @@ from typing import Any
 
 from pymilvus import DataType, MilvusClient
 
-from stackroom.engines.versioned.tables import ARRAYS, LOOKED_UP, NUMBERS, kind_of
+from stackroom.engines.versioned.tables import ARRAYS, NUMBERS, kind_of
 
 MOST_ROWS = 16_384
 """Of one answer: Milvus's bound."""
@@ -16,6 +16,13 @@ CELLS = 1024
 """`nlist` of an index of cells: as many as it has at most, in each segment."""
 
 METRICS = {"cosine": "COSINE", "dot": "IP", "l2": "L2"}
+
+_LOOKED_UP = {
+    "records": ("kind", "key", "name", "owner"),
+    "chunks": ("key", "name", "document_key", "source_key", "listed", "facts", "terms"),
+    "space": ("key",),
+}
+"""The fields that rows are found by."""
 
 _LONGEST_TEXT = 65_535
 _BYTES = 90_000_000
@@ -66,9 +73,9 @@ def indexes(table: str, *, metric: str, index: str) -> Any:
 
 
 def lookups(table: str) -> list[Any]:
-    """The indexes of the fields that rows are found by, one after the other."""
+    """The indexes of these, one after the other."""
     found = []
-    for name in LOOKED_UP[kind_of(table)]:
+    for name in _LOOKED_UP[kind_of(table)]:
         made = MilvusClient.prepare_index_params()
         made.add_index(name, index_type="INVERTED")
         found.append(made)

@@ -67,12 +67,14 @@ vector `embedding`, and `chunks` the words' vector `sparse`."""
 ARRAYS = ("listed", "facts", "terms", "counts")
 """The fields of several numbers, of chunks alone; those of `counts` belong to those of `terms`, one to one."""
 
-LOOKED_UP = {
-    "records": ("born", "died", "kind", "key", "name", "owner", "flag"),
+ASKED = {
+    "records": ("born", "died", "kind", "key", "name", "owner", "mark", "flag"),
     "chunks": ("born", "died", "key", "name", "document_key", "source_key", "collection_key", "embedded", "listed", "facts", "terms"),
     "space": ("born", "died", "key"),
 }  # fmt: skip
-"""The fields that conditions are about, `id` besides. Only of `born`, `died`, `key`, `name` and `pieces` a range is asked for (`Within`)."""
+"""The fields that conditions are about, besides `id`."""
+RANGED = ("born", "died", "key", "name")
+"""Those of which ranges are asked for."""
 
 LIGHT = ("id", "key", "document_key", "collection_key", "position", "words", "embedded", "size", "pieces")
 """What of a chunk is read where neither its text nor its vector is wanted."""
