@@ -19,6 +19,7 @@ from stackroom.errors import (
     StackroomError,
     StorageError,
     UnavailableError,
+    UsageError,
 )
 
 OPTIONS = {
@@ -38,7 +39,13 @@ class ThereError(StorageError):
 
 def place_of(url: str) -> Place:
     """`qdrant://host[:port][/prefix]?library=NAME[&tls=true][&shards=4][&replicas=2]`. Raises UsageError."""
-    return Place.of(url, engine="Qdrant", port=6333, options=OPTIONS)
+    place = Place.of(url, engine="Qdrant", port=6333, options=OPTIONS)
+    if place.path and not place.host:
+        raise UsageError(
+            f"{url} names no server: a folder of the client's local mode is no place for a library.",
+            hint="Give its host, or open a folder as a local library.",
+        )
+    return place
 
 
 class Server:
