@@ -42,10 +42,10 @@ def milvus(folder: Path, ending: ExitStack) -> str:
 
 
 def qdrant(folder: Path, ending: ExitStack) -> str:
-    """What stands in for Qdrant's server: qdrant_server.py."""
+    """Qdrant's engine from the wheel qdrant-edge-py, behind what stands in for its server: qdrant_server.py."""
     server = Qdrant(folder / "qdrant")
     ending.callback(server.stop)
-    print(f"The local mode of qdrant-client {metadata.version('qdrant-client')} runs.", flush=True)
+    print(f"qdrant-edge {metadata.version('qdrant-edge-py')} runs.", flush=True)
     return server.url
 
 
