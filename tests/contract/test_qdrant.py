@@ -14,7 +14,7 @@ import pytest
 import stackroom
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
-from stackroom.errors import UnavailableError, UsageError
+from stackroom.errors import BusyError, UnavailableError, UsageError
 from stackroom.types import Chunk
 from support import unit_rows
 
@@ -101,3 +101,24 @@ def test_a_search_that_need_not_be_exact_says_so(store: Any, monkeypatch: pytest
         view.nearest(query, 3, Scope(), candidates=7)
         view.nearest(query, 3, Scope(), exact=True, candidates=7)
     assert asked == [(True, None), (False, None), (False, 7), (True, None)]
+
+
+def test_what_is_not_carried_out_in_time_is_not_committed(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qdrant_client import models
+
+    call = store.database._server.call
+
+    def slow(verb: str, *given: Any, **options: Any) -> Any:
+        done = call(verb, *given, **options)
+        return models.UpdateResult(status=models.UpdateStatus.ACKNOWLEDGED) if verb == "upsert" else done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.database._server, "call", slow)
+        with pytest.raises(BusyError, match="too much to do"), store.commit() as commit:
+            commit.put_source(SourceRecord(name="s"))
+    with store.view() as view:
+        assert view.source("s") is None
+    with store.commit() as commit:
+        commit.put_source(SourceRecord(name="t"))
+    with store.view() as view:
+        assert [source.name for source in view.each_source()] == ["t"]

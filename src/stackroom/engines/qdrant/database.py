@@ -14,6 +14,7 @@ from stackroom.engines.qdrant.client import Server, ThereError, place_of
 from stackroom.engines.qdrant.filters import filter_of
 from stackroom.engines.versioned.database import AbsentError, Bounds, Database, Row
 from stackroom.engines.versioned.tables import ASKED, RANGED, RECORDS, kind_of
+from stackroom.errors import BusyError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,17 +125,22 @@ class QdrantDatabase(Database):
     def put(self, table: str, rows: Sequence[Row]) -> None:
         if rows:
             metric = self._metric(table)
-            self._server.call("upsert", self._named(table), [_point(row, metric) for row in rows])
+            self._change("upsert", table, points=[_point(row, metric) for row in rows])
 
     def end(self, table: str, ids: Sequence[int], version: int) -> None:
         if ids:
             # By a filter: of ids that are not there, one would be an error.
             these = models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
-            self._server.call("set_payload", self._named(table), payload={"died": version}, points=these)
+            self._change("set_payload", table, payload={"died": version}, points=these)
 
     def delete(self, table: str, condition: Condition) -> None:
-        these = models.FilterSelector(filter=filter_of(condition))
-        self._server.call("delete", self._named(table), points_selector=these)
+        self._change("delete", table, points_selector=models.FilterSelector(filter=filter_of(condition)))
+
+    def _change(self, verb: str, table: str, **options: Any) -> None:
+        """Raises BusyError where the server took it, and has not carried it out in time: it would come to be seen some time later."""
+        done = self._server.call(verb, self._named(table), **options)
+        if done.status != models.UpdateStatus.COMPLETED:
+            raise BusyError(f"The server of {self.url} has too much to do.", hint="Try again.", path=self.url)
 
     def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
         if limit is None:
