@@ -542,6 +542,23 @@ def test_the_sample_of_a_large_library_is_not_read_from_all_keys(store: Any, mon
     assert 0.5 < deviation / scores.std() < 2
 
 
+def test_words_are_found_without_a_search_for_them(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same passages with the same scores, where a database has none."""
+    put(store, "s", ["quick brown fox", "the fox is quick, quick", "a quick dog", "nothing of it", "brown fox"])
+    queries = ["quick fox", '"brown fox"', "fox -dog", "quick", "nowhere"]
+
+    def answers() -> list[tuple[list[int], list[float]]]:
+        with store.view() as view:
+            found = [view.matching(query, 3, Scope())[0] for query in queries]
+        return [(one.keys.tolist(), one.scores.tolist()) for one in found]
+
+    searched = answers()
+    assert [len(keys) for keys, _ in searched] == [3, 2, 3, 3, 0]
+    monkeypatch.setattr(store.database, "finds_words", False)
+    monkeypatch.setattr(store.database, "heaviest", None)
+    assert answers() == searched
+
+
 def test_a_name_is_no_condition(store: Any) -> None:
     """Texts of users stand in no condition; here are some that would harm one."""
     names = ['" or id >= 0 or "', "'", "\\", "%", "in [1]", "\x00", "\ud800"]

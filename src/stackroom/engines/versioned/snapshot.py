@@ -24,7 +24,6 @@ from stackroom.engines.vectors import NOTHING, require_dim
 from stackroom.engines.versioned import facts, nearest, records, scoping, words
 from stackroom.engines.versioned.asking import Asking, of_kind
 from stackroom.engines.versioned.conditions import EVERYTHING, Among, Condition, among, both
-from stackroom.engines.versioned.database import Row
 from stackroom.engines.versioned.nearest import EMBEDDED
 from stackroom.engines.versioned.tables import (
     ATTACHMENT,
@@ -123,7 +122,7 @@ class VersionedView(EngineView[str]):
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         fields = (*_READ, "position", *(("embedded", "embedding") if vectors else ()))
         for part in _parts([id_ for _, _, id_ in self._order(document_key)]):
-            found = {row["id"]: row for row in self._whole(self.asking.find(self._chunks, "id", part, fields))}
+            found = {row["id"]: row for row in self.asking.whole(self.asking.find(self._chunks, "id", part, fields))}
             for id_ in part:
                 row = found[id_]
                 passage = records.to_passage(row)
@@ -136,14 +135,11 @@ class VersionedView(EngineView[str]):
         rows = self.asking.rows(self._chunks, Among("document_key", (int(document_key),)), ("id", "key", "position"))
         return sorted((int(row["position"]), int(row["key"]), int(row["id"])) for row in rows)
 
-    def _whole(self, rows: list[Row]) -> list[Row]:
-        return self.asking.whole(rows)
-
     def keys_of(self, document_key: int) -> list[int]:
         return [key for _, key, _ in self._order(document_key)]
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
-        rows = self._whole(self.asking.find(self._chunks, "key", map(int, keys), _READ))
+        rows = self.asking.whole(self.asking.find(self._chunks, "key", map(int, keys), _READ))
         return each({int(row["key"]): records.to_passage(row) for row in rows}, keys)
 
     def document_keys(self, keys: Sequence[int]) -> list[int]:
@@ -157,7 +153,7 @@ class VersionedView(EngineView[str]):
         return {id_: (found[id_], sources[found[id_].source_key]) for id_ in document_ids if id_ in found}
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
-        rows = self._whole(self.asking.find(self._chunks, "name", map(records.chunk_id, chunk_ids), _READ))
+        rows = self.asking.whole(self.asking.find(self._chunks, "name", map(records.chunk_id, chunk_ids), _READ))
         found = {records.to_passage(row).chunk_id: int(row["key"]) for row in rows}
         return [found.get(id_) for id_ in chunk_ids]
 
@@ -273,7 +269,7 @@ class VersionedView(EngineView[str]):
             return self.chunk_ids(self.live_keys().tolist())
         found: dict[int, str] = {}
         for part in _parts(list(map(int, keys))):
-            for row in self._whole(self.asking.find(self._chunks, "key", part, _READ)):
+            for row in self.asking.whole(self.asking.find(self._chunks, "key", part, _READ)):
                 found[int(row["key"])] = records.to_passage(row).chunk_id
         missing = next((key for key in keys if key not in found), None)
         if missing is not None:
