@@ -100,7 +100,7 @@ def test_a_search_that_need_not_be_exact_says_so(store: Any, monkeypatch: pytest
         view.nearest(query, 3, Scope())
         view.nearest(query, 3, Scope(), candidates=7)
         view.nearest(query, 3, Scope(), exact=True, candidates=7)
-    assert asked == [(True, None), (False, None), (False, 7), (True, None)]
+    assert asked == [(True, None), (False, 400), (False, 7), (True, None)]
 
 
 def test_what_is_not_carried_out_in_time_is_not_committed(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

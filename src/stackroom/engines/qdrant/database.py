@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _DISTANCES = {"cosine": models.Distance.DOT, "dot": models.Distance.DOT, "l2": models.Distance.EUCLID}
 """Not Qdrant's own cosine: it would keep the vectors changed, each brought to the length of one."""
+_SEARCHED = 400
+"""`hnsw_ef`, unless `set_candidates` says otherwise: at 50,000 rows 400 finds 0.986 of the ten best, the server's own 100 finds 0.857."""
 _UNIT = 1e-6
 """Vectors whose length is so near to one are searched as they are."""
 
@@ -184,7 +186,7 @@ class QdrantDatabase(Database):
         candidates: int | None,
     ) -> list[Row]:
         del index
-        how = models.SearchParams(exact=exact, hnsw_ef=None if exact else candidates)
+        how = models.SearchParams(exact=exact, hnsw_ef=None if exact else candidates or _SEARCHED)
         asked = _searched(query) if metric == "cosine" else query
         return self._search(table, metric, asked.tolist(), limit, condition, fields, search_params=how)
 
