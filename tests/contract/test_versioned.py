@@ -327,15 +327,26 @@ def test_a_library_in_the_place_of_another_is_not_taken_for_it(store: Any, url: 
         store.database.drop_name(name)
     for table in store.database.tables():
         store.database.drop(table)
+    near = np.ones(3, dtype=np.float32)
+
+    def put_near(one: Any, name: str, texts: list[str]) -> None:
+        with one.commit() as commit:
+            commit.use_embedder(EmbedderIdentity("m", 3, metric="l2"))
+            source = commit.put_source(SourceRecord(name=name))
+            document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata={"year": 2}))
+            commit.add_chunks(document, [Chunk(text, embedding=near) for text in texts])
+
     with contextlib.closing(open_engine(url)) as other:
-        put(other, "s", ["second", "third"], year=2)
+        put_near(other, "s", ["second", "third"])
     with store.view() as view:
         assert view.version == 1
+        assert view.nearest(near, 3, Scope()).scores.tolist() == [0.0, 0.0]
         assert view.document("doc:s").metadata == {"year": 2}
         assert view.asking.state.chunks == 2
-    put(store, "t", ["fourth"])
+    put_near(store, "t", ["fourth"])
     with store.view() as view:
         assert view.asking.state.chunks == 3
+        assert view.nearest(near, 3, Scope()).scores.tolist() == [0.0, 0.0, 0.0]
         assert len(view.matching("fourth", 3, Scope())[0].keys) == 1
 
 

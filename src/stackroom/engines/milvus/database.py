@@ -62,7 +62,6 @@ class MilvusDatabase(Database):
         self._shards = place.options.get("shards")
         self._named = place.named
         self._server = Server(place)
-        self._dims: dict[str, int] = {}
 
     def version(self) -> str:
         return str(self._server.call("get_server_version"))
@@ -116,12 +115,13 @@ class MilvusDatabase(Database):
                 self._server.call("create_index", name, lookup, sync=False)
 
     def drop(self, table: str) -> None:
-        self._dims.pop(table, None)
         with suppress(AbsentError):
             self._server.call("drop_collection", self._named(table))
 
     def put(self, table: str, rows: Sequence[Row]) -> None:
-        self._upsert(table, [self._written(table, row) for row in rows])
+        needs_vectors = any(row.get("embedding") is None for row in rows)
+        dim = self._dim(table) if needs_vectors else 0
+        self._upsert(table, [_written(row, dim) for row in rows])
 
     def end(self, table: str, ids: Sequence[int], version: int) -> None:
         self._upsert(table, [{"id": id_, "died": version} for id_ in ids], partial_update=True)
@@ -131,22 +131,11 @@ class MilvusDatabase(Database):
         if rows:
             self._server.call("upsert", self._named(table), rows, **options)
 
-    def _written(self, table: str, row: Row) -> Row:
-        """With what Milvus wants of every row: a vector, which no search looks at, and a word."""
-        made = dict(row)
-        if made.get("embedding") is None:
-            made["embedding"] = [1.0] + [0.0] * (self._dim(table) - 1)
-        if not made.get("sparse", True):
-            made["sparse"] = {_NO_WORD: 1.0}
-        return made
-
     def _dim(self, table: str) -> int:
         if table == RECORDS:
             return _NO_VECTOR
-        if table not in self._dims:
-            fields = self._server.call("describe_collection", self._named(table))["fields"]
-            self._dims[table] = next(int(one["params"]["dim"]) for one in fields if one["name"] == "embedding")
-        return self._dims[table]
+        fields = self._server.call("describe_collection", self._named(table))["fields"]
+        return next(int(one["params"]["dim"]) for one in fields if one["name"] == "embedding")
 
     def delete(self, table: str, condition: Condition) -> None:
         self._server.call("delete", self._named(table), filter=expression(condition))
@@ -239,6 +228,16 @@ class MilvusDatabase(Database):
 
 def _is_table(name: str) -> bool:
     return name == RECORDS or name.startswith(("chunks_", "space_"))
+
+
+def _written(row: Row, dim: int) -> Row:
+    """With what Milvus wants of every row: a vector, which no search looks at, and a word."""
+    made = dict(row)
+    if made.get("embedding") is None:
+        made["embedding"] = [1.0] + [0.0] * (dim - 1)
+    if not made.get("sparse", True):
+        made["sparse"] = {_NO_WORD: 1.0}
+    return made
 
 
 def _read(row: Row) -> Row:

@@ -54,7 +54,6 @@ class QdrantDatabase(Database):
         self._options = place.options
         self._named = place.named
         self._server = Server(place)
-        self._metrics: dict[str, Metric | None] = {}
 
     def version(self) -> str:
         return str(self._server.call("info").version)
@@ -113,20 +112,18 @@ class QdrantDatabase(Database):
         return int(self._options[option]) if option in self._options else None
 
     def drop(self, table: str) -> None:
-        self._metrics.pop(table, None)
         with suppress(AbsentError):
             self._server.call("delete_collection", self._named(table))
 
-    def _metric(self, table: str) -> Metric | None:
-        """None for a table without vectors."""
-        if table not in self._metrics:
-            there = self._server.call("get_collection", self._named(table)).config.params.vectors
-            self._metrics[table] = next(iter(there or {}), None)
-        return self._metrics[table]
+    def _metric(self, table: str) -> Metric:
+        """Of a table with vectors. It is not remembered: another table may have come in its place."""
+        vectors: dict[Metric, Any] = self._server.call("get_collection", self._named(table)).config.params.vectors
+        return next(iter(vectors))
 
     def put(self, table: str, rows: Sequence[Row]) -> None:
         if rows:
-            metric = self._metric(table)
+            has_vectors = any(row.get("embedding") is not None for row in rows)
+            metric = self._metric(table) if has_vectors else None
             self._change("upsert", table, points=[_point(row, metric) for row in rows])
 
     def end(self, table: str, ids: Sequence[int], version: int) -> None:
@@ -147,23 +144,27 @@ class QdrantDatabase(Database):
     def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
         if limit is None:
             return list(self.each(table, condition, fields, at_once=_ROWS))
-        return self._page(table, filter_of(condition), fields, limit, None)[0]
+        return self._page(table, condition, fields, self._wanted(table, fields), limit, None)[0]
 
     def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int) -> Iterator[Row]:
-        asked, size, after = filter_of(condition), min(at_once, self.most(fields)), None
+        wanted, size, after = self._wanted(table, fields), min(at_once, self.most(fields)), None
         while True:
-            rows, after = self._page(table, asked, fields, size, after)
+            rows, after = self._page(table, condition, fields, wanted, size, after)
             yield from rows
             if after is None:
                 return
 
     def _page(
-        self, table: str, asked: models.Filter, fields: Sequence[str], limit: int, after: Any
+        self, table: str, condition: Condition, fields: Sequence[str], wanted: dict[str, Any], limit: int, after: Any
     ) -> tuple[list[Row], Any]:
+        asked = filter_of(condition)
         found, following = self._server.call(
-            "scroll", self._named(table), scroll_filter=asked, limit=limit, offset=after, **_wanted(fields, self._metric(table))
-        )  # fmt: skip
+            "scroll", self._named(table), scroll_filter=asked, limit=limit, offset=after, **wanted
+        )
         return [_read(one, fields) for one in found], following
+
+    def _wanted(self, table: str, fields: Sequence[str]) -> dict[str, Any]:
+        return _wanted(fields, self._metric(table) if "embedding" in fields else None)
 
     def most(self, fields: Sequence[str]) -> int:
         return _LONG_ROWS if _LONG & set(fields) else _ROWS
@@ -188,12 +189,13 @@ class QdrantDatabase(Database):
         del index
         how = models.SearchParams(exact=exact, hnsw_ef=None if exact else candidates or _SEARCHED)
         asked = _searched(query) if metric == "cosine" else query
-        return self._search(table, metric, asked.tolist(), limit, condition, fields, search_params=how)
+        wanted = _wanted(fields, metric)
+        return self._search(table, metric, asked.tolist(), limit, condition, fields, search_params=how, **wanted)
 
     def heaviest(
         self, table: str, query: dict[int, float], limit: int, condition: Condition, fields: Sequence[str]
     ) -> list[Row]:
-        return self._search(table, _WORDS, _sparse(query), limit, condition, fields)
+        return self._search(table, _WORDS, _sparse(query), limit, condition, fields, **self._wanted(table, fields))
 
     def _search(
         self,
@@ -212,7 +214,6 @@ class QdrantDatabase(Database):
             using=name,
             limit=limit,
             query_filter=filter_of(condition),
-            **_wanted(fields, self._metric(table)),
             **how,
         )
         return [_read(one, fields) for one in found.points]
