@@ -68,13 +68,17 @@ def server_of(engine: str) -> Iterator[Any]:
                 server.kill()
 
 
-def _milvus(folder: Path) -> Any:
+def _tool(name: str) -> Any:
     spec = importlib.util.spec_from_file_location("engines", Path(__file__).parents[1] / "tools" / "engines.py")
     assert spec is not None
     assert spec.loader is not None
     engines = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(engines)
-    return engines.MilvusLite(folder)
+    return getattr(engines, name)
 
 
-_KINDS = {"milvus": _milvus, "postgresql": Postgres}
+_KINDS = {
+    "milvus": lambda folder: _tool("MilvusLite")(folder),
+    "postgresql": Postgres,
+    "qdrant": lambda folder: _tool("Qdrant")(folder),
+}

@@ -2,8 +2,8 @@
 
     engines.py COMMAND...
 
-A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL, STACKROOM_TEST_MILVUS) is used as it is. The others come from wheels,
-and listen on this machine alone.
+A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL, STACKROOM_TEST_MILVUS, STACKROOM_TEST_QDRANT) is used as it is.
+The others come from wheels, and listen on this machine alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,15 @@ def milvus(folder: Path, ending: ExitStack) -> str:
     return server.url
 
 
-class MilvusLite:
+def qdrant(folder: Path, ending: ExitStack) -> str:
+    """Qdrant's engine from the wheel qdrant-edge-py, behind what stands in for its server: qdrant_server.py."""
+    server = Qdrant(folder / "qdrant")
+    ending.callback(server.stop)
+    print(f"qdrant-edge {metadata.version('qdrant-edge-py')} runs.", flush=True)
+    return server.url
+
+
+class Server:
     """A server of its own, on a port that is free now. Tests kill it."""
 
     def __init__(self, folder: Path) -> None:
@@ -51,21 +59,20 @@ class MilvusLite:
             self.port = asked.getsockname()[1]
         self.start()
 
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
     def start(self) -> None:
-        command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(self.folder), "--host", "127.0.0.1"]
-        with (self.folder.parent / "milvus.log").open("ab") as log:
-            self._process = subprocess.Popen([*command, "--port", str(self.port)], stdout=log, stderr=log)
+        log = self.folder.with_suffix(".log")
+        with log.open("ab") as written:
+            self._process = subprocess.Popen([sys.executable, *self.command()], stdout=written, stderr=written)
         end = time.monotonic() + 60
         while self._process.poll() is None and time.monotonic() < end:
             with socket.socket() as asked:
                 if asked.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.05)
-        raise SystemExit(f"milvus-lite does not start:\n{(self.folder.parent / 'milvus.log').read_text()}")
-
-    @property
-    def url(self) -> str:
-        return f"milvus://127.0.0.1:{self.port}/default"
+        raise SystemExit(f"{self.command()[:2]} does not start:\n{log.read_text()}")
 
     @property
     def lives(self) -> bool:
@@ -80,7 +87,26 @@ class MilvusLite:
         self._process.wait()
 
 
-SERVERS = {"STACKROOM_TEST_MILVUS": milvus, "STACKROOM_TEST_POSTGRESQL": postgresql}
+class MilvusLite(Server):
+    def command(self) -> list[str]:
+        where = ["--data-dir", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+        return ["-m", "milvus_lite", "server", *where]
+
+    @property
+    def url(self) -> str:
+        return f"milvus://127.0.0.1:{self.port}/default"
+
+
+class Qdrant(Server):
+    def command(self) -> list[str]:
+        return [str(Path(__file__).with_name("qdrant_server.py")), str(self.folder), str(self.port)]
+
+    @property
+    def url(self) -> str:
+        return f"qdrant://127.0.0.1:{self.port}"
+
+
+SERVERS = {"STACKROOM_TEST_MILVUS": milvus, "STACKROOM_TEST_POSTGRESQL": postgresql, "STACKROOM_TEST_QDRANT": qdrant}
 
 
 def main(command: list[str]) -> int:

@@ -2,8 +2,8 @@
 
 Each must be one that may be used in a closed program. `zim` and `mobi` are extras of their own because their packages are under the GPL, and
 `postgresql` because its client is under the LGPL, which asks that it can be replaced: a closed program may import it, not change it. The extra
-`sentence-transformers` (Apache-2.0) brings torch (BSD-3-Clause) with gigabytes of NVIDIA's libraries, and `milvus` (Apache-2.0) pandas and gRPC, which
-are not installed to look at licences.
+`sentence-transformers` (Apache-2.0) brings torch (BSD-3-Clause) with gigabytes of NVIDIA's libraries, `milvus` (Apache-2.0) pandas and gRPC, and `qdrant`
+(Apache-2.0) gRPC, which are not installed to look at licences.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALLOWED = re.compile(
     re.IGNORECASE,
 )
 
-OF_ITS_OWN = {"milvus", "mobi", "postgresql", "zim", "sentence-transformers"}
+OF_ITS_OWN = {"milvus", "mobi", "postgresql", "qdrant", "zim", "sentence-transformers"}
 
 KNOWN = {
     "dirtyjson": "MIT OR AFL-2.1",

@@ -15,7 +15,7 @@ from pathlib import Path
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-HEAVY = {"milvus", "sentence-transformers"}
+HEAVY = {"milvus", "qdrant", "sentence-transformers"}
 """Extras that are installed by nobody who only develops: hundreds of megabytes, or gigabytes."""
 
 

@@ -1,4 +1,4 @@
-"""Every backend goes through the same suite; a new one is a line here.
+"""Every backend goes through the same suite; a new one is a line in `ENGINES`.
 
 Engines are asked where they run: `make test-engines` starts their servers and names them in the environment.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stackroom.backend import Backend
-from stackroom.engines import open_engine
+from stackroom.engines import ENGINES, open_engine
 from stackroom.storage.store import LocalStore
 
 Open = Callable[[], Backend]
@@ -23,19 +23,21 @@ def _local(folder: Path) -> Open:
     return lambda: LocalStore(folder / "library")
 
 
-def _postgresql(folder: Path) -> Open:
-    url = os.environ["STACKROOM_TEST_POSTGRESQL"]
-    name = uuid.uuid4().hex
-    return lambda: open_engine(f"{url}{'&' if '?' in url else '?'}library={name}")
+def url_of(engine: str) -> str:
+    """Of a library on this engine that is not there yet."""
+    url = os.environ[f"STACKROOM_TEST_{engine.upper()}"]
+    return f"{url}{'&' if '?' in url else '?'}library={uuid.uuid4().hex}"
 
 
-def _milvus(folder: Path) -> Open:
-    url = os.environ["STACKROOM_TEST_MILVUS"]
-    name = uuid.uuid4().hex
-    return lambda: open_engine(f"{url}{'&' if '?' in url else '?'}library={name}")
+def _on(engine: str) -> Callable[[Path], Open]:
+    def at(_: Path) -> Open:
+        url = url_of(engine)
+        return lambda: open_engine(url)
+
+    return at
 
 
-BACKENDS = {"local": _local, "milvus": _milvus, "postgresql": _postgresql}
+BACKENDS = {"local": _local, **{engine: _on(engine) for engine in ENGINES}}
 PARAMETERS = [pytest.param(name, marks=() if name == "local" else pytest.mark.engines) for name in BACKENDS]
 
 

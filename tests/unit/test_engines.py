@@ -29,6 +29,8 @@ def test_an_unknown_engine_is_said() -> None:
         "postgres://me:sesame@db",
         "milvus://me:sesame@db/x",
         "milvus://db/x?token=sesame",
+        "qdrant://:sesame@db",
+        "qdrant://db?api_key=sesame",
     ],
 )
 def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
@@ -48,7 +50,7 @@ def test_a_url_is_no_folder() -> None:
         absolute("postgresql://localhost/db")
 
 
-CLIENTS = {"milvus": "pymilvus", "postgresql": "psycopg"}
+CLIENTS = {"milvus": "pymilvus", "postgresql": "psycopg", "qdrant": "qdrant_client"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

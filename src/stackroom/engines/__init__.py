@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from stackroom._optional import needing
+from stackroom._optional import require
 from stackroom.errors import UsageError
 
 if TYPE_CHECKING:
     from stackroom.backend import Backend
 
-ENGINES = ("milvus", "postgresql")
-"""The schemes of the URLs by which libraries on engines are named."""
+ENGINES = {"milvus": "MilvusStore", "postgresql": "PostgresStore", "qdrant": "QdrantStore"}
+"""The schemes of the URLs by which libraries on engines are named, each with its Backend; scheme, room and extra have one name."""
 
 
 def open_engine(url: str, *, mode: str = "a") -> Backend:
@@ -26,20 +26,17 @@ def open_engine(url: str, *, mode: str = "a") -> Backend:
     if scheme not in ENGINES:
         raise UsageError(f"There is no engine {scheme!r}.", hint=f"There is: {', '.join(ENGINES)}.", actual=scheme)
     _refuse_password(url, scheme)
-    if scheme == "milvus":
-        with needing("milvus"):
-            from stackroom.engines.milvus.store import MilvusStore
-        return MilvusStore(url, mode=mode)
-    with needing("postgresql"):
-        from stackroom.engines.postgresql.store import PostgresStore
-    return PostgresStore(url, mode=mode)
+    room = require(f"stackroom.engines.{scheme}.store", extra=scheme)
+    opened: Backend = getattr(room, ENGINES[scheme])(url, mode=mode)
+    return opened
 
 
 _INSTEAD = {
     "milvus": "Put it into the environment: MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.",
     "postgresql": "Put it into the environment (PGPASSWORD), or into ~/.pgpass.",
+    "qdrant": "Put it into the environment: QDRANT_API_KEY.",
 }
-_SECRETS = {"password", "sslpassword", "token"}
+_SECRETS = {"api_key", "apikey", "password", "sslpassword", "token"}
 
 
 def _refuse_password(url: str, scheme: str) -> None:

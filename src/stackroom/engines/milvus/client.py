@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, TypeVar
 
 import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
+from stackroom.engines.versioned.database import AbsentError
+from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
     BusyError,
     DiskFullError,
@@ -22,7 +22,6 @@ from stackroom.errors import (
     StackroomError,
     StorageError,
     UnavailableError,
-    UsageError,
 )
 
 T = TypeVar("T")
@@ -30,12 +29,6 @@ T = TypeVar("T")
 # pymilvus writes every refusal to stderr, with a traceback; here each is raised, or was expected.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
 
-_NAME = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
-_LONGEST_NAME = 40
-_DEFAULT_NAME = "library"
-_PORT = 19530
-INDEXES = ("FLAT", "IVF_FLAT")
-_MOST_SHARDS = 16
 _SECONDS = 10.0
 """A server that does not answer a new connection for so long is away."""
 
@@ -47,59 +40,13 @@ _ABSENT, _NOT_LOADED = 100, 101
 _BUSY, _FULL = (8, 9), (30, 31)
 
 
-class AbsentError(StorageError):
-    """A collection that was asked for by its name is not there."""
+OPTIONS = {"tls": ("true", "false"), "index": ("FLAT", "IVF_FLAT"), "shards": tuple(map(str, range(1, 17)))}
+"""What may stand behind the `?` of a URL besides `library`."""
 
 
-class Place(NamedTuple):
-    """Where a library is. Nothing of it is secret."""
-
-    url: str
-    """As the user wrote it."""
-    address: str
-    user: str
-    database: str
-    name: str
-    index_type: str | None
-    """of the vectors of a library that is made here: FLAT, or IVF_FLAT"""
-    shards: int | None
-    """of its passages"""
-
-    @classmethod
-    def of(cls, url: str) -> Place:
-        """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true][&index=IVF_FLAT][&shards=4]`. Raises UsageError."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "localhost", parts.port or _PORT
-        except ValueError:
-            raise UsageError(
-                f"{url} has no port that can be read.", hint="For example: milvus://host:19530/database?library=NAME"
-            ) from None
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        name, tls = options.pop("library", _DEFAULT_NAME), options.pop("tls", "false")
-        if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-            raise UsageError(
-                f"{name!r} can't be a library's name on Milvus.",
-                hint="Use up to 40 letters and digits, with single _ between them: milvus://host/database?library=NAME",
-                actual=name,
-            )
-        index, shards = options.pop("index", None), options.pop("shards", None)
-        wrong = [*options]
-        wrong += ["tls"] * (tls not in ("true", "false")) + ["index"] * (index not in (None, *INDEXES))
-        wrong += ["shards"] * (shards is not None and not (shards.isdecimal() and 1 <= int(shards) <= _MOST_SHARDS))
-        if wrong:
-            raise UsageError(
-                f"{wrong[0]!r} of {url} means nothing.",
-                hint=f"There are: library=NAME, tls=true, index={' or '.join(INDEXES)}, shards=1 to {_MOST_SHARDS}.",
-            )
-        if ":" in host:
-            host = f"[{host}]"
-        address = f"{'https' if tls == 'true' else 'http'}://{host}:{port}"
-        database = parts.path.strip("/") or "default"
-        return cls(url, address, parts.username or "", database, name, index, None if shards is None else int(shards))
-
-    def collection(self, part: str) -> str:
-        return f"stackroom_{self.name}__{part}"
+def place_of(url: str) -> Place:
+    """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true][&index=IVF_FLAT][&shards=4]`. Raises UsageError."""
+    return Place.of(url, engine="Milvus", port=19530, options=OPTIONS)
 
 
 class Server:
@@ -109,11 +56,11 @@ class Server:
         self.place = place
         try:
             self._client = MilvusClient(
-                uri=place.address,
+                uri=f"{'https' if place.options.get('tls') == 'true' else 'http'}://{place.host or 'localhost'}:{place.port}",
                 user=place.user or os.environ.get("MILVUS_USER", ""),
                 password=os.environ.get("MILVUS_PASSWORD", ""),
                 token=os.environ.get("MILVUS_TOKEN", ""),
-                db_name=place.database,
+                db_name=place.path.strip("/") or "default",
                 timeout=_SECONDS,
                 dedicated=True,
                 # A connection of its own: others to the same server, which wait after a failure, don't make it wait.

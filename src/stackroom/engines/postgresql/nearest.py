@@ -8,7 +8,7 @@ beyond that PostgreSQL has none, and rows are scanned.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +69,7 @@ def nearest(
     return best([key for key, _ in rows], [embedding for _, embedding in rows], query, identity.metric, k)
 
 
-def embeddings(asking: Asking, space_key: int, keys: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+def embeddings(asking: Asking, space_key: int, keys: Iterable[int]) -> dict[int, NDArray[np.float32]]:
     """The vectors of these chunks, by key; those that have none are left out."""
     rows = asking.rows(
         "SELECT key, embedding FROM vectors WHERE space_key = %s AND key = ANY(%s)",
@@ -79,7 +79,7 @@ def embeddings(asking: Asking, space_key: int, keys: Sequence[int]) -> dict[int,
     return dict(rows)
 
 
-def sample(asking: Asking, space_key: int, n: int, dim: int) -> NDArray[np.float64]:
+def sample(asking: Asking, space_key: int, n: int) -> NDArray[np.float64]:
     """Vectors spread evenly over the space's, the same for every query of one version: float64 of shape (n, dim)."""
     total = asking.value("SELECT count(*) FROM vectors WHERE space_key = %s", (space_key,))
     at = np.linspace(0, total - 1, min(n, total)).astype(np.int64).tolist()
@@ -90,7 +90,7 @@ def sample(asking: Asking, space_key: int, n: int, dim: int) -> NDArray[np.float
         (space_key, space_key, at),
         binary=True,
     )
-    return np.stack([row[0] for row in rows]).astype(np.float64) if rows else np.empty((0, dim))
+    return np.stack([row[0] for row in rows]).astype(np.float64) if rows else np.empty((0, 0))
 
 
 def _kind(dim: int) -> str:

@@ -8,6 +8,7 @@ from stackroom.engines.postgresql.asking import Asking, Where
 from stackroom.engines.postgresql.records import find_sources
 from stackroom.engines.postgresql.tables import DEFAULT_COLLECTION
 from stackroom.engines.postgresql.values import pack
+from stackroom.engines.snapshot import no_collection
 from stackroom.errors import NotFoundError
 
 
@@ -50,9 +51,7 @@ def in_collection(asking: Asking, found: Where, name: str) -> Where:
         return found.also(f"c.collection_key = {DEFAULT_COLLECTION}") if asking.value(elsewhere) else found
     row = asking.row("SELECT collection_key, space_key FROM collections WHERE name = %s", (pack(name),))
     if row is None:
-        raise NotFoundError(
-            f"There is no collection {name!r}.", hint="See what there is: stackroom status", actual=name
-        )
+        raise no_collection(name)
     return found.also(
         """c.collection_key = %s OR EXISTS(SELECT 1 FROM listed l WHERE l.collection_key = %s AND l.key = c.key)
            OR EXISTS(SELECT 1 FROM vectors o WHERE o.space_key = %s AND o.key = c.key)""",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,19 +16,18 @@ from stackroom.backend import (
     SourceRecord,
     StoredChunk,
     TextStatistics,
-    Waiting,
 )
 from stackroom.engines.postgresql import nearest, records, scoping, words
 from stackroom.engines.postgresql.asking import Asking, Row, Where
 from stackroom.engines.postgresql.tables import DOCUMENT_COLUMNS, SERVING, SOURCE_COLUMNS
 from stackroom.engines.postgresql.values import pack, unpack
 from stackroom.engines.records import each, load_identity
+from stackroom.engines.snapshot import EngineView, no_collection
 from stackroom.engines.vectors import NOTHING, require_dim
 from stackroom.errors import NotFoundError
 from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import shown
 from stackroom.storage.derived import Derived
-from stackroom.storage.vectors.scan import score_exactly
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
 if TYPE_CHECKING:
@@ -39,12 +38,12 @@ _PASSAGE = "c.key, c.chunk_id, c.details, c.body"
 _KINDS = {"string": "text", "array": "list", "boolean": "bool"}
 
 
-class PostgresView:
+class PostgresView(EngineView[int]):
     """A View, valid while its transaction is open. Made by PostgresStore.view()."""
 
     def __init__(self, asking: Asking, derived: Derived, version: int) -> None:
+        super().__init__(derived)
         self._asking = asking
-        self._derived = derived
         self.version = version
         self._last: tuple[Scope, Where] | None = None
 
@@ -55,10 +54,6 @@ class PostgresView:
     def _identity(self, space_key: int | None) -> EmbedderIdentity | None:
         found = self._asking.value("SELECT identity FROM spaces WHERE space_key = %s", (space_key,))
         return None if found is None else load_identity(found)
-
-    @property
-    def former(self) -> EmbedderIdentity | None:
-        return None
 
     @property
     def candidates(self) -> int | None:
@@ -171,36 +166,21 @@ class PostgresView:
         after = self._asking.rows(f"{beside} AND position > %s ORDER BY position LIMIT %s", (*own, context))
         return [_passage(row) for row in reversed(before)], [_passage(row) for row in after]
 
-    def _space(self, collection: str) -> int:
-        """The space whose vectors are a collection's: its own, or the serving one."""
+    def _space(self, collection: str) -> tuple[int, EmbedderIdentity | None]:
         if collection == "default":
-            return SERVING
+            return SERVING, self.identity
         row = self._asking.row("SELECT space_key FROM collections WHERE name = %s", (pack(collection),))
         if row is None:
-            raise NotFoundError(
-                f"There is no collection {collection!r}.", hint="See what there is: stackroom status", actual=collection
-            )
-        return SERVING if row[0] is None else int(row[0])
+            raise no_collection(collection)
+        return (SERVING, self.identity) if row[0] is None else (int(row[0]), self._identity(row[0]))
 
-    def vectors(self, keys: Sequence[int], *, collection: str = "default") -> NDArray[np.float32]:
-        space_key = self._space(collection)
-        identity = self._identity(space_key)
-        found = nearest.embeddings(self._asking, space_key, keys)
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise NotFoundError(
-                f"The chunk with key {missing} has no vector.", hint="See: stackroom status", actual=missing
-            )
-        rows = np.empty((len(keys), 0 if identity is None else identity.dim), dtype=np.float32)
-        for i, key in enumerate(keys):
-            rows[i] = found[key]
-        return rows
+    def _embeddings(self, space: int, keys: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        return nearest.embeddings(self._asking, space, keys)
 
     def nearest(
         self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False, candidates: int | None = None
     ) -> Scored:
-        space_key = self._space(scope.collection)
-        identity = self.identity if space_key == SERVING else self._identity(space_key)
+        space_key, identity = self._space(scope.collection)
         if identity is None or k <= 0:
             return NOTHING
         require_dim(query, identity.dim)
@@ -217,28 +197,8 @@ class PostgresView:
             self._last = scope, scoping.where(self._asking, scope)
         return self._last[1]
 
-    def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
-        found = np.full(len(keys), np.nan)
-        identity = self.identity
-        if identity is None:
-            return found
-        require_dim(query, identity.dim)
-        rows = nearest.embeddings(self._asking, SERVING, keys)
-        there = [i for i, key in enumerate(keys) if key in rows]
-        if there:
-            block = np.stack([rows[keys[i]] for i in there]).astype(np.float64)
-            found[there] = score_exactly(block, query.astype(np.float64), identity.metric)
-        return found
-
-    def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
-        identity = self.identity
-        if identity is None or query.shape != (identity.dim,):
-            return 0.0, 0.0
-        sample = self._derived.get("sample", lambda: nearest.sample(self._asking, SERVING, _SAMPLE, identity.dim))
-        if not len(sample):
-            return 0.0, 0.0
-        scores = score_exactly(sample, query.astype(np.float64), identity.metric)
-        return float(scores.mean()), float(scores.std())
+    def _sample(self) -> NDArray[np.float64]:
+        return nearest.sample(self._asking, SERVING, _SAMPLE)
 
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         from stackroom.storage.words.tokenizer import parse_query
@@ -282,10 +242,6 @@ class PostgresView:
     def has_collection(self, name: str) -> bool:
         return self._asking.row("SELECT 1 FROM collections WHERE name = %s", (pack(name),)) is not None
 
-    def members(self, collection: str) -> list[int]:
-        keys: list[int] = self.select(Scope(collection=collection)).tolist()
-        return keys
-
     def kinds(self, field: str) -> frozenset[str]:
         name = pack(field)
         rows = self._asking.rows(
@@ -310,9 +266,6 @@ class PostgresView:
             "SELECT key, data FROM originals WHERE owner = %s AND key = ANY(%s)", (owner, list(map(int, keys)))
         )
         return dict(rows)
-
-    def waiting(self) -> Waiting:
-        return Waiting()
 
     def attachment(self, name: str) -> bytes | None:
         found: bytes | None = self._asking.value("SELECT data FROM attachments WHERE name = %s", (pack(name),))

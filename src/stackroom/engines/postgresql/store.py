@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 import zlib
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from psycopg import IsolationLevel
 
-from stackroom.engines.limits import Limits
 from stackroom.engines.postgresql import nearest, tables
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.client import Connection, Place, connect, ready_for_vectors, translated
@@ -20,16 +18,13 @@ from stackroom.engines.postgresql.snapshot import PostgresView
 from stackroom.engines.postgresql.values import unpack
 from stackroom.engines.postgresql.writing import PostgresCommit
 from stackroom.engines.records import load_identity
+from stackroom.engines.store import SHOWN_FAILURES, EngineStore
 from stackroom.errors import (
     BusyError,
-    ClosedError,
-    FormatVersionError,
     NotALibraryError,
-    NotFoundError,
-    ReadOnlyError,
     UsageError,
 )
-from stackroom.reports import Collection, Failure, Stats
+from stackroom.reports import Failure, Stats
 from stackroom.storage.derived import Newest
 
 if TYPE_CHECKING:
@@ -37,14 +32,11 @@ if TYPE_CHECKING:
     from stackroom.progress import CancelToken
 
 _WRITER, _INGEST = 1, 2
-_SHOWN_FAILURES = 10
 _LOOKS = 0.02
 """Seconds between two looks at a lock that somebody holds."""
 
 
-class PostgresStore(Limits):
-    """Usable from several threads; a forked child opens its own connections."""
-
+class PostgresStore(EngineStore):
     capabilities: frozenset[Capability] = frozenset()
     engine = "PostgreSQL"
     instead: dict[Capability, str] = {  # noqa: RUF012 - a table of constants
@@ -59,8 +51,7 @@ class PostgresStore(Limits):
     def __init__(self, url: str, *, mode: str = "a") -> None:
         """Modes are those of `stackroom.open`. Raises UsageError, NotFoundError, NotALibraryError, UnavailableError."""
         self.place = Place.of(url)
-        self.read_only = mode == "r"
-        self._forget()
+        super().__init__(url, mode=mode)
         connection = connect(self.place, autocommit=True)
         try:
             with translated(self.place):
@@ -70,53 +61,37 @@ class PostgresStore(Limits):
             raise
         self._give_back(connection)
 
-    def _forget(self) -> None:
-        self._pid = os.getpid()
+    def _connect(self) -> None:
         self._idle: list[Connection] = []
         self._guard = threading.Lock()
-        self._closed = False
         self._derived = Newest()
+
+    def _connections(self) -> object:
+        return self._idle
 
     def _prepare(self, asking: Asking, mode: str) -> None:
         schema = self.place.schema
         exists = asking.value("SELECT to_regnamespace(%s) IS NOT NULL", (f'"{schema}"',))
-        if exists and mode == "x":
-            raise NotALibraryError(
-                f"{self.place.url} holds a library already.",
-                hint="Open it with mode='a', or choose another name.",
-                path=self.place.url,
-            )
+        self._check_mode(mode, exists=exists)
         if not exists:
-            if mode == "r":
-                raise NotFoundError(
-                    f"There is no library at {self.place.url}.",
-                    hint="Send one there: stackroom push URL",
-                    path=self.place.url,
-                )
             self._create(asking)
         if asking.value("SELECT to_regclass('settings') IS NULL"):
             raise NotALibraryError(
-                f"The schema {schema} of {self.place.url} is no Stackroom library.",
+                f"The schema {schema} of {self.url} is no Stackroom library.",
                 hint="Choose another name: ?library=NAME",
-                path=self.place.url,
+                path=self.url,
             )
         found = asking.value("SELECT value FROM settings WHERE name = 'format'")
         if found is None or found > tables.FORMAT:
-            raise FormatVersionError(
-                f"The library {self.place.url} was written by a newer Stackroom (format {found}).",
-                hint="Upgrade with: pip install --upgrade stackroom",
-                path=self.place.url,
-                expected=tables.FORMAT,
-                actual=found,
-            )
+            raise self._newer(tables.FORMAT, found)
 
     def _create(self, asking: Asking) -> None:
         """The schema with its tables, in one transaction."""
         if asking.value("SHOW server_encoding") != "UTF8":
             raise UsageError(
-                f"The database of {self.place.url} does not hold Unicode.",
+                f"The database of {self.url} does not hold Unicode.",
                 hint="Make one: CREATE DATABASE ... ENCODING 'UTF8'",
-                path=self.place.url,
+                path=self.url,
             )
         # Not within the transaction: others may make it at the same time, and then it is there.
         asking.execute("SELECT pg_advisory_lock(%s, %s)", self._lock(_WRITER))
@@ -155,19 +130,11 @@ class PostgresStore(Limits):
 
         with self._guard:
             whole = connection.info.transaction_status == TransactionStatus.IDLE
-            keep = not self._closed and self._pid == os.getpid() and whole
+            keep = self._is_mine and whole
             if keep:
                 self._idle.append(connection)
         if not keep:
             connection.close()
-
-    def _check_open(self) -> None:
-        if self._pid != os.getpid():
-            # A parent's connections are its own: they are left as they are.
-            _ORPHANS.append(self._idle)
-            self._forget()
-        if self._closed:
-            raise ClosedError(f"The library {self.place.url} was closed.", hint="Open it again.", path=self.place.url)
 
     @contextlib.contextmanager
     def view(self) -> Iterator[PostgresView]:
@@ -188,22 +155,15 @@ class PostgresStore(Limits):
             yield commit
             commit.finish()
 
-    def _check_writable(self) -> None:
-        self._check_open()
-        if self.read_only:
-            raise ReadOnlyError(
-                f"{self.place.url} was opened read-only.", hint="Open it with mode='a'.", path=self.place.url
-            )
-
     def _take(self, asking: Asking, statement: str, kind: int, wait: float) -> None:
         end = time.monotonic() + wait
         while not asking.value(statement, self._lock(kind)):
             if time.monotonic() >= end:
                 holder = self._holder(asking, kind)
                 raise BusyError(
-                    f"{holder} is writing to {self.place.url}.",
+                    f"{holder} is writing to {self.url}.",
                     hint="Wait until it is done, then try again.",
-                    path=self.place.url,
+                    path=self.url,
                     actual=holder,
                 )
             time.sleep(_LOOKS)
@@ -269,7 +229,7 @@ class PostgresStore(Limits):
             )
             vectors = sizes.pop("vectors", 0) - made
             failed = asking.rows(
-                f"SELECT name, error, error_kind FROM sources WHERE error IS NOT NULL ORDER BY name LIMIT {_SHOWN_FAILURES}"
+                f"SELECT name, error, error_kind FROM sources WHERE error IS NOT NULL ORDER BY name LIMIT {SHOWN_FAILURES}"
             )
             (counts,) = asking.rows(
                 f"""SELECT (SELECT count(*) FROM sources), (SELECT count(*) FROM documents), (SELECT count(*) FROM chunks),
@@ -280,17 +240,15 @@ class PostgresStore(Limits):
                        (SELECT count(*) FROM documents WHERE facts ? 'recognised_pages')"""
             )
             sources, documents, chunks, active, failures, blank, with_vector, hiding, recognised = counts
-            identity = view.identity
-            dim = None if identity is None else identity.dim
             version = asking.value("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
             return Stats(
-                library=self.place.url,
+                library=self.url,
                 format_version=tables.FORMAT,
                 sources=sources,
                 documents=documents,
                 chunks=chunks,
                 active_sources=active,
-                embedder=identity,
+                embedder=view.identity,
                 bytes={
                     "catalogue": sum(sizes.values()),
                     "vectors": vectors,
@@ -305,25 +263,16 @@ class PostgresStore(Limits):
                 sqlite="",
                 engine=f"PostgreSQL {asking.value('SHOW server_version')}, pgvector {version}",
                 needs_embedding=chunks - with_vector,
-                collections=tuple(
-                    Collection(
-                        item.name, item.chunks, item.identity.dim if item.identity else dim, item.identity is not None
-                    )
-                    for item in view.collections()
-                ),
+                collections=self._collections(view),
                 hiding=hiding,
                 recognised=recognised,
             )
 
     def close(self) -> None:
-        if self._closed or self._pid != os.getpid():
+        if not self._is_mine:
             return
         with self._guard:
             self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
-
-
-_ORPHANS: list[list[Connection]] = []
-"""Connections of a forked child's parent: closing them would end the parent's."""

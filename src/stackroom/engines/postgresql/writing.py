@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting
+from stackroom.backend import DocumentRecord, Owner, SourceRecord
 from stackroom.engines.postgresql import nearest, records, words
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.tables import SERVING, SOURCE_FIELDS
 from stackroom.engines.postgresql.values import dump_facts, pack, unpack
 from stackroom.engines.records import dump_identity, load_identity
+from stackroom.engines.snapshot import no_collection
 from stackroom.engines.vectors import as_row, require_row
+from stackroom.engines.writing import EngineCommit, last_of_each
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.identity import require_same
 from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import dump_details, dump_metadata, indexed_metadata
 from stackroom.types import Chunk, EmbedderIdentity, Place
@@ -29,14 +30,13 @@ _ALL = 2**31 - 1
 _FIELDS = SOURCE_FIELDS.split(", ")
 
 
-class PostgresCommit:
+class PostgresCommit(EngineCommit):
     """The changes of one commit. Made by PostgresStore.commit()."""
 
     def __init__(self, asking: Asking) -> None:
-        self._asking = asking
         found = asking.value("SELECT identity FROM spaces WHERE space_key = %s", (SERVING,))
-        self._identity = None if found is None else load_identity(found)
-        self._declared: EmbedderIdentity | None = None
+        super().__init__("PostgreSQL", None if found is None else load_identity(found))
+        self._asking = asking
 
     def set_candidates(self, candidates: int | None) -> None:
         self._asking.execute("DELETE FROM settings WHERE name = 'candidates'")
@@ -100,8 +100,7 @@ class PostgresCommit:
     def add_chunks(
         self, document_key: int, chunks: Sequence[Chunk], *, position: int | None = 0, collection: str = "default"
     ) -> list[int]:
-        named = {chunk.chunk_id: chunk for chunk in chunks if chunk.chunk_id}
-        kept = [chunk for chunk in chunks if not chunk.chunk_id or named[chunk.chunk_id] is chunk]
+        kept, named = last_of_each(chunks)
         if not kept:
             return []
         asking = self._asking
@@ -144,17 +143,11 @@ class PostgresCommit:
             for key, vector in vectors:
                 copy.write_row((space_key, key, vector))
 
-    def _checked(self, embeddings: Sequence[NDArray[np.float32] | None]) -> list[NDArray[np.float32] | None]:
-        """The same vectors as they are stored. Raises DimensionMismatchError, UsageError."""
-        rows = [None if row is None else as_row(row) for row in embeddings]
-        for row in rows:
-            if row is None:
-                continue
-            if self._identity is None:
-                self._identity = self._declared or EmbedderIdentity(name="", dim=len(row))
-                self._new_space(SERVING, self._identity)
-            require_row(row, self._identity.dim)
-        return rows
+    def _begin_space(self, identity: EmbedderIdentity) -> None:
+        self._new_space(SERVING, identity)
+
+    def _name_space(self, identity: EmbedderIdentity) -> None:
+        self._asking.execute("UPDATE spaces SET identity = %s WHERE space_key = %s", (dump_identity(identity), SERVING))
 
     def _new_space(self, space_key: int, identity: EmbedderIdentity) -> None:
         if identity.dim > nearest.MOST_DIMENSIONS:
@@ -202,10 +195,6 @@ class PostgresCommit:
         self._asking.execute("DELETE FROM vectors WHERE space_key = %s AND key = ANY(%s)", (SERVING, list(there)))
         self._write(SERVING, [(key, row) for (key, _), row in zip(given, rows, strict=True) if row is not None])
 
-    def set_waiting(self, waiting: Waiting) -> None:
-        if waiting != Waiting():
-            raise UsageError("A library on PostgreSQL is not repaired, and waits for nothing.")
-
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         self._asking.execute(
             "INSERT INTO listed SELECT %s, unnest(%s::bigint[]) ON CONFLICT DO NOTHING",
@@ -225,7 +214,7 @@ class PostgresCommit:
             "SELECT collection_key, space_key FROM collections WHERE name = %s", (pack(collection),)
         )
         if found is None:
-            raise NotFoundError(f"There is no collection {collection!r}.", hint="See what there is: stackroom status")
+            raise no_collection(collection)
         gone = list(map(int, keys))
         self._asking.execute("DELETE FROM listed WHERE collection_key = %s AND key = ANY(%s)", (found[0], gone))
         if found[1] is not None:
@@ -311,18 +300,6 @@ class PostgresCommit:
         else:
             self._asking.execute(
                 "UPDATE sources SET active = %s WHERE source_key = ANY(%s)", (active, list(map(int, source_keys)))
-            )
-
-    def use_embedder(self, identity: EmbedderIdentity) -> None:
-        if self._identity is None:
-            self._declared = identity
-            return
-        require_same(self._identity, identity)
-        if not self._identity.name and identity.name:
-            # Vectors came before their model was known; from now on it is.
-            self._identity = identity
-            self._asking.execute(
-                "UPDATE spaces SET identity = %s WHERE space_key = %s", (dump_identity(identity), SERVING)
             )
 
     def finish(self) -> None:

@@ -1,9 +1,9 @@
 """Full text: the words that a local library has, as numbers, ranked by the same formula.
 
-Milvus's own full text (its BM25 functions) has other stems, and finds no Chinese without a dictionary of its own; so a passage's words are made
-by the tokenizer of the local store. A chunk carries its distinct words as numbers, how often each occurs, and a sparse vector of what they
-come to. Milvus's inverted index of these finds candidates by their inner product with the words of the query; those are scored by BM25 from
-the counts. Where no more than `CANDIDATES` passages hold a word of the query, all are scored.
+A database's own full text has other stems, and other ideas of Chinese; so a passage's words are made by the tokenizer of the local store.
+A chunk carries its distinct words as numbers, how often each occurs, and a sparse vector of what they come to. The database finds candidates by
+the inner product of these with the words of the query; those are scored by BM25 from the counts. Where no more than `CANDIDATES` passages hold a
+word of the query, or where the database has no such search, all are scored.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Scored, TextStatistics
-from stackroom.engines.milvus.asking import MOST, Asking
-from stackroom.engines.milvus.tables import MOST_IN_ARRAY, Row, dimension, some, sparse, term
 from stackroom.engines.terms import Term, rank, tokens_of, tokens_of_terms
 from stackroom.engines.vectors import NOTHING
+from stackroom.engines.versioned.asking import Asking
+from stackroom.engines.versioned.conditions import All, Among, Condition, Either, Not, among, both
+from stackroom.engines.versioned.database import Row
+from stackroom.engines.versioned.tables import dimension, term
 from stackroom.storage.derived import Derived, Remembered
 from stackroom.storage.words import okapi
 from stackroom.storage.words.tokenizer import UNSPACED
@@ -38,8 +40,8 @@ _COUNTED = ("id", "key", "words", "terms", "counts")
 _READ_AT_ONCE = 1_000
 
 
-def indexed(text: str) -> Row:
-    """The fields of a chunk that say its words."""
+def indexed(text: str, most: int | None) -> Row:
+    """The fields of a chunk that say its words, the `most` frequent ones."""
     tokens = tokens_of(text)
     found: Counter[int] = Counter()
     for token in tokens:
@@ -47,7 +49,7 @@ def indexed(text: str) -> Row:
         if UNSPACED.match(token):
             # One character is looked up as the beginning of pairs.
             found[_beginning(token)] += 1
-    kept = found.most_common(MOST_IN_ARRAY)
+    kept = found.most_common(most)
     counts = np.array([count for _, count in kept], dtype=np.float64)
     weights = okapi.saturated(counts, okapi.norms(np.array([len(tokens)], dtype=np.float64), _USUAL)).tolist()
     vector: dict[int, float] = {}
@@ -57,7 +59,7 @@ def indexed(text: str) -> Row:
         "words": len(tokens),
         "terms": [known for known, _ in kept],
         "counts": [count for _, count in kept],
-        "sparse": sparse(vector),
+        "sparse": vector,
     }
 
 
@@ -78,57 +80,57 @@ class _Wanted:
         """how often a passage has it stands in its counts; of others, its words are looked at one after the other"""
 
     @property
-    def holds(self) -> str:
+    def holds(self) -> Condition:
         """The condition that a passage has all of its words."""
-        return " and ".join(f"array_contains(terms, {known})" for known in self.numbers)
+        return both(*map(_has, self.numbers))
+
+
+def _has(number: int) -> Condition:
+    return Among("terms", (number,))
 
 
 def _wanted(texts: Sequence[str]) -> list[_Wanted]:
     return [_Wanted(Term(text, tokens)) for text, tokens in zip(texts, tokens_of_terms(texts), strict=True)]
 
 
-def without(asking: Asking, texts: Sequence[str]) -> list[str]:
+def without(asking: Asking, texts: Sequence[str]) -> list[Condition]:
     """The conditions that a passage holds none of these words and phrases."""
-    found = []
+    found: list[Condition] = []
     for wanted in _wanted(texts):
         if wanted.is_counted:
-            found.append(f"not ({wanted.holds})")
+            found.append(Not(wanted.holds))
         elif wanted.numbers:
             ids = [row["id"] for row, _ in _looked_at(asking, [wanted], wanted.holds)]
             if ids:
-                found.append(f"not ({some('id', ids)})")
+                found.append(Not(among("id", ids)))
     return found
 
 
-def _frequencies() -> Remembered[str, int]:
+def _frequencies() -> Remembered[Condition | str, int]:
     return Remembered(_REMEMBERED)
 
 
 def matching(
-    asking: Asking, derived: Derived, query: TextQuery, k: int, condition: str
+    asking: Asking, derived: Derived, query: TextQuery, k: int, condition: Condition
 ) -> tuple[Scored, TextStatistics]:
     """The `k` best passages that meet the condition by BM25, and the statistics of the query."""
     state = asking.state
     wanted = _wanted(query.terms)
     known = derived.get("frequencies", _frequencies)
 
-    def frequency(expression: str) -> int:
-        return known.get_or(expression, lambda: asking.count(state.chunk_table, expression))
-
-    def frequency_of(token: str) -> int:
-        return frequency(f"array_contains(terms, {term(token)})")
+    def frequency(holds: Condition) -> int:
+        return known.get_or(holds, lambda: asking.count(state.chunk_table, holds))
 
     statistics = TextStatistics(
         query.terms,
         # A phrase counts as its rarest word.
-        tuple(min((frequency_of(token) for token in one.parsed.tokens), default=0) for one in wanted),
+        tuple(min((frequency(_has(term(token))) for token in one.parsed.tokens), default=0) for one in wanted),
         state.chunks,
     )
     asked = [one for one in wanted if one.numbers]
     if not asked or k <= 0 or not state.chunks or not state.words:
         return NOTHING, statistics
-    for excluded in without(asking, query.excluded):
-        condition = f"({condition}) and {excluded}"
+    condition = both(condition, *without(asking, query.excluded))
 
     def weight(one: _Wanted) -> int:
         if one.is_counted:
@@ -136,23 +138,24 @@ def matching(
         return known.get_or(f"phrase {one.parsed.text}", lambda: len(_looked_at(asking, [one], one.holds)))
 
     frequencies = [weight(one) for one in asked]
-    if not all(one.is_counted for one in asked):
+    finds = asking.database.finds_words
+    if not finds or not all(one.is_counted for one in asked):
         # Passages that hold some words of a phrase, and neither all of them nor another term, are none.
-        condition = f"({condition}) and ({' or '.join(f'({one.holds})' for one in asked)})"
-    found = asking.search(
-        state.chunk_table,
-        "sparse",
-        _vector(asked, frequencies, state.chunks),
-        min(max(CANDIDATES, k), MOST),
-        condition,
-        _COUNTED,
-        metric_type="IP",
-    )
+        condition = both(condition, _one_of(asked))
+    if finds:
+        most = min(max(CANDIDATES, k), asking.database.bounds.rows)
+        found = asking.heaviest(_vector(asked, frequencies, state.chunks), most, condition, _COUNTED)
+    else:
+        found = asking.rows(state.chunk_table, condition, _COUNTED)
     columns = _columns(asking, asked, found)
     hits = [at for at in range(len(found)) if any(counts[at] for counts in columns)]
     counted = [(times, [counts[at] for at in hits]) for times, counts in zip(frequencies, columns, strict=True)]
     keys, lengths = [found[at]["key"] for at in hits], [found[at]["words"] for at in hits]
     return rank(keys, lengths, counted, k, state.chunks, state.words / state.chunks), statistics
+
+
+def _one_of(wanted: Sequence[_Wanted]) -> Condition:
+    return Either(tuple(one.holds for one in wanted))
 
 
 def _vector(asked: Sequence[_Wanted], frequencies: Sequence[int], chunks: int) -> dict[int, float]:
@@ -183,7 +186,7 @@ def _count_of(row: Row, known: int) -> int:
         return 0
 
 
-def _looked_at(asking: Asking, wanted: Sequence[_Wanted], condition: str) -> list[tuple[Row, dict[int, int]]]:
+def _looked_at(asking: Asking, wanted: Sequence[_Wanted], condition: Condition) -> list[tuple[Row, dict[int, int]]]:
     """The passages that meet the condition and have one of these terms."""
     rows = asking.rows(asking.state.chunk_table, condition, ("id", "key"))
     return [(row, counts) for row, counts in _count(asking, wanted, rows) if counts]
@@ -195,10 +198,10 @@ def _count(asking: Asking, wanted: Sequence[_Wanted], rows: Iterable[Row]) -> li
     known = {row["id"]: row for row in listed}
     found: dict[int, dict[int, int]] = {row["id"]: {} for row in listed}
     ids = list(known)
-    holds = " or ".join(f"({one.holds})" for one in wanted)
+    holds = _one_of(wanted)
     for first in range(0, len(ids), _READ_AT_ONCE):
-        part = some("id", ids[first : first + _READ_AT_ONCE])
-        read = asking.rows(asking.state.chunk_table, f"{part} and ({holds})", ("id", "data", "pieces"))
+        part = among("id", ids[first : first + _READ_AT_ONCE])
+        read = asking.rows(asking.state.chunk_table, All((part, holds)), ("id", "data", "pieces"))
         for row in asking.whole(read):
             places: dict[str, list[int]] = defaultdict(list)
             for place, token in enumerate(tokens_of(json.loads(row["data"])[2])):

@@ -14,31 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting
-from stackroom.engines.milvus import facts, records, words
-from stackroom.engines.milvus.asking import CHUNK_FIELDS, RECORD_FIELDS, Asking
-from stackroom.engines.milvus.drafts import Draft, Drafts
-from stackroom.engines.milvus.tables import (
+from stackroom.backend import DocumentRecord, Owner, SourceRecord
+from stackroom.engines.records import dump_identity, load_identity
+from stackroom.engines.snapshot import no_collection
+from stackroom.engines.vectors import as_row, require_row
+from stackroom.engines.versioned import facts, records, words
+from stackroom.engines.versioned.asking import CHUNK_FIELDS, RECORD_FIELDS, Asking, of_kind
+from stackroom.engines.versioned.conditions import Within
+from stackroom.engines.versioned.database import Row
+from stackroom.engines.versioned.drafts import Draft, Drafts
+from stackroom.engines.versioned.tables import (
     ATTACHMENT,
     COLLECTION,
     DEFAULT_COLLECTION,
     DOCUMENT,
     LIGHT,
-    MOST_DIMENSIONS,
     ORIGINAL,
     RECORDS,
     SOURCE,
     VALUE,
-    Row,
     State,
     dump,
     record,
-    require_room,
 )
-from stackroom.engines.records import dump_identity, load_identity
-from stackroom.engines.vectors import as_row, require_row
+from stackroom.engines.writing import EngineCommit, last_of_each
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.identity import require_same
 from stackroom.storage.catalogue.records import dump_details, indexed_metadata
 from stackroom.storage.derived import Derived
 from stackroom.types import Chunk, EmbedderIdentity, Place
@@ -50,18 +50,19 @@ _AHEAD = 500
 """Sources whose keys follow on one that is looked up: documents are written in their order."""
 
 
-class MilvusCommit:
-    """The changes of one commit. Made by MilvusStore.commit()."""
+class VersionedCommit(EngineCommit):
+    """The changes of one commit. Made by VersionedStore.commit()."""
 
     def __init__(self, asking: Asking, derived: Derived, attempt: int) -> None:
+        identity = asking.state.identity
+        super().__init__(asking.database.name, None if identity is None else load_identity(identity))
         self.state: State = replace(asking.state, version=attempt, aborted=list(asking.state.aborted))
         self.drafts = Drafts(asking, attempt)
+        self._database = asking.database
         self._before = records.Reading(asking, derived)
         self._reading = records.Reading(self.drafts)
         self._records = self.drafts.of(RECORDS)
         self._chunks = self.drafts.of(asking.state.chunk_table)
-        self._identity = None if self.state.identity is None else load_identity(self.state.identity)
-        self._declared: EmbedderIdentity | None = None
         self._sources: dict[int, Row] = {}
         self._collections: dict[str, tuple[int, str | None]] = {"default": (DEFAULT_COLLECTION, None)}
         self._grown: dict[int, int] = defaultdict(int)
@@ -78,7 +79,7 @@ class MilvusCommit:
             row = next(iter(self._records.drafted("key", [key], kind=SOURCE)), None)
             if row is None:
                 asking = self.drafts.asking
-                near = f"kind == {SOURCE} and key >= {int(key)} and key < {int(key) + _AHEAD}"
+                near = of_kind(SOURCE, Within("key", least=int(key), below=int(key) + _AHEAD))
                 found = asking.whole(asking.rows(RECORDS, near, RECORD_FIELDS))
                 self._sources.update((one["key"], one) for one in found if one["id"] not in self._records.ended)
             else:
@@ -175,7 +176,19 @@ class MilvusCommit:
     def _facts(self, shared: dict[str, Any], own: Any) -> list[int]:
         carried, values = facts.numbers(facts.effective(shared, own))
         self._values.update(values)
-        return require_room(carried, "the metadata of a passage")
+        return self._fitting(carried, "the metadata of a passage")
+
+    def _fitting(self, values: list[int], what: str) -> list[int]:
+        """The same numbers. Raises UsageError where there are more than an array holds."""
+        most = self._database.bounds.numbers
+        if most is not None and len(values) > most:
+            raise UsageError(
+                f"{self._database.name} holds {most:,} numbers in an array, and {what} need {len(values):,}.",
+                hint="Keep this library on a local disk, or on another engine.",
+                expected=most,
+                actual=len(values),
+            )
+        return values
 
     def remove_document(self, document_key: int) -> None:
         self._remove(self._chunks.find("document_key", [document_key], LIGHT))
@@ -187,8 +200,7 @@ class MilvusCommit:
     def add_chunks(
         self, document_key: int, chunks: Sequence[Chunk], *, position: int | None = 0, collection: str = "default"
     ) -> list[int]:
-        named = {chunk.chunk_id: chunk for chunk in chunks if chunk.chunk_id}
-        kept = [chunk for chunk in chunks if not chunk.chunk_id or named[chunk.chunk_id] is chunk]
+        kept, named = last_of_each(chunks)
         if not kept:
             return []
         document = self._document_with(document_key)
@@ -215,7 +227,7 @@ class MilvusCommit:
                     **_data(chunk_id, document.document_id, chunk.text, chunk.place, chunk.metadata),
                     "embedded": int(vector is not None),
                     "embedding": vector,
-                    **words.indexed(chunk.text),
+                    **words.indexed(chunk.text, self._database.bounds.numbers),
                 }
             )
             keys.append(key)
@@ -283,17 +295,16 @@ class MilvusCommit:
             data = _data(passage.chunk_id, passage.document_id, passage.text, place, passage.metadata)
             self._rewrite(row, position=position, **data)
 
-    def _checked(self, embeddings: Sequence[NDArray[np.float32] | None]) -> list[NDArray[np.float32] | None]:
-        """The same vectors as they are stored. Raises DimensionMismatchError, UsageError."""
-        rows = [None if row is None else as_row(row) for row in embeddings]
-        for row in rows:
-            if row is None:
-                continue
-            if self._identity is None:
-                self._identity = self._declared or EmbedderIdentity(name="", dim=len(row))
-                _require_room(self._identity.dim)
-            require_row(row, self._identity.dim)
-        return rows
+    def _begin_space(self, identity: EmbedderIdentity) -> None:
+        dim = identity.dim
+        most = self._database.bounds.dimensions
+        if dim > most:
+            raise UsageError(
+                f"{self._database.name} holds vectors of up to {most:,} dimensions, and these have {dim:,}.",
+                hint="Keep this library on a local disk.",
+                expected=most,
+                actual=dim,
+            )
 
     def give_vectors(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         there = {row["key"]: row for row in self._whole_chunks(key for key, _ in vectors)}
@@ -303,25 +314,12 @@ class MilvusCommit:
             self.state.vectors += not row["embedded"]
             self._rewrite(row, embedded=1, embedding=vector)
 
-    def use_embedder(self, identity: EmbedderIdentity) -> None:
-        if self._identity is None:
-            self._declared = identity
-            return
-        require_same(self._identity, identity)
-        if not self._identity.name and identity.name:
-            # Vectors came before their model was known; from now on it is.
-            self._identity = identity
-
     @property
     def identity(self) -> EmbedderIdentity | None:
         return self._identity
 
     def set_candidates(self, candidates: int | None) -> None:
         self.state.candidates = None if candidates is None else int(candidates)
-
-    def set_waiting(self, waiting: Waiting) -> None:
-        if waiting != Waiting():
-            raise UsageError("A library on Milvus is not repaired, and waits for nothing.")
 
     def _known_collection(self, name: str) -> tuple[int, str | None] | None:
         if name not in self._collections:
@@ -353,7 +351,7 @@ class MilvusCommit:
         if missing is not None:
             raise NotFoundError(f"There is no chunk with key {missing}.")
         if said is None:
-            _require_room(identity.dim)
+            self._begin_space(identity)
             said = dump_identity(identity)
             for old in self._reading.whole(COLLECTION, "key", [key]):
                 self._records.end(old)
@@ -372,7 +370,7 @@ class MilvusCommit:
     def _list(self, row: Row, *, add: Sequence[int] = (), drop: Sequence[int] = ()) -> None:
         listed = sorted((set(row["listed"]) | set(add)) - set(drop))
         if listed != sorted(row["listed"]):
-            self._rewrite(row, listed=require_room(listed, "the collections of a passage"))
+            self._rewrite(row, listed=self._fitting(listed, "the collections of a passage"))
 
     def enlist(self, collection: str, keys: Sequence[int]) -> None:
         key, _ = self._collection(collection)
@@ -388,7 +386,7 @@ class MilvusCommit:
     def leave(self, collection: str, keys: Sequence[int]) -> None:
         found = self._known_collection(collection)
         if found is None:
-            raise NotFoundError(f"There is no collection {collection!r}.", hint="See what there is: stackroom status")
+            raise no_collection(collection)
         key, said = found
         for row in self._whole_chunks(keys):
             self._list(row, drop=[key, -key])
@@ -476,13 +474,3 @@ def _data(chunk_id: str, document_id: str, text: str, place: Place, metadata: An
     details = dump_details(place, metadata)
     data = dump([chunk_id, document_id, text, None if details is None else json.loads(details)])
     return {"data": data, "size": len(data.encode())}
-
-
-def _require_room(dim: int) -> None:
-    if dim > MOST_DIMENSIONS:
-        raise UsageError(
-            f"Milvus holds vectors of up to {MOST_DIMENSIONS:,} dimensions, and these have {dim:,}.",
-            hint="Keep this library on a local disk.",
-            expected=MOST_DIMENSIONS,
-            actual=dim,
-        )

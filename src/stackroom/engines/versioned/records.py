@@ -1,4 +1,4 @@
-"""Rows of the engine's collections as records, and back."""
+"""Rows of the database's tables as records, and back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from stackroom.backend import DocumentRecord, SourceRecord
-from stackroom.engines.milvus.asking import EVERYTHING, RECORD_FIELDS
-from stackroom.engines.milvus.tables import (
+from stackroom.engines.versioned.asking import RECORD_FIELDS
+from stackroom.engines.versioned.conditions import EVERYTHING, Condition
+from stackroom.engines.versioned.database import Row
+from stackroom.engines.versioned.tables import (
     ACTIVE,
     ATTACHMENT,
     BLANK,
@@ -22,7 +24,6 @@ from stackroom.engines.milvus.tables import (
     RECOGNISED,
     RECORDS,
     SOURCE,
-    Row,
     number,
     record,
 )
@@ -182,7 +183,7 @@ class Sight(Protocol):
 
     def whole(self, rows: list[Row]) -> list[Row]: ...
 
-    def records(self, kind: int, condition: str = EVERYTHING) -> Iterator[Row]: ...
+    def records(self, kind: int, condition: Condition = EVERYTHING) -> Iterator[Row]: ...
 
 
 class Reading:
@@ -201,7 +202,7 @@ class Reading:
         found = [to_source(row) for row in self.whole(SOURCE, "name", [source_name(name)])]
         return next((one for one in found if one.name == name), None)
 
-    def sources(self, condition: str = EVERYTHING) -> list[SourceRecord]:
+    def sources(self, condition: Condition = EVERYTHING) -> list[SourceRecord]:
         """By name."""
         return sorted(map(to_source, self.asking.records(SOURCE, condition)), key=lambda one: one.name)
 

@@ -1,7 +1,7 @@
 """Metadata as numbers, and a filter as a condition on them, with the meaning that `filters.matches` has.
 
 Each distinct value of a field has a number and stands once in the library, as a record. A chunk carries the numbers of its values in an
-array. So a filter is decided by its own comparison on the distinct values of its field, as in the local store, and Milvus is asked
+array. So a filter is decided by its own comparison on the distinct values of its field, as in the local store, and the database is asked
 which chunks carry one of those that hold. What is equal to a text or a number is known without looking at values.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from stackroom import filters
-from stackroom.engines.milvus.asking import EVERYTHING, Asking
-from stackroom.engines.milvus.tables import NO_ROW, VALUE, number
+from stackroom.engines.versioned.asking import Asking
+from stackroom.engines.versioned.conditions import EVERYTHING, All, Among, Either, Not, among
+from stackroom.engines.versioned.conditions import Condition as OnRows
+from stackroom.engines.versioned.tables import VALUE, number
 from stackroom.filters import Condition, Filter, Group
 from stackroom.storage.catalogue.records import RESERVED
 from stackroom.storage.derived import Derived, Remembered
@@ -66,8 +68,8 @@ def _value(name: str, value: Any) -> int:
     return number("value", name, _canonical(value))
 
 
-def carries_kind(name: str, kind: str) -> str:
-    return f"array_contains(facts, {_kind(name, kind)})"
+def carries_kind(name: str, kind: str) -> OnRows:
+    return Among("facts", (_kind(name, kind),))
 
 
 def _kind_of(value: Any) -> str:
@@ -98,57 +100,51 @@ def _canonical(value: Any) -> str:
     return "null"
 
 
-def condition(asking: Asking, derived: Derived, where: Filter) -> str:
-    """The expression over chunks."""
+def condition(asking: Asking, derived: Derived, where: Filter) -> OnRows:
+    """The condition on chunks."""
     return _part(asking, derived, filters.rename_keys(where, RESERVED))
 
 
-def _part(asking: Asking, derived: Derived, where: Filter) -> str:
+def _part(asking: Asking, derived: Derived, where: Filter) -> OnRows:
     if isinstance(where, Condition):
         return _leaf(asking, derived, where)
     return _group(asking, derived, where)
 
 
-def _group(asking: Asking, derived: Derived, group: Group) -> str:
+def _group(asking: Asking, derived: Derived, group: Group) -> OnRows:
     if not group.filters:
         return EVERYTHING
-    word = " and " if group.conjunction == "and" else " or "
-    joined = word.join(f"({_part(asking, derived, part)})" for part in group.filters)
-    return f"not ({joined})" if group.conjunction == "not" else joined
+    parts = tuple(_part(asking, derived, part) for part in group.filters)
+    if group.conjunction == "and":
+        return All(parts)
+    return Not(Either(parts)) if group.conjunction == "not" else Either(parts)
 
 
-def _leaf(asking: Asking, derived: Derived, leaf: Condition) -> str:
+def _leaf(asking: Asking, derived: Derived, leaf: Condition) -> OnRows:
     if leaf.op in ("!=", "nin"):
-        return f"not ({_leaf(asking, derived, Condition(leaf.key, '==' if leaf.op == '!=' else 'in', leaf.value))})"
+        return Not(_leaf(asking, derived, Condition(leaf.key, "==" if leaf.op == "!=" else "in", leaf.value)))
     if leaf.op == "==" and _is_plain(leaf.value):
-        return _any([_value(leaf.key, leaf.value)])
+        return among("facts", [_value(leaf.key, leaf.value)])
     if leaf.op == "in" and isinstance(leaf.value, tuple) and all(map(_is_plain, leaf.value)):
-        return _any([_value(leaf.key, value) for value in leaf.value])
+        return among("facts", [_value(leaf.key, value) for value in leaf.value])
     known = derived.get("values", _fields)
     values = known.get_or(leaf.key, lambda: _values(asking, leaf.key))
+    there = Among("facts", (_there(leaf.key),))
     holding = [known for known, value in values.items() if filters.holds(leaf, value)]
+    found: OnRows
     if len(holding) == len(values) and values:
-        found = _any([_there(leaf.key)])
+        found = there
     elif 2 * len(holding) > len(values):
-        others = _any(list(values.keys() - set(holding)))
-        found = f"{_any([_there(leaf.key)])} and not ({others})"
+        found = All((there, Not(among("facts", values.keys() - set(holding)))))
     else:
-        found = _any(holding)
-    return f"({found}) or not ({_any([_there(leaf.key)])})" if filters.holds_when_missing(leaf) else found
+        found = among("facts", holding)
+    return Either((found, Not(there))) if filters.holds_when_missing(leaf) else found
 
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, str) or (
         isinstance(value, int | float) and not (isinstance(value, float) and math.isnan(value))
     )
-
-
-def _any(wanted: Sequence[int]) -> str:
-    if not wanted:
-        return NO_ROW
-    if len(wanted) == 1:
-        return f"array_contains(facts, {wanted[0]})"
-    return f"array_contains_any(facts, {list(wanted)})"
 
 
 def _fields() -> Remembered[str, dict[int, Any]]:
@@ -158,7 +154,7 @@ def _fields() -> Remembered[str, dict[int, Any]]:
 def _values(asking: Asking, name: str) -> dict[int, Any]:
     """The distinct values of a field, by number. Some may be of chunks that are gone: nothing carries them."""
     found = {}
-    for row in asking.records(VALUE, f"name == {field(name)}"):
+    for row in asking.records(VALUE, Among("name", (field(name),))):
         its_name, value = json.loads(row["data"])
         if its_name == name:
             found[int(row["owner"])] = value

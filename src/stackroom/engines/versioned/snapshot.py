@@ -17,12 +17,15 @@ from stackroom.backend import (
     SourceRecord,
     StoredChunk,
     TextStatistics,
-    Waiting,
 )
-from stackroom.engines.milvus import facts, nearest, records, scoping, words
-from stackroom.engines.milvus.asking import EVERYTHING, Asking
-from stackroom.engines.milvus.nearest import as_array
-from stackroom.engines.milvus.tables import (
+from stackroom.engines.records import each, load_identity
+from stackroom.engines.snapshot import EngineView, no_collection
+from stackroom.engines.vectors import NOTHING, require_dim
+from stackroom.engines.versioned import facts, nearest, records, scoping, words
+from stackroom.engines.versioned.asking import Asking, of_kind
+from stackroom.engines.versioned.conditions import EVERYTHING, Among, Condition, among, both
+from stackroom.engines.versioned.nearest import EMBEDDED
+from stackroom.engines.versioned.tables import (
     ATTACHMENT,
     COLLECTION,
     DOCUMENT,
@@ -30,15 +33,11 @@ from stackroom.engines.milvus.tables import (
     RECOGNISED,
     RECORDS,
     SOURCE,
-    Row,
-    some,
+    flagged,
 )
-from stackroom.engines.records import each, load_identity
-from stackroom.engines.vectors import NOTHING, require_dim
 from stackroom.errors import NotFoundError
 from stackroom.storage.catalogue.records import shown
 from stackroom.storage.derived import Derived
-from stackroom.storage.vectors.scan import score_exactly
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
 
 if TYPE_CHECKING:
@@ -52,14 +51,14 @@ _AT_ONCE = 400
 _READ = ("id", "key", "pieces", "data")
 
 
-class MilvusView:
-    """A View. Made by MilvusStore.view()."""
+class VersionedView(EngineView[str]):
+    """A View. Made by VersionedStore.view()."""
 
     def __init__(self, asking: Asking, derived: Derived) -> None:
+        super().__init__(derived)
         self.asking = asking
         self._reading = records.Reading(asking, derived)
-        self._derived = derived
-        self._last: tuple[Scope, str] | None = None
+        self._last: tuple[Scope, Condition] | None = None
         self._chunks = asking.state.chunk_table
 
     @property
@@ -70,10 +69,6 @@ class MilvusView:
     def identity(self) -> EmbedderIdentity | None:
         said = self.asking.state.identity
         return None if said is None else load_identity(said)
-
-    @property
-    def former(self) -> EmbedderIdentity | None:
-        return None
 
     @property
     def candidates(self) -> int | None:
@@ -98,16 +93,14 @@ class MilvusView:
     def listing(self, records_: Sequence[SourceRecord] | None = None) -> list[Source]:
         documents: dict[int, int] = {}
         chunks: dict[int, int] = {}
-        for row in self.asking.each(RECORDS, f"kind == {DOCUMENT}", ("owner", "mark")):
+        for row in self.asking.each(RECORDS, of_kind(DOCUMENT), ("owner", "mark")):
             documents[row["owner"]] = documents.get(row["owner"], 0) + 1
             chunks[row["owner"]] = chunks.get(row["owner"], 0) + int(row["mark"])
         pages: dict[int, int] = {}
-        for row in self.asking.records(DOCUMENT, some("flag", [flag for flag in range(4) if flag & RECOGNISED])):
+        for row in self.asking.records(DOCUMENT, flagged(RECOGNISED)):
             pages[row["owner"]] = pages.get(row["owner"], 0) + records.recognised_pages(row)
         active = {
-            row["key"]
-            for row in self.asking.each(RECORDS, f"kind == {SOURCE}", ("key", "flag"))
-            if records.is_active(row)
+            row["key"] for row in self.asking.each(RECORDS, of_kind(SOURCE), ("key", "flag")) if records.is_active(row)
         }
         return [
             shown(one, documents.get(one.key, 0), chunks.get(one.key, 0), one.key in active, pages.get(one.key, 0))
@@ -121,8 +114,7 @@ class MilvusView:
         return self._reading.document(document_id)
 
     def each_document(self) -> Iterator[DocumentRecord]:
-        # Rows are in the order of their ids, and a document that was changed has a new one.
-        keys = sorted(int(row["key"]) for row in self.asking.each(RECORDS, f"kind == {DOCUMENT}", ("key",)))
+        keys = sorted(int(row["key"]) for row in self.asking.each(RECORDS, of_kind(DOCUMENT), ("key",)))
         for part in _parts(keys):
             for row in self._reading.whole(DOCUMENT, "key", part):
                 yield records.to_document(row, counted=False)
@@ -130,27 +122,24 @@ class MilvusView:
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         fields = (*_READ, "position", *(("embedded", "embedding") if vectors else ()))
         for part in _parts([id_ for _, _, id_ in self._order(document_key)]):
-            found = {row["id"]: row for row in self._whole(self.asking.find(self._chunks, "id", part, fields))}
+            found = {row["id"]: row for row in self.asking.whole(self.asking.find(self._chunks, "id", part, fields))}
             for id_ in part:
                 row = found[id_]
                 passage = records.to_passage(row)
-                vector = as_array(row["embedding"]) if vectors and row["embedded"] else None
+                vector = row["embedding"] if vectors and row["embedded"] else None
                 chunk = Chunk(passage.text, passage.chunk_id, passage.metadata, passage.place, vector)
                 yield StoredChunk(int(row["key"]), int(row["position"]), chunk)
 
     def _order(self, document_key: int) -> list[tuple[int, int, int]]:
         """`(position, key, id)` of a document's chunks, in order."""
-        rows = self.asking.rows(self._chunks, f"document_key == {int(document_key)}", ("id", "key", "position"))
+        rows = self.asking.rows(self._chunks, Among("document_key", (int(document_key),)), ("id", "key", "position"))
         return sorted((int(row["position"]), int(row["key"]), int(row["id"])) for row in rows)
-
-    def _whole(self, rows: list[Row]) -> list[Row]:
-        return self.asking.whole(rows)
 
     def keys_of(self, document_key: int) -> list[int]:
         return [key for _, key, _ in self._order(document_key)]
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
-        rows = self._whole(self.asking.find(self._chunks, "key", map(int, keys), _READ))
+        rows = self.asking.whole(self.asking.find(self._chunks, "key", map(int, keys), _READ))
         return each({int(row["key"]): records.to_passage(row) for row in rows}, keys)
 
     def document_keys(self, keys: Sequence[int]) -> list[int]:
@@ -164,7 +153,7 @@ class MilvusView:
         return {id_: (found[id_], sources[found[id_].source_key]) for id_ in document_ids if id_ in found}
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
-        rows = self._whole(self.asking.find(self._chunks, "name", map(records.chunk_id, chunk_ids), _READ))
+        rows = self.asking.whole(self.asking.find(self._chunks, "name", map(records.chunk_id, chunk_ids), _READ))
         found = {records.to_passage(row).chunk_id: int(row["key"]) for row in rows}
         return [found.get(id_) for id_ in chunk_ids]
 
@@ -179,38 +168,19 @@ class MilvusView:
         return self.passages(before[max(len(before) - context, 0) :]), self.passages(after[:context])
 
     def _space(self, collection: str) -> tuple[str, EmbedderIdentity | None]:
-        """The rows whose vectors are a collection's, and their identity: its own, or those of the library."""
         if collection != "default":
             found = self._reading.collection(collection)
             if found is None:
-                raise NotFoundError(
-                    f"There is no collection {collection!r}.",
-                    hint="See what there is: stackroom status",
-                    actual=collection,
-                )
+                raise no_collection(collection)
             key, identity = found
             if identity is not None:
                 return f"space_{key}", load_identity(identity)
         return self._chunks, self.identity
 
-    def vectors(self, keys: Sequence[int], *, collection: str = "default") -> NDArray[np.float32]:
-        table, identity = self._space(collection)
-        found = self._rows_of(table, keys)
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise NotFoundError(
-                f"The chunk with key {missing} has no vector.", hint="See: stackroom status", actual=missing
-            )
-        rows = np.empty((len(keys), 0 if identity is None else identity.dim), dtype=np.float32)
-        for i, key in enumerate(keys):
-            rows[i] = found[key]
-        return rows
-
-    def _rows_of(self, table: str, keys: Iterable[int]) -> dict[int, NDArray[np.float32]]:
-        """The vectors of these chunks, by key; those that have none are left out."""
-        also = ("embedded",) if table == self._chunks else ()
-        rows = self.asking.find(table, "key", map(int, keys), ("key", "embedding", *also))
-        return {int(row["key"]): as_array(row["embedding"]) for row in rows if row.get("embedded", 1)}
+    def _embeddings(self, space: str, keys: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        also = ("embedded",) if space == self._chunks else ()
+        rows = self.asking.find(space, "key", map(int, keys), ("key", "embedding", *also))
+        return {int(row["key"]): row["embedding"] for row in rows if row.get("embedded", 1)}
 
     def nearest(
         self, query: NDArray[np.float32], k: int, scope: Scope, *, exact: bool = False, candidates: int | None = None
@@ -219,53 +189,34 @@ class MilvusView:
         if identity is None or k <= 0:
             return NOTHING
         require_dim(query, identity.dim)
-        if table == self._chunks:
-            condition, index = f"embedded == 1 and ({self._where(scope)})", self.asking.state.index
-        else:
-            condition, index = self._among_own(scope), "FLAT"
-        probes = nearest.probes_of(
-            index, self.asking.state.vectors, exact=exact, candidates=candidates or self.candidates
+        state = self.asking.state
+        own = table != self._chunks
+        return nearest.nearest(
+            self.asking,
+            table,
+            identity.metric,
+            query,
+            k,
+            self._among_own(scope) if own else both(EMBEDDED, self._where(scope)),
+            index=self.asking.database.indexes[0] if own else state.index,
+            exact=exact or own or state.vectors < nearest.APPROXIMATE,
+            candidates=candidates or self.candidates,
         )
-        return nearest.nearest(self.asking, table, identity.metric, query, k, condition, probes=probes)
 
-    def _among_own(self, scope: Scope) -> str:
+    def _among_own(self, scope: Scope) -> Condition:
         """The scope as a condition on a collection's own vectors: these rows know their chunk alone."""
         where = scoping.condition(self.asking, self._reading, self._derived, scope, in_collection=False)
         if where == EVERYTHING:
             return where
-        return some("key", (row["key"] for row in self.asking.rows(self._chunks, where, ("key",))))
+        return among("key", (row["key"] for row in self.asking.rows(self._chunks, where, ("key",))))
 
-    def _where(self, scope: Scope) -> str:
+    def _where(self, scope: Scope) -> Condition:
         # Both legs of a search ask for the same scope.
         if self._last is None or self._last[0] is not scope:
             self._last = scope, scoping.condition(self.asking, self._reading, self._derived, scope)
         return self._last[1]
 
-    def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
-        found = np.full(len(keys), np.nan)
-        identity = self.identity
-        if identity is None:
-            return found
-        require_dim(query, identity.dim)
-        rows = self._rows_of(self._chunks, keys)
-        there = [i for i, key in enumerate(keys) if key in rows]
-        if there:
-            block = np.stack([rows[keys[i]] for i in there]).astype(np.float64)
-            found[there] = score_exactly(block, query.astype(np.float64), identity.metric)
-        return found
-
-    def background(self, query: NDArray[np.float32]) -> tuple[float, float]:
-        identity = self.identity
-        if identity is None or query.shape != (identity.dim,):
-            return 0.0, 0.0
-        sample = self._derived.get("sample", self._sample)
-        if not len(sample):
-            return 0.0, 0.0
-        scores = score_exactly(sample, query.astype(np.float64), identity.metric)
-        return float(scores.mean()), float(scores.std())
-
     def _sample(self) -> NDArray[np.float64]:
-        """Vectors spread over the library's, the same for every query of one version: float64 of shape (n, dim)."""
         rows = self.asking.state.vectors
         keys = self.live_keys(with_vector=True) if rows <= _SPREAD else None
         chosen = nearest.sample_keys(self.asking, self._chunks, _SAMPLE, rows, keys)
@@ -277,12 +228,12 @@ class MilvusView:
         return words.matching(self.asking, self._derived, parse_query(query), k, self._where(scope))
 
     def live_keys(self, *, with_vector: bool = False) -> NDArray[np.int64]:
-        return self._keys("embedded == 1" if with_vector else EVERYTHING)
+        return self._keys(EMBEDDED if with_vector else EVERYTHING)
 
     def select(self, scope: Scope) -> NDArray[np.int64]:
         return self._keys(self._where(scope))
 
-    def _keys(self, condition: str) -> NDArray[np.int64]:
+    def _keys(self, condition: Condition) -> NDArray[np.int64]:
         found = [row["key"] for row in self.asking.rows(self._chunks, condition, ("key",))]
         return np.sort(np.array(found, dtype=np.int64))
 
@@ -295,9 +246,7 @@ class MilvusView:
                     name,
                     self.asking.count(self._chunks, scoping.of_collection(self._reading, name)),
                     None if identity is None else load_identity(identity),
-                    listed=bool(
-                        self.asking.rows(self._chunks, f"array_contains(listed, {row['key']})", ("id",), limit=1)
-                    ),
+                    listed=bool(self.asking.rows(self._chunks, Among("listed", (int(row["key"]),)), ("id",), limit=1)),
                 )
             )
         default = CollectionRecord(
@@ -307,10 +256,6 @@ class MilvusView:
 
     def has_collection(self, name: str) -> bool:
         return name == "default" or self._reading.collection(name) is not None
-
-    def members(self, collection: str) -> list[int]:
-        keys: list[int] = self.select(Scope(collection=collection)).tolist()
-        return keys
 
     def kinds(self, field: str) -> frozenset[str]:
         return frozenset(
@@ -324,7 +269,7 @@ class MilvusView:
             return self.chunk_ids(self.live_keys().tolist())
         found: dict[int, str] = {}
         for part in _parts(list(map(int, keys))):
-            for row in self._whole(self.asking.find(self._chunks, "key", part, _READ)):
+            for row in self.asking.whole(self.asking.find(self._chunks, "key", part, _READ)):
                 found[int(row["key"])] = records.to_passage(row).chunk_id
         missing = next((key for key in keys if key not in found), None)
         if missing is not None:
@@ -335,15 +280,12 @@ class MilvusView:
         rows = self._reading.whole(ORIGINAL, "key", map(int, keys))
         return {int(row["key"]): records.to_original(row) for row in rows if row["owner"] == records.OWNERS[owner]}
 
-    def waiting(self) -> Waiting:
-        return Waiting()
-
     def attachment(self, name: str) -> bytes | None:
         found = map(records.to_attachment, self._reading.whole(ATTACHMENT, "name", [records.attachment_name(name)]))
         return next((data for its_name, data in found if its_name == name), None)
 
     def attachments(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-        of_folder = f"owner == {records.folder(prefix)}" if "/" in prefix else EVERYTHING
+        of_folder = Among("owner", (records.folder(prefix),)) if "/" in prefix else EVERYTHING
         found = map(records.to_attachment, self.asking.records(ATTACHMENT, of_folder))
         yield from sorted(one for one in found if one[0].startswith(prefix))
 

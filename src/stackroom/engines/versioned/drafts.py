@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from stackroom.engines.milvus.asking import EVERYTHING, Asking
-from stackroom.engines.milvus.tables import RECORDS, ROWS_OF_A_COMMIT, Row, kind_of
+from stackroom.engines.versioned.asking import Asking
+from stackroom.engines.versioned.conditions import EVERYTHING, Condition
+from stackroom.engines.versioned.database import Row
+from stackroom.engines.versioned.tables import RECORDS, ROWS_OF_A_COMMIT, kind_of
 
 _INDEXED = {
     "records": ("key", "name", "owner"),
@@ -98,7 +100,7 @@ class Drafts:
     def whole(self, rows: list[Row]) -> list[Row]:
         return self.asking.whole(rows)
 
-    def records(self, kind: int, condition: str = EVERYTHING) -> Iterator[Row]:
+    def records(self, kind: int, condition: Condition = EVERYTHING) -> Iterator[Row]:
         """Whole records of a kind; `condition` is of those that are there."""
         draft = self.of(RECORDS)
         for row in self.asking.records(kind, condition):

@@ -1,8 +1,7 @@
-"""One writer at a time, and a commit in one step: by the name of an empty collection.
+"""One writer at a time, and a commit in one step: by a name that one asker alone can change.
 
-Milvus has no transactions and no compare-and-set over rows, but it renames a collection only if it still has the name that
-one asks for, and to one asker only. So a gate is an empty collection whose name says all there is to know.
-After its prefix, `stackroom_papers__format_1_at_`, that is
+A database without transactions has one thing that it decides for one asker alone: to change a name only if it still is the one that is asked
+for (`Database.rename`). So a gate is a name that says all there is to know. After its prefix, `format_1_at_`, that is
 
     VERSION_COMMIT_ATTEMPT_free                                     nobody writes
     VERSION_COMMIT_ATTEMPT_held_BEAT_MACHINE_PROCESS_NONCE_WORDS    the attempt is under way, and this is its holder's BEATth sign of life
@@ -32,9 +31,9 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from stackroom.engines.milvus.client import AbsentError, Server
+from stackroom.engines.versioned.database import AbsentError, Database
 from stackroom.errors import BusyError, StackroomError
 
 _BEATS = 10.0
@@ -104,12 +103,11 @@ class Mark(NamedTuple):
 
 
 class Gate:
-    """`prefix` is the beginning of the collection's name, up to its version."""
+    """`prefix` is the beginning of its name, up to its version."""
 
-    def __init__(self, server: Server, prefix: str, dummy: dict[str, Any]) -> None:
-        self._server = server
+    def __init__(self, database: Database, prefix: str) -> None:
+        self._database = database
         self._prefix = prefix
-        self._dummy = dummy
         self._seen = ("", 0.0)
 
     def look(self) -> Mark | None:
@@ -124,7 +122,7 @@ class Gate:
         return None
 
     def _marks(self) -> list[Mark]:
-        names = [name for name in self._server.names() if name.startswith(self._prefix)]
+        names = [name for name in self._database.names() if name.startswith(self._prefix)]
         found = [(name, _STATE.fullmatch(name, len(self._prefix))) for name in names]
         return [Mark.of(name, said) for name, said in found if said]
 
@@ -134,7 +132,7 @@ class Gate:
             return
         made = f"{self._prefix}0_{_NO_COMMIT}_0_free"
         try:
-            self._server.call("create_collection", made, **self._dummy)
+            self._database.put_name(made)
         except StackroomError:
             if self.look() is None:
                 raise
@@ -142,11 +140,11 @@ class Gate:
         if made in there and len(there) > 1:
             # Theirs had gone on to another name; a second gate would let a second writer in.
             with contextlib.suppress(AbsentError):
-                self._server.call("drop_collection", made)
+                self._database.drop_name(made)
 
-    def take(self, words: str, *, wait: float, url: str) -> Hold:
+    def take(self, words: str, *, wait: float) -> Hold:
         """Raises BusyError that says who has it."""
-        end = clock() + wait
+        end, url = clock() + wait, self._database.url
         while True:
             mark = self.look()
             if mark is None:
@@ -178,7 +176,7 @@ class Gate:
 
     def _try(self, mark: Mark, words: str) -> Hold | None:
         nonce = uuid.uuid4().hex[:12]
-        # Milvus takes letters of ASCII alone.
+        # Names are of letters of ASCII alone.
         said = re.sub(r"\W+", "_", f"{platform.node()}_{words}", flags=re.ASCII)[:60]
         hold = Hold(self, mark, f"{_machine()}_{os.getpid()}_{nonce}_{said}", nonce)
         _held.add(nonce)
@@ -198,7 +196,7 @@ class Gate:
         return hold
 
     def rename(self, old: str, new: str) -> None:
-        self._server.call("rename_collection", old, new)
+        self._database.rename(old, new)
 
     def named(self, rest: str) -> str:
         return self._prefix + rest
