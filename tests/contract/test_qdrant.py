@@ -80,6 +80,22 @@ def test_vectors_of_any_length_come_back_bit_for_bit_and_are_ranked_by_their_cos
         assert found.scores == pytest.approx(np.sort(wanted)[::-1][:10])
 
 
+def test_a_write_is_answered_when_all_replicas_have_it(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int | None, ...]] = []
+    call = store.database._server.call
+
+    def watched(verb: str, *given: Any, **options: Any) -> Any:
+        if verb == "create_collection":
+            wanted = ("shard_number", "replication_factor", "write_consistency_factor")
+            asked.append(tuple(options.pop(one) for one in wanted))
+        return call(verb, *given, **options)
+
+    monkeypatch.setattr(store.database._server, "call", watched)
+    monkeypatch.setattr(store.database, "_options", {"shards": "4", "replicas": "2"})
+    store.database.make("chunks_9", dim=0, metric="cosine", index="")
+    assert asked == [(4, 2, 2)]
+
+
 def test_a_search_that_need_not_be_exact_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[bool, int | None]] = []
     call = store.database._server.call

@@ -99,6 +99,8 @@ class QdrantDatabase(Database):
                 sparse_vectors_config={_WORDS: models.SparseVectorParams()} if kind == "chunks" else None,
                 shard_number=self._number("shards"),
                 replication_factor=self._number("replicas"),
+                # Who reads asks any of them, and has to see what was answered.
+                write_consistency_factor=self._number("replicas"),
             )
         except ThereError:
             made = False
