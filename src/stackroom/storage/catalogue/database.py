@@ -231,8 +231,24 @@ def _open_immutable(library: Path, path: Path) -> Connection:
             hint="Open it once where it can be written, then copy it again.",
             path=wal,
         )
+    state = _state(path)
     uri = f"{path.absolute().as_uri()}?immutable=1"
-    return Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection = Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection.immutable = state
+    return connection
+
+
+def is_outdated(connection: Connection) -> bool:
+    """Whether it took the catalogue for unchangeable, and somebody has written to it since: who can't write here may be the only one, or only for now."""
+    return connection.immutable is not None and connection.immutable != _state(Path(connection.filename))
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, fsio.size_of(path.with_name(layout.WAL))
 
 
 def defend(connection: Connection) -> None:
