@@ -72,6 +72,8 @@ def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
         ("spaces", "UPDATE spaces SET rows = 'many' WHERE state = 'serving'"),
         ("documents", "UPDATE documents SET document_id = x'00' WHERE document_key = 12"),
         ("documents", "UPDATE documents SET document_id = NULL WHERE document_key = 12"),
+        # Fewer than passages have, found by a fuzzer.
+        ("spaces", "UPDATE spaces SET rows = 97 WHERE state = 'serving'"),
         ("sources", "UPDATE sources SET name = CAST(x'f8f8' AS TEXT) WHERE source_key = 8"),
         ("runs", "UPDATE runs SET n = 'few'"),
         ("settings", "DELETE FROM settings WHERE name = 'commits'"),
@@ -91,6 +93,13 @@ def test_broken_records_are_damage_and_no_strange_exception(
     told = seen(bench, harmed(lambda copy: loosely(copy, table, statement)))
     errors = {answer[1] for answer in told.values() if answer[0] == "error"}
     assert "DamagedError" in errors
+
+
+def test_a_number_of_rows_is_not_believed(harmed: Harmed) -> None:
+    """An extent without the checksums of all its rows. Their keys were listed first, in gigabytes; found by a fuzzer."""
+    path = harmed(lambda copy: loosely(copy, "extents", f"UPDATE extents SET n = {1 << 40} WHERE first_row = 0"))
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert "The extent at row 0 is wrong." in [one.message for one in index.verify().damage]
 
 
 def test_what_is_no_number_is_damage() -> None:

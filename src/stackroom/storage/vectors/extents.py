@@ -112,10 +112,15 @@ def rows_of_keys(connection: Connection, space_key: int, keys: Sequence[int]) ->
 
 
 def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
-    """Every live row of a file of `rows` committed rows, as ranges."""
+    """Every live row of a file of `rows` committed rows, as ranges. Raises DamagedError where there were more."""
     dead = connection.numbers(
         "SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ? ORDER BY first_row", (space_key,), columns=2
     )
+    if len(dead) and (dead[0, 0] < 0 or dead[-1, 1] > rows):
+        raise DamagedError(
+            f"The catalogue names dead rows that a file of {rows:,} rows does not have.",
+            hint="See what is hit: stackroom verify",
+        )
     edges = np.concatenate([[0], dead.reshape(-1), [rows]]).reshape(-1, 2)
     return edges[edges[:, 1] > edges[:, 0]]
 
