@@ -382,6 +382,8 @@ def test_a_network_drive_is_read_and_not_written(library: Path, monkeypatch: pyt
             assert len(view.listing()) == 1
         with pytest.raises(ReadOnlyError, match=r"nfs4.*STACKROOM_NETWORK_DRIVES=allow"), store.commit():
             pass
+        with pytest.raises(ReadOnlyError, match="nfs4"):
+            store.repair(dry_run=False, progress=silent, cancel=CancelToken())
     monkeypatch.undo()
     intact(library)
 

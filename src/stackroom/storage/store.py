@@ -412,6 +412,9 @@ class LocalStore:
 
         if self.read_only and not dry_run:
             raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        if not dry_run:
+            self._refuse_network()
+            self._refuse_links()
         found = repair.repair(self.path, dry_run=dry_run, progress=progress, cancel=cancel)
         if found.damage and not dry_run and not cancel.cancelled:
             self._upkeep().run(thorough=True)
