@@ -72,8 +72,9 @@ def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
         ("spaces", "UPDATE spaces SET rows = 'many' WHERE state = 'serving'"),
         ("documents", "UPDATE documents SET document_id = x'00' WHERE document_key = 12"),
         ("documents", "UPDATE documents SET document_id = NULL WHERE document_key = 12"),
-        # Fewer than passages have, found by a fuzzer.
+        # Fewer than passages have, and less than none; found by a fuzzer.
         ("spaces", "UPDATE spaces SET rows = 97 WHERE state = 'serving'"),
+        ("dead_rows", f"UPDATE dead_rows SET n = {-1 << 40}"),
         ("sources", "UPDATE sources SET name = CAST(x'f8f8' AS TEXT) WHERE source_key = 8"),
         ("runs", "UPDATE runs SET n = 'few'"),
         ("settings", "DELETE FROM settings WHERE name = 'commits'"),
