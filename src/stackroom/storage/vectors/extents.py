@@ -119,7 +119,7 @@ def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
     edges = np.concatenate([[0], dead.reshape(-1), [rows]])
     if (np.diff(edges) < 0).any():
         raise DamagedError(
-            f"The runs of dead rows overlap, or lie outside of the file's {rows:,} rows.",
+            f"The catalogue names rows that a vector file of {rows:,} rows does not have, or a row twice.",
             hint="See what is hit: stackroom verify",
         )
     edges = edges.reshape(-1, 2)
