@@ -62,7 +62,18 @@ def server(service: Service, url: str | None = None) -> Server:
         # What a server listens on is no address to call.
         host = "127.0.0.1" if host == "0.0.0.0" else host
         return Server(service, f"{parts.scheme}://{_bracketed(host)}:{port or 11434}{parts.path.rstrip('/')}")
-    return Server(service, named.rstrip("/"), os.environ.get("OPENAI_API_KEY") or None)
+    return Server(service, named.rstrip("/"), _key())
+
+
+def _key() -> str | None:
+    """That of the environment. What no header can hold is refused here: who sends it would repeat it in his error."""
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(
+            "OPENAI_API_KEY holds a line's end or a character outside ASCII, as no key does.",
+            hint="Set it to the key alone.",
+        )
+    return key or None
 
 
 def _bracketed(host: str) -> str:

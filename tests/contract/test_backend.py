@@ -311,8 +311,10 @@ def test_scopes_are_met_before_the_ranking(backend: Backend) -> None:
         commit.set_active(None, True)
         commit.set_active([view_source(backend, "rare").key], False)
     assert sorted(nearest(backend, 500, active=True)) == every
-    with pytest.raises(NotFoundError):
-        nearest(backend, sources=["nobody"])
+    # The last two are no paths, found by a fuzzer.
+    for nobody in ("nobody", "~\0", "~\ud800"):
+        with pytest.raises(NotFoundError):
+            nearest(backend, sources=[nobody])
 
 
 def test_a_chunks_own_metadata_hides_its_documents(backend: Backend) -> None:

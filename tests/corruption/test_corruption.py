@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import harm_campaign as campaign
 import library as made
 import look
@@ -17,6 +20,7 @@ from harm_campaign import Bench
 from places import loosely, norms_file, row_file, spoil, sql
 
 import stackroom
+from fuzz import library as fuzzed
 from small_worlds import quickly
 from stackroom.errors import DamagedError
 from stackroom.storage.catalogue import records
@@ -72,6 +76,9 @@ def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
         ("spaces", "UPDATE spaces SET rows = 'many' WHERE state = 'serving'"),
         ("documents", "UPDATE documents SET document_id = x'00' WHERE document_key = 12"),
         ("documents", "UPDATE documents SET document_id = NULL WHERE document_key = 12"),
+        # Fewer than passages have, and less than none; found by a fuzzer.
+        ("spaces", "UPDATE spaces SET rows = 97 WHERE state = 'serving'"),
+        ("dead_rows", f"UPDATE dead_rows SET n = {-1 << 40}"),
         ("sources", "UPDATE sources SET name = CAST(x'f8f8' AS TEXT) WHERE source_key = 8"),
         ("runs", "UPDATE runs SET n = 'few'"),
         ("settings", "DELETE FROM settings WHERE name = 'commits'"),
@@ -81,6 +88,8 @@ def test_compaction_names_a_missing_vector_file(harmed: Harmed) -> None:
         # Numbers of two and of four bytes, with one byte too many: found by a fuzzer.
         ("postings", "UPDATE postings SET members = members || x'00'"),
         ("extents", "UPDATE extents SET checksums = checksums || x'00'"),
+        # Found by seed 933 (run 40), where an index led to another row than it should.
+        ("field_values", "UPDATE field_values SET value = value || '?' WHERE number IS NOT NULL"),
     ],
 )
 def test_broken_records_are_damage_and_no_strange_exception(
@@ -89,6 +98,33 @@ def test_broken_records_are_damage_and_no_strange_exception(
     told = seen(bench, harmed(lambda copy: loosely(copy, table, statement)))
     errors = {answer[1] for answer in told.values() if answer[0] == "error"}
     assert "DamagedError" in errors
+
+
+def test_a_number_of_rows_is_not_believed(harmed: Harmed) -> None:
+    """An extent without the checksums of all its rows. Their keys were listed first, in gigabytes; found by a fuzzer."""
+    path = harmed(lambda copy: loosely(copy, "extents", f"UPDATE extents SET n = {1 << 40} WHERE first_row = 0"))
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert "The extent at row 0 is wrong." in [one.message for one in index.verify().damage]
+
+
+@pytest.mark.slow
+def test_no_number_of_a_catalogue_is_believed(tmp_path: Path) -> None:
+    """Each column of a small one with numbers that are too large, or negative: in a minute and a gigabyte it answers, or says that it is damaged."""
+    columns = campaign.in_a_fork(lambda: fuzzed.template()[2]).told
+
+    def tried(table: str, column: str) -> None:
+        fuzzed._work = Path(tempfile.mkdtemp(dir=tmp_path))
+        whole, copy = fuzzed.template()[0], fuzzed._work / "copy"
+        for number in (1 << 62, 1 << 40, 140_000_000, -3, -1 << 40):
+            shutil.copytree(whole, copy)
+            with contextlib.suppress(apsw.Error):  # a column that takes no number
+                sql(copy, f"UPDATE OR IGNORE {table} SET {column} = {number}")
+            fuzzed.use(copy)
+            shutil.rmtree(copy)
+
+    for table, column in columns:
+        ended = campaign.in_a_fork(lambda table=table, column=column: look._told(lambda: tried(table, column)))
+        assert ended.told == ["is", None], (table, column, ended)
 
 
 def test_what_is_no_number_is_damage() -> None:

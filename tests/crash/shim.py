@@ -65,9 +65,11 @@ def compiled() -> Path:
         raise PermissionError(folder)
     library = folder / f"{hashlib.blake2b(source, digest_size=8).hexdigest()}.so"
     if not library.exists():
-        made = library.with_suffix(f".{os.getpid()}")
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"], check=True)
-        made.replace(library)
+        # A campaign asks for it from several threads at once, and several campaigns may begin together.
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            made = Path(own) / library.name
+            subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"], check=True)
+            made.replace(library)
     return library
 
 

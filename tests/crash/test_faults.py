@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import apsw
@@ -18,10 +19,13 @@ import shim
 from campaign import Asked
 from shim import Action
 
-from stackroom.errors import BusyError, ReadOnlyError, StackroomError, StorageError
+from stackroom.errors import BusyError, DamagedError, ReadOnlyError, StackroomError, StorageError
 from stackroom.progress import CancelToken, silent
+from stackroom.storage.catalogue import database
+from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.store import LocalStore
+from stackroom.types import Source
 from support import chunks
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits and owners are POSIX's")
@@ -63,6 +67,11 @@ def intact(library: Path) -> None:
             assert [source.path for source in view.listing()] == ["one"]
         with store.commit() as commit:
             commit.set_active(None, True)
+
+
+def listing(store: LocalStore) -> tuple[Source, ...]:
+    with store.view() as view:
+        return tuple(view.listing())
 
 
 LIMITED = """
@@ -159,14 +168,13 @@ AS_NOBODY = """
 
 
 @pytest.fixture
-def reachable(tmp_path: Path) -> Path:
-    """A folder that another user can come to."""
+def reachable() -> Iterator[Path]:
+    """A folder that another user can come to; pytest's own are closed to others again whenever a process of it starts."""
     if os.geteuid() != 0:
         pytest.skip("becoming another user needs root")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            os.chmod(folder, folder.stat().st_mode | 0o001)
-    return tmp_path
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 def test_a_library_of_somebody_else_is_read_and_not_written(reachable: Path) -> None:
@@ -215,6 +223,76 @@ def test_a_read_only_mount(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+def test_a_medium_that_can_be_written_again_is_read_as_it_is(tmp_path: Path) -> None:
+    """What read it as unchangeable saw no commit any more, its own included."""
+    disk, library = tmp_path / "disk", tmp_path / "disk" / "library"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        filled(library)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with contextlib.closing(LocalStore(library)) as store:
+            assert [source.active for source in listing(store)] == [True]
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+            with store.commit() as commit:
+                commit.set_active(None, False)
+            assert [source.active for source in listing(store)] == [False]
+        intact(library)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+READING_AS_NOBODY = """
+    import json, os, sys
+    from pathlib import Path
+    from stackroom.storage.store import LocalStore
+    import stackroom.storage.snapshot
+
+    os.setgid(65534)
+    os.setuid(65534)
+    store, seen = LocalStore(Path(sys.argv[1]), mode="r"), []
+    for _ in range(3):
+        with store.view() as view:
+            seen.append([source.active for source in view.listing()])
+        print("seen", flush=True)
+        sys.stdin.readline()
+    print(json.dumps(seen))
+"""
+
+
+def test_who_may_only_read_sees_what_its_owner_commits(reachable: Path) -> None:
+    """Nobody writes when it is opened, so that it is read as unchangeable; then its owner does, and closes it."""
+    library = reachable / "library"
+    filled(library)
+    for path in (library, *library.rglob("*")):
+        os.chmod(path, 0o755 if path.is_dir() else 0o644)
+    reader = python(READING_AS_NOBODY, library)
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    for active in (False, True):
+        assert reader.stdout.readline() == "seen\n"
+        with contextlib.closing(LocalStore(library)) as store, store.commit() as commit:
+            commit.set_active(None, active)
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+    assert told(reader) == [[True], [False], [True]]
+    intact(library)
+
+
+def test_what_changes_while_it_is_read_as_unchangeable_is_no_damage(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(library)
+    monkeypatch.setattr(database, "open_reader", lambda path: database._open_immutable(path, layout.catalogue(path)))
+    with contextlib.closing(LocalStore(library, mode="r")) as reader:
+        with pytest.raises(BusyError, match="somebody else wrote"), reader.view():
+            with contextlib.closing(LocalStore(library)) as store, store.commit() as commit:
+                commit.set_active(None, False)
+            raise DamagedError("two states of a page do not fit together")
+        assert [source.active for source in listing(reader)] == [False]
+
+
 HOLDER = """
     import sys, time
     from pathlib import Path
@@ -245,6 +323,29 @@ def test_a_killed_lock_holder_blocks_nobody(library: Path) -> None:
             commit.set_active(None, True)
     with contextlib.closing(LocalStore(library, mode="r")) as store, store.view() as view:
         assert [source.active for source in view.listing()] == [True]
+    intact(library)
+
+
+def test_an_index_of_the_log_that_could_not_be_written_is_opened_anew(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process has one, and where a reader of ours opened it read-only the next write failed. Found by seed 932 (run 405), after a repair."""
+    filled(library)
+    holder = python(HOLDER, library)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+
+    def read_only(path: Path) -> Connection:
+        uri = f"{layout.catalogue(path).as_uri()}?readonly_shm=1"
+        return Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "open_reader", read_only)
+        store = LocalStore(library)
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    with contextlib.closing(store), store.commit() as commit:
+        commit.set_active(None, True)
     intact(library)
 
 
@@ -281,6 +382,8 @@ def test_a_network_drive_is_read_and_not_written(library: Path, monkeypatch: pyt
             assert len(view.listing()) == 1
         with pytest.raises(ReadOnlyError, match=r"nfs4.*STACKROOM_NETWORK_DRIVES=allow"), store.commit():
             pass
+        with pytest.raises(ReadOnlyError, match="nfs4"):
+            store.repair(dry_run=False, progress=silent, cancel=CancelToken())
     monkeypatch.undo()
     intact(library)
 

@@ -75,8 +75,17 @@ def test_the_first_and_the_last_call_fail(harness: Asked, fault: str) -> None:
 
 def test_the_clock_jumps(harness: Asked) -> None:
     """Ten years forwards or backwards at every look at it, in all that is done."""
-    for scenario in ("commit", "migrate"):
+    for scenario in ("commit", "update", "compact-sketched", "reembed", "sketch", "backup-again", "repair", "migrate"):
         assert harness.ask("clock", scenario, 7)["problems"] == [], scenario
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["full", "broken", "unreadable"])
+def test_every_call_of_a_commit_is_refused_once(harness: Asked, fault: str) -> None:
+    """A disk that is full at any of its writes, and an I/O error at any write or read."""
+    for nth in range(1, harness.count("commit", fault) + 1):
+        answer = harness.ask("fault", "commit", fault, nth, Action.FAIL, 1)
+        assert answer["problems"] == [], nth
 
 
 @pytest.mark.slow

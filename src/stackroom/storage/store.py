@@ -19,6 +19,7 @@ import apsw
 from stackroom._forking import Gate
 from stackroom.backend import EVERY_CAPABILITY, Capability, EmbedTexts, Judge
 from stackroom.errors import (
+    BusyError,
     ClosedError,
     DamagedError,
     NotALibraryError,
@@ -59,6 +60,10 @@ class _Reader(NamedTuple):
         file = _identity(library)
         connection = open_(library)
         return cls(connection, Codec(connection), file)
+
+    def is_current(self, file: tuple[int, int]) -> bool:
+        """Whether it reads that catalogue, as it is now."""
+        return self.file == file and not database.is_outdated(self.connection)
 
 
 class LocalStore:
@@ -212,13 +217,19 @@ class LocalStore:
         try:
             with database.translated(layout.catalogue(self.path), reader.connection):
                 yield reader
-        except (DamagedError, StorageError):
+        except (DamagedError, StorageError) as error:
             # SQLite may go on with what it met.
             sound = False
+            if database.is_outdated(reader.connection):
+                raise BusyError(
+                    f"{self.path} can't be written from here, and somebody else wrote to it while it was read.",
+                    hint="Try again.",
+                    path=self.path,
+                ) from error
             raise
         finally:
             with self._guard:
-                keep = sound and not self._closed and pid == os.getpid() and reader.file == _identity(self.path)
+                keep = sound and not self._closed and pid == os.getpid() and reader.is_current(_identity(self.path))
                 if keep:
                     self._idle.append(reader)
             if not keep:
@@ -312,17 +323,32 @@ class LocalStore:
     def _opened_writer(self) -> _Reader:
         self._refuse_network()
         self._refuse_links()
+        try:
+            return self._writer_that_writes()
+        except ReadOnlyError:
+            # A process has one index of the WAL. Where it was opened while nothing could be written here, it stays read-only until
+            # the last connection is closed.
+            self._forget_connections()
+            return self._writer_that_writes()
+
+    def _writer_that_writes(self) -> _Reader:
         writer = _Reader.opened(self.path, database.open_writer)
-        with database.translated(layout.catalogue(self.path), writer.connection):
-            schema.check_version(writer.connection, self.path, writing=True)
+        try:
+            with database.translated(layout.catalogue(self.path), writer.connection):
+                schema.check_version(writer.connection, self.path, writing=True)
+                writer.connection.execute("BEGIN IMMEDIATE")
+                writer.connection.execute("ROLLBACK")
+        except BaseException:
+            writer.connection.close()
+            raise
         return writer
 
     def _let_go_of_replaced(self, *, writing: bool = False) -> None:
-        """Close connections to a catalogue that a repair has replaced; that of the writer too, by who holds the writer lock."""
+        """Close connections to a catalogue that a repair has replaced, or that is not what they take it for; that of the writer too, by who holds the writer lock."""
         now = _identity(self.path)
         with self._guard:
-            old = [held for held in self._idle if held.file != now]
-            self._idle = [held for held in self._idle if held.file == now]
+            old = [held for held in self._idle if not held.is_current(now)]
+            self._idle = [held for held in self._idle if held not in old]
             if writing and self._writer is not None and self._writer.file != now:
                 old.append(self._writer)
                 self._writer = None
@@ -392,6 +418,9 @@ class LocalStore:
 
         if self.read_only and not dry_run:
             raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        if not dry_run:
+            self._refuse_network()
+            self._refuse_links()
         found = repair.repair(self.path, dry_run=dry_run, progress=progress, cancel=cancel)
         if found.damage and not dry_run and not cancel.cancelled:
             self._upkeep().run(thorough=True)

@@ -21,14 +21,17 @@ def exchanged(path: Path, at: int) -> None:
         file.write(bytes([before[0] ^ 1]))
 
 
-def test_a_shipped_model_with_one_other_byte_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["model", "tokenizer"])
+def test_a_shipped_model_with_one_other_byte_is_refused(tmp_path: Path, part: str) -> None:
+    """Its vocabulary too: with another one the same text is another one to the model."""
     embedder = onnx.shipped()
-    copy = Path(shutil.copy(embedder._files.model, tmp_path / "model.onnx"))
-    embedder._files = replace(embedder._files, model=copy)
+    original: Path = getattr(embedder._files, part)
+    copy = Path(shutil.copy(original, tmp_path / original.name))
+    embedder._files = replace(embedder._files, **{part: copy})
     assert embedder.embed_passages(["as it was shipped"]).shape == (1, 384)
     exchanged(copy, copy.stat().st_size // 2)
     changed = onnx.shipped()
-    changed._files = replace(changed._files, model=copy)
+    changed._files = replace(changed._files, **{part: copy})
     with pytest.raises(UnavailableError, match="not the file that was shipped") as caught:
         changed.embed_passages(["anything"])
     assert str(copy) in caught.value.message

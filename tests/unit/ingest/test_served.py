@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -225,6 +226,22 @@ def test_nobody_there_is_said_at_once() -> None:
 def test_a_name_that_is_none(name: str) -> None:
     with pytest.raises(UsageError):
         resolve(name)
+
+
+def test_a_key_that_no_header_can_hold_is_not_repeated(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sends it would say it. Blanks and a line's end around it, as of a key that was read from a file, are no part of it."""
+    server = scripted(as_openai)
+    name = f"openai:m@{server.url}"
+    for wrong in (f"{KEY}\n{KEY}", f"{KEY}é"):
+        monkeypatch.setenv("OPENAI_API_KEY", wrong)
+        with pytest.raises(UsageError, match="OPENAI_API_KEY") as raised:
+            resolve(name).embed_query("one")
+        assert KEY not in "".join(traceback.format_exception(raised.value))
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    resolve(name).embed_query("one")
+    assert {headers["Authorization"] for _, _, headers in server.asked} == {f"Bearer {KEY}"}
 
 
 def test_a_password_in_an_address_is_not_repeated() -> None:

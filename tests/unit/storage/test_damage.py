@@ -249,8 +249,12 @@ def test_rows_behind_a_damaged_count_are_neither_cut_off_nor_overwritten(whole: 
     assert answers(whole)[2] != []
 
 
-def test_a_flipped_bit_is_put_right_only_where_no_other_explains_as_much(store: LocalStore) -> None:
-    """Bits of two models' records can have the same checksum. Found by the campaign with seed 932, run 73: `words` became `sords`."""
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_a_flipped_bit_is_put_right_only_where_no_other_explains_as_much(store: LocalStore, with_digest: bool) -> None:
+    """Bits of two models' records can have the same checksum. Found by the campaign with seed 932, run 73: `words` became `sords`.
+
+    A digest beside it tells them apart; an older library has none.
+    """
     model, other = (EmbedderIdentity(name=name, model=name, dim=DIM) for name in ("words", "others"))
     first, second = (json.dumps(dataclasses.asdict(each), sort_keys=True) for each in (model, other))
     with store.commit() as commit:
@@ -265,6 +269,8 @@ def test_a_flipped_bit_is_put_right_only_where_no_other_explains_as_much(store: 
             (second,),
         )
         sums.put(connection)
+        if not with_digest:
+            connection.execute("UPDATE settings SET value = json_remove(value, '$.models') WHERE name = 'sums'")
         told: set[bool] = set()
         for key, written in ((1, first), (2, second)):
             for bit in range(0, 8 * len(written), 41):
@@ -276,4 +282,4 @@ def test_a_flipped_bit_is_put_right_only_where_no_other_explains_as_much(store: 
                     assert found in ((key, written), None)
                     told.add(found is not None)
             connection.execute("UPDATE spaces SET identity = ? WHERE space_key = ?", (written, key))
-        assert told == {True, False}
+        assert told == ({True} if with_digest else {True, False})

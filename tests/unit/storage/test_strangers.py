@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import DamagedError, StackroomError
+from stackroom.errors import DamagedError, ReadOnlyError, StackroomError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.catalogue import database
 from stackroom.storage.catalogue.sql import Connection
@@ -121,6 +121,19 @@ def test_nothing_is_written_or_removed_through_a_link(theirs: Path, tmp_path: Pa
             pass
     left = {path.name: path.read_bytes() for path in victim.iterdir()} if victim.is_dir() else {"": victim.read_bytes()}
     assert {name: left.get(name) for name in kept} == kept
+
+
+def test_a_repair_writes_and_removes_nothing_through_a_link(theirs: Path, tmp_path: Path) -> None:
+    """Its new vector files would be made there, and what nobody knows removed."""
+    spoil(theirs, "UPDATE chunks SET checksum = checksum + 1")
+    victim = tmp_path / "victim"
+    (theirs / "vectors").rename(victim)
+    (victim / "7.0001").write_bytes(b"precious " * 5000)
+    kept = {path.name: path.read_bytes() for path in victim.iterdir()}
+    (theirs / "vectors").symlink_to(victim)
+    with contextlib.closing(LocalStore.damaged(theirs)) as store, pytest.raises(ReadOnlyError, match="is a link"):
+        store.repair(dry_run=False, progress=silent, cancel=CancelToken())
+    assert {path.name: path.read_bytes() for path in victim.iterdir()} == kept
 
 
 @pytest.mark.parametrize("name", ["vectors/1.0001", "ingest.lock"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.engines.postgresql.asking import Asking, Row
 from stackroom.engines.postgresql.tables import DOCUMENT_COLUMNS, SOURCE_COLUMNS
 from stackroom.engines.postgresql.values import pack, unpack
-from stackroom.storage.catalogue.records import meant
+from stackroom.storage.catalogue.records import as_path, meant
 
 _AT_ONCE = 1_000
 
@@ -104,7 +103,7 @@ def find_sources(asking: Asking, wanted: str) -> list[int]:
     """Keys by id or exact name; else by path, title or file name, as words or as a glob."""
     names = [pack(wanted)]
     if wanted:
-        names.append(pack(os.path.abspath(os.path.expanduser(wanted))))
+        names.append(pack(as_path(wanted)))
     for column, name in (("source_id", names[0]), *(("name", name) for name in names)):
         exact = asking.value(f"SELECT source_key FROM sources WHERE {column} = %s", (name,))
         if exact is not None:

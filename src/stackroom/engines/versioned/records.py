@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -28,7 +27,7 @@ from stackroom.engines.versioned.tables import (
     record,
 )
 from stackroom.storage.catalogue.codec import load_details
-from stackroom.storage.catalogue.records import indexed_metadata, meant
+from stackroom.storage.catalogue.records import as_path, indexed_metadata, meant
 from stackroom.storage.derived import Derived, Remembered
 from stackroom.types import RECOGNISED_PAGES, Passage
 
@@ -212,7 +211,7 @@ class Reading:
         exact = [one for one in by_id if one.source_id == wanted]
         if exact:
             return exact[:1]
-        names = [wanted, os.path.abspath(os.path.expanduser(wanted))] if wanted else [wanted]
+        names = [wanted, as_path(wanted)] if wanted else [wanted]
         for name in names:
             found = self.source(name)
             if found is not None:

@@ -34,6 +34,7 @@ Pooling = Literal["mean", "cls", "none"]
 
 _SHIPPED = Path(__file__).parents[2] / "models" / "minilm-l6-v2"
 _SHIPPED_SHA256 = "732c6e878e0d65a6c15cc0b290ffbedc812d3507dd925e22ea2a0733a7e95a59"
+_SHIPPED_TOKENIZER_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 _MOST_THREADS = 8
 _MOST_CHARACTERS = 200_000
 """Of a text: no model reads as many, and to cut ten megabytes into tokens takes half a minute."""
@@ -41,12 +42,12 @@ _MOST_CHARACTERS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where a model's parts are, and how its output becomes one vector; `sha256` None means unknown."""
+    """Where a model's parts are; `sha256`, of model and tokenizer, None means unknown."""
 
     model: Path
     tokenizer: Path
     lowercase: bool = True
-    sha256: str | None = None
+    sha256: tuple[str, str] | None = None
 
 
 class OnnxEmbedder:
@@ -171,17 +172,23 @@ class OnnxEmbedder:
 
     @property
     def _weights(self) -> bytes | str:
-        """The model to load, checked against its hash where that is known."""
+        """The model to load, checked against its hash where that is known; and before that its tokenizer, without which it is another model."""
         if self._files.sha256 is None:
             return str(self._files.model)
+        of_model, of_tokenizer = self._files.sha256
         with self._load:
-            try:
-                data = self._files.model.read_bytes()
-            except OSError as error:
-                raise _broken(self._files.model, str(error.strerror)) from error
-            if hashlib.sha256(data).hexdigest() != self._files.sha256:
-                raise _broken(self._files.model, "it is not the file that was shipped")
-            return data
+            _as_shipped(self._files.tokenizer, of_tokenizer)
+            return _as_shipped(self._files.model, of_model)
+
+
+def _as_shipped(path: Path, sha256: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _broken(path, str(error.strerror)) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise _broken(path, "it is not the file that was shipped")
+    return data
 
 
 def _broken(path: Path, why: str) -> UnavailableError:
@@ -202,7 +209,8 @@ def shipped(*, threads: int | None = None) -> OnnxEmbedder:
         pooling="mean",
         max_tokens=254,
     )
-    files = ModelFiles(_SHIPPED / "model.onnx", _SHIPPED / "vocab.txt", sha256=_SHIPPED_SHA256)
+    hashes = _SHIPPED_SHA256, _SHIPPED_TOKENIZER_SHA256
+    files = ModelFiles(_SHIPPED / "model.onnx", _SHIPPED / "vocab.txt", sha256=hashes)
     return OnnxEmbedder(files, identity, threads=threads)
 
 

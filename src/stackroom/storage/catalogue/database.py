@@ -42,6 +42,8 @@ LIMITS = {
 }
 """What our own statements need, with room; VACUUM attaches one database."""
 
+_COPIED_AT_ONCE = 1 << 20
+
 # A WAL that grew beyond this is cut back to it once it was folded in.
 _WAL_KEPT = 16 * 1024 * 1024
 
@@ -231,8 +233,37 @@ def _open_immutable(library: Path, path: Path) -> Connection:
             hint="Open it once where it can be written, then copy it again.",
             path=wal,
         )
+    state = _state(path)
     uri = f"{path.absolute().as_uri()}?immutable=1"
-    return Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection = Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection.immutable = state
+    return connection
+
+
+def is_outdated(connection: Connection) -> bool:
+    """Whether it took the catalogue for unchangeable, and somebody has written to it since: who can't write here may be the only one, or only for now."""
+    return connection.immutable is not None and connection.immutable != _state(Path(connection.filename))
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, fsio.size_of(path.with_name(layout.WAL))
+
+
+def copy_file(path: Path, target: Path) -> None:
+    """Copy a catalogue's bytes, sound or not, without its WAL. Whoever reads its file past SQLite takes SQLite's locks from the whole process when he closes it. Raises StorageError."""
+    with translated(path):
+        file = apsw.VFSFile("", str(path), [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0])
+        try:
+            size = file.xFileSize()
+            with target.open("wb") as copy:
+                for offset in range(0, size, _COPIED_AT_ONCE):
+                    copy.write(file.xRead(min(_COPIED_AT_ONCE, size - offset), offset))
+        finally:
+            file.xClose()
 
 
 def defend(connection: Connection) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.errors import DamagedError
 from stackroom.filters import Condition, Filter, Group, Operator, holds, holds_when_missing
 from stackroom.storage.catalogue import runs
 from stackroom.storage.catalogue.ids import pack_text, unpack_text
@@ -276,7 +277,13 @@ class _Query:
 
     def _value(self, owner: int, value_key: int, stored: str | bytes) -> Any:
         if isinstance(stored, str):
-            return json.loads(stored)
+            try:
+                return json.loads(stored)
+            except ValueError as error:
+                raise DamagedError(
+                    f"The index of metadata holds what is no value ({error}).",
+                    hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair",
+                ) from error
         for key in self._union([value_key]).keys().tolist():
             for value in self._load(owner, key).values():
                 if _stored(value) == stored:

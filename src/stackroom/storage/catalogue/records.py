@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -180,11 +181,18 @@ def source_called(connection: Connection, wanted: str, *, by_id: bool = True) ->
     return None if found is None else int(found[0])
 
 
+def as_path(wanted: str) -> str:
+    """What a path means here; what can't be one (a NUL or half a character behind a tilde) as it is."""
+    with contextlib.suppress(ValueError):
+        return os.path.abspath(os.path.expanduser(wanted))
+    return wanted
+
+
 def find_sources(connection: Connection, wanted: str) -> list[int]:
     """Keys by id or exact name; else by path, title or file name, as words or as a glob, without regard to case."""
     exact = source_called(connection, wanted)
     if exact is None and wanted:
-        exact = source_called(connection, os.path.abspath(os.path.expanduser(wanted)), by_id=False)
+        exact = source_called(connection, as_path(wanted), by_id=False)
     if exact is not None:
         return [exact]
     rows = connection.execute("SELECT source_key, name, title FROM sources ORDER BY name")
@@ -207,7 +215,7 @@ def meant(wanted: str, sources: Iterable[tuple[int, str, str]]) -> list[int]:
     pattern = wanted.casefold()
     # What is longer is no pattern that somebody wrote, and would take seconds to be made one.
     is_pattern = len(pattern) <= _LONGEST_PATTERN and any(sign in pattern for sign in "*?[")
-    absolute = os.path.abspath(os.path.expanduser(wanted)).casefold()
+    absolute = as_path(wanted).casefold()
     found = []
     for key, name, title in sources:
         path = name.casefold()

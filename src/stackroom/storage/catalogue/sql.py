@@ -34,6 +34,9 @@ class Connection(apsw.Connection):
     counts_words = False
     """whether bm25's function for FTS5 was registered here"""
 
+    immutable: tuple[int, ...] | None = None
+    """what the catalogue's file was like when this was opened as on a medium that nobody writes to"""
+
     def __init__(self, filename: str, *arguments: Any, **options: Any) -> None:
         super().__init__(filename, *arguments, **options)
         self.file = _identity(self.filename) if self.filename else None

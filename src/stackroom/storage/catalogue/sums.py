@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from stackroom.storage.catalogue.codec import record_checksum
+from stackroom.storage.catalogue.codec import framed, record_checksum
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.types import EmbedderIdentity
 
 NAME = "sums"
+
+_MODELS = "models"
+"""Beside the checksums: a digest of the spaces, which no two flipped bits have in common."""
 
 _LONGEST = 10_000
 """Characters of a model's record in which a flipped bit is looked for."""
@@ -24,9 +28,10 @@ _LONGEST = 10_000
 _SAID = {field.name for field in dataclasses.fields(EmbedderIdentity)}
 """What a model's record says."""
 
+_SPACES = "SELECT * FROM spaces ORDER BY space_key"
 _SMALL = {
     "settings": f"SELECT name, value FROM settings WHERE name <> '{NAME}' ORDER BY name",
-    "spaces": "SELECT * FROM spaces ORDER BY space_key",
+    "spaces": _SPACES,
     "collections": "SELECT * FROM collections ORDER BY collection_key",
     "sets": "SELECT * FROM sets ORDER BY set_key",
 }
@@ -48,6 +53,7 @@ def put(connection: Connection, *, members: bool = False) -> None:
     found: dict[str, Any] = {name: _small(connection, name) for name in _SMALL}
     for name in _LARGE:
         found[name] = _large(connection, name) if members or name not in before else before[name]
+    found[_MODELS] = _digest(connection.execute(_SPACES))
     connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NAME, json.dumps(found)))
 
 
@@ -67,11 +73,12 @@ def differing(connection: Connection, unread: tuple[type[BaseException], ...] = 
 def flipped_identity(connection: Connection) -> tuple[int, str] | None:
     """The space whose model's record differs in one bit from what was written, and what was written; None where that explains nothing.
 
-    A CRC tells two bits of two records apart only where these stand at different distances from its end: where another bit would explain as
-    much, nothing is known.
+    A CRC tells two bits of two records apart only where these stand at different distances from its end, which is why there is a digest as
+    well. Without one (older libraries) nothing is known where another bit would explain as much.
     """
-    stored = _stored(connection).get("spaces")
-    rows = connection.rows("SELECT * FROM spaces ORDER BY space_key")
+    everything = _stored(connection)
+    stored, digest = everything.get("spaces"), everything.get(_MODELS)
+    rows = connection.rows(_SPACES)
     if stored is None or stored == _sum(rows):
         return None
     found: list[tuple[int, str]] = []
@@ -86,7 +93,8 @@ def flipped_identity(connection: Connection) -> tuple[int, str] | None:
             written[bit // 8] ^= 1 << bit % 8
             with contextlib.suppress(UnicodeDecodeError):
                 before = written.decode()
-                if _sum([*rows[:at], (key, state, before, *rest), *rows[at + 1 :]]) == stored and _is_record(before):
+                whole = [*rows[:at], (key, state, before, *rest), *rows[at + 1 :]]
+                if _sum(whole) == stored and _is_record(before) and digest in (None, _digest(whole)):
                     found.append((key, before))
             written[bit // 8] ^= 1 << bit % 8
     return found[0] if len(found) == 1 else None
@@ -115,6 +123,10 @@ def _sum(rows: Iterable[tuple[Any, ...]]) -> int:
     for row in rows:
         total = zlib.crc32(record_checksum(*row).to_bytes(4, "little"), total)
     return total
+
+
+def _digest(rows: Iterable[tuple[Any, ...]]) -> str:
+    return hashlib.blake2b(b"".join(framed(row) for row in rows), digest_size=16).hexdigest()
 
 
 def _large(connection: Connection, name: str) -> list[Any]:

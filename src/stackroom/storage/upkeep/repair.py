@@ -186,7 +186,7 @@ def _copied(library: Path) -> Connection:
     with contextlib.closing(Connection(str(template))) as connection:
         tables.create(connection)
     model = template.read_bytes()
-    shutil.copyfile(layout.catalogue(library), copy)
+    database.copy_file(layout.catalogue(library), copy)
     with copy.open("rb+") as file:
         own = file.read(layout.PAGE_SIZE)
         least = max(-(-fsio.size_of(copy) // layout.PAGE_SIZE), len(model) // layout.PAGE_SIZE)
@@ -246,9 +246,11 @@ def _keep(library: Path, replaced: tuple[Path, ...]) -> Path:
             try:
                 os.link(path, target)
             except OSError:
-                shutil.copyfile(path, target)
-    fsio.sync_tree(folder)
-    fsio.sync_directory(library)
+                copy = database.copy_file if path.name == layout.CATALOGUE else shutil.copyfile
+                copy(path, target)
+                fsio.sync_path(target)
+    for changed in (folder / layout.VECTORS, folder, library):
+        fsio.sync_directory(changed)
     return folder
 
 

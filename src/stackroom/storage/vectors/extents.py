@@ -112,11 +112,17 @@ def rows_of_keys(connection: Connection, space_key: int, keys: Sequence[int]) ->
 
 
 def live_ranges(connection: Connection, space_key: int, rows: int) -> Ranges:
-    """Every live row of a file of `rows` committed rows, as ranges."""
+    """Every live row of a file of `rows` committed rows, as ranges. Raises DamagedError where the dead ones are none."""
     dead = connection.numbers(
         "SELECT first_row, first_row + n FROM dead_rows WHERE space_key = ? ORDER BY first_row", (space_key,), columns=2
     )
-    edges = np.concatenate([[0], dead.reshape(-1), [rows]]).reshape(-1, 2)
+    edges = np.concatenate([[0], dead.reshape(-1), [rows]])
+    if (np.diff(edges) < 0).any():
+        raise DamagedError(
+            f"The catalogue names rows that a vector file of {rows:,} rows does not have, or a row twice.",
+            hint="See what is hit: stackroom verify",
+        )
+    edges = edges.reshape(-1, 2)
     return edges[edges[:, 1] > edges[:, 0]]
 
 

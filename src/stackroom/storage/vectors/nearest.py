@@ -96,8 +96,11 @@ def nearest_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """As `scan.nearest_rows`; exact but for rows that no sketch proposed.
 
-    `candidates`: how many are to be proposed; None: as many as it takes for `sureness.MISSED`.
+    `candidates`: how many are to be proposed; None: as many as it takes for `sureness.MISSED`. Raises DamagedError.
     """
+    n = len(vectors.rows)
+    if (among.start < 0 or among.end > n) and among.difference(KeySet(np.array([[0, n]]))):
+        raise scan.beyond(vectors)
     unit = vectors.norms is None
     asked = _comparable(query, metric, unit=unit) if sketches else None
     wanted = max(candidates or CANDIDATES, CANDIDATES_A_HIT * k)

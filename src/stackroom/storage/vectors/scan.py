@@ -81,13 +81,17 @@ def exact_scores(
         try:
             block = vectors.rows[rows[first : first + 1024]].astype(np.float64)
         except IndexError as error:
-            raise DamagedError(
-                f"The catalogue names rows that {vectors.path} does not have.",
-                hint="See what is hit: stackroom verify",
-                path=vectors.path,
-            ) from error
+            raise beyond(vectors) from error
         scores[first : first + 1024] = score_exactly(block, wide, metric)
     return scores
+
+
+def beyond(vectors: VectorMap) -> DamagedError:
+    return DamagedError(
+        f"The catalogue names rows that {vectors.path} does not have.",
+        hint="See what is hit: stackroom verify",
+        path=vectors.path,
+    )
 
 
 def score_exactly(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
