@@ -1,0 +1,346 @@
+"""Chroma as the shared room asks a database: tables are collections, and rows their records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from stackroom.engines.chroma import postings
+from stackroom.engines.chroma.choosing import Known, Leaf, few, meets, others, unknown
+from stackroom.engines.chroma.client import Server, TakenError, place_of
+from stackroom.engines.chroma.gates import Gates
+from stackroom.engines.chroma.rows import METADATA, Columns, from_metadata, indexed, metadata, of_length_one, record_id
+from stackroom.engines.versioned.conditions import Among, Condition
+from stackroom.engines.versioned.database import AbsentError, Bounds, Database, Row
+from stackroom.engines.versioned.tables import FOREVER, RECORDS, kind_of
+from stackroom.storage.vectors.scan import score_exactly
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stackroom.types import Metric
+
+T = TypeVar("T")
+
+EFFORT = 1_000
+"""Rows that an ordinary search asks Chroma's index for, unless `set_candidates` says otherwise."""
+
+_SYNC = 5_000
+"""Writes after which Chroma writes its index anew. It writes it in place: a server that is killed meanwhile has lost it. So it is seldom; until
+then the vectors stand in its log, from which it makes them again, and which it reads whole for every write."""
+_AT_ONCE = 1_000
+"""Records whose metadata are read at once."""
+_DELETED_AT_ONCE = 1_000
+_SPACES = {"cosine": "ip", "dot": "ip", "l2": "l2"}
+"""Chroma's distances. Vectors whose angle counts are indexed with length 1: its own cosine would do the same, and keep the length beside."""
+_NO_VECTOR = 2
+"""The dimension of vectors that say nothing: Chroma has no record without one."""
+
+
+class Table(NamedTuple):
+    """A collection, as it is known by its id."""
+
+    name: str
+    id: str
+    dim: int
+    metric: str
+
+
+class ChromaDatabase(Database):
+    name = "Chroma"
+    bounds = Bounds(rows=100_000, dimensions=32_768, numbers=None)
+    index = None
+    indexes = ("",)
+    finds_words = False
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._place = place_of(url)
+        self._server = Server(self._place)
+        self._gates = Gates(self._server)
+        self._tables: dict[str, Table] = {}
+
+    def version(self) -> str:
+        return self._server.version()
+
+    def names(self) -> list[str]:
+        return self._gates.names()
+
+    def put_name(self, name: str) -> None:
+        self._gates.put(name)
+
+    def rename(self, old: str, new: str) -> None:
+        self._gates.rename(old, new)
+
+    def drop_name(self, name: str) -> None:
+        self._gates.drop(name)
+
+    def tables(self) -> list[str]:
+        prefix = self._place.named("")
+        names = [
+            one["name"].removeprefix(prefix) for one in self._server.collections() if one["name"].startswith(prefix)
+        ]
+        return [name for name in names if name == RECORDS or name.startswith(("chunks_", "space_"))]
+
+    def make(self, table: str, *, dim: int, metric: Metric, index: str) -> bool:
+        del index
+        try:
+            self._create(table, dim or _NO_VECTOR, metric)
+        except TakenError:
+            return False
+        if kind_of(table) == "chunks":
+            with suppress(AbsentError):
+                # Of a table of that name whose dropping was interrupted.
+                self._server.drop(self._place.named(_postings_of(table)))
+            self._create(_postings_of(table), _NO_VECTOR, "l2")
+        return True
+
+    def _create(self, table: str, dim: int, metric: str) -> None:
+        self._server.create(
+            self._place.named(table),
+            metadata={"dim": dim, "metric": metric},
+            configuration={"hnsw": {"space": _SPACES[metric], "sync_threshold": _SYNC}},
+        )
+
+    def drop(self, table: str) -> None:
+        for name in (table, _postings_of(table)) if kind_of(table) == "chunks" else (table,):
+            self._tables.pop(name, None)
+            with suppress(AbsentError):
+                self._server.drop(self._place.named(name))
+
+    def _within(self, table: str, step: Callable[[Table], T]) -> T:
+        """What a step gives on a collection. Its id is remembered, and may be that of one that was dropped and made again."""
+        known = self._tables.get(table)
+        if known is not None:
+            with suppress(AbsentError):
+                return step(known)
+        said = self._server.collection(self._place.named(table))
+        found = Table(table, said["id"], said["metadata"]["dim"], said["metadata"]["metric"])
+        self._tables[table] = found
+        return step(found)
+
+    def _ask(self, table: str, verb: str, **body: Any) -> Any:
+        return self._within(table, lambda found: self._server.records(found.id, verb, body))
+
+    def put(self, table: str, rows: Sequence[Row]) -> None:
+        if kind_of(table) == "chunks":
+            self._put_postings(table, postings.records(rows))
+
+        def upsert(found: Table) -> None:
+            body = {
+                "ids": [record_id(table, row) for row in rows],
+                "metadatas": [metadata(table, row) for row in rows],
+                "embeddings": [indexed(row, found.dim, is_cosine=found.metric == "cosine") for row in rows],
+            }
+            self._server.records(found.id, "upsert", body)
+
+        if rows:
+            self._within(table, upsert)
+
+    def _put_postings(self, table: str, found: Sequence[postings.Record]) -> None:
+        if found:
+            self._ask(
+                _postings_of(table),
+                "upsert",
+                ids=[its_id for its_id, _ in found],
+                metadatas=[its_metadata for _, its_metadata in found],
+                embeddings=[
+                    indexed({"id": said["first"] + said["slot"]}, _NO_VECTOR, is_cosine=False) for _, said in found
+                ],
+            )
+
+    def end(self, table: str, ids: Sequence[int], version: int) -> None:
+        found = self._where(table, {"id": {"$in": list(ids)}}) if ids else []
+        if found:
+            died = None if version == FOREVER else version
+            self._ask(table, "update", ids=found, metadatas=[{"died": died}] * len(found))
+
+    def delete(self, table: str, condition: Condition) -> None:
+        gone = self._choose(table, condition)
+        if kind_of(table) == "chunks" and len(gone):
+            self._forget(_postings_of(table), gone.column("id"))
+        for first in range(0, len(gone), _DELETED_AT_ONCE):
+            self._ask(table, "delete", ids=gone.ids[first : first + _DELETED_AT_ONCE])
+
+    def _forget(self, table: str, ids: NDArray[np.int64]) -> None:
+        """Take rows out of the postings."""
+        near = {"$and": [{"first": {"$lte": int(ids.max())}}, {"last": {"$gte": int(ids.min())}}]}
+        for found in self._where(table, near):
+            said = self._ask(table, "get", ids=[found], include=["metadatas"])["metadatas"][0]
+            left = postings.without(said["postings"], ids)
+            if not left:
+                self._ask(table, "delete", ids=[found])
+            elif left != said["postings"]:
+                self._ask(table, "update", ids=[found], metadatas=[{"postings": left}])
+
+    def _where(self, table: str, where: dict[str, Any] | None) -> list[str]:
+        """The ids of the records that meet it; None: of all."""
+        asked = {} if where is None else {"where": where}
+        found: list[str] = self._ask(table, "get", include=[], **asked)["ids"]
+        return found
+
+    def _known(self, table: str, condition: Condition, words: dict[int, dict[int, int]] | None = None) -> Known:
+        """What of a condition is not in the numbers of rows: who was removed, and who has a number in an array.
+
+        `words`, by the ids of rows, gets how often they have each of the words that the condition asks for.
+        """
+        known: dict[Leaf, NDArray[np.int64]] = {}
+        for leaf in unknown(table, condition):
+            if leaf.field == "died":
+                known[leaf] = Columns(table, self._where(table, _died(leaf))).column("id")
+                continue
+            found = self._postings(table, leaf)
+            known[leaf] = np.unique(found["id"])
+            if words is not None and leaf.field == "terms":
+                for number, id_, count in found.tolist():
+                    words.setdefault(id_, {})[number] = count
+        return known
+
+    def _postings(self, table: str, leaf: Leaf) -> NDArray[Any]:
+        numbers = leaf.numbers if isinstance(leaf, Among) else ()
+        wanted = postings.slots(leaf.field, numbers)
+        packed: list[str] = []
+        for first in range(0, len(wanted), _AT_ONCE):
+            where = {"slot": {"$in": wanted[first : first + _AT_ONCE]}}
+            said = self._ask(_postings_of(table), "get", where=where, include=["metadatas"])["metadatas"]
+            packed += [one["postings"] for one in said]
+        return postings.of(numbers, packed)
+
+    def _choose(self, table: str, condition: Condition, known: Known | None = None) -> Columns:
+        """The rows that meet it."""
+        known = self._known(table, condition) if known is None else known
+        asked = few(table, condition, known)
+        if asked is not None and not asked[1]:
+            return Columns(table, [])
+        where = None if asked is None else {asked[0]: {"$in": sorted(asked[1])}}
+        found = Columns(table, self._where(table, where))
+        return found.those(meets(found, condition, known))
+
+    def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
+        if "terms" in fields and "data" not in fields:
+            return self._with_terms(table, condition, fields)
+        chosen = self._choose(table, condition).first(limit)
+        return [row for part in self._read(table, chosen, fields, _AT_ONCE) for row in part]
+
+    def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int) -> Iterator[Row]:
+        for part in self._read(table, self._choose(table, condition), fields, min(at_once, _AT_ONCE)):
+            yield from part
+
+    def _read(self, table: str, chosen: Columns, fields: Sequence[str], at_once: int) -> Iterator[list[Row]]:
+        """These rows, in portions. Those that are gone meanwhile are left out."""
+        if not any(name in METADATA for name in fields):
+            yield chosen.rows(fields)
+            return
+        for first in range(0, len(chosen), at_once):
+            ids = chosen.ids[first : first + at_once]
+            found = self._ask(table, "get", ids=ids, include=["metadatas"])
+            said = dict(zip(found["ids"], found["metadatas"], strict=True))
+            there = Columns(table, [its_id for its_id in ids if its_id in said])
+            yield [
+                {**row, **from_metadata(said[its_id], fields)}
+                for its_id, row in zip(there.ids, there.rows(fields), strict=True)
+            ]
+
+    def _with_terms(self, table: str, condition: Condition, fields: Sequence[str]) -> list[Row]:
+        """Rows with those of their words that the condition asks for, which stand in the postings."""
+        words: dict[int, dict[int, int]] = {}
+        chosen = self._choose(table, condition, self._known(table, condition, words))
+        return [
+            {**row, "terms": list(words.get(id_, ())), "counts": list(words.get(id_, {}).values())}
+            for id_, row in zip(chosen.column("id").tolist(), chosen.rows(fields), strict=True)
+        ]
+
+    def most(self, fields: Sequence[str]) -> int:
+        del fields
+        return _AT_ONCE
+
+    def count(self, table: str, condition: Condition) -> int:
+        return len(self._choose(table, condition))
+
+    def nearest(
+        self,
+        table: str,
+        query: NDArray[np.float32],
+        limit: int,
+        condition: Condition,
+        fields: Sequence[str],
+        *,
+        metric: Metric,
+        index: str,
+        exact: bool,
+        candidates: int | None,
+    ) -> list[Row]:
+        """Asked for all records, Chroma's index compares all that it reaches: those that it does not reach are read.
+
+        Asked for fewer, it looks at no more than is asked for, and at more where too few of them meet the condition.
+        """
+        del index
+        known = self._known(table, condition)
+        total = self._within(table, lambda found: self._server.count(found.id))
+        asked = total if exact else max(limit, candidates or EFFORT)
+        while True:
+            found = self._query(table, of_length_one(query) if metric == "cosine" else query, min(asked, total))
+            chosen = found.those(meets(found, condition, known))
+            if asked >= total or len(chosen) >= limit:
+                break
+            asked *= 4
+        rows = [row for part in self._read(table, chosen.first(limit), fields, _AT_ONCE) for row in part]
+        if asked < total or len(found) >= total:
+            return rows
+        return self._with_missed(table, rows, found, condition, known, fields, query, metric)[:limit]
+
+    def _query(self, table: str, query: NDArray[np.float32], n: int) -> Columns:
+        if not n:
+            return Columns(table, [])
+        said = self._ask(table, "query", query_embeddings=[query.tolist()], n_results=n, include=[])
+        return Columns(table, said["ids"][0])
+
+    def _with_missed(
+        self,
+        table: str,
+        rows: list[Row],
+        found: Columns,
+        condition: Condition,
+        known: Known,
+        fields: Sequence[str],
+        query: NDArray[np.float32],
+        metric: Metric,
+    ) -> list[Row]:
+        """Together with the rows that the index does not reach."""
+        chosen = self._choose(table, condition, known)
+        missed = chosen.those(~np.isin(chosen.column("id"), found.column("id")))
+        both = rows + [row for part in self._read(table, missed, fields, _AT_ONCE) for row in part]
+        scores = score_exactly(
+            np.stack([row["embedding"] for row in both]).astype(np.float64), query.astype(np.float64), metric
+        )
+        return [both[at] for at in np.argsort(-scores, kind="stable")]
+
+    def heaviest(
+        self, table: str, query: dict[int, float], limit: int, condition: Condition, fields: Sequence[str]
+    ) -> list[Row]:
+        """There is none: see `finds_words`."""
+        del table, query, limit, condition, fields
+        raise NotImplementedError
+
+    def seal(self, table: str) -> None:
+        """Chroma indexes what is written before it answers."""
+        del table
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def _postings_of(table: str) -> str:
+    return f"postings_of_{table}"
+
+
+def _died(leaf: Leaf) -> dict[str, Any]:
+    """The condition on `died` as Chroma has it, of those that don't meet it where those are fewer."""
+    if isinstance(leaf, Among):
+        return {"died": {"$in": list(leaf.numbers)}}
+    if others(leaf):
+        return {"died": {"$lt": leaf.least}}
+    return {"died": {"$lt": leaf.below}}
