@@ -7,8 +7,8 @@ condition as there are records that meet it. So here:
   client. Chroma is asked for the rows of a key, a name or an owner alone (`choosing.py`).
 - **Arrays are looked up by postings**, records that say which rows have a number (`postings.py`): words, metadata, collections. Chroma's arrays in metadata and its
   own full text cost five times as long to write, and one server has no sparse vectors.
-- **The atomic step** is the creation of a collection: of several who create the same name one does (`gates.py`).
-- **Vectors** are found by Chroma's HNSW index (`nearest.py`). Asked for all that there are, it gives all that it reaches, and those are counted: so
+- **The atomic step** is to add a record: one that has its id already is left as it is (`gates.py`).
+- **Vectors** are found by Chroma's HNSW index (`database.py`). Asked for all that there are, it gives all that it reaches, and those are counted: so
   a search is exact where it must be.
 
 The client is the HTTP API itself, over httpx: no package of Chroma's, which is large and has telemetry.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -47,6 +48,7 @@ class Server:
         self.place = place
         token = os.environ.get("CHROMA_API_KEY")
         headers = {"x-chroma-token": token} if token else {}
+        self._known: dict[str, dict[str, Any]] = {}
         self._client = httpx.Client(headers=headers, timeout=_WAIT, trust_env=False)
         scheme = "https" if place.options.get("tls") == "true" else "http"
         self._address = f"{scheme}://{place.host or 'localhost'}:{place.port}/api/v2"
@@ -78,34 +80,62 @@ class Server:
         """Of its API: it tells no other."""
         return str(self._request("GET", "/version"))
 
-    def collections(self) -> list[dict[str, Any]]:
-        """All of the database."""
-        found: list[dict[str, Any]] = []
+    def names(self) -> list[str]:
+        """Of the library's collections, without what every one of them begins with."""
+        found: list[str] = []
         while True:
             asked = {"limit": _LISTED_AT_ONCE, "offset": len(found)}
             part = self._request("GET", f"{self._database}/collections", params=asked)
-            found += part
+            found += [one["name"] for one in part]
             if len(part) < _LISTED_AT_ONCE:
-                return found
+                prefix = self.place.named("")
+                return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
 
-    def collection(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._request("GET", f"{self._database}/collections/{name}")
-        return found
-
-    def create(self, name: str, **made_with: Any) -> None:
-        """Raises TakenError. One alone creates a name."""
-        self._request("POST", f"{self._database}/collections", json={"name": name, **made_with})
+    def create(self, name: str, *, space: str, sync: int, **metadata: Any) -> None:
+        """A collection of the library; one alone creates a name. Raises TakenError."""
+        body = {
+            "name": self.place.named(name),
+            "configuration": {"hnsw": {"space": space, "sync_threshold": sync}},
+            "metadata": metadata or None,
+        }
+        self._request("POST", f"{self._database}/collections", json=body)
 
     def drop(self, name: str) -> None:
-        """Raises AbsentError."""
-        self._request("DELETE", f"{self._database}/collections/{name}")
+        """Have no such collection."""
+        self._known.pop(name, None)
+        with suppress(AbsentError):
+            self._request("DELETE", f"{self._database}/collections/{self.place.named(name)}")
 
-    def records(self, collection_id: str, verb: str, body: dict[str, Any]) -> Any:
-        """`get`, `query`, `upsert`, `update` or `delete` of records of a collection."""
-        return self._request("POST", f"{self._database}/collections/{collection_id}/{verb}", json=body)
+    def about(self, name: str) -> dict[str, Any]:
+        """What was said of a collection when it was created."""
+        said: dict[str, Any] = self._collection(name)["metadata"]
+        return said
 
-    def count(self, collection_id: str) -> int:
-        return int(self._request("GET", f"{self._database}/collections/{collection_id}/count"))
+    def _collection(self, name: str) -> dict[str, Any]:
+        if name not in self._known:
+            self._known[name] = self._request("GET", f"{self._database}/collections/{self.place.named(name)}")
+        return self._known[name]
+
+    def ask(self, name: str, verb: str, **body: Any) -> Any:
+        """`get`, `query`, `add`, `upsert`, `update` or `delete` of records of a collection."""
+        return self._of(name, "POST", verb, json=body)
+
+    def count(self, name: str) -> int:
+        """Records of a collection."""
+        return int(self._of(name, "GET", "count"))
+
+    def _of(self, name: str, method: str, verb: str, **options: Any) -> Any:
+        was_known = name in self._known
+        try:
+            return self._request(
+                method, f"{self._database}/collections/{self._collection(name)['id']}/{verb}", **options
+            )
+        except AbsentError:
+            if not was_known:
+                raise
+        # Its id may be that of one that was dropped, and made again.
+        self._known.pop(name, None)
+        return self._request(method, f"{self._database}/collections/{self._collection(name)['id']}/{verb}", **options)
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
         url = self._address + path

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from stackroom.engines.chroma.client import Server, TakenError, place_of
 from stackroom.engines.chroma.gates import Gates
 from stackroom.engines.chroma.rows import METADATA, Columns, from_metadata, indexed, metadata, of_length_one, record_id
 from stackroom.engines.versioned.conditions import Among, Condition
-from stackroom.engines.versioned.database import AbsentError, Bounds, Database, Row
+from stackroom.engines.versioned.database import Bounds, Database, Row
 from stackroom.engines.versioned.tables import FOREVER, RECORDS, kind_of
 from stackroom.storage.vectors.scan import score_exactly
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.types import Metric
-
-T = TypeVar("T")
 
 EFFORT = 1_000
 """Rows that an ordinary search asks Chroma's index for, unless `set_candidates` says otherwise."""
@@ -40,15 +37,6 @@ _NO_VECTOR = 2
 """The dimension of vectors that say nothing: Chroma has no record without one."""
 
 
-class Table(NamedTuple):
-    """A collection, as it is known by its id."""
-
-    name: str
-    id: str
-    dim: int
-    metric: str
-
-
 class ChromaDatabase(Database):
     name = "Chroma"
     bounds = Bounds(rows=100_000, dimensions=32_768, numbers=None)
@@ -58,10 +46,8 @@ class ChromaDatabase(Database):
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._place = place_of(url)
-        self._server = Server(self._place)
+        self._server = Server(place_of(url))
         self._gates = Gates(self._server)
-        self._tables: dict[str, Table] = {}
 
     def version(self) -> str:
         return self._server.version()
@@ -79,11 +65,7 @@ class ChromaDatabase(Database):
         self._gates.drop(name)
 
     def tables(self) -> list[str]:
-        prefix = self._place.named("")
-        names = [
-            one["name"].removeprefix(prefix) for one in self._server.collections() if one["name"].startswith(prefix)
-        ]
-        return [name for name in names if name == RECORDS or name.startswith(("chunks_", "space_"))]
+        return [name for name in self._server.names() if name == RECORDS or name.startswith(("chunks_", "space_"))]
 
     def make(self, table: str, *, dim: int, metric: Metric, index: str) -> bool:
         del index
@@ -92,63 +74,43 @@ class ChromaDatabase(Database):
         except TakenError:
             return False
         if kind_of(table) == "chunks":
-            with suppress(AbsentError):
-                # Of a table of that name whose dropping was interrupted.
-                self._server.drop(self._place.named(_postings_of(table)))
+            # There may be those of a table of that name whose dropping was interrupted.
+            self._server.drop(_postings_of(table))
             self._create(_postings_of(table), _NO_VECTOR, "l2")
         return True
 
-    def _create(self, table: str, dim: int, metric: str) -> None:
-        self._server.create(
-            self._place.named(table),
-            metadata={"dim": dim, "metric": metric},
-            configuration={"hnsw": {"space": _SPACES[metric], "sync_threshold": _SYNC}},
-        )
+    def _create(self, table: str, dim: int, metric: Metric) -> None:
+        self._server.create(table, space=_SPACES[metric], sync=_SYNC, dim=dim, metric=metric)
 
     def drop(self, table: str) -> None:
-        for name in (table, _postings_of(table)) if kind_of(table) == "chunks" else (table,):
-            self._tables.pop(name, None)
-            with suppress(AbsentError):
-                self._server.drop(self._place.named(name))
-
-    def _within(self, table: str, step: Callable[[Table], T]) -> T:
-        """What a step gives on a collection. Its id is remembered, and may be that of one that was dropped and made again."""
-        known = self._tables.get(table)
-        if known is not None:
-            with suppress(AbsentError):
-                return step(known)
-        said = self._server.collection(self._place.named(table))
-        found = Table(table, said["id"], said["metadata"]["dim"], said["metadata"]["metric"])
-        self._tables[table] = found
-        return step(found)
-
-    def _ask(self, table: str, verb: str, **body: Any) -> Any:
-        return self._within(table, lambda found: self._server.records(found.id, verb, body))
+        self._server.drop(table)
+        if kind_of(table) == "chunks":
+            self._server.drop(_postings_of(table))
 
     def put(self, table: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         if kind_of(table) == "chunks":
-            self._put_postings(table, postings.records(rows))
-
-        def upsert(found: Table) -> None:
-            body = {
-                "ids": [record_id(table, row) for row in rows],
-                "metadatas": [metadata(table, row) for row in rows],
-                "embeddings": [indexed(row, found.dim, is_cosine=found.metric == "cosine") for row in rows],
-            }
-            self._server.records(found.id, "upsert", body)
-
-        if rows:
-            self._within(table, upsert)
+            self._put_postings(_postings_of(table), postings.records(rows))
+        about = self._server.about(table)
+        is_cosine = about["metric"] == "cosine"
+        self._server.ask(
+            table,
+            "upsert",
+            ids=[record_id(table, row) for row in rows],
+            metadatas=[metadata(table, row) for row in rows],
+            embeddings=[indexed(row["id"], row.get("embedding"), about["dim"], is_cosine=is_cosine) for row in rows],
+        )
 
     def _put_postings(self, table: str, found: Sequence[postings.Record]) -> None:
         if found:
-            self._ask(
-                _postings_of(table),
+            self._server.ask(
+                table,
                 "upsert",
                 ids=[its_id for its_id, _ in found],
-                metadatas=[its_metadata for _, its_metadata in found],
+                metadatas=[said for _, said in found],
                 embeddings=[
-                    indexed({"id": said["first"] + said["slot"]}, _NO_VECTOR, is_cosine=False) for _, said in found
+                    indexed(said["first"] + said["slot"], None, _NO_VECTOR, is_cosine=False) for _, said in found
                 ],
             )
 
@@ -156,30 +118,30 @@ class ChromaDatabase(Database):
         found = self._where(table, {"id": {"$in": list(ids)}}) if ids else []
         if found:
             died = None if version == FOREVER else version
-            self._ask(table, "update", ids=found, metadatas=[{"died": died}] * len(found))
+            self._server.ask(table, "update", ids=found, metadatas=[{"died": died}] * len(found))
 
     def delete(self, table: str, condition: Condition) -> None:
         gone = self._choose(table, condition)
         if kind_of(table) == "chunks" and len(gone):
             self._forget(_postings_of(table), gone.column("id"))
         for first in range(0, len(gone), _DELETED_AT_ONCE):
-            self._ask(table, "delete", ids=gone.ids[first : first + _DELETED_AT_ONCE])
+            self._server.ask(table, "delete", ids=gone.ids[first : first + _DELETED_AT_ONCE])
 
     def _forget(self, table: str, ids: NDArray[np.int64]) -> None:
         """Take rows out of the postings."""
         near = {"$and": [{"first": {"$lte": int(ids.max())}}, {"last": {"$gte": int(ids.min())}}]}
         for found in self._where(table, near):
-            said = self._ask(table, "get", ids=[found], include=["metadatas"])["metadatas"][0]
+            said = self._server.ask(table, "get", ids=[found], include=["metadatas"])["metadatas"][0]
             left = postings.without(said["postings"], ids)
             if not left:
-                self._ask(table, "delete", ids=[found])
+                self._server.ask(table, "delete", ids=[found])
             elif left != said["postings"]:
-                self._ask(table, "update", ids=[found], metadatas=[{"postings": left}])
+                self._server.ask(table, "update", ids=[found], metadatas=[{"postings": left}])
 
     def _where(self, table: str, where: dict[str, Any] | None) -> list[str]:
         """The ids of the records that meet it; None: of all."""
         asked = {} if where is None else {"where": where}
-        found: list[str] = self._ask(table, "get", include=[], **asked)["ids"]
+        found: list[str] = self._server.ask(table, "get", include=[], **asked)["ids"]
         return found
 
     def _known(self, table: str, condition: Condition, words: dict[int, dict[int, int]] | None = None) -> Known:
@@ -205,7 +167,7 @@ class ChromaDatabase(Database):
         packed: list[str] = []
         for first in range(0, len(wanted), _AT_ONCE):
             where = {"slot": {"$in": wanted[first : first + _AT_ONCE]}}
-            said = self._ask(_postings_of(table), "get", where=where, include=["metadatas"])["metadatas"]
+            said = self._server.ask(_postings_of(table), "get", where=where, include=["metadatas"])["metadatas"]
             packed += [one["postings"] for one in said]
         return postings.of(numbers, packed)
 
@@ -236,7 +198,7 @@ class ChromaDatabase(Database):
             return
         for first in range(0, len(chosen), at_once):
             ids = chosen.ids[first : first + at_once]
-            found = self._ask(table, "get", ids=ids, include=["metadatas"])
+            found = self._server.ask(table, "get", ids=ids, include=["metadatas"])
             said = dict(zip(found["ids"], found["metadatas"], strict=True))
             there = Columns(table, [its_id for its_id in ids if its_id in said])
             yield [
@@ -279,7 +241,7 @@ class ChromaDatabase(Database):
         """
         del index
         known = self._known(table, condition)
-        total = self._within(table, lambda found: self._server.count(found.id))
+        total = self._server.count(table)
         asked = total if exact else max(limit, candidates or EFFORT)
         while True:
             found = self._query(table, of_length_one(query) if metric == "cosine" else query, min(asked, total))
@@ -295,7 +257,7 @@ class ChromaDatabase(Database):
     def _query(self, table: str, query: NDArray[np.float32], n: int) -> Columns:
         if not n:
             return Columns(table, [])
-        said = self._ask(table, "query", query_embeddings=[query.tolist()], n_results=n, include=[])
+        said = self._server.ask(table, "query", query_embeddings=[query.tolist()], n_results=n, include=[])
         return Columns(table, said["ids"][0])
 
     def _with_missed(

@@ -1,19 +1,24 @@
-"""Names that say who writes, which change for one asker alone: each state is a collection, and the next one has the next number.
+"""Names that say who writes, which change for one asker alone: each state is a record with the next number, and of a number there is one.
 
-Chroma renames a collection whatever its name is at that time, but creates a name once. So the states of a gate are empty collections, numbered;
-its name stands in the metadata of the one with the highest number. Who wants to change it creates the next number, or finds that another
-has. A number that was seen, superseded and dropped can be created once more by one who was slow: then a higher one is there, and it has lost.
+Chroma renames a collection whatever its name is at that time, but a record that is added where one with its id is changes nothing. So the states of a
+gate are numbered, and the last one counts. Who wants to change it adds the next number, and looks whose that is. A number that was superseded and
+deleted may be added once more by one who was slow: then a higher one is there, and it has lost.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import NamedTuple
 
 from stackroom.engines.chroma.client import Server, TakenError
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.tables import number
+from stackroom.errors import StackroomError
+
+_COLLECTION = "gates"
+_SYNC = 20_000
+"""Chroma writes the index of a collection anew after so many changes, and who is killed meanwhile loses it (database.py): it says nothing here, and is small."""
+_NO_VECTOR = [0.0, 0.0]
 
 
 class _State(NamedTuple):
@@ -21,64 +26,62 @@ class _State(NamedTuple):
     at: int
     name: str
 
+    @property
+    def id(self) -> str:
+        return f"{self.gate}-{self.at}"
+
 
 class Gates:
     """All of one library."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._pattern = re.compile(re.escape(server.place.named("gate_")) + r"([0-9a-f]{16})_(\d+)")
 
     def _states(self) -> list[_State]:
-        found = []
-        for collection in self._server.collections():
-            said = self._pattern.fullmatch(collection["name"])
-            if said:
-                found.append(_State(said[1], int(said[2]), collection["metadata"]["name"]))
-        return sorted(found, key=lambda state: state.at)
+        """In the order of their numbers."""
+        try:
+            found = self._server.ask(_COLLECTION, "get", include=["metadatas"])["metadatas"]
+        except AbsentError:
+            return []
+        return sorted((_State(**said) for said in found), key=lambda state: state.at)
 
-    def _newest(self) -> dict[str, _State]:
-        return {state.gate: state for state in self._states()}
+    def _newest(self) -> list[_State]:
+        return list({state.gate: state for state in self._states()}.values())
 
-    def _collection(self, gate: str, at: int) -> str:
-        return self._server.place.named(f"gate_{gate}_{at}")
-
-    def _create(self, gate: str, at: int, name: str) -> None:
-        self._server.create(self._collection(gate, at), metadata={"name": name})
+    def _add(self, state: _State) -> None:
+        said = [state._asdict()]
+        self._server.ask(_COLLECTION, "add", ids=[state.id], metadatas=said, embeddings=[_NO_VECTOR])
 
     def names(self) -> list[str]:
-        return [state.name for state in self._newest().values()]
+        return [state.name for state in self._newest()]
 
     def put(self, name: str) -> None:
-        """A gate is known by its first name: another one of that name is none."""
+        """A gate is known by its first name: there is one that began so."""
+        first = _State(f"{number('gate', name):x}", 0, name)
+        if any(state.gate == first.gate for state in self._states()):
+            return
         with contextlib.suppress(TakenError):
-            self._create(f"{number('gate', name):016x}", 0, name)
+            self._server.create(_COLLECTION, space="l2", sync=_SYNC)
+        self._add(first)
 
     def rename(self, old: str, new: str) -> None:
-        now = next((state for state in self._newest().values() if state.name == old), None)
-        if now is None:
-            raise self._absent(old)
-        try:
-            self._create(now.gate, now.at + 1, new)
-        except TakenError:
-            # By another one, or by this one's own request, whose answer was lost.
-            if not any(state[1:] == (now.at + 1, new) for state in self._states()):
-                raise self._absent(old) from None
-        states = [state for state in self._states() if state.gate == now.gate]
-        lost = states[-1].at > now.at + 1
-        for state in states:
-            if state.at <= now.at + lost:
-                with contextlib.suppress(AbsentError):
-                    self._server.drop(self._collection(*state[:2]))
-        if lost:
-            raise self._absent(old)
+        now = next((state for state in self._newest() if state.name == old), None)
+        if now is not None:
+            mine = _State(now.gate, now.at + 1, new)
+            self._add(mine)
+            *before, last = [state for state in self._states() if state.gate == now.gate]
+            if last == mine:
+                self._forget(before)
+                return
+        raise AbsentError(f"{self._server.place.url} has no gate {old!r} any more.", path=self._server.place.url)
+
+    def _forget(self, states: list[_State]) -> None:
+        # Their successor is there: whether they are says nothing.
+        with contextlib.suppress(StackroomError):
+            self._server.ask(_COLLECTION, "delete", ids=[state.id for state in states])
 
     def drop(self, name: str) -> None:
-        for gate in [state.gate for state in self._newest().values() if state.name == name]:
-            for state in self._states():
-                if state.gate == gate:
-                    with contextlib.suppress(AbsentError):
-                        self._server.drop(self._collection(*state[:2]))
-
-    def _absent(self, name: str) -> AbsentError:
-        return AbsentError(f"{self._server.place.url} has no gate {name!r} any more.", path=self._server.place.url)
+        gates = {state.gate for state in self._newest() if state.name == name}
+        gone = [state.id for state in self._states() if state.gate in gates]
+        if gone:
+            self._server.ask(_COLLECTION, "delete", ids=gone)

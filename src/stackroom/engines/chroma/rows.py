@@ -102,12 +102,11 @@ def from_metadata(said: dict[str, Any], fields: Sequence[str]) -> Row:
     return row
 
 
-def indexed(row: Row, dim: int, *, is_cosine: bool) -> str:
-    """The vector of a row that Chroma indexes: of length 1 where their angle counts; of a row that has none, one that says nothing."""
-    vector = row.get("embedding")
+def indexed(id_: int, vector: NDArray[np.float32] | None, dim: int, *, is_cosine: bool) -> str:
+    """The vector of a record that Chroma indexes: of length 1 where the angle counts; of one that has none, one that says nothing."""
     if vector is None:
         # Not all the same: an index of equal vectors is slow, and does not reach all.
-        return _text(1e-6 * np.random.default_rng(row["id"]).standard_normal(dim).astype(_FLOATS))
+        return _text(np.float32(1e-6) * np.random.default_rng(id_).standard_normal(dim, dtype=np.float32))
     return _text(of_length_one(vector) if is_cosine else vector.astype(_FLOATS))
 
 
