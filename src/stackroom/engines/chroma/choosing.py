@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 1_000
 """Numbers by which the server is asked."""
+TELLING = ("id", "key", "name")
+"""Fields of which a number stands in few rows."""
 
 Leaf = Among | Within
 Known = Mapping[Leaf, "NDArray[np.int64]"]
@@ -56,14 +58,18 @@ def meets(rows: Columns, condition: Condition, known: Known) -> NDArray[np.bool_
         return found
     if condition in known:
         return np.isin(rows.column("id"), known[condition], invert=others(condition))
-    column = rows.column(condition.field)
-    if isinstance(condition, Among):
-        return np.isin(column, np.array(condition.numbers, dtype=np.int64))
-    found = np.ones(len(rows), dtype=bool)
-    if condition.least is not None:
-        found &= column >= condition.least
-    if condition.below is not None:
-        found &= column < condition.below
+    return met(rows.column(condition.field), condition)
+
+
+def met(column: NDArray[np.int64], leaf: Leaf) -> NDArray[np.bool_]:
+    """For each of these numbers, whether it is as one part of a condition wants it."""
+    if isinstance(leaf, Among):
+        return np.isin(column, np.array(leaf.numbers, dtype=np.int64))
+    found = np.ones(len(column), dtype=bool)
+    if leaf.least is not None:
+        found &= column >= leaf.least
+    if leaf.below is not None:
+        found &= column < leaf.below
     return found
 
 
@@ -81,7 +87,7 @@ def few(table: str, condition: Condition, known: Known) -> Few | None:
         return (condition.field, frozenset(condition.numbers)) if fits else None
     if isinstance(condition, All):
         found = [one for one in (few(table, part, known) for part in condition.parts) if one is not None]
-        return min(found, key=lambda one: (one[0] not in ("id", "key", "name"), len(one[1])), default=None)
+        return min(found, key=lambda one: (one[0] not in TELLING, len(one[1])), default=None)
     if isinstance(condition, Either):
         return _together([few(table, part, known) for part in condition.parts])
     return None

@@ -65,7 +65,7 @@ class Server:
         """That it is one, new enough, and that it has the database."""
         if not self._request("GET", "/pre-flight-checks").get("supports_base64_encoding"):
             raise UsageError(
-                f"The Chroma server of {self.place.url} is too old.", hint="Upgrade it to 1.0.12 or newer."
+                f"The Chroma server of {self.place.url} is too old.", hint="Upgrade it: 1.5.9 is new enough."
             )
         try:
             self._request("GET", self._database)
@@ -112,9 +112,11 @@ class Server:
         return said
 
     def _collection(self, name: str) -> dict[str, Any]:
-        if name not in self._known:
-            self._known[name] = self._request("GET", f"{self._database}/collections/{self.place.named(name)}")
-        return self._known[name]
+        found = self._known.get(name)
+        if found is None:
+            found = self._request("GET", f"{self._database}/collections/{self.place.named(name)}")
+            self._known[name] = found
+        return found
 
     def ask(self, name: str, verb: str, **body: Any) -> Any:
         """`get`, `query`, `add`, `upsert`, `update` or `delete` of records of a collection."""
@@ -125,24 +127,23 @@ class Server:
         return int(self._of(name, "GET", "count"))
 
     def _of(self, name: str, method: str, verb: str, **options: Any) -> Any:
-        was_known = name in self._known
-        try:
-            return self._request(
-                method, f"{self._database}/collections/{self._collection(name)['id']}/{verb}", **options
-            )
-        except AbsentError:
-            if not was_known:
-                raise
-        # Its id may be that of one that was dropped, and made again.
-        self._known.pop(name, None)
-        return self._request(method, f"{self._database}/collections/{self._collection(name)['id']}/{verb}", **options)
+        def request() -> Any:
+            its_id = self._collection(name)["id"]
+            return self._request(method, f"{self._database}/collections/{its_id}/{verb}", **options)
+
+        if name in self._known:
+            with suppress(AbsentError):
+                return request()
+            # That is the id of one that was dropped; it may have been made again.
+            self._known.pop(name, None)
+        return request()
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
         url = self._address + path
         try:
             try:
                 answer = self._client.request(method, url, **options)
-            except httpx.RemoteProtocolError:
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 # A connection that was kept, and that a server which was started anew knows nothing of.
                 answer = self._client.request(method, url, **options)
             if answer.is_error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackroom.engines.chroma import postings
-from stackroom.engines.chroma.choosing import Known, Leaf, few, meets, others, unknown
+from stackroom.engines.chroma.choosing import TELLING, Few, Known, Leaf, few, meets, met, others, unknown
 from stackroom.engines.chroma.client import Server, TakenError, place_of
 from stackroom.engines.chroma.gates import Gates
 from stackroom.engines.chroma.rows import METADATA, Columns, from_metadata, indexed, metadata, of_length_one, record_id
@@ -30,6 +30,8 @@ _SYNC = 5_000
 then the vectors stand in its log, from which it makes them again, and which it reads whole for every write."""
 _AT_ONCE = 1_000
 """Records whose metadata are read at once."""
+_LOOKED_UP = 200
+"""Numbers whose rows are asked for with their metadata: Chroma fails where an answer has more than 32,766 records with metadata."""
 _DELETED_AT_ONCE = 1_000
 _SPACES = {"cosine": "ip", "dot": "ip", "l2": "l2"}
 """Chroma's distances. Vectors whose angle counts are indexed with length 1: its own cosine would do the same, and keep the length beside."""
@@ -129,20 +131,29 @@ class ChromaDatabase(Database):
 
     def _forget(self, table: str, ids: NDArray[np.int64]) -> None:
         """Take rows out of the postings."""
-        near = {"$and": [{"first": {"$lte": int(ids.max())}}, {"last": {"$gte": int(ids.min())}}]}
-        for found in self._where(table, near):
-            said = self._server.ask(table, "get", ids=[found], include=["metadatas"])["metadatas"][0]
-            left = postings.without(said["postings"], ids)
-            if not left:
-                self._server.ask(table, "delete", ids=[found])
-            elif left != said["postings"]:
-                self._server.ask(table, "update", ids=[found], metadatas=[{"postings": left}])
+        near = self._where(table, {"$and": [{"first": {"$lte": int(ids.max())}}, {"last": {"$gte": int(ids.min())}}]})
+        for found in self._said(table, near):
+            left = {its_id: postings.without(said["postings"], ids) for its_id, said in found.items()}
+            gone = [its_id for its_id in found if not left[its_id]]
+            changed = [its_id for its_id in found if left[its_id] not in ("", found[its_id]["postings"])]
+            if gone:
+                self._server.ask(table, "delete", ids=gone)
+            if changed:
+                self._server.ask(
+                    table, "update", ids=changed, metadatas=[{"postings": left[its_id]} for its_id in changed]
+                )
 
     def _where(self, table: str, where: dict[str, Any] | None) -> list[str]:
         """The ids of the records that meet it; None: of all."""
         asked = {} if where is None else {"where": where}
         found: list[str] = self._server.ask(table, "get", include=[], **asked)["ids"]
         return found
+
+    def _said(self, table: str, ids: Sequence[str], at_once: int = _AT_ONCE) -> Iterator[dict[str, dict[str, Any]]]:
+        """The metadata of these records, in portions; those that are gone are left out."""
+        for first in range(0, len(ids), at_once):
+            found = self._server.ask(table, "get", ids=ids[first : first + at_once], include=["metadatas"])
+            yield dict(zip(found["ids"], found["metadatas"], strict=True))
 
     def _known(self, table: str, condition: Condition, words: dict[int, dict[int, int]] | None = None) -> Known:
         """What of a condition is not in the numbers of rows: who was removed, and who has a number in an array.
@@ -164,12 +175,11 @@ class ChromaDatabase(Database):
     def _postings(self, table: str, leaf: Leaf) -> NDArray[Any]:
         numbers = leaf.numbers if isinstance(leaf, Among) else ()
         wanted = postings.slots(leaf.field, numbers)
-        packed: list[str] = []
+        there: list[str] = []
         for first in range(0, len(wanted), _AT_ONCE):
-            where = {"slot": {"$in": wanted[first : first + _AT_ONCE]}}
-            said = self._server.ask(_postings_of(table), "get", where=where, include=["metadatas"])["metadatas"]
-            packed += [one["postings"] for one in said]
-        return postings.of(numbers, packed)
+            there += self._where(_postings_of(table), {"slot": {"$in": wanted[first : first + _AT_ONCE]}})
+        found = self._said(_postings_of(table), there)
+        return postings.of(numbers, (one["postings"] for part in found for one in part.values()))
 
     def _choose(self, table: str, condition: Condition, known: Known | None = None) -> Columns:
         """The rows that meet it."""
@@ -177,15 +187,41 @@ class ChromaDatabase(Database):
         asked = few(table, condition, known)
         if asked is not None and not asked[1]:
             return Columns(table, [])
-        where = None if asked is None else {asked[0]: {"$in": sorted(asked[1])}}
-        found = Columns(table, self._where(table, where))
+        found = Columns(table, self._where(table, None if asked is None else _among(asked)))
         return found.those(meets(found, condition, known))
 
     def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
         if "terms" in fields and "data" not in fields:
             return self._with_terms(table, condition, fields)
+        found = self._looked_up(table, condition, fields) if _are_said(fields) else None
+        if found is not None:
+            return found[:limit]
         chosen = self._choose(table, condition).first(limit)
         return [row for part in self._read(table, chosen, fields, _AT_ONCE) for row in part]
+
+    def _looked_up(self, table: str, condition: Condition, fields: Sequence[str]) -> list[Row] | None:
+        """The rows in one request, where the condition names some of them, and their metadata tell the rest; None where it does not."""
+        leaves = list(unknown(table, condition))
+        asked = few(table, condition, {})
+        if (
+            asked is None
+            or asked[0] not in TELLING
+            or len(asked[1]) > _LOOKED_UP
+            or any(leaf.field != "died" for leaf in leaves)
+        ):
+            return None
+        if not asked[1]:
+            return []
+        answer = self._server.ask(table, "get", where=_among(asked), include=["metadatas"])
+        found = Columns(table, answer["ids"])
+        died = np.array([said.get("died", FOREVER) for said in answer["metadatas"]], dtype=np.int64)
+        known = {leaf: found.column("id")[met(died, leaf) != others(leaf)] for leaf in leaves}
+        there = meets(found, condition, known)
+        return [
+            {**row, **from_metadata(said, fields)}
+            for row, said, is_there in zip(found.rows(fields), answer["metadatas"], there, strict=True)
+            if is_there
+        ]
 
     def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int) -> Iterator[Row]:
         for part in self._read(table, self._choose(table, condition), fields, min(at_once, _AT_ONCE)):
@@ -193,14 +229,11 @@ class ChromaDatabase(Database):
 
     def _read(self, table: str, chosen: Columns, fields: Sequence[str], at_once: int) -> Iterator[list[Row]]:
         """These rows, in portions. Those that are gone meanwhile are left out."""
-        if not any(name in METADATA for name in fields):
+        if not _are_said(fields):
             yield chosen.rows(fields)
             return
-        for first in range(0, len(chosen), at_once):
-            ids = chosen.ids[first : first + at_once]
-            found = self._server.ask(table, "get", ids=ids, include=["metadatas"])
-            said = dict(zip(found["ids"], found["metadatas"], strict=True))
-            there = Columns(table, [its_id for its_id in ids if its_id in said])
+        for said in self._said(table, chosen.ids, at_once):
+            there = Columns(table, [its_id for its_id in chosen.ids if its_id in said])
             yield [
                 {**row, **from_metadata(said[its_id], fields)}
                 for its_id, row in zip(there.ids, there.rows(fields), strict=True)
@@ -244,41 +277,25 @@ class ChromaDatabase(Database):
         total = self._server.count(table)
         asked = total if exact else max(limit, candidates or EFFORT)
         while True:
-            found = self._query(table, of_length_one(query) if metric == "cosine" else query, min(asked, total))
+            asked = min(asked, total)
+            found = self._query(table, of_length_one(query) if metric == "cosine" else query, asked)
             chosen = found.those(meets(found, condition, known))
-            if asked >= total or len(chosen) >= limit:
+            if asked == total or len(chosen) >= limit or len(found) < asked:
                 break
             asked *= 4
         rows = [row for part in self._read(table, chosen.first(limit), fields, _AT_ONCE) for row in part]
-        if asked < total or len(found) >= total:
+        if len(found) == asked:
             return rows
-        return self._with_missed(table, rows, found, condition, known, fields, query, metric)[:limit]
+        missed = self._choose(table, condition, known)
+        missed = missed.those(~np.isin(missed.column("id"), found.column("id")))
+        rows += [row for part in self._read(table, missed, fields, _AT_ONCE) for row in part]
+        return _by_score(rows, query, metric)[:limit]
 
     def _query(self, table: str, query: NDArray[np.float32], n: int) -> Columns:
         if not n:
             return Columns(table, [])
         said = self._server.ask(table, "query", query_embeddings=[query.tolist()], n_results=n, include=[])
         return Columns(table, said["ids"][0])
-
-    def _with_missed(
-        self,
-        table: str,
-        rows: list[Row],
-        found: Columns,
-        condition: Condition,
-        known: Known,
-        fields: Sequence[str],
-        query: NDArray[np.float32],
-        metric: Metric,
-    ) -> list[Row]:
-        """Together with the rows that the index does not reach."""
-        chosen = self._choose(table, condition, known)
-        missed = chosen.those(~np.isin(chosen.column("id"), found.column("id")))
-        both = rows + [row for part in self._read(table, missed, fields, _AT_ONCE) for row in part]
-        scores = score_exactly(
-            np.stack([row["embedding"] for row in both]).astype(np.float64), query.astype(np.float64), metric
-        )
-        return [both[at] for at in np.argsort(-scores, kind="stable")]
 
     def heaviest(
         self, table: str, query: dict[int, float], limit: int, condition: Condition, fields: Sequence[str]
@@ -295,8 +312,26 @@ class ChromaDatabase(Database):
         self._server.close()
 
 
+def _by_score(rows: Sequence[Row], query: NDArray[np.float32], metric: Metric) -> list[Row]:
+    """Best first."""
+    if not rows:
+        return []
+    vectors = np.stack([row["embedding"] for row in rows]).astype(np.float64)
+    scores = score_exactly(vectors, query.astype(np.float64), metric)
+    return [rows[at] for at in np.argsort(-scores, kind="stable")]
+
+
 def _postings_of(table: str) -> str:
     return f"postings_of_{table}"
+
+
+def _are_said(fields: Sequence[str]) -> bool:
+    """Whether some of these fields are metadata."""
+    return any(name in METADATA for name in fields)
+
+
+def _among(asked: Few) -> dict[str, Any]:
+    return {asked[0]: {"$in": sorted(asked[1])}}
 
 
 def _died(leaf: Leaf) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOOKED_UP = {
-    "records": ("id", "key", "name", "owner"),
+    "records": ("id", "key", "name", "owner", "mark"),
     "chunks": ("id", "key", "name", "document_key", "source_key"),
     "space": ("id", "key"),
 }
