@@ -107,7 +107,8 @@ class Server:
             self._request("DELETE", f"{self._database}/collections/{self.place.named(name)}")
 
     def about(self, name: str) -> dict[str, Any]:
-        """What was said of a collection when it was created."""
+        """What was said of a collection when it was created. It is not remembered: another may have come in its place."""
+        self._known.pop(name, None)
         said: dict[str, Any] = self._collection(name)["metadata"]
         return said
 
