@@ -9,7 +9,9 @@ The vector that Chroma indexes is a copy, which need not be the same bit for bit
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +83,7 @@ def metadata(table: str, row: Row) -> dict[str, Any]:
     if row.get("embedding") is not None:
         made["embedding"] = _text(row["embedding"].astype(_FLOATS))
     if kind_of(table) == "chunks":
-        made["arrays"] = " ".join(_text(np.array(row[name], dtype=_INTEGERS)) for name in ARRAYS)
+        made["arrays"] = _pack([row[name] for name in ARRAYS])
     return made
 
 
@@ -95,10 +97,8 @@ def from_metadata(said: dict[str, Any], fields: Sequence[str]) -> Row:
     if "embedding" in fields:
         packed = said.get("embedding")
         row["embedding"] = None if packed is None else np.frombuffer(base64.b64decode(packed), dtype=_FLOATS)
-    if "arrays" in said:
-        for name, packed in zip(ARRAYS, said["arrays"].split(" "), strict=True):
-            if name in fields:
-                row[name] = np.frombuffer(base64.b64decode(packed), dtype=_INTEGERS).tolist()
+    if any(name in fields for name in ARRAYS):
+        row.update((name, array) for name, array in zip(ARRAYS, _unpack(said["arrays"]), strict=True) if name in fields)
     return row
 
 
@@ -114,6 +114,18 @@ def of_length_one(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     exact = vector.astype(np.float64)
     length = float(np.linalg.norm(exact))
     return (exact / length if length else exact).astype(_FLOATS)
+
+
+def _pack(arrays: Sequence[Sequence[int]]) -> str:
+    """Their lengths, and what is in them."""
+    numbers = np.array([*map(len, arrays), *chain.from_iterable(arrays)], dtype=_INTEGERS)
+    return base64.b64encode(zlib.compress(numbers.tobytes(), 1)).decode()
+
+
+def _unpack(text: str) -> list[list[int]]:
+    numbers = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=_INTEGERS)
+    lengths, there = numbers[: len(ARRAYS)], numbers[len(ARRAYS) :]
+    return [part.tolist() for part in np.split(there, np.cumsum(lengths)[:-1])]
 
 
 def _text(array: NDArray[Any]) -> str:
