@@ -220,8 +220,9 @@ def test_a_server_that_has_lost_its_index_loses_no_passage_and_no_vector(
             for file in folder.iterdir():
                 file.write_bytes(b"")
         server.start()
-        with pytest.raises(StorageError), store.view() as view:
+        with pytest.raises(StorageError, match="index of a collection") as caught, store.view() as view:
             view.vectors(keys)
+        assert "docs/engines.md" in caught.value.hint
         server.kill()
         for folder in indexes:
             shutil.rmtree(folder)

@@ -183,6 +183,12 @@ def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
         return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
     if answer.status_code in (429, 503) or "database is locked" in said:
         return BusyError(f"The server of {place.url} has too much to do: {said}", hint="Try again.", path=place.url)
+    if "hnsw" in said:
+        return StorageError(
+            f"The server of {place.url} can't read or write the index of a collection: {said}",
+            hint="If it was killed while it wrote that: docs/engines.md says how it is made anew; nothing else is lost.",
+            path=place.url,
+        )
     return StorageError(f"The server of {place.url} failed ({answer.status_code}): {said}", path=place.url)
 
 

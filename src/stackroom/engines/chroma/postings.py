@@ -40,7 +40,7 @@ def records(rows: Sequence[Row]) -> list[Record]:
     made = []
     for field in FIELDS:
         found = _postings(field, rows)
-        bits = min(max(len(found) // _USUAL, 0).bit_length(), _MOST_BITS) if len(found) else 0
+        bits = min((len(found) // _USUAL).bit_length(), _MOST_BITS)
         last = found["number"] & ((1 << bits) - 1)
         for bucket in np.unique(last).tolist():
             slot = _slot(field, bits, bucket)
