@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST = 1_000
-"""Numbers by which the server is asked."""
+"""Numbers by which the server is asked. For more of them it takes longer than for all ids of a table of 25,000 rows."""
 TELLING = ("id", "key", "name")
 """Fields of which a number stands in few rows."""
 
