@@ -64,6 +64,14 @@ def test_the_key_goes_with_every_request(url: str, monkeypatch: pytest.MonkeyPat
         assert store.database._server._client.headers["x-chroma-token"] == "sesame"
 
 
+def test_a_key_that_no_header_can_hold_is_refused_and_not_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("sesame\n", "ses\u00e4me"):
+        monkeypatch.setenv("CHROMA_API_KEY", key)
+        with pytest.raises(UsageError, match="CHROMA_API_KEY") as caught:
+            open_engine(url)
+        assert key[:3] not in f"{caught.value} {caught.value.hint} {vars(caught.value)}"
+
+
 def test_a_database_or_a_tenant_that_is_not_there_is_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match="no database 'nowhere'"):
         open_engine(url.replace("?", "/nowhere?"))

@@ -46,7 +46,12 @@ class Server:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        token = os.environ.get("CHROMA_API_KEY")
+        token = os.environ.get("CHROMA_API_KEY", "")
+        if not (token.isascii() and token.isprintable()):
+            raise UsageError(
+                "CHROMA_API_KEY holds a sign that can't be sent.",
+                hint="Give it as one line of letters, digits and signs of ASCII.",
+            )
         headers = {"x-chroma-token": token} if token else {}
         self._known: dict[str, dict[str, Any]] = {}
         self._client = httpx.Client(headers=headers, timeout=_WAIT, trust_env=False)
