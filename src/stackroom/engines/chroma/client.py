@@ -46,11 +46,12 @@ class Server:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        token = os.environ.get("CHROMA_API_KEY", "")
+        token = os.environ.get("CHROMA_API_KEY", "").strip()
         if not (token.isascii() and token.isprintable()):
+            # Who sends it would repeat it in his error.
             raise UsageError(
-                "CHROMA_API_KEY holds a sign that can't be sent.",
-                hint="Give it as one line of letters, digits and signs of ASCII.",
+                "CHROMA_API_KEY holds a line's end or a character outside ASCII, as no key does.",
+                hint="Set it to the key alone.",
             )
         headers = {"x-chroma-token": token} if token else {}
         self._known: dict[str, dict[str, Any]] = {}
