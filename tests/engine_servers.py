@@ -78,6 +78,7 @@ def _tool(name: str) -> Any:
 
 
 _KINDS = {
+    "chroma": lambda folder: _tool("Chroma")(folder),
     "milvus": lambda folder: _tool("MilvusLite")(folder),
     "postgresql": Postgres,
     "qdrant": lambda folder: _tool("Qdrant")(folder),

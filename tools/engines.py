@@ -2,8 +2,8 @@
 
     engines.py COMMAND...
 
-A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL, STACKROOM_TEST_MILVUS, STACKROOM_TEST_QDRANT) is used as it is.
-The others come from wheels, and listen on this machine alone.
+A server that is named in the environment already (STACKROOM_TEST_POSTGRESQL, STACKROOM_TEST_MILVUS, STACKROOM_TEST_QDRANT, STACKROOM_TEST_CHROMA) is used
+as it is. The others come from wheels, and listen on this machine alone.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ def milvus(folder: Path, ending: ExitStack) -> str:
     server = MilvusLite(folder / "milvus")
     ending.callback(server.stop)
     print(f"milvus-lite {metadata.version('milvus-lite')} runs.", flush=True)
+    return server.url
+
+
+def chroma(folder: Path, ending: ExitStack) -> str:
+    """Chroma's server from the wheel chromadb."""
+    server = Chroma(folder / "chroma")
+    ending.callback(server.stop)
+    print(f"Chroma {metadata.version('chromadb')} runs.", flush=True)
     return server.url
 
 
@@ -97,6 +105,17 @@ class MilvusLite(Server):
         return f"milvus://127.0.0.1:{self.port}/default"
 
 
+class Chroma(Server):
+    def command(self) -> list[str]:
+        # Of the wheel chromadb the server alone, without the packages that its client needs.
+        start = "import sys, chromadb_rust_bindings; chromadb_rust_bindings.cli(['chroma', *sys.argv[1:]])"
+        return ["-c", start, "run", "--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+
+    @property
+    def url(self) -> str:
+        return f"chroma://127.0.0.1:{self.port}"
+
+
 class Qdrant(Server):
     def command(self) -> list[str]:
         return [str(Path(__file__).with_name("qdrant_server.py")), str(self.folder), str(self.port)]
@@ -106,7 +125,12 @@ class Qdrant(Server):
         return f"qdrant://127.0.0.1:{self.port}"
 
 
-SERVERS = {"STACKROOM_TEST_MILVUS": milvus, "STACKROOM_TEST_POSTGRESQL": postgresql, "STACKROOM_TEST_QDRANT": qdrant}
+SERVERS = {
+    "STACKROOM_TEST_CHROMA": chroma,
+    "STACKROOM_TEST_MILVUS": milvus,
+    "STACKROOM_TEST_POSTGRESQL": postgresql,
+    "STACKROOM_TEST_QDRANT": qdrant,
+}
 
 
 def main(command: list[str]) -> int:

@@ -36,7 +36,7 @@ def open(
 ) -> Index:
     """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
 
-    `path` may also be the URL of a library on an engine (`postgresql://host/database?library=NAME`, `milvus://...`, `qdrant://...`): docs/engines.md.
+    `path` may also be the URL of a library on an engine (`postgresql://host/database?library=NAME`, `milvus://...`, `qdrant://...`, `chroma://...`): docs/engines.md.
 
     `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
     the Embedder protocol, an embedding object of LangChain or LlamaIndex, or None for the library's own model (a new library's is the shipped one).

@@ -24,7 +24,7 @@ from support import WordEmbedder, unit_rows
 
 pytestmark = pytest.mark.engines
 
-NAMES = {"milvus": "Milvus", "postgresql": "PostgreSQL", "qdrant": "Qdrant"}
+NAMES = {"chroma": "Chroma", "milvus": "Milvus", "postgresql": "PostgreSQL", "qdrant": "Qdrant"}
 
 
 @pytest.fixture(params=ENGINES)

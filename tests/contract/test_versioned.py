@@ -30,7 +30,7 @@ pytestmark = pytest.mark.engines
 QUERY = unit_rows(1, seed=99)[0]
 
 
-@pytest.fixture(params=["milvus", "qdrant"])
+@pytest.fixture(params=["chroma", "milvus", "qdrant"])
 def url(request: pytest.FixtureRequest) -> str:
     return f"{os.environ[f'STACKROOM_TEST_{request.param.upper()}']}?library={uuid.uuid4().hex}"
 

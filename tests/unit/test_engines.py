@@ -29,6 +29,8 @@ def test_an_unknown_engine_is_said() -> None:
         "postgres://me:sesame@db",
         "milvus://me:sesame@db/x",
         "milvus://db/x?token=sesame",
+        "chroma://:sesame@db",
+        "chroma://db?api_key=sesame",
         "qdrant://:sesame@db",
         "qdrant://db?api_key=sesame",
     ],
@@ -50,7 +52,7 @@ def test_a_url_is_no_folder() -> None:
         absolute("postgresql://localhost/db")
 
 
-CLIENTS = {"milvus": "pymilvus", "postgresql": "psycopg", "qdrant": "qdrant_client"}
+CLIENTS = {"chroma": "httpx", "milvus": "pymilvus", "postgresql": "psycopg", "qdrant": "qdrant_client"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -35,7 +35,7 @@ VERBS = {
     "compact": ("upkeep", "Give disk space back."),
     "ui": ("ui", "Open the library in your browser: search, read, and keep your documents."),
     "backup": ("upkeep", "Copy the library while it is used."),
-    "push": ("transfer", "Copy the library to PostgreSQL, Milvus or Qdrant, and prove it."),
+    "push": ("transfer", "Copy the library to PostgreSQL, Milvus, Qdrant or Chroma, and prove it."),
     "pull": ("transfer", "Copy a library from an engine, and prove it."),
     "mcp": ("mcp", "Answer an agent, over the Model Context Protocol."),
     "measure": ("measure", "How fast and how exact searches of this library are."),

@@ -14,7 +14,7 @@ from stackroom.errors import UsageError
 if TYPE_CHECKING:
     from stackroom.backend import Backend
 
-ENGINES = {"milvus": "MilvusStore", "postgresql": "PostgresStore", "qdrant": "QdrantStore"}
+ENGINES = {"chroma": "ChromaStore", "milvus": "MilvusStore", "postgresql": "PostgresStore", "qdrant": "QdrantStore"}
 """The schemes of the URLs by which libraries on engines are named, each with its Backend; scheme, room and extra have one name."""
 
 
@@ -32,6 +32,7 @@ def open_engine(url: str, *, mode: str = "a") -> Backend:
 
 
 _INSTEAD = {
+    "chroma": "Put it into the environment: CHROMA_API_KEY.",
     "milvus": "Put it into the environment: MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.",
     "postgresql": "Put it into the environment (PGPASSWORD), or into ~/.pgpass.",
     "qdrant": "Put it into the environment: QDRANT_API_KEY.",

@@ -9,8 +9,8 @@ from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.reports import TransferReport
 
 _URL = (
-    "URL is postgresql://HOST/DATABASE?library=NAME, milvus://HOST:PORT/DATABASE?library=NAME or qdrant://HOST:PORT?library=NAME; a password "
-    "comes from the environment (PGPASSWORD or ~/.pgpass; MILVUS_TOKEN; QDRANT_API_KEY)."
+    "URL is postgresql://HOST/DATABASE?library=NAME, milvus://HOST:PORT/DATABASE?library=NAME, qdrant://HOST:PORT?library=NAME or "
+    "chroma://HOST:PORT?library=NAME; a password comes from the environment (PGPASSWORD or ~/.pgpass; MILVUS_TOKEN; QDRANT_API_KEY; CHROMA_API_KEY)."
 )
 _SINCE = "Prove only what is sent now, not all that is there."
 
