@@ -168,6 +168,16 @@ def test_the_command_line_names_the_first_of_them(library: Path, folder: Path, s
     assert "It is a broken PDF" in shown.stdout
 
 
+def test_all_of_them_are_found_by_one_filter(library: Path, folder: Path) -> None:
+    given(folder, "cut.pdf", cut())
+    given(folder, "a.jsonl", '{"a": "servers"}\n{"a": \n')
+    given(folder, "whole.txt", "servers")
+    add(library, folder, folder / "a.jsonl")
+    wanted = ["--json", "search", "--where", 'incomplete > ""', "--mode", "text", "servers"]
+    found = json.loads(CliRunner().invoke(cli, ["--library", str(library), *wanted]).stdout)
+    assert {Path(hit["document"]["path"]).name for hit in found["hits"]} == {"cut.pdf", "a.jsonl"}
+
+
 def test_json_has_them_all(library: Path, folder: Path, samples: Path) -> None:
     path = given(folder, "a.pdf", partly_blank(samples))
     given(folder, "b.txt", "words")
