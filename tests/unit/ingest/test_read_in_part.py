@@ -133,6 +133,14 @@ def test_an_attachment_that_is_cut_off_is_named(index: Index, folder: Path) -> N
     assert {hit.document.metadata["incomplete"][:10] for hit in hits} == {"slides.pdf"}
 
 
+def test_a_second_file_of_the_same_content_is_named_too(index: Index, folder: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        given(folder, name, '{"a": "one"}\n{"a": \n')
+    report = index.add(folder, also=["json"])
+    assert (report.embedded, report.added) == (1, 2)
+    assert {(Path(note.path).name, note.kind) for note in report.notes} == {("a.jsonl", "incomplete"), ("b.jsonl", "incomplete")}  # fmt: skip
+
+
 def test_pages_without_text_name_their_file(index: Index, folder: Path, samples: Path) -> None:
     path = given(folder, "a.pdf", partly_blank(samples))
     report = index.add(folder)
