@@ -14,7 +14,7 @@ import pytest
 
 from stackroom.errors import NotFoundError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
-from stackroom.reports import Report
+from stackroom.reports import Note, Report
 from stackroom.storage.store import LocalStore
 from stackroom.web import jobs as module
 from stackroom.web.app import _changes, application
@@ -207,3 +207,12 @@ def test_the_page_answers_while_it_indexes(asker: Asker, folder: Path, monkeypat
     assert asker.get(f"/api/jobs/{told['job']['id']}")["job"]["state"] == "running"
     gate.set()
     assert asker.ended(told)["result"]["added"] == 1
+
+
+def test_many_scans_do_not_hide_a_file_that_was_read_in_part(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SHOWN", 2)
+    notes = [Note(f"{n}.pdf", "1 of its 3 pages without text.", "pages_without_text") for n in range(3)]
+    report = Report(notes=(*notes, Note("z.jsonl", "Line 2 can't be read.", "incomplete")))
+    job = settled(jobs.start("add", "a", lambda progress, cancel: report))
+    assert job.result is not None
+    assert [note["path"] for note in job.result["notes"]] == ["0.pdf", "1.pdf", "z.jsonl"]

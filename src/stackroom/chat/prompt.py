@@ -119,7 +119,7 @@ def rewritten(said: str, question: str) -> str:
     # Marks that mean something to a search are the user's to write.
     plain = re.sub(r"(?<!\w)-(?=\w)|[\"“”*]", " ", first)
     plain = " ".join(plain.split())
-    return plain if 0 < len(plain) <= _REWRITTEN_CHARACTERS else question
+    return plain if re.search(r"[^\W_]", plain) and len(plain) <= _REWRITTEN_CHARACTERS else question
 
 
 def is_refusal(said: str) -> bool:

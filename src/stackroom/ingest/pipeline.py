@@ -335,6 +335,8 @@ class _Run:
             mine = view.documents(decision.record.key) if decision.record else []
             vanished = [key for document in mine for key in view.keys_of(document.key)]
         several = len(documents) > 1 and all(PART_NAME in document.metadata for document in documents)
+        lost = (document.metadata.get(INCOMPLETE) for document in documents)
+        incomplete = next((said for said in lost if isinstance(said, str)), "")
         # What another program kept as several documents (the pages of a PDF) becomes one, as a reading of our own would.
         for group in [[document] for document in documents] if several else [documents]:
             with self._backend.view() as view:
@@ -353,6 +355,7 @@ class _Run:
                     vanished=vanished if last else [],
                     gone=[document.key for document in mine] if several and last else [],
                     last=last,
+                    incomplete=incomplete,
                 )
             )
 

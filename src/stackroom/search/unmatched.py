@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -18,6 +19,7 @@ _LOOKED_AT = 1_000
 """Documents whose keys, and passages whose values, are suggested."""
 _OF_ALL = ("path", "source", "title", "type")
 _SHOWN = 8
+"""Parts, and values of each; and values asked for that are compared with those: a list may hold thousands."""
 _LONGEST = 60
 _OF_VALUES = ("==", "in", "any", "all", "contains")
 """Operators that look for values as they are stored."""
@@ -26,17 +28,24 @@ _OF_VALUES = ("==", "in", "any", "all", "contains")
 def unmatched(view: View, where: Filter, collection: str = "default") -> list[str]:
     """What to say of each part of this filter that no passage of the collection meets; [] where some passage meets all of it."""
     among = Scope(collection=collection)
-    return list(dict.fromkeys(_said(view, among, part) for part in _unmet(view, replace(among, where=where))))
+    parts = _unmet(view, replace(among, where=where))
+    said = dict.fromkeys(_said(view, among, part) for part in islice(parts, _SHOWN))
+    return [*said, *(["Nor is there one for others of its parts."] if next(parts, None) else [])]
 
 
-def _unmet(view: View, scope: Scope) -> list[Filter]:
+def _unmet(view: View, scope: Scope) -> Iterator[Filter]:
     """The smallest parts of its filter that no passage meets; where each part is met by some, and all by none, what joins them."""
     where = scope.where
     if where is None or len(view.select(scope)):
-        return []
-    if isinstance(where, Condition) or where.conjunction == "not":
-        return [where]
-    return [part for child in where.filters for part in _unmet(view, replace(scope, where=child))] or [where]
+        return
+    joined = True
+    if not isinstance(where, Condition) and where.conjunction != "not":
+        for child in where.filters:
+            for part in _unmet(view, replace(scope, where=child)):
+                joined = False
+                yield part
+    if joined:
+        yield where
 
 
 def _said(view: View, among: Scope, part: Filter) -> str:
@@ -49,8 +58,8 @@ def _said(view: View, among: Scope, part: Filter) -> str:
     said = f"No passage has {_written(part)}."
     if part.op not in _OF_VALUES:
         return said
-    there = _values(view, part.key, keys[:: len(keys) // _LOOKED_AT + 1].tolist())
-    asked = part.value if isinstance(part.value, tuple) else (part.value,)
+    there = _values(view, part.key, keys[:: math.ceil(len(keys) / _LOOKED_AT)].tolist())
+    asked = part.value[:_SHOWN] if isinstance(part.value, tuple) else (part.value,)
     like = {name: None for value in asked for name in difflib.get_close_matches(str(value).lower(), there, n=3)}
     shown = [there[name] for name in islice({**like, **there}, _SHOWN)]
     end = ", ..." if len(shown) < len(there) or len(keys) > _LOOKED_AT else "."
@@ -62,11 +71,11 @@ def _values(view: View, key: str, keys: Sequence[int]) -> dict[str, str]:
     from stackroom.storage.catalogue.records import indexed_metadata
 
     found: Counter[str] = Counter()
-    # Nobody has asked for these passages.
+    # Nobody has asked for these passages: what is damaged of them is no news here.
     with contextlib.suppress(DamagedError):
         passages = view.passages(keys)
         owners = view.document_of(list({passage.document_id for passage in passages}))
-        for passage in passages:
+        for passage in (one for one in passages if one.document_id in owners):
             value = {**indexed_metadata(*owners[passage.document_id]), **passage.metadata}.get(key)
             found.update(map(_value, value if isinstance(value, list | tuple) else [value]))
     return {written.lower(): written for written, _ in found.most_common()}
@@ -84,9 +93,9 @@ def _written(part: Filter) -> str:
 def _value(value: object) -> str:
     """As an expression has it: a bare word where that is read as this text, else JSON."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _LONGEST and value.isprintable() and "," not in value:
         with contextlib.suppress(InvalidFilterError):
-            text = value if "," not in value and parse(f"key == {value}").value == value else text
+            text = value if parse(f"key == {value}").value == value else text
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

@@ -6,7 +6,8 @@ import itertools
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -171,12 +172,24 @@ class Jobs:
     def _end(self, job: Job, state: State, report: object = None) -> None:
         if report is not None:
             result = plain(report)
-            for listed in ("failures", "notes"):
-                if listed in result:
-                    result[listed] = result[listed][:_SHOWN]
+            if "failures" in result:
+                result["failures"] = result["failures"][:_SHOWN]
+            if "notes" in result:
+                result["notes"] = _first_of_each_kind(result["notes"])
             job.result, job.error = result, None
         job.ended, job.state = time.monotonic(), state
 
     def _changed(self) -> None:
         with self._guard:
             self._revision += 1
+
+
+def _first_of_each_kind(notes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A hundred scans are no reason to be silent about the one file behind them that is broken."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for note in notes:
+        seen[note["kind"]] += 1
+        if seen[note["kind"]] <= _SHOWN:
+            kept.append(note)
+    return kept

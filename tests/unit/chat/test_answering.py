@@ -220,6 +220,12 @@ def test_a_follow_up_question_is_rewritten_with_the_conversation(index: Index) -
     assert "[1]" not in server.asked[1][1]["messages"][2]["content"], "numbers of passages that are not shown any more"
 
 
+def test_a_follow_up_question_that_is_rewritten_to_no_word_is_asked_as_it_is(index: Index) -> None:
+    history = [Message("user", "What was on Pharos?"), Message("assistant", "A lighthouse [1].")]
+    with chat_server(["_?_"], ["Sostratus [1]."]) as server:
+        assert asked(index, server, Question("And who built it?", history=history))[1].query == "And who built it?"
+
+
 def test_thoughts_are_no_part_of_an_answer(index: Index) -> None:
     with chat_server(["<thi", "nk>Hm, [9]", "</think>", "\nSostratus [1]."]) as server:
         assert asked(index, server)[1].text.strip() == "Sostratus [1]."

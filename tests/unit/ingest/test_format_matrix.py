@@ -52,7 +52,8 @@ MATRIX: list[tuple[str, Path, str, dict[str, Any]]] = [
     ("markdown", SAMPLES / "sqlite/write-ahead-log.md", "the extra operation of", {"section": ("1. Overview",)}),
     ("rst", FILES / "markup/README.rst", "You can get an example", {"section": ("Example Docs", "XBRL 10-K")}),
     ("org", FILES / "markup/README.org", "You can get an example", {"section": ("Example Docs", "XBRL 10-K")}),
-    ("latex", FILES / "markup/libhttplib2.tex", "own caching implementation", {}),
+    ("latex", FILES / "markup/libhttplib2.tex", "own caching implementation",
+     {"section": ("httplib2 A comprehensive HTTP client library.", "Cache Objects")}),
     ("csv", FILES / "csv/iowa-electricity.csv", "year: 2009-01-01; source: Nuclear Energy", {"unit": "row", "holds": 27}),
     ("text", SAMPLES / "sqlite/faq.txt", "AUTOINCREMENT", {"page": None, "section": ()}),
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from reader_support import FILES, chunk_with, given, read, survives, text_of
 from stackroom.ingest.readers import html
+from stackroom.ingest.readers.common import hidden
 
 REAL = FILES / "html/gin-builtin-opclasses.html"
 
@@ -77,6 +78,31 @@ def test_hostile_tables_cost_no_more_than_themselves(tmp_path: Path) -> None:
     path = given(tmp_path, "a.html", f"<!doctype html><body>{page}")
     _, sections = read(path)
     assert sum(len(section.text) for section in sections) < len(page) + html._AGAIN + 1000
+
+
+def test_a_cell_before_the_first_row_is_one(tmp_path: Path) -> None:
+    """No page has one by the rules of HTML; those of MathML let `td` stand in a caption."""
+    told = lines(tmp_path, "<table><caption><math><td>x</math></caption><tr><td rowspan=2>a<td>1<tr><td>2</table>")
+    assert told == ["x", "a | 1", "a | 2"]
+
+
+@pytest.mark.parametrize("nested", ["<table><tr><td rowspan=2>", "<div><h1>"])
+def test_cells_and_headings_within_each_other_are_not_looked_through_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: str
+) -> None:
+    looked_at = 0
+    hides = hidden.hides
+
+    def counted(node: object) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return hides(node)
+
+    monkeypatch.setattr(hidden, "hides", counted)
+    monkeypatch.setattr(html, "_LOOKED_AT", 20)
+    deep = 500
+    text_of(given(tmp_path, "a.html", f"<!doctype html><body>words{nested * deep}"))
+    assert looked_at < deep * 30
 
 
 def test_broken_twins_of_a_real_table(tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ def test_an_attachment_that_is_cut_off_is_named(index: Index, folder: Path) -> N
     assert {hit.document.metadata["incomplete"][:10] for hit in hits} == {"slides.pdf"}
 
 
+def test_a_second_file_of_the_same_content_is_named_too(index: Index, folder: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        given(folder, name, '{"a": "one"}\n{"a": \n')
+    report = index.add(folder, also=["json"])
+    assert (report.embedded, report.added) == (1, 2)
+    assert {(Path(note.path).name, note.kind) for note in report.notes} == {("a.jsonl", "incomplete"), ("b.jsonl", "incomplete")}  # fmt: skip
+
+
 def test_pages_without_text_name_their_file(index: Index, folder: Path, samples: Path) -> None:
     path = given(folder, "a.pdf", partly_blank(samples))
     report = index.add(folder)
@@ -166,6 +174,16 @@ def test_the_command_line_names_the_first_of_them(library: Path, folder: Path, s
     assert "only what could be saved of its text was added" in lines[at + 2]
     shown = CliRunner().invoke(cli, ["--library", str(library), "search", "--in", str(folder / "cut.pdf"), "servers"])
     assert "It is a broken PDF" in shown.stdout
+
+
+def test_all_of_them_are_found_by_one_filter(library: Path, folder: Path) -> None:
+    given(folder, "cut.pdf", cut())
+    given(folder, "a.jsonl", '{"a": "servers"}\n{"a": \n')
+    given(folder, "whole.txt", "servers")
+    add(library, folder, folder / "a.jsonl")
+    wanted = ["--json", "search", "--where", 'incomplete > ""', "--mode", "text", "servers"]
+    found = json.loads(CliRunner().invoke(cli, ["--library", str(library), *wanted]).stdout)
+    assert {Path(hit["document"]["path"]).name for hit in found["hits"]} == {"cut.pdf", "a.jsonl"}
 
 
 def test_json_has_them_all(library: Path, folder: Path, samples: Path) -> None:

@@ -233,6 +233,7 @@ def test_a_chapter_of_latex_that_quotes_a_document(tmp_path: Path) -> None:
         ("na\\\"\\i ve caf\\'e \\=a \\'{\\i} x", "naïve café ā í x"),
         ("a\\=\\qquad b", "a= b"),
         ("\\begin{tabbing}\nwide\\qquad\\=\\kill\nfirst \\> bar\\\\\nsecond\\=end\n\\end{tabbing}", "first   bar\n\nsecond end"),
+        ("\\begin{tabbing} wide\\=\n wider\\= \\kill first \\> bar\\\\ \\killjoy second\\end{tabbing}", "S\n\nfirst   bar\n second"),
         ("\\newcommand{\\me}[1]{It is \\textbf{#1}}\\def\\you#1{by #1}text", "text"),
     ],
 )  # fmt: skip
@@ -272,3 +273,10 @@ def test_latex_that_only_inputs_says_what_to_add(tmp_path: Path) -> None:
         "c0.tex, c1.tex, c2.tex, c3.tex, c4.tex ...",
     )
     assert error.hint == "Add those."
+
+
+def test_latex_that_inputs_a_picture_is_more_than_that(tmp_path: Path) -> None:
+    source = "Short. \\begin{tikzpicture}\\input{figures/with-a-long-name}\\end{tikzpicture}"
+    (section,) = read(given(tmp_path, "a.tex", source))[1]
+    assert section.text == "Short.\n\n"
+    fails(given(tmp_path, "b.tex", "\\input{\\path{a b}}"), NoTextError, "It names the files that do: a b.tex.")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from stackroom import Chunk, Document, Index
-from stackroom.filters import any_of, as_filter, none_of, parse
+from stackroom.filters import Condition, any_of, as_filter, none_of, parse
+from stackroom.search import unmatched as explaining
 from stackroom.search.unmatched import unmatched
 
 
@@ -51,3 +52,60 @@ def test_many_values_are_not_all_told(index: Index) -> None:
     assert said.startswith("No passage has n == Number 17. n has: number 17, ")
     assert said.count("number") == 8
     assert said.endswith(", ...")
+
+
+def test_as_many_values_as_are_looked_at_are_all_of_them(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "_LOOKED_AT", 4)
+    index.add_documents(Document(f"d{n}", metadata={"n": f"number {n}"}, chunks=[Chunk("x")]) for n in range(4))
+    with index.backend.view() as view:
+        (said,) = unmatched(view, as_filter("n == five"))
+        assert sorted(said.removeprefix("No passage has n == five. n has: ").removesuffix(".").split(", ")) == [
+            f"number {n}" for n in range(4)
+        ]
+    index.add_documents([Document("d4", metadata={"n": "number 4"}, chunks=[Chunk("x")])])
+    with index.backend.view() as view:
+        (said,) = unmatched(view, as_filter("n == five"))
+    assert said.endswith(", ...")
+
+
+def test_a_filter_of_thousands_says_some_of_its_parts_and_compares_some_of_its_values(
+    filled: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = 0
+    original = explaining.difflib.get_close_matches
+
+    def get_close_matches(*asked: Any, **how: Any) -> list[str]:
+        nonlocal compared
+        compared += 1
+        return original(*asked, **how)
+
+    monkeypatch.setattr(explaining.difflib, "get_close_matches", get_close_matches)
+    values = [f"none {n}" for n in range(3000)]
+    with filled.backend.view() as view:
+        (said,) = unmatched(view, Condition("kind", "in", ["PDF", *values]))
+        assert said.endswith('kind has: pdf, html, "md, old".')
+        assert compared == 8
+        told = unmatched(view, any_of(*(Condition("kind", "==", value) for value in values)))
+    assert told[0].startswith("No passage has kind == none 0. ")
+    assert (len(told), told[8]) == (9, "Nor is there one for others of its parts.")
+    assert compared == 16
+
+
+def test_values_are_told_on_one_line_and_long_ones_are_not_parsed(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(explaining, "parse", lambda text: (parsed.append(text), parse(text))[1])
+    values = ["two\nlines", "gap" + " " * 100 + "gap"]
+    index.add_documents(Document(n, metadata={"n": n}, chunks=[Chunk("x")]) for n in values)
+    with index.backend.view() as view:
+        (said,) = unmatched(view, as_filter("n == none"))
+    assert '"two\\nlines"' in said
+    assert "\n" not in said
+    assert parsed == ["key == none"]
+
+
+def test_a_damaged_library_still_says_which_part_is_not_met(filled: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    with filled.backend.view() as view:
+        monkeypatch.setattr(type(view), "document_of", lambda *_: {})
+        assert unmatched(view, as_filter("kind == PDF")) == ["No passage has kind == PDF."]

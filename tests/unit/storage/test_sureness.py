@@ -129,6 +129,16 @@ def test_a_large_sketch_has_more_in_hand_and_looks_once(tmp_path: Path, monkeypa
     assert scored[0] == nearest.CANDIDATES < scored[1] < 4300
 
 
+def test_what_is_in_hand_is_no_reason_to_scan_where_what_is_wanted_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of hits among a million rows: with as many again in hand, and again, a scan would take less."""
+    vectors, queries = world(8000, 384, 16, "cosine", 1)
+    sketch = sketch_of(tmp_path / "sketch", vectors, "cosine")
+    monkeypatch.setattr(nearest, "IN_HAND", 300)
+    assert looked(queries[0], vectors, sketch) == [nearest.CANDIDATES]
+
+
 def test_equal_rows_need_no_second_look(tmp_path: Path) -> None:
     vectors, _ = world(8000, 64, 8, "cosine", 1)
     vectors.rows[:1000] = vectors.rows[0]

@@ -20,7 +20,7 @@ _FONT_ALGORITHMS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/p
 
 class EpubReader:
     name = "epub"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".epub",)
 
     def accepts(self, path: Path, head: bytes) -> bool:

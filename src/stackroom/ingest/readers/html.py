@@ -25,6 +25,8 @@ _LONGEST_CELL = 200
 """Characters of a cell that is said again: a longer one is no name of its rows."""
 _REACHING = 500
 """Cells of a table that reach down at once."""
+_LOOKED_AT = 300
+"""Nodes below a heading or a cell whose text is looked up: they may be nested in each other, and without text, to any depth."""
 _MOST_ROWS = 65_534
 """Rows that a cell may span (HTML Standard)."""
 
@@ -239,10 +241,11 @@ def _is_skipped(node: Any) -> bool:
 def _short_text(node: Any) -> str:
     """The text of a heading or a cell, as far as a heading is long: one around a whole page is looked at once, not once for each within it."""
     parts: list[str] = []
-    size = 0
+    size = looked_at = 0
     pending = [node]
-    while pending and size < HEADING:
+    while pending and size < HEADING and looked_at < _LOOKED_AT:
         inner = pending.pop()
+        looked_at += 1
         if inner.tag == "-text":
             parts.append(inner.text_content or "")
             size += len(parts[-1])
@@ -251,7 +254,7 @@ def _short_text(node: Any) -> str:
                 parts.append(" ")
             children: list[Any] = []
             child = inner.child
-            while child is not None and len(children) < HEADING:
+            while child is not None and len(children) < _LOOKED_AT:
                 children.append(child)
                 child = child.next
             pending.extend(reversed(children))
@@ -301,9 +304,11 @@ class _Table:
         self._held, self._begun = {}, {}
 
     def _from_above(self, column: int) -> str | None:
-        last, wide, text = self._held.get(column, (0, 0, ""))
+        if column not in self._held:
+            return None
+        last, wide, text = self._held[column]
         if last < self._row:
-            self._held.pop(column, None)
+            del self._held[column]
             return None
         self._column = column + max(wide, 1)
         return text

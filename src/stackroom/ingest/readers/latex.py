@@ -11,6 +11,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,11 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\[[^\[\]]*\])?")
 _ACCENT = re.compile(
     r"\\([`'^\"~=.uvHcdbr])(?:[ \t]*\{\\?([A-Za-z])\}|(?<=[`'^\"~=.])[ \t]*(?:\\([ij])(?![A-Za-z])[ \t]*|([A-Za-z])))"
 )
+_TABBED_LINE = re.compile(r"(.*?)(\\\\|\\kill(?![A-Za-z])|\Z)", re.DOTALL)
 _TABS = re.compile(r"\\[=><+\-'`]")
 _APPLIED = re.compile(r"\\([A-Za-z]+)\*?(?:\[[^\[\]]*\])?\{([^{}]*)\}")
 _AND = re.compile(r"\s*\\and(?![A-Za-z])\s*")
+_BRACKETED = re.compile(r"\[[^\[\]\n]+\]")
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?[ \t]*")
 _COMBINING = dict(
     zip(
@@ -119,13 +122,13 @@ class LatexReader:
                 facts[name] = said
         body, inputs = _with_inputs(_body(text), kept)
         found = list(_sections(body, kept))
-        size = sum(len("".join(section.text.split())) for section in found)
-        if inputs and size <= sum(len("".join(name.split())) for name in inputs):
-            named = ", ".join(name.strip("[]") for name in inputs[:_NAMED]) + (" ..." if len(inputs) > _NAMED else "")
+        told = "".join(section.text for section in found)
+        if inputs and not _BRACKETED.sub(lambda one: "" if one[0] in inputs else one[0], told).strip():
+            named = ", ".join(name[1:-1] for name in islice(inputs, _NAMED)) + (" ..." if len(inputs) > _NAMED else "")
             raise NoTextError(
                 f"{path} holds no text of its own. It names the files that do: {named}.", hint="Add those.", path=path
             )
-        if not size:
+        if not told.strip():
             raise NoTextError(f"{path} holds no text.", hint="Are there only commands in it?", path=path)
         return Reading("latex", found, title or None, facts)
 
@@ -192,14 +195,15 @@ def _body(text: str) -> str:
     return text[start + len("\\begin{document}") : end]
 
 
-def _with_inputs(body: str, kept: _Kept) -> tuple[str, list[str]]:
+def _with_inputs(body: str, kept: _Kept) -> tuple[str, dict[str, None]]:
     """The body with the names of other files where they would be read, in brackets, and these names."""
-    names: list[str] = []
+    names: dict[str, None] = {}
 
     def named(found: re.Match[str]) -> str:
-        name = posixpath.join((found["folder"] or "").strip(), found["name"].strip())
-        names.append(f"[{name if posixpath.splitext(name)[1] else name + '.tex'}]")
-        return kept.put(names[-1])
+        name = " ".join(kept.back(posixpath.join((found["folder"] or "").strip(), found["name"].strip())).split())
+        said = f"[{name if posixpath.splitext(name)[1] else name + '.tex'}]"
+        names[said] = None
+        return kept.put(said)
 
     return _INPUT.sub(named, body), names
 
@@ -280,7 +284,7 @@ def _blocks(text: str, names: tuple[str, ...], make: Callable[[str], str]) -> st
 
 def _without_tabs(lines: str) -> str:
     """Lines of `tabbing`, where accents are tabs, without those that only set them."""
-    return "\n".join(_TABS.sub(" ", line) for line in lines.split("\n") if "\\kill" not in line)
+    return "".join(_TABS.sub(" ", line) + end for line, end in _TABBED_LINE.findall(lines) if end != "\\kill")
 
 
 def _inside(block: str) -> str:

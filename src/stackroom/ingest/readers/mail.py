@@ -21,7 +21,7 @@ BEGINS = re.compile(rb"From \S.*\d{1,2}:\d{2}.*\d{4}\s*$|From \S+\s*$")
 
 class EmlReader:
     name = "eml"
-    version = 3
+    version = 4
     suffixes: tuple[str, ...] = (".eml",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
@@ -47,7 +47,7 @@ class EmlReader:
 
 class MboxReader:
     name = "mbox"
-    version = 3
+    version = 4
     suffixes: tuple[str, ...] = (".mbox", ".mbx")
 
     def accepts(self, path: Path, head: bytes) -> bool:

@@ -31,7 +31,7 @@ _ANCHOR = re.compile(r"""<a\s[^>]{0,200}?\bid="(filepos\d{1,12})\"""")
 
 class MobiReader:
     name = "mobi"
-    version = 2
+    version = 3
     suffixes: tuple[str, ...] = (".mobi", ".azw", ".azw3", ".prc")
 
     def accepts(self, path: Path, head: bytes) -> bool:

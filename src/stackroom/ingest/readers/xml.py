@@ -46,7 +46,7 @@ _MARKUP = re.compile(r"</?(?:p|div|br|a|b|i|em|strong|ul|ol|li|img|span|h[1-6]|t
 
 class XmlReader:
     name = "xml"
-    version = 4
+    version = 5
     suffixes: tuple[str, ...] = (".xml", ".rss", ".atom")
     asked_only = True
 

@@ -18,7 +18,7 @@ _LARGEST = 64 * 1024 * 1024
 
 class ZimReader:
     name = "zim"
-    version = 1
+    version = 2
     suffixes: tuple[str, ...] = (".zim",)
     asked_only = True
 

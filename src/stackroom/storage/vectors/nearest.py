@@ -104,11 +104,13 @@ def nearest_rows(
     unit = vectors.norms is None
     asked = _comparable(query, metric, unit=unit) if sketches else None
     wanted = max(candidates or CANDIDATES, CANDIDATES_A_HIT * k)
-    more = 0 if candidates else among.count / IN_HAND
     found: _Proposal | None = None
     while asked is not None:
         if found is None or wanted > len(found.best.rows):
-            found = _proposal(vectors, sketches, asked, wanted + int(wanted * more), among)
+            more = 0 if candidates else int(wanted * among.count / IN_HAND)
+            # Where a scan takes less than naming so many, it may still take more than naming those that are wanted.
+            found = _proposal(vectors, sketches, asked, wanted + more, among) if more else None
+            found = found or _proposal(vectors, sketches, asked, wanted, among)
         if found is None:
             break
         best = _best([found.best], wanted)
