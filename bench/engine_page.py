@@ -39,7 +39,7 @@ SOURCES = (
     ("recovery is linear in the segments where all query nodes were killed", "https://github.com/milvus-io/milvus/issues/29423"),
     ("a node that came back was asked two minutes before its segments were loaded, which took eight", "https://github.com/milvus-io/milvus/issues/30313"),
     ("searches went on to a replica that had lost a segment", "https://github.com/milvus-io/milvus/issues/25679"),
-    ("a search took a minute in place of 0.3 s while a node was killed", "https://github.com/milvus-io/milvus/issues/37364"),
+    ("searches for words found nothing after a node was killed; with the next version they took a minute in place of 0.3 s", "https://github.com/milvus-io/milvus/issues/37364"),
     ("`503 node offline: channel not available` while a node is away", "https://github.com/milvus-io/milvus/issues/31029"),
     ("3.5 billion vectors that loaded by 1 % an hour with default settings", "https://github.com/milvus-io/milvus/issues/36318"),
     ("inserting got stuck at 600 million of a billion (2021)", "https://github.com/milvus-io/milvus/issues/12753"),
@@ -316,7 +316,7 @@ def _failures(by_dim: dict[int, dict[str, Any]]) -> list[str]:
         "",
         "**Reports of real clusters are worse than that**, and older: see the sources. Plan with minutes, not with seconds, and try it: kill a query node while searches run.",
         "",
-        "**What Stackroom does meanwhile.** A search for which no replica is whole is an error that says so (exit code 7); nothing partial is given as if it were all. A push waits 0.5, 1, 2, 4 and 8 s, from the beginning again whenever it got further, then it ends with the same error; what was committed stays, and the next run goes on there. So a recovery of minutes outlasts a push: run it again, by a timer. A writer that gives no sign of life for a minute loses its hold. Whoever has the library that was pushed can search that one meanwhile.",
+        "**What Stackroom does meanwhile.** A search for which no replica is whole is an error that says so (exit code 7), as far as Milvus says so: what it leaves out silently, nobody sees (a version of 2024 answered full-text searches with nothing for a while after a node was killed). A push waits 0.5, 1, 2, 4 and 8 s, from the beginning again whenever it got further, then it ends with the same error; what was committed stays, and the next run goes on there. So a recovery of minutes outlasts a push: run it again, by a timer. A writer that gives no sign of life for a minute loses its hold. Whoever has the library that was pushed can search that one meanwhile.",
         "",
     ]  # fmt: skip
 
@@ -351,7 +351,7 @@ def _limits(by_dim: dict[int, dict[str, Any]]) -> list[str]:
         f"6. **Waiting for consistency.** Each step of a search waits for a tick. Since a version never changes, all but the look at the newest version could be read with a bound that is already met (`Bounded`, or the timestamp of the version's own row): one wait a search in place of {line['searches']['hybrid']['next']['reads']}.",
         "7. **Exact statistics of words.** For each new version the passages with each word of a query are counted on all nodes, over all rows. With a commit a minute hardly anything is remembered. Counts could be kept by the writer, or be allowed to be as old as an hour.",
         "8. **Lists of numbers in queries.** The active set, sources and documents of a scope stand in a condition as numbers, and distinct values of a field are read once a version: fine for thousands, and 64 MB is the end. Sets would have to be fields of the rows, a partition key or a collection.",
-        "9. **16,384 hits of words, 1,000 candidates for BM25.** The share of passages that hold a common word grows with the library, the candidates do not: at a billion the 1,000 are chosen among some ten million by a weight that takes each passage for 150 words long. What is found stays good; it is no longer what a local library would find.",
+        "9. **16,384 hits of words, 1,000 candidates for BM25.** A word that one passage of a hundred has is in ten million of a billion, and the 1,000 that are ranked are chosen among these by a weight that takes each passage for 150 words long. What is found stays good; it is no longer what a local library would find.",
         "10. **Versions.** Every row has two numbers that every search compares, and a change writes a row anew, where the old one stays for 25 hours. A library of which a tenth changes every day is a tenth larger than these tables say.",
         "",
         "What holds: a search without a filter and a commit read as many rows at any size; the number of a version and the ids of rows have room for 2^39 attempts of 2^24 rows; a reader never waits for the writer; rows of a stopped writer are seen by nobody.",
