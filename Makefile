@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-chat test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-asking bench-serving bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-chat test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-asking bench-serving bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand bench-engine-scale fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -204,6 +204,11 @@ bench-scale: $(VENV)/.installed
 bench-words: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check tantivy
 	$(BIN)/python bench/words.py --data $(DATA) --work $(WORK) --report docs/benchmarks/words.md
+
+# A hundred million and a billion passages on a Milvus cluster, on paper: a push to milvus-lite is measured, the rest calculated and simulated. Fetches Debian's documentation packages (152 MB); ten minutes.
+bench-engine-scale: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[milvus]' 'milvus-lite>=3.2.2'
+	$(BIN)/python bench/engine_scale.py --work $(WORK)/engine-scale --corpus $(WORK)/corpus --report docs/benchmarks/engine-scale.md
 
 # Every format on real files; fetches some of Debian's documentation packages.
 bench-formats: $(VENV)/.development

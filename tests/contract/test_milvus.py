@@ -68,6 +68,30 @@ def test_a_database_that_is_not_there_is_said(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (103, "collection not fully loaded"),
+        (503, "failed to search: node offline[node=16]: channel not available"),
+        (601, "segment not loaded"),
+        (902, "node offline"),
+    ],
+)
+def test_a_cluster_that_lost_a_node_is_away(store: Any, code: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its segments are being loaded elsewhere: a push waits, and a program may try again."""
+    from pymilvus.exceptions import MilvusException
+
+    def lost(*_: object, **_named: object) -> object:
+        raise MilvusException(code, f"{said} at a node of the cluster")
+
+    put(store, "a", ["one passage"])
+    monkeypatch.setattr(store.database._server._client, "search", lost)
+    with store.view() as view, pytest.raises(UnavailableError, match="lost a part") as caught:
+        view.nearest(QUERY, 1, Scope())
+    assert f"{said.partition('[')[0]}" in caught.value.message
+    assert "What was committed stays" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
     "wrong",
     ["?library=a-b", "?library=a__b", "?library=_a", "?tls=perhaps", "?timeout=3", "?index=HNSW", "?shards=0", ":port"],
 )

@@ -38,6 +38,8 @@ _AGAIN, _LOOKS = 20, 0.01
 _ABSENT, _NOT_LOADED = 100, 101
 """Milvus's numbers for a collection that is not there, and for one that is not in memory."""
 _BUSY, _FULL = (8, 9), (30, 31)
+_LOST = (103, 106, 202, 401, 501, 503, 601, 602, 901, 902, 903, 905)
+"""For a collection, replica, channel, segment or node that a cluster has lost and brings back (Milvus, pkg/util/merr/errors.go)."""
 
 
 OPTIONS = {"tls": ("true", "false"), "index": ("FLAT", "IVF_FLAT"), "shards": tuple(map(str, range(1, 17)))}
@@ -122,6 +124,12 @@ def _translation(error: Exception, place: Place) -> StackroomError:
         return UnavailableError(
             f"The server of {place.url} is not there: {said}",
             hint="Start it, or correct the URL; credentials come from MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD. What was committed stays.",
+            path=place.url,
+        )
+    if code in _LOST:
+        return UnavailableError(
+            f"The cluster of {place.url} has lost a part, and does not answer until it is loaded again ({code}): {said}",
+            hint="Try again; in-memory replicas answer meanwhile. What was committed stays.",
             path=place.url,
         )
     return StorageError(f"The server of {place.url} failed ({code}): {said}", path=place.url)
