@@ -70,13 +70,16 @@ def served(folder: Path) -> Iterator[Callable[..., tuple[str, str]]]:
 def agent(request: pytest.FixtureRequest, folder: Path, served: Callable[..., tuple[str, str]]) -> Callable[..., Any]:
     """An agent's client, over either way."""
     from mcp import Client, StdioServerParameters
+    from mcp.client.stdio import stdio_client
     from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
     @contextlib.asynccontextmanager
     async def connected(*options: str) -> AsyncIterator[Any]:
         if request.param == "stdio":
             command = ["-m", "stackroom", "--library", str(folder), "mcp", *options]
-            async with Client(StdioServerParameters(command=sys.executable, args=command)) as client:
+            server = StdioServerParameters(command=sys.executable, args=command)
+            # The client keeps the standard error that it was imported with: in another test that may have been no file.
+            async with Client(stdio_client(server, errlog=sys.__stderr__)) as client:
                 yield client
             return
         address, token = served(*options)
