@@ -175,8 +175,10 @@ def counted() -> Iterator[list[int]]:
     original = nearest._proposal
 
     def proposal(vectors: Any, known: Any, asked: Any, wanted: int, among: Any) -> Any:
-        looks.append(wanted)
-        return original(vectors, known, asked, wanted, among)
+        found = original(vectors, known, asked, wanted, among)
+        # None: a scan takes less, and no sketch was asked.
+        looks.extend([wanted] if found is not None else [])
+        return found
 
     nearest._proposal = proposal
     try:
