@@ -152,12 +152,12 @@ def _print_hit(hit: Hit, same: list[Hit], query: str, *, full: bool, marking: bo
         click.echo(
             click.style("    This text was recognised in a picture of the page: it may hold mistakes.", fg="yellow")
         )
-    if gone := hit.document.metadata.get(HIDDEN_CHARACTERS):
-        click.echo(
-            click.style(f"    Its file hides {safe(str(gone))} characters of text, which were left out.", fg="yellow")
-        )
-    if lost := hit.document.metadata.get(INCOMPLETE):
-        click.echo(click.style(f"    {safe(str(lost), keep_newlines=False)}", fg="yellow"))
+    # An application's own documents may have anything under these names.
+    gone, lost = (hit.document.metadata.get(name) for name in (HIDDEN_CHARACTERS, INCOMPLETE))
+    if type(gone) is int and gone > 0:
+        click.echo(click.style(f"    Its file hides {gone} characters of text, which were left out.", fg="yellow"))
+    if isinstance(lost, str) and lost:
+        click.echo(click.style(f"    {safe(lost, keep_newlines=False)}", fg="yellow"))
     if hit.explain is not None:
         click.echo(click.style(f"    {_explanation(hit.explain, mode)}", fg="yellow"))
     click.echo()
