@@ -408,3 +408,15 @@ def test_to_go_on_is_to_ask_for_the_same(
     monkeypatch.setattr(ingest, "cancellable", lambda: contextlib.nullcontext(cancel))
     given = ["--prune", "--follow-links", "--also", "code", "--also", "json", "--ignore", "drafts/"]
     assert shlex.join(["add", *given, str(folder)]) in run("add", *given, folder).stderr
+
+
+def test_quoted_words_that_stand_nowhere_find_nothing_and_are_named(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha beta", "b.txt": "alpha gamma"})
+    run("add", folder)
+    for verb in ("search", "ask"):
+        done = run(verb, '"beta alpha"')
+        assert "alpha gamma" not in done.stdout
+        assert 'No passage has "beta alpha".\nNothing was found.\n' in done.stderr
+    assert "alpha gamma" not in run("search", '"alpha beta"').stdout
+    done = run("search", "--", "-beta")
+    assert "The query '-beta' says only what must not occur." in str(done.exception)

@@ -246,7 +246,7 @@ def _answered(
     if not session.as_json:
         _print_end(session, said)
         if not said.passages:
-            nothing(session, index, active=scope["active"], where=list(scope["where"]))
+            nothing(session, index, said.query, active=scope["active"], where=list(scope["where"]))
     return said
 
 

@@ -24,7 +24,7 @@ _COUNT = click.IntRange(min=1)
 @click.command(
     "search",
     cls=Worded,
-    help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes: "cats -dogs", or -- cats -dogs.',
+    help='Find passages, in words and in meaning. Words in "quotes" must stand in each; -word excludes: "cats -dogs", or -- cats -dogs.',
 )
 @click.argument("query", nargs=-1, required=True)
 @click.option("-k", type=_COUNT, default=10, show_default=True, metavar="N", help="How many hits.")
@@ -80,7 +80,7 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]))
             return 0
         if not hits:
-            nothing(session, index, **{name: options[name] for name in ("active", "where", "collection")})
+            nothing(session, index, text, **{name: options[name] for name in ("active", "where", "collection")})
             return 0
         alike: dict[str, list[Hit]] = {}
         for hit in hits:
@@ -95,17 +95,18 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
 
 
 def nothing(
-    session: Session, index: Index, *, active: bool, where: list[str] | None, collection: str = "default"
+    session: Session, index: Index, query: str, *, active: bool, where: list[str] | None, collection: str = "default"
 ) -> None:
     """Say why no passage was found, as far as that is known."""
     from stackroom.filters import as_filter
-    from stackroom.search.unmatched import unmatched
+    from stackroom.search.unmatched import unheld, unmatched
 
     stats = index.stats()
     unmet: list[str] = []
-    if where and stats.chunks:
+    if stats.chunks:
         with index.backend.view() as view:
-            unmet = unmatched(view, as_filter(where), collection)
+            unmet = unheld(view, query, collection)
+            unmet += unmatched(view, as_filter(where), collection) if where else []
     for said in unmet:
         session.say(said)
     if active and stats.chunks and not stats.active_sources:
