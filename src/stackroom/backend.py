@@ -116,6 +116,8 @@ class Scope:
     """Ids of documents."""
     without: Sequence[str] = ()
     """Words and phrases; a chunk that holds one of them does not qualify."""
+    phrases: Sequence[str] = ()
+    """Words and phrases; a chunk that lacks one of them does not qualify."""
     keys: NDArray[np.int64] | None = None
     """The keys of chunks, int64 of shape (n,) in any order; those that are gone are no harm."""
 

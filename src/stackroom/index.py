@@ -223,7 +223,7 @@ class Index:
     ) -> list[Hit]:
         """The `k` best hits, best first; ties go to the older chunk.
 
-        `query` is text (words in "quotes" must stand as they are; -word excludes, in every mode), or float32 of shape `(dim,)`, which
+        `query` is text (words in "quotes" must stand in each hit, one behind the other; -word excludes, in every mode), or float32 of shape `(dim,)`, which
         means a vector search. `mode` is "hybrid" (the default), "vector" or "text".
         Where the model that made the vectors is not at hand, the default is "text" (`resolve_mode` says so), and the others are errors. `where` is a filter, its dict or its expression; `sources` are names, titles
         or globs; `active` keeps to the active set, `set_name` to a set that was saved (`sets` lists them). `per_document` limits hits of one document; `context` adds neighbouring chunks. `collection` is

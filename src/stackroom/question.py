@@ -42,8 +42,13 @@ def check_words(query: str) -> None:
 
     asked = parse_query(query)
     # Pictographs are no words, and some models know them.
-    if not (asked.terms or asked.excluded or any(unicodedata.category(sign) == "So" for sign in query)):
-        raise UsageError(f"There is no word in the query {query!r}.", hint="Ask for a word or two.")
+    if asked.terms or any(unicodedata.category(sign) == "So" for sign in query):
+        return
+    if asked.excluded:
+        raise UsageError(
+            f"The query {query!r} says only what must not occur.", hint="Ask for a word or two as well: cats -dogs"
+        )
+    raise UsageError(f"There is no word in the query {query!r}.", hint="Ask for a word or two.")
 
 
 def understood(query: object, mode: Mode | None, model: LibraryModel, view: View, collection: str) -> Question:

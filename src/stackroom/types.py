@@ -30,6 +30,9 @@ RECOGNISED = "recognised"
 RECOGNISED_PAGES = "recognised_pages"
 """The field of a document's metadata that says on how many pages text was recognised."""
 
+OF_READING = frozenset({HIDDEN_CHARACTERS, INCOMPLETE, RECOGNISED_PAGES})
+"""Fields of a document's metadata that say how its file was read. A file's own field of such a name is kept as `metadata.NAME`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

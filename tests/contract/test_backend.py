@@ -370,6 +370,19 @@ def test_a_scope_may_be_without_words(backend: Backend) -> None:
     assert found(backend, "apple", without=("green",)) == ["red apple"]
 
 
+def test_a_scope_may_ask_for_phrases(backend: Backend) -> None:
+    with backend.commit() as commit:
+        document = commit.put_document(DocumentRecord("d", commit.put_source(SourceRecord(name="s"))))
+        keys = commit.add_chunks(document, chunks(["red apple", "green apple", "apple red", "red car"]))
+    assert sorted(nearest(backend, phrases=("red",))) == [keys[0], keys[2], keys[3]]
+    assert sorted(nearest(backend, phrases=("red apple",))) == [keys[0]]
+    assert sorted(nearest(backend, phrases=("apple", "red"))) == [keys[0], keys[2]]
+    assert sorted(nearest(backend, phrases=("red",), without=("red apple",))) == [keys[2], keys[3]]
+    assert sorted(nearest(backend, phrases=("car apple",))) == []
+    assert sorted(nearest(backend, phrases=("red", "blue"))) == []
+    assert found(backend, "apple car", phrases=("apple red",)) == ["apple red"]
+
+
 def test_moved_chunks_keep_text_and_vector(backend: Backend) -> None:
     with backend.commit() as commit:
         source = commit.put_source(SourceRecord(name="s"))

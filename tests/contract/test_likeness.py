@@ -54,7 +54,7 @@ def twin(tmp_path: Path):
 def test_words_find_the_same(backend: Backend, twin: LocalStore, query: str) -> None:
     fill(backend)
     with backend.view() as view, twin.view() as other:
-        for scope in (Scope(), Scope(without=("lazy", "quick brown"))):
+        for scope in (Scope(), Scope(without=("lazy", "quick brown")), Scope(phrases=("quick brown",))):
             found, said = view.matching(query, 20, scope)
             expected, told = other.matching(query, 20, scope)
             assert view.chunk_ids(found.keys.tolist()) == other.chunk_ids(expected.keys.tolist())

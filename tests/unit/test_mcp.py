@@ -154,6 +154,8 @@ async def test_an_agent_is_told_what_was_wrong_in_the_words_of_the_tools(folder:
             found = await call(client, "search", query="stone", where=["tipe == text"])
             assert found["hits"] == []
             assert found["reason"].startswith("No document has 'tipe'. Is it 'type'")
+            found = await call(client, "search", query='"zebra quantum yoghurt" stone')
+            assert (found["hits"], found["reason"]) == ([], 'No passage has "zebra quantum yoghurt".')
 
 
 async def test_an_agent_that_may_adds_switches_and_removes(agent: Callable[..., Any], folder: Path) -> None:

@@ -12,6 +12,7 @@ from stackroom.chat.citations import Citation, Quote, citations, quotes
 from stackroom.errors import UnavailableError, UsageError
 from stackroom.progress import CancelToken
 from stackroom.protocols import ChatModel, Message
+from stackroom.search.copies import different
 
 if TYPE_CHECKING:
     from stackroom.index import Index
@@ -48,7 +49,7 @@ Outcome = Literal["answered", "uncited", "not_in_documents", "quoted", "stopped"
 class Question:
     """What is asked, and where: `sources`, `where`, `active`, `set_name`, `collection` and `mode` as in `Index.search`.
 
-    `k` passages are looked for, those that fit into `budget` tokens are given to the model. `history` is the conversation before.
+    `k` different passages are looked for, those that fit into `budget` tokens are given to the model. `history` is the conversation before.
     """
 
     text: str
@@ -107,6 +108,8 @@ class Answer:
     passages: tuple[Hit, ...] = ()
     citations: tuple[Citation, ...] = ()
     quotes: tuple[Quote, ...] = ()
+    copies: tuple[tuple[Hit, ...], ...] = ()
+    """For each of the passages, the other places where the same text was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +145,27 @@ def answer(
 def _answer(index: Index, asked: Question, model: ChatModel | None, cancel: CancelToken) -> Iterator[Event]:
     query = asked.text if model is None or not asked.history else _rewritten(asked, model, cancel)
     mode, reason = index.resolve_mode(asked.mode, collection=asked.collection)
-    hits = index.search(
-        query,
-        k=asked.k,
-        mode=mode,
-        where=asked.where,
-        sources=asked.sources,
-        active=asked.active,
-        set_name=asked.set_name,
-        collection=asked.collection,
-        explain=True,
-    )
-    shown = tuple(prompt.packed(hits, asked.budget))
+
+    def search(k: int) -> list[Hit]:
+        return index.search(
+            query,
+            k=k,
+            mode=mode,
+            where=asked.where,
+            sources=asked.sources,
+            active=asked.active,
+            set_name=asked.set_name,
+            collection=asked.collection,
+            explain=True,
+        )
+
+    found = different(search(asked.k), asked.k, search)
+    shown = tuple(prompt.packed([one.hit for one in found], asked.budget))
+    copies = {one.hit.chunk_id: one.copies for one in found}
     yield Passages(shown, query, mode, reason)
-    told = _Told(asked.text, query, None if model is None else model.name, shown)
+    told = _Told(
+        asked.text, query, None if model is None else model.name, shown, tuple(copies[hit.chunk_id] for hit in shown)
+    )
     if cancel.cancelled:
         yield Done(told.answer("stopped"))
     elif not shown or (mode == "hybrid" and _is_below(index, asked.collection, shown[0])):
@@ -255,6 +265,7 @@ class _Told:
     query: str
     model: str | None
     hits: tuple[Hit, ...]
+    copies: tuple[tuple[Hit, ...], ...]
     text: str = ""
     citations: tuple[Citation, ...] = ()
     quotes: tuple[Quote, ...] = field(default=())
@@ -266,7 +277,7 @@ class _Told:
 
     def answer(self, outcome: Outcome, *, decided_by: Literal["search", "model"] | None = None) -> Answer:
         return Answer(
-            self.question, self.query, self.text, outcome, self.model, decided_by, self.hits, self.citations, self.quotes
+            self.question, self.query, self.text, outcome, self.model, decided_by, self.hits, self.citations, self.quotes, self.copies
         )  # fmt: skip
 
 

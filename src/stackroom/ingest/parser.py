@@ -24,7 +24,7 @@ from stackroom.ingest.readers.common import plugged as plugs
 from stackroom.ingest.readers.common.hidden import without_unseen
 from stackroom.ingest.workers import PACE, Message, from_chunk, from_section, read_message, splitter_from, write_message
 from stackroom.protocols import Reader, Reading, Section
-from stackroom.types import HIDDEN_CHARACTERS, INCOMPLETE
+from stackroom.types import HIDDEN_CHARACTERS, INCOMPLETE, OF_READING
 
 _BATCH = 64
 _SECTION_BATCH_CHARACTERS = 200_000
@@ -138,6 +138,8 @@ def _described(metadata: dict[str, Any]) -> dict[str, Any]:
     left = limits.DESCRIPTION
     kept: dict[str, Any] = {}
     for name, value in facts.uniform(metadata).items():
+        if name in OF_READING:
+            name = f"metadata.{name}"
         if isinstance(value, str):
             value = _seen(value[: limits.DESCRIPTION])
         left -= len(name) + len(str(value))

@@ -37,7 +37,7 @@ def offer(server: MCPServer[Any], index: Index) -> None:
 
         sources: only in these (title, path, or a glob like *.pdf). where: conditions on metadata, all must hold, like "year >= 2020" or
         "type == pdf". active: only in the set of documents that the user has switched on. set_name: only in a set that the user has
-        saved, as list_sets names it. Words in "quotes" must stand so; -word excludes.
+        saved, as list_sets names it. Words in "quotes" must stand so in each passage; -word excludes.
         """
         try:
             return _search(index, query, k, sources, where, active, set_name)
@@ -82,7 +82,7 @@ def _search(
     set_name: str | None,
 ) -> dict[str, Any]:
     from stackroom.filters import as_filter
-    from stackroom.search.unmatched import unmatched
+    from stackroom.search.unmatched import unheld, unmatched
 
     mode, reason = index.resolve_mode()
     hits = index.search(
@@ -106,9 +106,10 @@ def _search(
         }
         for hit in hits
     ]
-    if not found and where:
+    if not found:
         with index.backend.view() as view:
-            reason = " ".join(filter(None, [reason, *unmatched(view, as_filter(where))])) or None
+            unmet = unheld(view, query) + (unmatched(view, as_filter(where)) if where else [])
+        reason = " ".join(filter(None, [reason, *unmet])) or None
     return {"mode": mode, "reason": reason, "hits": found}
 
 

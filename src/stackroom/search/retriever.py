@@ -56,10 +56,8 @@ def search(view: View, request: Request, embedder: Embedder | None) -> list[Hit]
     """The best `k` hits. Raises UsageError, NotFoundError, DimensionMismatchError, DamagedError."""
     if request.k <= 0:
         return []
-    excluded = () if request.text is None else _excluded(request.text)
-    if excluded:
-        # The meaning leg knows no words: what the query excludes is taken out of the scope of both.
-        request = request._replace(scope=replace(request.scope, without=excluded))
+    if request.text is not None:
+        request = request._replace(scope=_conditioned(request.scope, request.text))
     depth = _depth(request)
     while True:
         ranking = _rank(view, request, embedder, depth)
@@ -117,10 +115,14 @@ def excerpt(view: View, chunk_id: str, context: int) -> Excerpt:
     return Excerpt(described(document, source), passage, tuple(before), tuple(after))
 
 
-def _excluded(text: str) -> tuple[str, ...]:
+def _conditioned(scope: Scope, text: str) -> Scope:
+    """The scope without what the query excludes, and with what it quotes: the meaning leg knows no words, so the scope of both legs says so."""
     from stackroom.storage.words.tokenizer import parse_query
 
-    return parse_query(text).excluded
+    asked = parse_query(text)
+    if not (asked.excluded or asked.phrases):
+        return scope
+    return replace(scope, without=asked.excluded, phrases=tuple(asked.phrases))
 
 
 def _depth(request: Request) -> int:

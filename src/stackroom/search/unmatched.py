@@ -1,4 +1,4 @@
-"""Why a filter leaves nothing: its parts that no passage meets, and what may have been meant by them."""
+"""Why conditions leave nothing: the parts of a filter that no passage meets and what may have been meant by them, and quoted words that stand nowhere."""
 
 from __future__ import annotations
 
@@ -31,6 +31,24 @@ def unmatched(view: View, where: Filter, collection: str = "default") -> list[st
     parts = _unmet(view, replace(among, where=where))
     said = dict.fromkeys(_said(view, among, part) for part in islice(parts, _SHOWN))
     return [*said, *(["Nor is there one for others of its parts."] if next(parts, None) else [])]
+
+
+def unheld(view: View, query: str, collection: str = "default") -> list[str]:
+    """What to say of the quoted words of a query that no passage of the collection has; [] where some passage has all of them."""
+    from stackroom.storage.words.tokenizer import parse_query
+
+    phrases = parse_query(query).phrases
+
+    def stand(*asked: str) -> bool:
+        return bool(len(view.select(Scope(collection=collection, phrases=asked))))
+
+    if not phrases or stand(*phrases):
+        return []
+    nowhere = [written for phrase, written in islice(phrases.items(), _SHOWN) if not stand(phrase)]
+    if nowhere:
+        return [f'No passage has "{written}".' for written in nowhere]
+    together = ", ".join(f'"{written}"' for written in phrases.values())
+    return [f"No passage has all of: {together}."]
 
 
 def _unmet(view: View, scope: Scope) -> Iterator[Filter]:

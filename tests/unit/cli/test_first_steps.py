@@ -320,7 +320,7 @@ def test_what_stands_in_two_files_is_shown_once(run: Callable[..., Result], fold
     run("add", folder)
     shown = run("search", "--mode", "text", "beta").stdout
     assert shown.count("alpha beta") == 1
-    assert f"also 2: b.txt  {folder / 'b.txt'}" in shown
+    assert f"    also: b.txt  {folder / 'b.txt'}" in shown
     assert len(json.loads(run("--json", "search", "--mode", "text", "beta").stdout)["hits"]) == 2
 
 
@@ -408,3 +408,32 @@ def test_to_go_on_is_to_ask_for_the_same(
     monkeypatch.setattr(ingest, "cancellable", lambda: contextlib.nullcontext(cancel))
     given = ["--prune", "--follow-links", "--also", "code", "--also", "json", "--ignore", "drafts/"]
     assert shlex.join(["add", *given, str(folder)]) in run("add", *given, folder).stderr
+
+
+def test_quoted_words_that_stand_nowhere_find_nothing_and_are_named(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha beta", "b.txt": "alpha gamma"})
+    run("add", folder)
+    for verb in ("search", "ask"):
+        done = run(verb, '"beta alpha"')
+        assert "alpha gamma" not in done.stdout
+        assert 'No passage has "beta alpha".\nNothing was found.\n' in done.stderr
+    assert "alpha gamma" not in run("search", '"alpha beta"').stdout
+    done = run("search", "--", "-beta")
+    assert "The query '-beta' says only what must not occur." in str(done.exception)
+
+
+def test_copies_take_no_place_of_other_passages(run: Callable[..., Result], folder: Path) -> None:
+    copies = {f"{name}.txt": "alpha beta alpha" for name in "abc"}
+    write_files(folder, {**copies, "d.txt": "alpha delta", "e.txt": "alpha epsilon zeta"})
+    run("add", folder)
+    done = run("search", "-k", 3, "--mode", "text", "alpha")
+    assert [line.split()[0] for line in done.stdout.splitlines() if line[:2].strip()] == ["1", "2", "3"]
+    assert [done.stdout.count(text) for text in ("alpha beta", "alpha delta", "alpha epsilon")] == [1, 1, 1]
+    assert done.stdout.count("also: ") == 2
+    assert done.stderr.startswith("3 hits in ")
+    found = json.loads(run("--json", "search", "-k", 3, "--mode", "text", "alpha").stdout)["hits"]
+    assert [hit["text"] for hit in found] == ["alpha beta alpha"] * 3
+    said = run("ask", "-k", 2, "alpha").stdout
+    assert ("[1]" in said, "[2]" in said, "[3]" in said) == (True, True, False)
+    assert said.count("alpha beta alpha") == 1
+    assert said.count("also: ") == 2

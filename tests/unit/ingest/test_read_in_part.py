@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from reader_support import FILES, chunk_with, fails, given, read
+from stackroom import Chunk, Document
 from stackroom.cli.main import cli
 from stackroom.index import Index
 from stackroom.ingest.readers import json_records
@@ -195,3 +196,25 @@ def test_json_has_them_all(library: Path, folder: Path, samples: Path) -> None:
         {"path": str(path), "reason": "1 of its 3 pages without text.", "kind": "pages_without_text"}
     ]
     assert (report["pages_without_text"], report["added"], result.exit_code) == (1, 2, 0)
+
+
+def test_what_a_file_says_of_itself_is_not_taken_for_what_was_found_in_reading_it(index: Index, folder: Path) -> None:
+    said = "incomplete: true\nhidden_characters: 7\nrecognised_pages: 2\n"
+    given(folder, "a.md", f"---\n{said}---\nalpha beta\n")
+    records = given(folder, "b.jsonl", '{"text": "alpha gamma", "incomplete": "yes"}\n')
+    report = index.add([folder, records])
+    assert (report.failed, report.notes) == (0, ())
+    (hit,) = index.search("alpha", k=2, where="metadata.incomplete == true")
+    names = ("incomplete", "hidden_characters", "recognised_pages")
+    assert not set(names) & set(hit.document.metadata)
+    assert [hit.document.metadata[f"metadata.{name}"] for name in names] == [True, 7, 2]
+    assert not index.search("alpha", where="incomplete contains y")
+    assert (index.stats().hiding, index.stats().recognised) == (0, 0)
+    index.add_documents(
+        [Document("own", metadata={"incomplete": True, "hidden_characters": True}, chunks=[Chunk("delta")])]
+    )
+    shown = CliRunner().invoke(cli, ["--library", str(index.path), "search", "--mode", "text", "alpha delta"]).stdout
+    assert shown.count("alpha") == 2
+    assert "delta" in shown
+    assert "True" not in shown
+    assert "hides" not in shown

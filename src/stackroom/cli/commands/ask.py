@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.cli.commands.search import nothing, where_text
+from stackroom.cli.commands.search import also, nothing, where_text
 from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
 from stackroom.types import RECOGNISED
 
@@ -138,7 +138,7 @@ class _Talk:
         self._scope = scope
         self._id = conversation_id
         self._forget = forget
-        self._last: tuple[Hit, ...] = ()
+        self._last: Answer | None = None
         self._history = (
             [] if conversation_id is None else history(conversations.conversation(index.backend, conversation_id))
         )
@@ -168,10 +168,10 @@ class _Talk:
 
         verb, _, rest = line.partition(" ")
         if verb == "/new":
-            self._id, self._history, self._last = None, [], ()
+            self._id, self._history, self._last = None, [], None
         elif verb == "/sources":
-            for number, hit in enumerate(self._last, start=1):
-                _print_passage(number, hit)
+            if self._last is not None:
+                _print_passages(self._last)
         elif verb == "/model" and rest:
             try:
                 self._model = resolve(rest.strip())
@@ -192,7 +192,7 @@ class _Talk:
         try:
             with cancellable() as cancel:
                 said = _answered(self._session, self._index, question, self._model, cancel, self._scope, self._history)
-            self._last = said.passages
+            self._last = said
             if said.text:
                 self._history += [Message("user", question), Message("assistant", said.text)]
             if not self._forget:
@@ -246,7 +246,7 @@ def _answered(
     if not session.as_json:
         _print_end(session, said)
         if not said.passages:
-            nothing(session, index, active=scope["active"], where=list(scope["where"]))
+            nothing(session, index, said.query, active=scope["active"], where=list(scope["where"]))
     return said
 
 
@@ -262,8 +262,7 @@ def _print_end(session: Session, said: Answer) -> None:
     if said.outcome == "quoted":
         _suggest(session)
     if said.outcome in ("not_in_documents", "quoted"):
-        for number, hit in enumerate(said.passages, start=1):
-            _print_passage(number, hit)
+        _print_passages(said)
         return
     wrong = sorted({one.number for one in said.citations if not one.exists})
     if wrong:
@@ -276,6 +275,7 @@ def _print_end(session: Session, said: Answer) -> None:
         click.echo()
     for number in cited:
         click.echo(_heading(number, said.passages[number - 1]))
+        _print_copies(said, number)
 
 
 def _suggest(session: Session) -> None:
@@ -302,7 +302,15 @@ def _heading(number: int, hit: Hit) -> str:
     return f"[{number}] {safe('  '.join(part for part in parts if part), keep_newlines=False)}"
 
 
-def _print_passage(number: int, hit: Hit) -> None:
-    text = " ".join(hit.text.split())
-    text = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT].rsplit(' ', 1)[0]} ..."
-    click.echo(f"{_heading(number, hit)}\n    “{safe(text, keep_newlines=False)}”\n")
+def _print_passages(said: Answer) -> None:
+    for number, hit in enumerate(said.passages, start=1):
+        text = " ".join(hit.text.split())
+        text = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT].rsplit(' ', 1)[0]} ..."
+        click.echo(f"{_heading(number, hit)}\n    “{safe(text, keep_newlines=False)}”")
+        _print_copies(said, number)
+        click.echo()
+
+
+def _print_copies(said: Answer, number: int) -> None:
+    for line in also(said.copies[number - 1]):
+        click.echo(f"    {line}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from stackroom.index import Index
 
 _LINES = 4
+_PLACES = 5
 _COUNT = click.IntRange(min=1)
 
 
 @click.command(
     "search",
     cls=Worded,
-    help='Find passages, in words and in meaning. Words in "quotes" must stand as they are; -word excludes: "cats -dogs", or -- cats -dogs.',
+    help='Find passages, in words and in meaning. Words in "quotes" must stand in each; -word excludes: "cats -dogs", or -- cats -dogs.',
 )
 @click.argument("query", nargs=-1, required=True)
 @click.option("-k", type=_COUNT, default=10, show_default=True, metavar="N", help="How many hits.")
@@ -60,6 +62,8 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
     import time
     import warnings
 
+    from stackroom.search.copies import different
+
     text = " ".join(query)
     if not text.strip():
         raise click.UsageError("The query is empty.")
@@ -69,43 +73,47 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
         options["mode"], reason = index.resolve_mode(options["mode"], collection=options["collection"])
         if reason is not None:
             session.say(f"{safe(reason)} Words alone were searched.")
+
+        def again(k: int) -> list[Hit]:
+            # What a reranker has read is not read once more.
+            return hits if options["rerank"] is not None else index.search(text, **{**options, "k": k})
+
         begun = time.perf_counter()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", NotRerankedWarning)
             hits = index.search(text, **options)
+            found = [] if session.as_json else different(hits, options["k"], again)
         for one in told:
             session.say(safe(str(one.message)))
         took = (time.perf_counter() - begun) * 1000
         if session.as_json:
             session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]))
             return 0
-        if not hits:
-            nothing(session, index, **{name: options[name] for name in ("active", "where", "collection")})
+        if not found:
+            nothing(session, index, text, **{name: options[name] for name in ("active", "where", "collection")})
             return 0
-        alike: dict[str, list[Hit]] = {}
-        for hit in hits:
-            alike.setdefault(hit.text, []).append(hit)
         marking = options["mode"] != "vector"
-        for hit, *same in alike.values():
-            _print_hit(hit, same, text, full=full, marking=marking, mode=options["mode"])
-    session.say(f"{count(len(hits), 'hit')} in {took:.0f} ms.")
-    if options["mode"] == "hybrid" and (poor := sum(hit.score == 0 for hit in hits)):
+        for number, (hit, copies) in enumerate(found, start=1):
+            _print_hit(number, hit, copies, text, full=full, marking=marking, mode=options["mode"])
+    session.say(f"{count(len(found), 'hit')} in {took:.0f} ms.")
+    if options["mode"] == "hybrid" and (poor := sum(hit.score == 0 for hit, _ in found)):
         session.say(f"{poor} of score 0: none of the words, and no nearer in meaning than any other passage.")
     return 0
 
 
 def nothing(
-    session: Session, index: Index, *, active: bool, where: list[str] | None, collection: str = "default"
+    session: Session, index: Index, query: str, *, active: bool, where: list[str] | None, collection: str = "default"
 ) -> None:
     """Say why no passage was found, as far as that is known."""
     from stackroom.filters import as_filter
-    from stackroom.search.unmatched import unmatched
+    from stackroom.search.unmatched import unheld, unmatched
 
     stats = index.stats()
     unmet: list[str] = []
-    if where and stats.chunks:
+    if stats.chunks:
         with index.backend.view() as view:
-            unmet = unmatched(view, as_filter(where), collection)
+            unmet = unheld(view, query, collection)
+            unmet += unmatched(view, as_filter(where), collection) if where else []
     for said in unmet:
         session.say(said)
     if active and stats.chunks and not stats.active_sources:
@@ -128,13 +136,24 @@ def _score(score: float) -> str:
     return "<.001" if 0 < score < 0.0005 else f"{score:.3f}"
 
 
-def _print_hit(hit: Hit, same: list[Hit], query: str, *, full: bool, marking: bool, mode: str) -> None:
-    """`same` are further hits with the same text: of them only the place is told."""
+def also(copies: Sequence[Hit]) -> Iterator[str]:
+    """Where else the same text stands, a line a place; of many places the first are told."""
+    for other in copies[:_PLACES]:
+        parts = [other.document.title, where_text(other.place, other.document.title), other.document.path]
+        told = "  ".join(dict.fromkeys(filter(None, parts)))
+        yield f"also: {safe(told, keep_newlines=False)}"
+    if len(copies) > _PLACES:
+        yield f"also: {len(copies) - _PLACES} more"
+
+
+def _print_hit(
+    number: int, hit: Hit, copies: Sequence[Hit], query: str, *, full: bool, marking: bool, mode: str
+) -> None:
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     title = safe(hit.document.title, keep_newlines=False)
     where = safe(where_text(hit.place, hit.document.title), keep_newlines=False)
     click.echo(
-        f"{click.style(f'{hit.rank:>2}', bold=True)}  {click.style(_score(hit.score), dim=True)}  "
+        f"{click.style(f'{number:>2}', bold=True)}  {click.style(_score(hit.score), dim=True)}  "
         f"{click.style(title, fg='cyan', bold=True)}{'  ' + where if where else ''}"
     )
     for passage in hit.before:
@@ -144,20 +163,18 @@ def _print_hit(hit: Hit, same: list[Hit], query: str, *, full: bool, marking: bo
         _print_text(passage.text, [], width, dim=True)
     if hit.document.path != hit.document.title:
         click.echo(click.style(f"    {safe(hit.document.path, keep_newlines=False)}", dim=True))
-    for other in same:
-        parts = [other.document.title, where_text(other.place, other.document.title), other.document.path]
-        told = "  ".join(dict.fromkeys(filter(None, parts)))
-        click.echo(click.style(f"    also {other.rank}: {safe(told, keep_newlines=False)}", dim=True))
+    for line in also(copies):
+        click.echo(click.style(f"    {line}", dim=True))
     if hit.metadata.get(RECOGNISED):
         click.echo(
             click.style("    This text was recognised in a picture of the page: it may hold mistakes.", fg="yellow")
         )
-    if gone := hit.document.metadata.get(HIDDEN_CHARACTERS):
-        click.echo(
-            click.style(f"    Its file hides {safe(str(gone))} characters of text, which were left out.", fg="yellow")
-        )
-    if lost := hit.document.metadata.get(INCOMPLETE):
-        click.echo(click.style(f"    {safe(str(lost), keep_newlines=False)}", fg="yellow"))
+    # An application's own documents may have anything under these names.
+    gone, lost = (hit.document.metadata.get(name) for name in (HIDDEN_CHARACTERS, INCOMPLETE))
+    if type(gone) is int and gone > 0:
+        click.echo(click.style(f"    Its file hides {gone} characters of text, which were left out.", fg="yellow"))
+    if isinstance(lost, str) and lost:
+        click.echo(click.style(f"    {safe(lost, keep_newlines=False)}", fg="yellow"))
     if hit.explain is not None:
         click.echo(click.style(f"    {_explanation(hit.explain, mode)}", fg="yellow"))
     click.echo()

@@ -40,6 +40,9 @@ def where(asking: Asking, scope: Scope) -> Where:
         excluded = words.any_of(words.terms(scope.without))
         if excluded is not None:
             found = found.also("NOT c.lexemes @@ %s::tsquery", excluded)
+    for phrase in words.terms(scope.phrases):
+        if phrase.query is not None:
+            found = found.also("c.lexemes @@ %s::tsquery", phrase.query)
     return found
 
 

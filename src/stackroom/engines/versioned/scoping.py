@@ -44,6 +44,8 @@ def condition(
         parts.append(facts.condition(asking, derived, scope.where))
     if scope.without:
         parts += words.without(asking, scope.without)
+    if scope.phrases:
+        parts += words.holding(asking, scope.phrases)
     return both(*parts)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from stackroom.backend import Scored, TextStatistics
 from stackroom.engines.terms import Term, rank, tokens_of, tokens_of_terms
 from stackroom.engines.vectors import NOTHING
+from stackroom.engines.versioned import conditions
 from stackroom.engines.versioned.asking import Asking
 from stackroom.engines.versioned.conditions import All, Among, Condition, Either, Not, among, both
 from stackroom.engines.versioned.database import Row
@@ -95,15 +96,18 @@ def _wanted(texts: Sequence[str]) -> list[_Wanted]:
 
 def without(asking: Asking, texts: Sequence[str]) -> list[Condition]:
     """The conditions that a passage holds none of these words and phrases."""
-    found: list[Condition] = []
-    for wanted in _wanted(texts):
-        if wanted.is_counted:
-            found.append(Not(wanted.holds))
-        elif wanted.numbers:
-            ids = [row["id"] for row, _ in _looked_at(asking, [wanted], wanted.holds)]
-            if ids:
-                found.append(Not(among("id", ids)))
-    return found
+    return [Not(held) for held in holding(asking, texts) if held != conditions.NOTHING]
+
+
+def holding(asking: Asking, texts: Sequence[str]) -> list[Condition]:
+    """The conditions that a passage holds each of these words and phrases."""
+    return [
+        wanted.holds
+        if wanted.is_counted
+        else among("id", (row["id"] for row, _ in _looked_at(asking, [wanted], wanted.holds)))
+        for wanted in _wanted(texts)
+        if wanted.numbers
+    ]
 
 
 def _frequencies() -> Remembered[Condition | str, int]:

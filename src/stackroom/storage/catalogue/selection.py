@@ -88,10 +88,13 @@ class Selector:
             parts.append(collection)
         if scope.where is not None:
             parts.append(self._matching(scope.where))
-        if scope.without:
+        if scope.without or scope.phrases:
             from stackroom.storage.words import fulltext
 
-            parts.append(self._sets.everything().difference(fulltext.holding(self._connection, scope.without)))
+            if scope.without:
+                parts.append(self._sets.everything().difference(fulltext.holding(self._connection, scope.without)))
+            if scope.phrases:
+                parts.append(fulltext.holding_all(self._connection, scope.phrases))
         return reduce(KeySet.intersection, parts) if parts else None
 
     def _source_keys(self, wanted: Sequence[str]) -> set[int]:

@@ -68,8 +68,17 @@ def matching(
 
 def holding(connection: Connection, terms: Sequence[str]) -> KeySet:
     """The chunks in which any of these words and phrases occurs."""
+    return _meeting(connection, tokenizer.any_of(terms))
+
+
+def holding_all(connection: Connection, terms: Sequence[str]) -> KeySet:
+    """The chunks in which all of these words and phrases occur."""
+    return _meeting(connection, tokenizer.all_of(terms))
+
+
+def _meeting(connection: Connection, expression: str) -> KeySet:
     statement = "SELECT rowid FROM words WHERE words MATCH ?"
-    return KeySet.from_keys(connection.numbers(statement, (tokenizer.any_of(terms),), columns=1)[:, 0])
+    return KeySet.from_keys(connection.numbers(statement, (expression,), columns=1)[:, 0])
 
 
 _NOTHING = Scored(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))

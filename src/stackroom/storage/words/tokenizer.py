@@ -12,7 +12,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import cast
 
@@ -121,6 +121,8 @@ class TextQuery:
     terms: tuple[str, ...]
     """FTS5 strings, unquoted: a word, a phrase of words, or one character ending in *"""
     excluded: tuple[str, ...] = ()
+    phrases: Mapping[str, str] = field(default_factory=dict)
+    """What was quoted and must stand in a passage: each as an FTS5 string, and as it was written. Ranking counts it as any other term."""
 
     def match_expression(self) -> str | None:
         """The FTS5 expression, or None when nothing can be looked for."""
@@ -133,6 +135,11 @@ class TextQuery:
 def any_of(terms: Iterable[str]) -> str:
     """The FTS5 expression that any of these terms meets."""
     return " OR ".join(map(_quoted, terms))
+
+
+def all_of(terms: Iterable[str]) -> str:
+    """The FTS5 expression that all of these terms meet."""
+    return " AND ".join(map(_quoted, terms))
 
 
 def _quoted(term: str) -> str:
@@ -152,12 +159,17 @@ def parse_query(query: str) -> TextQuery:
 def _parsed(query: str) -> TextQuery:
     wanted: dict[str, None] = {}
     excluded: dict[str, None] = {}
-    for piece in _PIECES.finditer(folded(query)):
+    phrases: dict[str, str] = {}
+    query = folded(query)
+    for piece in _PIECES.finditer(query):
         target = excluded if piece["minus"] else wanted
         if piece["phrase"] is not None:
             phrase = _phrase(piece["phrase"])
             if phrase:
                 target[phrase] = None
+                # Behind a letter or number the mark is one of inches, or of nothing: 7" single, 12" vinyl.
+                if target is wanted and not query[: piece.start()][-1:].isalnum():
+                    phrases[phrase] = " ".join(piece["phrase"].split())
         else:
             target.update(dict.fromkeys(_terms(piece["word"])))
     terms = list(wanted)
@@ -166,7 +178,7 @@ def _parsed(query: str) -> TextQuery:
     if len(content) > _MOST_TERMS:
         longest = set(sorted(content, key=len, reverse=True)[:_MOST_TERMS])
         content = [term for term in content if term in longest][:_MOST_TERMS]
-    return TextQuery(tuple(content), tuple(excluded))
+    return TextQuery(tuple(content), tuple(excluded), phrases)
 
 
 def without_excluded(query: str) -> str:
