@@ -270,6 +270,33 @@ def test_the_command_line_says_before_it_embeds_what_will_be_cut(library: Path) 
     }
 
 
+def test_going_back_tells_what_is_longer_than_the_old_model_reads(library: Path) -> None:
+    long = "Logs rotate weekly, and backups are kept for a month. " * 40
+    with stackroom.open(library, embedder="minilm") as index:
+        index.add_documents([Document("before", chunks=[Chunk("dogs bark"), Chunk(long)])])
+        index.rebuild(embedder=WordEmbedder("new", max_tokens=500))
+        index.add_documents([Document("since", chunks=[Chunk(long), Chunk("cats purr at night")])])
+        asked: list[LengthEstimate] = []
+
+        def refuse(estimate: LengthEstimate) -> bool:
+            asked.append(estimate)
+            return False
+
+        refused = index.rebuild(back=True, agree=refuse)
+        # What has its vectors of that model is not cut anew.
+        assert asked == [LengthEstimate("minilm", 254, 2, 1, 2)]
+        assert (refused.switched, refused.embedded, refused.too_long) == (False, 0, asked[0])
+        assert index.stats().embedder == WordEmbedder("new", max_tokens=500).identity
+    code, _, said = told("--library", str(library), "rebuild", "--back")
+    assert code == 0, said
+    lines = said.splitlines()
+    assert lines[0] == (
+        "1 of 2 passages that were added since is longer than minilm reads (254 tokens): it sees only the beginning. "
+        "Once it serves, a rebuild splits files anew."
+    )
+    assert lines[-1] == f"To split files anew, into passages that it reads whole: stackroom --library {library} rebuild"
+
+
 # What `add` makes of files that did not change
 
 

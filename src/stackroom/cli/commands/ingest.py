@@ -341,7 +341,7 @@ def rebuild_command(
             return sys.stdin.isatty() and click.confirm("The new model finds less. Switch to it?", err=True)
 
     def agree(estimate: LengthEstimate) -> bool:
-        session.say(_too_long(estimate))
+        session.say(_too_long(estimate, since=back))
         if not yes and sys.stdin.isatty():
             with asking():
                 click.confirm("Go on?", default=True, abort=True, err=True)
@@ -383,12 +383,15 @@ def rebuild_command(
     return code
 
 
-def _too_long(estimate: LengthEstimate) -> str:
-    """What a model does not read, for people."""
+def _too_long(estimate: LengthEstimate, *, since: bool) -> str:
+    """What a model does not read, for people; `since`: only what was added since it served is embedded."""
     about = "About " if estimate.looked_at < estimate.chunks else ""
     are = "is" if estimate.longer == 1 else "are"
+    passages = count(estimate.chunks, "passage")
+    if since:
+        passages += f" that {'was' if estimate.chunks == 1 else 'were'} added since"
     return (
-        f"{about}{estimate.longer:,} of {count(estimate.chunks, 'passage')} {are} longer than {safe(estimate.model, keep_newlines=False)} reads "
+        f"{about}{estimate.longer:,} of {passages} {are} longer than {safe(estimate.model, keep_newlines=False)} reads "
         f"({estimate.max_tokens} tokens): it sees only the beginning. Once it serves, a rebuild splits files anew."
     )
 
