@@ -408,3 +408,27 @@ def test_to_go_on_is_to_ask_for_the_same(
     monkeypatch.setattr(ingest, "cancellable", lambda: contextlib.nullcontext(cancel))
     given = ["--prune", "--follow-links", "--also", "code", "--also", "json", "--ignore", "drafts/"]
     assert shlex.join(["add", *given, str(folder)]) in run("add", *given, folder).stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["Makefile", "notes.xyz"], "2 files of other kinds left alone: 1 (no suffix), 1 .xyz. A file that is named itself is tried whatever its kind."),
+        (["a.py", "b.json"], "2 files of other kinds left alone: 1 .py, 1 .json. --also code --also json takes them too."),
+        (["a.png", "b.doc"], "2 files of other kinds left alone: 1 .png, 1 .doc. --also picture --ocr takes them too; a file that is named itself is tried whatever its kind."),
+    ],
+)  # fmt: skip
+def test_what_is_left_alone_says_how_to_read_it(
+    run: Callable[..., Result], folder: Path, files: list[str], said: str
+) -> None:
+    write_files(folder, dict.fromkeys(files, "words"))
+    assert said in run("add", folder).stderr.splitlines()
+
+
+def test_a_readme_needs_no_suffix(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"README": "How cats purr at night.", "copyright": "All cats reserved."})
+    (folder / "NEWS").write_bytes(bytes(range(32)) * 40)
+    told = json.loads(run("--json", "add", folder).stdout)
+    assert (told["added"], told["failed"], told["skipped"]) == (2, 1, {})
+    # Its content decides what it is.
+    assert Path(told["failures"][0]["path"]).name == "NEWS"

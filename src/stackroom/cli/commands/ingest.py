@@ -30,6 +30,19 @@ def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(skipped.items(), key=lambda item: -item[1])[:5]
 
 
+def _how_to_read(skipped: Mapping[str, int]) -> str:
+    """What takes files in that a walk left alone: a kind that is asked for, or the file's own name."""
+    from stackroom.ingest.readers import ON_REQUEST
+
+    kinds = [kind for kind, suffixes in sorted(ON_REQUEST.items()) if not suffixes.isdisjoint(skipped)]
+    asked = " ".join(f"--also {kind}" for kind in kinds)
+    asked += " --ocr" if "picture" in kinds else ""
+    rest = skipped.keys() - frozenset().union(*(ON_REQUEST[kind] for kind in kinds))
+    named = "a file that is named itself is tried whatever its kind" if rest else ""
+    told = "; ".join(part for part in (asked and f"{asked} takes them too", named) if part)
+    return f"{told[0].upper()}{told[1:]}."
+
+
 def _finish(session: Session, report: Report, again: str, *, embedding: bool = False) -> int:
     """Print the report; returns the exit code. `embedding`: no source was read, every passage was embedded."""
     if session.as_json:
@@ -69,7 +82,9 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         _name_notes(session, report, "incomplete")
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
-        session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
+        session.say(
+            f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}. {_how_to_read(report.skipped)}"
+        )
     if report.outside:
         session.say(f"{count(report.outside, 'link')} out of these folders left alone; --follow-links goes after them.")
     for failure in failures[:_SHOWN]:

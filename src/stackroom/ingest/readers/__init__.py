@@ -79,6 +79,14 @@ SUFFIXES: frozenset[str] = frozenset(
 )
 """Suffixes (lower case, with the dot) that a folder walk picks up."""
 
+NAMES = frozenset(
+    {
+        "authors", "changelog", "changes", "copying", "copyright", "faq", "history", "install", "license", "licence", "news",
+        "notes", "notice", "readme", "thanks", "todo",
+    }
+)  # fmt: skip
+"""Names without a suffix (lower case) that a folder walk picks up too: by custom these are texts."""
+
 
 def reader_for(path: Path, plugged: tuple[Reader, ...] = ()) -> Reader:
     """The reader of this file; those that an application brings are asked first. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
