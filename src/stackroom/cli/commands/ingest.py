@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _NOTED = 5
+_NO_SOURCE = ("OSError", "UsageError")
+"""Kinds of failures that are noted of no source: a link that leads nowhere, a folder that can't be entered, a reader that was not named."""
 
 
 def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -87,12 +89,18 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         )
     if report.outside:
         session.say(f"{count(report.outside, 'link')} out of these folders left alone; --follow-links goes after them.")
+    # What no list shows comes first.
+    failures.sort(key=lambda failure: failure.kind not in _NO_SOURCE)
     for failure in failures[:_SHOWN]:
         session.say(
             f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason, keep_newlines=False)}"
         )
-    if len(failures) > _SHOWN:
-        session.say(f"  ... and {len(failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
+    left = failures[_SHOWN:]
+    listed = [failure for failure in left if failure.kind not in _NO_SOURCE]
+    if len(left) > len(listed):
+        session.say(f"  ... and {len(left) - len(listed):,} more that no list shows; --json names them all")
+    if listed:
+        session.say(f"  ... and {len(listed):,} more; see: {session.command('list', '--failed')}")
     elif before:
         session.say(
             f"What failed before has not changed, and --retry reads it again; see: {session.command('list', '--failed')}"
