@@ -161,6 +161,10 @@ class View(Protocol):
         """The embedder of the space that served before the model was changed, while that is kept."""
         ...
 
+    def unknown_to_former(self) -> NDArray[np.int64]:
+        """The keys of the chunks that have no vector in that space, in order: int64 of shape (n,); none where there is no such space."""
+        ...
+
     def source(self, name: str) -> SourceRecord | None:
         """By exact name (a file's absolute path)."""
         ...

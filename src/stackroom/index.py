@@ -405,7 +405,8 @@ class Index:
         asked the same questions: `comparison` of the report says how they answer, and where `confirm(comparison)` is false there is no switch.
         Where passages are longer than the new model reads, `too_long` says how many, and nothing is done where `agree(too_long)` is false;
         a rebuild of the sources after the switch splits files anew.
-        With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it.
+        With `back` the model before the last change serves again, whose vectors are kept until `discard_former`; what was added since is embedded with it,
+        and `too_long` and `agree` are about that.
         `readers` are those of your own that read some of the sources, as in `add`: without them such a source stays as it is, and is in the report.
         Raises NotFoundError, BusyError, UsageError.
         """
@@ -418,7 +419,7 @@ class Index:
                     "A library has one model: it is changed for all sources.", hint="Leave the sources out."
                 )
             if embedder is None:
-                return self._model.go_back(progress, cancel)
+                return self._model.go_back(progress, cancel, agree)
             if back:
                 raise UsageError("Going back needs no model: the library knows it.", hint="Leave embedder out.")
             return self._model.change(embedder, progress, cancel, confirm, agree)

@@ -106,7 +106,7 @@ class LibraryModel:
         model = resolve(embedder)
         begun = time.monotonic()
         with self._backend.view() as view:
-            too_long = fitting.too_long(view, model)
+            too_long = fitting.too_long(view, model, view.live_keys())
         if too_long is not None and agree is not None and not agree(too_long):
             return self._report(begun, 0, False, cancel, None, too_long)
         compared: list[Comparison] = []
@@ -130,26 +130,41 @@ class LibraryModel:
             self._given, self._found = embedder, model
         return self._report(begun, embedded, switched, cancel, compared[0] if compared else None, too_long)
 
-    def go_back(self, progress: Progress, cancel: CancelToken) -> Report:
-        """Let the model before the last change serve again; what was added since is embedded with it. Raises NotFoundError, BusyError."""
+    def go_back(
+        self, progress: Progress, cancel: CancelToken, agree: Callable[[LengthEstimate], bool] | None = None
+    ) -> Report:
+        """Let the model before the last change serve again; what was added since is embedded with it.
+
+        Nothing is done where `agree` refuses to cut what of that is longer than the model reads. Raises NotFoundError, BusyError, and
+        where something was added since what a call raises.
+        """
+        from stackroom.ingest import fitting
+
         begun = time.monotonic()
         with self._backend.view() as view:
             former = view.former
+            since = view.unknown_to_former()
         if former is None:
             raise NotFoundError(
                 "There is no model to go back to.", hint="Change it: stackroom rebuild --embedder NAME", actual=None
             )
         model = LibraryModel(self._backend, None)
+        too_long = None
+        # What has its vectors needs no model.
+        if len(since):
+            with self._backend.view() as view:
+                too_long = fitting.too_long(view, model(former), since)
+        if too_long is not None and agree is not None and not agree(too_long):
+            return self._report(begun, 0, False, cancel, None, too_long)
 
         def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-            # Only where something was added since.
             return model(former).embed_passages(texts)
 
         with self._backend.lease("rebuild --back"):
             embedded, switched = self._backend.reembed(former, embed, progress=progress, cancel=cancel)
         if switched:
             self._given = self._found = None
-        return self._report(begun, embedded, switched, cancel, None)
+        return self._report(begun, embedded, switched, cancel, None, too_long)
 
     @staticmethod
     def _report(

@@ -17,10 +17,10 @@ import stackroom
 from stackroom import Chunk, Document, Index
 from stackroom.cli.main import cli
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.ingest import fitting
+from stackroom.ingest import fitting, splitter
 from stackroom.reports import Comparison, LengthEstimate
 from stackroom.search import comparing
-from support import WordEmbedder
+from support import WordEmbedder, write_files
 
 TEXTS = [
     f"The {n}th report is about topic{n}. It says that item{n} costs coin{n}. Its author is person{n}."
@@ -268,3 +268,74 @@ def test_the_command_line_says_before_it_embeds_what_will_be_cut(library: Path) 
         "longer": 1,
         "looked_at": 2,
     }
+
+
+def test_going_back_tells_what_is_longer_than_the_old_model_reads(library: Path) -> None:
+    long = "Logs rotate weekly, and backups are kept for a month. " * 40
+    with stackroom.open(library, embedder="minilm") as index:
+        index.add_documents([Document("before", chunks=[Chunk("dogs bark"), Chunk(long)])])
+        index.rebuild(embedder=WordEmbedder("new", max_tokens=500))
+        index.add_documents([Document("since", chunks=[Chunk(long), Chunk("cats purr at night")])])
+        asked: list[LengthEstimate] = []
+
+        def refuse(estimate: LengthEstimate) -> bool:
+            asked.append(estimate)
+            return False
+
+        refused = index.rebuild(back=True, agree=refuse)
+        # What has its vectors of that model is not cut anew.
+        assert asked == [LengthEstimate("minilm", 254, 2, 1, 2)]
+        assert (refused.switched, refused.embedded, refused.too_long) == (False, 0, asked[0])
+        assert index.stats().embedder == WordEmbedder("new", max_tokens=500).identity
+    code, _, said = told("--library", str(library), "rebuild", "--back")
+    assert code == 0, said
+    lines = said.splitlines()
+    assert lines[0] == (
+        "1 of 2 passages that were added since is longer than minilm reads (254 tokens): it sees only the beginning. "
+        "Once it serves, a rebuild splits files anew."
+    )
+    assert lines[-1] == f"To split files anew, into passages that it reads whole: stackroom --library {library} rebuild"
+
+
+# What `add` makes of files that did not change
+
+
+def test_add_leaves_files_alone_that_did_not_change(library: Path, folder: Path) -> None:
+    """How long a passage may be follows the model; a change of model is no change of a file."""
+    write_files(folder, {"a.txt": "\n\n".join(TEXTS[:20]), "b.txt": "cats purr at night"})
+    (folder / "c.txt").write_bytes(bytes(range(32)) * 20)
+    old, small = WordEmbedder("old", max_tokens=40), WordEmbedder("small", max_tokens=12)
+    with stackroom.open(library, embedder=old) as index:
+        index.add(folder)
+        chunks = index.stats().chunks
+        assert index.rebuild(embedder=small).switched
+        small.embedded.clear()
+        report = index.add(folder)
+        assert (report.unchanged, report.updated, report.failed, report.embedded) == (2, 0, 1, 0)
+        assert report.failures[0].before
+        (folder / "b.txt").touch()
+        (folder / "a.txt").rename(folder / "moved.txt")
+        write_files(folder, {"again.txt": "\n\n".join(TEXTS[:20])})
+        report = index.add(folder)
+        assert (report.unchanged, report.moved, report.added, report.embedded) == (1, 1, 1, 0)
+        assert index.stats().chunks == 2 * chunks - 1
+        # A rebuild is asked for it, and what is new or has changed is split for the model that serves.
+        write_files(folder, {"new.txt": "\n\n".join(TEXTS[20:40])})
+        index.add(folder)
+        assert len(index.get("new.txt")) > 2 * len(index.get("moved.txt"))
+        index.rebuild()
+        assert len(index.get("new.txt")) == len(index.get("moved.txt"))
+        assert index.rebuild(embedder=old).switched
+        report = index.add(folder)
+        assert (report.unchanged, report.updated, report.embedded) == (4, 0, 0)
+
+
+def test_another_version_of_the_splitter_reads_files_again(
+    library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(folder, {"a.txt": "cats purr at night"})
+    with stackroom.open(library, embedder=WordEmbedder("old")) as index:
+        index.add(folder)
+        monkeypatch.setattr(splitter, "VERSION", splitter.VERSION + 1)
+        assert index.add(folder).updated == 1
+        assert index.add(folder).unchanged == 1

@@ -46,6 +46,9 @@ class EngineView(Generic[SpaceT]):
     def former(self) -> EmbedderIdentity | None:
         return None
 
+    def unknown_to_former(self) -> NDArray[np.int64]:
+        return np.empty(0, dtype=np.int64)
+
     def waiting(self) -> Waiting:
         return Waiting()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.ingest.readers import ON_REQUEST, SUFFIXES
+from stackroom.ingest.readers import NAMES, ON_REQUEST, SUFFIXES
 from stackroom.reports import Failure
 from stackroom.storage.disk import fsio
 
@@ -83,7 +83,11 @@ class Discovery:
 
     def passes_over(self, path: str) -> bool:
         """Whether a walk leaves this file alone, unless it is known."""
-        return os.path.splitext(path)[1].lower() not in self._suffixes or is_junk(os.path.basename(path), False)
+        return not self._wanted(path) or is_junk(os.path.basename(path), False)
+
+    def _wanted(self, path: str) -> bool:
+        suffix = os.path.splitext(path)[1].lower()
+        return suffix in self._suffixes or os.path.basename(path).lower() in NAMES
 
     def _walk(self, root: Path, excluded: set[str]) -> Iterator[Found]:
         """Folder by folder, without recursion; a folder is entered once, however many links lead to it."""
@@ -130,7 +134,7 @@ class Discovery:
         suffix = os.path.splitext(path)[1].lower()
         # A link without a suffix that leads nowhere may have been one to a folder.
         lost = not suffix and os.path.islink(path) and not os.path.exists(path)
-        if not (named or lost or suffix in self._suffixes):
+        if not (named or lost or self._wanted(path)):
             self.skipped[suffix] += 1
             return
         try:

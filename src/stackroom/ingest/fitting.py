@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stackroom.backend import View
 from stackroom.ingest.splitter import TokenSplitter
@@ -17,9 +18,9 @@ _LOOKED_AT = 500
 """Passages that are counted, spread over the library: a second's work."""
 
 
-def too_long(view: View, model: Embedder) -> LengthEstimate | None:
-    """None where the model reads every passage that was looked at to its end."""
-    limit, keys = model.identity.max_tokens, view.live_keys()
+def too_long(view: View, model: Embedder, keys: NDArray[np.int64]) -> LengthEstimate | None:
+    """Of the passages of these keys, int64 of shape (n,); None where the model reads every one that was looked at to its end."""
+    limit = model.identity.max_tokens
     if limit is None or not len(keys):
         return None
     looked_at = min(_LOOKED_AT, len(keys))

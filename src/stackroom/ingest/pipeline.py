@@ -169,8 +169,9 @@ class _Run:
         self._recipes = recipe_of(known)
         names = frozenset(f"{reader.name}:{reader.version}" for reader in known)
         self._known = frozenset(reader.name for reader in known)
-        current = f"{self._recipes} {self._splitter.recipe}"
-        self._reconciler = Reconciler(backend, current, names, retry, force, cancel, recognise=ocr)
+        self._reconciler = Reconciler(
+            backend, self._recipes, self._splitter, names, retry, force, cancel, recognise=ocr
+        )
         self._batch = Batch(backend, embedder, tally, cancel)
         # A second file of the same content waits until the first is committed, then copies from it.
         self._in_hand: set[bytes] = set()

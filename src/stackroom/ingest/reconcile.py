@@ -12,6 +12,7 @@ from stackroom.backend import Backend, SourceRecord
 from stackroom.ingest import recognition, scans
 from stackroom.ingest.discovery import Found
 from stackroom.ingest.file_facts import IMPORTED, hash_file
+from stackroom.ingest.splitter import TokenSplitter
 from stackroom.progress import CancelToken
 
 Action = Literal["unchanged", "touched", "moved", "duplicate", "failed", "parse", "vanished"]
@@ -33,13 +34,14 @@ class Decision:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Decides for a stream of files. `recipes` are those by which a reading made now would be made.
+    """Decides for a stream of files. `current_readers` is what a recipe says of the readers now, `splitter` would cut what they read.
 
     With `recognise` files with pages without text are read again, unless those were looked at.
     """
 
     backend: Backend
-    current_recipe: str
+    current_readers: str
+    splitter: TokenSplitter
     readers: frozenset[str]
     retry: bool
     force: bool
@@ -102,10 +104,10 @@ class Reconciler:
             # The system would not let it be read: what is in it had no part in that.
             return False
         reader, _, splitter = record.recipe.rpartition(" ")
-        current_readers, _, current_splitter = self.current_recipe.rpartition(" ")
-        if splitter != current_splitter or record.state == "partial":
+        # Its parameters follow the model: a change of model is no change of a file, and `rebuild` is there to split all anew.
+        if not self.splitter.made(splitter) or record.state == "partial":
             return False
         if self.recognise and scans.waits(record):
             return False
         reader = recognition.without_mark(reader)
-        return reader in self.readers or reader == current_readers
+        return reader in self.readers or reader == self.current_readers

@@ -82,6 +82,10 @@ class TokenSplitter:
         """Name, version and parameters: another recipe would make other chunks."""
         return f"tokens:{VERSION}:{self.max_tokens}:{self.overlap}"
 
+    def made(self, recipe: str) -> bool:
+        """Whether it is a recipe of this splitter in this version, whatever its parameters."""
+        return recipe.split(":")[:2] == self.recipe.split(":")[:2]
+
     def split(self, sections: Iterable[Section]) -> Iterator[Chunk]:
         return _Packing(self).run(sections)
 

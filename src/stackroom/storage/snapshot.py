@@ -446,6 +446,10 @@ class Snapshot:
         kept = spaces.with_state(self._connection, spaces.FORMER)
         return None if kept is None else kept.identity
 
+    def unknown_to_former(self) -> NDArray[np.int64]:
+        kept = spaces.with_state(self._connection, spaces.FORMER)
+        return np.empty(0, dtype=np.int64) if kept is None else self.without_row(kept.key)
+
     def without_row(self, space_key: int) -> NDArray[np.int64]:
         """The keys of the chunks that have no vector in this space, in order: int64 of shape (n,)."""
         return self._sets.everything().difference(extents.keys(self._connection, space_key)).keys()

@@ -437,3 +437,55 @@ def test_copies_take_no_place_of_other_passages(run: Callable[..., Result], fold
     assert ("[1]" in said, "[2]" in said, "[3]" in said) == (True, True, False)
     assert said.count("alpha beta alpha") == 1
     assert said.count("also: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["Makefile", "notes.xyz"], "2 files of other kinds left alone: 1 (no suffix), 1 .xyz. A file that is named itself is tried whatever its kind."),
+        (["a.py", "b.json"], "2 files of other kinds left alone: 1 .py, 1 .json. --also code --also json takes them too."),
+        (["a.png", "b.doc"], "2 files of other kinds left alone: 1 .png, 1 .doc. --also picture --ocr takes them too; a file that is named itself is tried whatever its kind."),
+    ],
+)  # fmt: skip
+def test_what_is_left_alone_says_how_to_read_it(
+    run: Callable[..., Result], folder: Path, files: list[str], said: str
+) -> None:
+    write_files(folder, dict.fromkeys(files, "words"))
+    assert said in run("add", folder).stderr.splitlines()
+
+
+def test_a_readme_needs_no_suffix(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"README": "How cats purr at night.", "copyright": "All cats reserved."})
+    (folder / "NEWS").write_bytes(bytes(range(32)) * 40)
+    told = json.loads(run("--json", "add", folder).stdout)
+    assert (told["added"], told["failed"], told["skipped"]) == (2, 1, {})
+    # Its content decides what it is.
+    assert Path(told["failures"][0]["path"]).name == "NEWS"
+
+
+def test_what_no_list_shows_is_named_by_add(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha", **{f"{n}.txt": "" for n in range(12)}})
+    for n in range(3):
+        (folder / f"z{n}.txt").symlink_to(folder / "missing")
+    first = run("add", folder)
+    assert "1 added, 15 failed." in first.stderr
+    # None of the links is behind the pointer to the list, which has the others.
+    assert all(f"failed: {folder / f'z{n}.txt'}" in first.stderr for n in range(3))
+    assert "  ... and 5 more; see: stackroom" in first.stderr
+    listed = run("list", "--failed").stdout
+    assert listed.count("is empty") == 12
+    assert "z0.txt" not in listed
+    for n in range(3, 13):
+        (folder / f"z{n}.txt").symlink_to(folder / "missing")
+    again = run("add", folder).stderr
+    assert "  ... and 3 more that no list shows; --json names them all" in again
+    assert "more; see" not in again
+
+
+def test_an_empty_list_of_failures_says_what_it_does_not_hold(run: Callable[..., Result], folder: Path) -> None:
+    write_files(folder, {"a.txt": "alpha"})
+    (folder / "b.txt").symlink_to(folder / "missing")
+    said = run("add", folder).stderr
+    assert "1 added, 1 failed." in said
+    assert "list --failed" not in said
+    assert "each add names them" in run("list", "--failed").stderr

@@ -30,9 +30,9 @@ def test_globs_reach_down(folder: Path) -> None:
 
 
 def test_a_named_file_is_taken_whatever_it_is_called(folder: Path) -> None:
-    write_files(folder, {"README": "text", ".hidden.txt": "text"})
+    write_files(folder, {"Makefile": "text", ".hidden.txt": "text"})
     assert names(folder) == []
-    assert names(folder / "README", folder / ".hidden.txt") == ["README", ".hidden.txt"]
+    assert names(folder / "Makefile", folder / ".hidden.txt") == ["Makefile", ".hidden.txt"]
 
 
 def test_what_no_reader_knows_is_counted(folder: Path) -> None:

@@ -43,6 +43,16 @@ def test_only_what_a_reader_knows_is_picked_up_and_the_rest_counted(folder: Path
     assert walk.skipped == Counter({".png": 2, "": 1, ".gz": 1})
 
 
+def test_names_that_are_texts_by_custom_need_no_suffix(folder: Path) -> None:
+    known = ["README", "copyright", "Notes", "TODO", "NEWS", "sub/LICENSE"]
+    empty(folder, *known, "README.gz", "Makefile", "READMEs")
+    walk = Discovery([folder])
+    assert sorted(os.path.relpath(item.path, folder) for item in walk) == sorted(known)
+    assert walk.skipped == Counter({"": 2, ".gz": 1})
+    assert not walk.passes_over(str(folder / "README"))
+    assert walk.passes_over(str(folder / "Makefile"))
+
+
 def test_a_file_that_is_named_is_taken_whatever_it_is_called(folder: Path) -> None:
     empty(folder, "Makefile", ".hidden", "x.tmp")
     (folder / IGNORE_FILE).write_text("*\n")

@@ -139,3 +139,9 @@ def test_a_zero_that_a_program_left_in_an_export_is_no_character_of_it(tmp_path:
 
 def test_zeros_all_over_are_no_table(tmp_path: Path) -> None:
     fails(given(tmp_path, "a.csv", "name,town\n" + "An\x00na,Os\x00lo\n" * 20), UnsupportedFormatError)
+
+
+def test_a_cell_of_several_lines_may_part_them_by_vertical_tabs(tmp_path: Path) -> None:
+    table = given(tmp_path, "a.csv", "name,note\nPump,old\vand worn\nValve,new\vand red\v\n")
+    assert read(table)[0].type == "csv"
+    assert text_of(table) == "name | note\nname: Pump; note: old and worn\nname: Valve; note: new and red\n"

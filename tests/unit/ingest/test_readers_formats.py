@@ -933,3 +933,19 @@ def test_a_picture_is_one_by_any_name(tmp_path: Path, content: bytes, name: str)
 def test_a_binary_file_is_refused_by_any_name(tmp_path: Path, content: bytes, name: str) -> None:
     error = fails(given(tmp_path, name, content), UnsupportedFormatError)
     assert "There are readers for: pdf, epub, mobi, docx, " in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "instead"),
+    [
+        ("a.doc", "an old binary Word file", ".docx"), ("A.XLS", "an old binary Excel file", ".xlsx"),
+        ("a.ppt", "an old binary PowerPoint file", ".pptx"), ("a.msg", "a binary file as old Office programs wrote it", ".eml"),
+    ],
+)  # fmt: skip
+def test_an_old_office_file_says_what_it_is_and_what_to_do(tmp_path: Path, name: str, what: str, instead: str) -> None:
+    path = given(tmp_path, name, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(4000))
+    with pytest.raises(UnsupportedFormatError) as caught:
+        reader_for(path)
+    assert what in caught.value.message
+    assert instead in caught.value.message
+    assert "LibreOffice" in str(caught.value)

@@ -24,10 +24,25 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _NOTED = 5
+_NO_SOURCE = ("OSError", "UsageError")
+"""Kinds of failures that are noted of no source: a link that leads nowhere, a folder that can't be entered, a reader that was not named."""
 
 
 def _commonest(skipped: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(skipped.items(), key=lambda item: -item[1])[:5]
+
+
+def _how_to_read(skipped: Mapping[str, int]) -> str:
+    """What takes files in that a walk left alone: a kind that is asked for, or the file's own name."""
+    from stackroom.ingest.readers import ON_REQUEST
+
+    kinds = [kind for kind, suffixes in sorted(ON_REQUEST.items()) if not suffixes.isdisjoint(skipped)]
+    asked = " ".join(f"--also {kind}" for kind in kinds)
+    asked += " --ocr" if "picture" in kinds else ""
+    rest = skipped.keys() - frozenset().union(*(ON_REQUEST[kind] for kind in kinds))
+    named = "a file that is named itself is tried whatever its kind" if rest else ""
+    told = "; ".join(part for part in (asked and f"{asked} takes them too", named) if part)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _finish(session: Session, report: Report, again: str, *, embedding: bool = False) -> int:
@@ -69,15 +84,23 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         _name_notes(session, report, "incomplete")
     if report.skipped:
         kinds = ", ".join(f"{number:,} {suffix or '(no suffix)'}" for suffix, number in _commonest(report.skipped))
-        session.say(f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}.")
+        session.say(
+            f"{count(sum(report.skipped.values()), 'file')} of other kinds left alone: {kinds}. {_how_to_read(report.skipped)}"
+        )
     if report.outside:
         session.say(f"{count(report.outside, 'link')} out of these folders left alone; --follow-links goes after them.")
+    # What no list shows comes first.
+    failures.sort(key=lambda failure: failure.kind not in _NO_SOURCE)
     for failure in failures[:_SHOWN]:
         session.say(
             f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason, keep_newlines=False)}"
         )
-    if len(failures) > _SHOWN:
-        session.say(f"  ... and {len(failures) - _SHOWN} more; see: {session.command('list', '--failed')}")
+    left = failures[_SHOWN:]
+    listed = [failure for failure in left if failure.kind not in _NO_SOURCE]
+    if len(left) > len(listed):
+        session.say(f"  ... and {len(left) - len(listed):,} more that no list shows; --json names them all")
+    if listed:
+        session.say(f"  ... and {len(listed):,} more; see: {session.command('list', '--failed')}")
     elif before:
         session.say(
             f"What failed before has not changed, and --retry reads it again; see: {session.command('list', '--failed')}"
@@ -341,7 +364,7 @@ def rebuild_command(
             return sys.stdin.isatty() and click.confirm("The new model finds less. Switch to it?", err=True)
 
     def agree(estimate: LengthEstimate) -> bool:
-        session.say(_too_long(estimate))
+        session.say(_too_long(estimate, since=back))
         if not yes and sys.stdin.isatty():
             with asking():
                 click.confirm("Go on?", default=True, abort=True, err=True)
@@ -383,12 +406,15 @@ def rebuild_command(
     return code
 
 
-def _too_long(estimate: LengthEstimate) -> str:
-    """What a model does not read, for people."""
+def _too_long(estimate: LengthEstimate, *, since: bool) -> str:
+    """What a model does not read, for people; `since`: only what was added since it served is embedded."""
     about = "About " if estimate.looked_at < estimate.chunks else ""
     are = "is" if estimate.longer == 1 else "are"
+    passages = count(estimate.chunks, "passage")
+    if since:
+        passages += f" that {'was' if estimate.chunks == 1 else 'were'} added since"
     return (
-        f"{about}{estimate.longer:,} of {count(estimate.chunks, 'passage')} {are} longer than {safe(estimate.model, keep_newlines=False)} reads "
+        f"{about}{estimate.longer:,} of {passages} {are} longer than {safe(estimate.model, keep_newlines=False)} reads "
         f"({estimate.max_tokens} tokens): it sees only the beginning. Once it serves, a rebuild splits files anew."
     )
 

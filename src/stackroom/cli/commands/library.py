@@ -14,6 +14,10 @@ from stackroom.forms import passage_form, status_form
 from stackroom.reports import Collection, Stats
 from stackroom.types import RECOGNISED, Source
 
+_NOTHING_FAILED = (
+    "No file failed. Links that lead nowhere and folders that can't be read are no sources: each add names them."
+)
+
 
 @click.command("list", help="Show the sources: all, or those of a name, path or glob.")
 @click.argument("wanted", required=False, metavar="[SOURCE]")
@@ -22,7 +26,7 @@ from stackroom.types import RECOGNISED, Source
 def list_command(session: Session, wanted: str | None, failed: bool) -> int:
     with session.open(mode="r") as index:
         sources = index.find(wanted) if wanted else index.sources()
-        nothing = "Nothing failed." if failed else "" if sources else empty(session, index)
+        nothing = _NOTHING_FAILED if failed else "" if sources else empty(session, index)
     if failed:
         sources = [source for source in sources if source.error]
     if session.as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
 from stackroom.ingest.readers.code import CodeReader
+from stackroom.ingest.readers.common.limits import OLE
 from stackroom.ingest.readers.csv import CsvReader
 from stackroom.ingest.readers.docx import DocxReader
 from stackroom.ingest.readers.epub import EpubReader
@@ -32,6 +33,12 @@ from stackroom.protocols import Reader
 from stackroom.storage.disk import fsio
 
 HEAD_BYTES = 4096
+
+_OLD_OFFICE = {
+    "Word": ((".doc", ".dot"), ".docx"),
+    "Excel": ((".xls", ".xlt"), ".xlsx"),
+    "PowerPoint": ((".ppt", ".pps", ".pot"), ".pptx"),
+}
 
 # In the order in which they are asked: the one that knows its content best comes first.
 READERS: tuple[Reader, ...] = (
@@ -72,6 +79,14 @@ SUFFIXES: frozenset[str] = frozenset(
 )
 """Suffixes (lower case, with the dot) that a folder walk picks up."""
 
+NAMES = frozenset(
+    {
+        "authors", "changelog", "changes", "copying", "copyright", "faq", "history", "install", "license", "licence", "news",
+        "notes", "notice", "readme", "thanks", "todo",
+    }
+)  # fmt: skip
+"""Names without a suffix (lower case) that a folder walk picks up too: by custom these are texts."""
+
 
 def reader_for(path: Path, plugged: tuple[Reader, ...] = ()) -> Reader:
     """The reader of this file; those that an application brings are asked first. Raises NoTextError (empty), UnsupportedFormatError, ReadError (not readable)."""
@@ -85,10 +100,27 @@ def reader_for(path: Path, plugged: tuple[Reader, ...] = ()) -> Reader:
     for reader in (*plugged, *READERS):
         if reader.accepts(path, head):
             return reader
+    if head.startswith(OLE):
+        raise UnsupportedFormatError(
+            f"{path} {_old_office(path.suffix.lower())}",
+            hint="LibreOffice does it for many at once: soffice --headless --convert-to docx FILE...",
+            path=path,
+        )
     raise UnsupportedFormatError(
         f"{path} is of a kind that no reader knows.",
         hint=f"There are readers for: {', '.join(reader.name for reader in READERS)}.",
         path=path,
+    )
+
+
+def _old_office(suffix: str) -> str:
+    """What a file of Microsoft's compound format is, and what to do: that stands in a failure, where hints do not."""
+    for program, (old, new) in _OLD_OFFICE.items():
+        if suffix in old:
+            return f"is an old binary {program} file, which is not read: save it as {new}, with LibreOffice for example, and add that."
+    return (
+        "is a binary file as old Office programs wrote it (.doc, .xls, .ppt, .msg), which is not read: "
+        "save it as .docx, .xlsx, .pptx or .eml, and add that."
     )
 
 

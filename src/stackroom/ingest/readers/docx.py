@@ -12,10 +12,9 @@ from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError
 from stackroom.ingest.readers.common import hidden
 from stackroom.ingest.readers.common.headings import HeadingPath
-from stackroom.ingest.readers.common.limits import SafeArchive, clean
+from stackroom.ingest.readers.common.limits import OLE, SafeArchive, clean
 from stackroom.protocols import Reading, Section
 
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _TINY = 2
 """Half points: a letter of one point is a third of a millimetre high."""
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
@@ -28,13 +27,13 @@ class DocxReader:
 
     def accepts(self, path: Path, head: bytes) -> bool:
         named = path.suffix.lower() in self.suffixes
-        return (named and head.startswith((b"PK", _OLE))) or (head.startswith(b"PK") and b"word/" in head)
+        return (named and head.startswith((b"PK", OLE))) or (head.startswith(b"PK") and b"word/" in head)
 
     def read(self, path: Path) -> Reading:
         """Raises EncryptedError, NoTextError, ReadError."""
         docx = require("docx", extra="documents")
         with path.open("rb") as file:
-            if file.read(8) == _OLE:
+            if file.read(8) == OLE:
                 raise EncryptedError(
                     f"{path} needs a password (or is an old .doc).", hint="Save it as .docx without one.", path=path
                 )

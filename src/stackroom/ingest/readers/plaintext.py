@@ -29,6 +29,10 @@ _BETWEEN_ZEROS = 500
 """Bytes of a text for each zero in it, at least; one is let pass."""
 
 
+_IN_TEXTS = frozenset(b"\t\n\v\f\r\x1b")
+"""Control characters that texts have: a vertical tab is a new line within a cell or a title of some programs' exports, an escape begins a colour."""
+
+
 class PlainTextReader:
     name = "text"
     version = 1
@@ -54,7 +58,7 @@ def looks_like_text(head: bytes, *, zeros: bool = False) -> bool:
         return _wide(head) is not None
     if zeros:
         head = head.replace(b"\x00", b"")
-    control = sum(byte < 32 and byte not in (9, 10, 12, 13, 27) for byte in head)
+    control = sum(byte < 32 and byte not in _IN_TEXTS for byte in head)
     return control * 50 <= len(head)
 
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from stackroom.errors import EncryptedError, NoTextError, ReadError
 from stackroom.ingest.readers.common import hidden, markup, tables
-from stackroom.ingest.readers.common.limits import Expansion, SafeArchive, clean, names_in
+from stackroom.ingest.readers.common.limits import OLE, Expansion, SafeArchive, clean, names_in
 from stackroom.ingest.readers.common.markup import attribute, local, named
 from stackroom.protocols import Reading, Section
 
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MAIN = "ppt/presentation.xml"
 # What a master puts on every slide, and the second copy of a shape for programs that can't draw the first.
 _REPEATED = frozenset({"sldNum", "dt", "ftr", "hdr"})
@@ -29,14 +28,14 @@ class PptxReader:
     suffixes: tuple[str, ...] = (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx")
 
     def accepts(self, path: Path, head: bytes) -> bool:
-        if path.suffix.lower() in self.suffixes and head.startswith((b"PK", _OLE)):
+        if path.suffix.lower() in self.suffixes and head.startswith((b"PK", OLE)):
             return True
         return _MAIN in names_in(path, head)
 
     def read(self, path: Path) -> Reading:
         """Raises EncryptedError, NoTextError, ReadError."""
         with path.open("rb") as file:
-            if file.read(8) == _OLE:
+            if file.read(8) == OLE:
                 raise EncryptedError(
                     f"{path} needs a password (or is an old .ppt).", hint="Save it as .pptx without one.", path=path
                 )

@@ -15,10 +15,9 @@ from typing import IO, Any
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, NoTextError, ReadError, UnsupportedFormatError
 from stackroom.ingest.readers.common import limits, tables
-from stackroom.ingest.readers.common.limits import Expansion, SafeArchive, clean, names_in
+from stackroom.ingest.readers.common.limits import OLE, Expansion, SafeArchive, clean, names_in
 from stackroom.protocols import Reading, Section
 
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _STRICT = b"http://purl.oclc.org/ooxml/"
 _LAST_ROW = 1_048_576
 _MERGED = re.compile(rb'mergeCell [^<>]{0,40}?ref="([A-Z]{1,3})(\d{1,7}):[A-Z]{1,3}(\d{1,7})"')
@@ -34,7 +33,7 @@ class XlsxReader:
 
     def accepts(self, path: Path, head: bytes) -> bool:
         named = path.suffix.lower() in self.suffixes
-        if named and head.startswith((b"PK", _OLE)):
+        if named and head.startswith((b"PK", OLE)):
             return True
         return any(name.lower() == "xl/workbook.xml" for name in names_in(path, head))
 
@@ -42,7 +41,7 @@ class XlsxReader:
         """Raises EncryptedError, NoTextError, ReadError."""
         openpyxl = require("openpyxl", extra="documents")
         with path.open("rb") as file:
-            if file.read(8) == _OLE:
+            if file.read(8) == OLE:
                 raise EncryptedError(
                     f"{path} needs a password (or is an old .xls).", hint="Save it as .xlsx without one.", path=path
                 )

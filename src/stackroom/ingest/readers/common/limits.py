@@ -27,6 +27,8 @@ DESCRIPTION = 100_000
 """Characters of what a file says of itself, all together."""
 PARTS = 65_535
 """Members of an archive: as many as one has without the extension for large ones."""
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""How Microsoft's compound files begin: the Office of before 2007, and what it keeps behind a password since."""
 _FORGIVEN = 1024 * 1024
 _PROLOG = 4096
 
