@@ -935,6 +935,7 @@ def test_a_binary_file_is_refused_by_any_name(tmp_path: Path, content: bytes, na
     assert "There are readers for: pdf, epub, mobi, docx, " in (error.hint or "")
 
 
+@pytest.mark.parametrize("content", [bytes(4000), b"words " * 800])
 @pytest.mark.parametrize(
     ("name", "what", "instead"),
     [
@@ -942,8 +943,10 @@ def test_a_binary_file_is_refused_by_any_name(tmp_path: Path, content: bytes, na
         ("a.ppt", "an old binary PowerPoint file", ".pptx"), ("a.msg", "a binary file as old Office programs wrote it", ".eml"),
     ],
 )  # fmt: skip
-def test_an_old_office_file_says_what_it_is_and_what_to_do(tmp_path: Path, name: str, what: str, instead: str) -> None:
-    path = given(tmp_path, name, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(4000))
+def test_an_old_office_file_says_what_it_is_and_what_to_do(
+    tmp_path: Path, content: bytes, name: str, what: str, instead: str
+) -> None:
+    path = given(tmp_path, name, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + content)
     with pytest.raises(UnsupportedFormatError) as caught:
         reader_for(path)
     assert what in caught.value.message

@@ -95,10 +95,10 @@ def _tell(session: Session, report: Report, again: str, embedding: bool) -> None
         session.say(
             f"  failed: {safe(failure.path, keep_newlines=False)}\n          {safe(failure.reason, keep_newlines=False)}"
         )
-    left = failures[_SHOWN:]
-    listed = [failure for failure in left if failure.kind not in _NO_SOURCE]
-    if len(left) > len(listed):
-        session.say(f"  ... and {len(left) - len(listed):,} more that no list shows; --json names them all")
+    others = failures[_SHOWN:]
+    listed = [failure for failure in others if failure.kind not in _NO_SOURCE]
+    if len(others) > len(listed):
+        session.say(f"  ... and {len(others) - len(listed):,} more that no list shows; --json names them all")
     if listed:
         session.say(f"  ... and {len(listed):,} more; see: {session.command('list', '--failed')}")
     elif before:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stackroom.errors import NoTextError, ReadError, UnsupportedFormatError
-from stackroom.ingest.readers.common.limits import clean
+from stackroom.ingest.readers.common.limits import OLE, clean
 from stackroom.protocols import Reading, Section
 
 FALLBACK = "stackroom-cp1252"
@@ -54,6 +54,8 @@ def looks_like_text(head: bytes, *, zeros: bool = False) -> bool:
     """
     if any(head.startswith(mark) for mark, _ in _MARKS):
         return True
+    if head.startswith(OLE):
+        return False
     if b"\x00" in head and not (zeros and head.count(0) * _BETWEEN_ZEROS <= max(len(head), _BETWEEN_ZEROS)):
         return _wide(head) is not None
     if zeros:
