@@ -368,7 +368,7 @@ def test_a_query_without_a_word_is_refused(run: Callable[..., Result], folder: P
         error = run("search", "--mode", mode, "--", query).exception
         assert isinstance(error, UsageError), query
         assert "no word in the query" in error.message
-    for query in ("7", "京", "and", "-beta", "\N{FOX FACE}"):
+    for query in ("7", "京", "and", "alpha -beta", "\N{FOX FACE}"):
         assert run("search", "--mode", mode, "--", query).exception is None, query
 
 

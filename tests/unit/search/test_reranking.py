@@ -86,7 +86,7 @@ def test_it_reads_three_times_as_many_as_are_wanted(index: Index) -> None:
     assert len(index.search("ships", k=15, rerank=reranker)) == 15
     assert len(reranker.read) == 45
     assert len(index.search("ships", k=60, rerank=Backwards())) == 60
-    assert index.search("-ships", rerank=reranker) == []
+    assert index.search("sea -ships", rerank=reranker) == []
 
 
 def test_hits_of_one_document_are_limited_after_it(index: Index) -> None:
