@@ -65,6 +65,7 @@ KNOWN = {
     ("chat/served.py", "socket"),
     ("web/listening.py", "socket"),
     # Reading a cookie, which asks nobody.
+    ("engines/chroma/client.py", "httpx"),
     ("web/guard.py", "http"),
     # Numbers that pdfium fills in.
     ("ingest/readers/pdf.py", "ctypes"),
