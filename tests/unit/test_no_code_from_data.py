@@ -55,6 +55,8 @@ NETWORK = frozenset(
 CALLS = frozenset(["eval", "exec", "compile", "__import__"])
 
 KNOWN = {
+    # To the server that a library's URL names, and to no other.
+    ("engines/chroma/client.py", "httpx"),
     # LangChain keeps its documents in a pickle: an unpickler that knows four names, and runs none.
     ("migration/stores/langchain.py", "pickle"),
     # Between a process and its own child, over their pipe.
@@ -65,7 +67,6 @@ KNOWN = {
     ("chat/served.py", "socket"),
     ("web/listening.py", "socket"),
     # Reading a cookie, which asks nobody.
-    ("engines/chroma/client.py", "httpx"),
     ("web/guard.py", "http"),
     # Numbers that pdfium fills in.
     ("ingest/readers/pdf.py", "ctypes"),
