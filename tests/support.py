@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stackroom.backend import Backend, DocumentRecord, SourceRecord
 from stackroom.types import Chunk, EmbedderIdentity
 
 DIM = 16
@@ -53,6 +54,20 @@ def chunks(texts: Iterable[str], *, seed: int = 0, dim: int = DIM) -> list[Chunk
     """Chunks with vectors."""
     listed = list(texts)
     return [Chunk(text, embedding=row) for text, row in zip(listed, unit_rows(len(listed), dim, seed), strict=True)]
+
+
+def put(backend: Backend, name: str, texts: list[str], *, seed: int = 0, **metadata: object) -> list[int]:
+    """A source with one document of these chunks; returns their keys."""
+    with backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name=name))
+        document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata=metadata))
+        return commit.add_chunks(document, chunks(texts, seed=seed))
+
+
+def texts(backend: Backend) -> list[str]:
+    """Of all chunks there are."""
+    with backend.view() as view:
+        return [passage.text for passage in view.passages(view.live_keys().tolist())]
 
 
 def write_files(folder: Path, files: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ Engines are asked where they run: `make test-engines` starts their servers and n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -58,3 +59,10 @@ def backend(opener: Open, request: pytest.FixtureRequest) -> Iterator[Backend]:
         pytest.skip(f"this engine declares that it has no {asked.args[0]}")
     yield made
     made.close()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Backend]:
+    """The library at the `url` of a test that is about one engine."""
+    with contextlib.closing(open_engine(url)) as opened:
+        yield opened

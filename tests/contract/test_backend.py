@@ -20,17 +20,9 @@ from stackroom.errors import (
 from stackroom.index import Index
 from stackroom.progress import CancelToken, silent
 from stackroom.types import Chunk, EmbedderIdentity, Place
-from support import DIM, WordEmbedder, chunks, unit_rows
+from support import DIM, WordEmbedder, chunks, put, unit_rows
 
 QUERY = unit_rows(1, seed=99)[0]
-
-
-def put(backend: Backend, name: str, texts: list[str], *, seed: int = 0, **metadata: object) -> list[int]:
-    """A source with one document of these chunks; returns their keys."""
-    with backend.commit() as commit:
-        source = commit.put_source(SourceRecord(name=name))
-        document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata=metadata))
-        return commit.add_chunks(document, chunks(texts, seed=seed))
 
 
 def found(backend: Backend, query: str, **scope: object) -> list[str]:

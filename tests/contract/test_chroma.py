@@ -33,12 +33,6 @@ def url() -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Any]:
-    with contextlib.closing(open_engine(url)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def server() -> Iterator[Server]:
     with server_of("chroma") as started:
         yield started

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from stackroom.engines import open_engine
 from stackroom.errors import UnavailableError, UsageError
 from stackroom.filters import Condition
 from stackroom.types import Chunk
-from support import chunks, unit_rows
+from support import put, texts, unit_rows
 
 pytestmark = pytest.mark.engines
 
@@ -27,24 +26,6 @@ QUERY = unit_rows(1, seed=99)[0]
 @pytest.fixture
 def url() -> str:
     return f"{os.environ['STACKROOM_TEST_MILVUS']}?library={uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Any]:
-    with contextlib.closing(open_engine(url)) as opened:
-        yield opened
-
-
-def put(store: Any, name: str, texts: list[str], **metadata: object) -> list[int]:
-    with store.commit() as commit:
-        source = commit.put_source(SourceRecord(name=name))
-        document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata=metadata))
-        return commit.add_chunks(document, chunks(texts))
-
-
-def texts(store: Any) -> list[str]:
-    with store.view() as view:
-        return [passage.text for passage in view.passages(view.live_keys().tolist())]
 
 
 def test_a_password_is_in_no_url_and_no_error() -> None:

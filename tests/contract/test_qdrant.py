@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ import pytest
 
 import stackroom
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.engines import open_engine
 from stackroom.errors import BusyError, UnavailableError, UsageError
 from stackroom.types import Chunk
 from support import unit_rows
@@ -22,10 +19,8 @@ pytestmark = pytest.mark.engines
 
 
 @pytest.fixture
-def store() -> Iterator[Any]:
-    url = f"{os.environ['STACKROOM_TEST_QDRANT']}?library={uuid.uuid4().hex}"
-    with contextlib.closing(open_engine(url)) as opened:
-        yield opened
+def url() -> str:
+    return f"{os.environ['STACKROOM_TEST_QDRANT']}?library={uuid.uuid4().hex}"
 
 
 @pytest.mark.parametrize("wrong", ["qdrant://:sesame@127.0.0.1:1", "qdrant://127.0.0.1:1?api_key=sesame"])

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from stackroom.engines.versioned.conditions import Condition as OnRows
 from stackroom.errors import BusyError, FormatVersionError, StorageError
 from stackroom.filters import Condition
 from stackroom.types import Chunk, EmbedderIdentity
-from support import DIM, chunks, unit_rows
+from support import DIM, chunks, put, texts, unit_rows
 
 pytestmark = pytest.mark.engines
 
@@ -33,24 +32,6 @@ QUERY = unit_rows(1, seed=99)[0]
 @pytest.fixture(params=["chroma", "milvus", "qdrant"])
 def url(request: pytest.FixtureRequest) -> str:
     return f"{os.environ[f'STACKROOM_TEST_{request.param.upper()}']}?library={uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Any]:
-    with contextlib.closing(open_engine(url)) as opened:
-        yield opened
-
-
-def put(store: Any, name: str, texts: list[str], **metadata: object) -> list[int]:
-    with store.commit() as commit:
-        source = commit.put_source(SourceRecord(name=name))
-        document = commit.put_document(DocumentRecord(f"doc:{name}", source, metadata=metadata))
-        return commit.add_chunks(document, chunks(texts))
-
-
-def texts(store: Any) -> list[str]:
-    with store.view() as view:
-        return [passage.text for passage in view.passages(view.live_keys().tolist())]
 
 
 def rows(store: Any, table: str, condition: OnRows) -> list[dict]:
