@@ -36,6 +36,23 @@ def value(library: Path, statement: str) -> object:
         return None if row is None else row[0]
 
 
+def pages(library: Path) -> dict[str, list[int]]:
+    """Where the pages of each table and index of the catalogue begin, in bytes; the first one is its root."""
+    found: dict[str, list[int]] = {}
+    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as connection:
+        for name, offset in connection.execute("SELECT name, pgoffset FROM dbstat ORDER BY length(path), pgoffset"):
+            found.setdefault(name, []).append(offset)
+    return found
+
+
+def swap_pages(library: Path, one: int, other: int) -> None:
+    path = layout.catalogue(library)
+    data = path.read_bytes()
+    size = layout.PAGE_SIZE
+    spoil(path, one, data[other : other + size])
+    spoil(path, other, data[one : one + size])
+
+
 def spoil(path: Path, offset: int, data: bytes) -> None:
     """Write over some bytes of a file."""
     with path.open("rb+") as file:

@@ -184,12 +184,15 @@ class Snapshot:
 
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         rows = self._connection.execute(
-            f"SELECT position, {_PASSAGE} FROM chunks WHERE document_key = ? ORDER BY position, key", (document_key,)
+            f"SELECT {_OWN}, position, {_PASSAGE} FROM chunks WHERE document_key = ? ORDER BY position, key",
+            (document_key,),
         )
         left = runs.of_documents(self._connection, [document_key]).count
-        for position, *row in rows:
+        for own, position, *row in rows:
             left -= 1
             key, chunk_id, text, place, metadata = self._decoded(tuple(row))
+            if not own:
+                raise self._damaged(chunk_id, document_key)
             embedding = self._vector(key) if vectors else None
             yield StoredChunk(key, position, Chunk(text, chunk_id, metadata, place, embedding))
         if left:

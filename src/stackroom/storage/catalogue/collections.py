@@ -40,7 +40,8 @@ def every(connection: Connection) -> list[Collection]:
 
 def find(connection: Connection, name: str) -> Collection:
     """Raises NotFoundError."""
-    row = connection.row("SELECT collection_key, name, space_key FROM collections WHERE name = ?", (name,))
+    # Not by the index of names: of a damaged table it would name a row that is another thing.
+    row = connection.row("SELECT collection_key, name, space_key FROM collections NOT INDEXED WHERE name = ?", (name,))
     if row is None:
         raise NotFoundError(
             f"There is no collection {name!r}.", hint="See what there is: stackroom status", actual=name

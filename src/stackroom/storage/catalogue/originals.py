@@ -5,34 +5,51 @@ Records belong to a document or a chunk and go with it; attachments stand under 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from stackroom.backend import Owner
 from stackroom.errors import DamagedError
-from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.codec import Codec, record_checksum
 from stackroom.storage.catalogue.ids import pack_text, unpack_text
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
 
 _OWNERS: dict[Owner, int] = {"document": 0, "chunk": 1}
 
+TOLD = "originals"
+"""The setting that says how many records there are, and of which sum: no index and no other table would miss one."""
+
+_HEADS = "SELECT owner, key, checksum FROM originals"
+
 
 def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
     frames = blobs.encode_many("original", [data for _, data in records])
-    connection.executemany(
-        "INSERT OR REPLACE INTO originals VALUES(?, ?, ?, ?)",
-        ((_OWNERS[owner], key, zlib.crc32(data), frame) for (key, data), frame in zip(records, frames, strict=True)),
-    )
+    with _told(connection, owner, _ranges([key for key, _ in records])):
+        connection.executemany(
+            "INSERT OR REPLACE INTO originals VALUES(?, ?, ?, ?)",
+            (
+                (_OWNERS[owner], key, zlib.crc32(data), frame)
+                for (key, data), frame in zip(records, frames, strict=True)
+            ),
+        )
+
+
+def _ranges(keys: Sequence[int]) -> list[tuple[int, int]]:
+    """[first, end) of keys."""
+    return [(first, end) for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist()]
 
 
 def kept(connection: Connection, blobs: Codec, owner: Owner, keys: Sequence[int]) -> dict[int, bytes]:
     """By key. Raises DamagedError where one is not what was written."""
     return {
         key: _verified(blobs, checksum, data, f"The original record of the {owner} {key}")
-        for first, end in KeySet.from_keys(np.array(keys, dtype=np.int64)).ranges.tolist()
+        for first, end in _ranges(keys)
         for key, checksum, data in connection.execute(
             "SELECT key, checksum, data FROM originals WHERE owner = ? AND key >= ? AND key < ?",
             (_OWNERS[owner], first, end),
@@ -42,7 +59,68 @@ def kept(connection: Connection, blobs: Codec, owner: Owner, keys: Sequence[int]
 
 def forget(connection: Connection, owner: Owner, first: int, end: int) -> None:
     """The records of keys in [first, end)."""
-    connection.execute("DELETE FROM originals WHERE owner = ? AND key >= ? AND key < ?", (_OWNERS[owner], first, end))
+    with _told(connection, owner, [(first, end)]):
+        connection.execute(
+            "DELETE FROM originals WHERE owner = ? AND key >= ? AND key < ?", (_OWNERS[owner], first, end)
+        )
+
+
+Told = tuple[int, int]
+"""How many records, and the sum of the checksums of their heads."""
+
+
+@contextlib.contextmanager
+def _told(connection: Connection, owner: Owner, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
+    """Have the setting follow what the block does to the records of these keys."""
+
+    def there() -> Told:
+        n = total = 0
+        for first, end in ranges:
+            asked = f"{_HEADS} WHERE owner = ? AND key >= ? AND key < ?"
+            found = _sum(connection.execute(asked, (_OWNERS[owner], first, end)))
+            n, total = n + found[0], total + found[1]
+        return n, total
+
+    before = there()
+    yield
+    after = there()
+    if after != before:
+        stored = told(connection)
+        # Of a library that has not said it yet all are counted, once.
+        n, total = counted(connection) if stored is None else (stored[i] + after[i] - before[i] for i in (0, 1))
+        _tell(connection, (n, total))
+
+
+def told(connection: Connection) -> Told | None:
+    """What the setting says; None where there is none, or nothing of ours."""
+    value = connection.value("SELECT value FROM settings WHERE name = ?", (TOLD,))
+    try:
+        n, total = json.loads(value)
+    except (TypeError, ValueError):
+        return None
+    return (n, total) if type(n) is int and type(total) is int else None
+
+
+def counted(connection: Connection) -> Told:
+    """What it should say of the records that there are."""
+    return _sum(connection.execute(_HEADS))
+
+
+def tell(connection: Connection) -> None:
+    """Have the setting say it."""
+    _tell(connection, counted(connection))
+
+
+def _tell(connection: Connection, now: Told) -> None:
+    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (TOLD, json.dumps(now)))
+
+
+def _sum(heads: Iterable[tuple[Any, ...]]) -> Told:
+    n = total = 0
+    for head in heads:
+        n += 1
+        total += record_checksum(*head)
+    return n, total
 
 
 def attach(connection: Connection, blobs: Codec, name: str, data: bytes) -> None:
@@ -110,7 +188,10 @@ def _verified(blobs: Codec, checksum: int, frame: bytes, what: str) -> bytes:
 
 
 def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str]:
-    """What is wrong with what is kept: records that can't be read, and those of nobody."""
+    """What is wrong with what is kept: records that are gone, those that can't be read, and those of nobody."""
+    stored, found = told(connection), counted(connection)
+    if stored is not None and stored != found:
+        yield missing(stored[0], found[0])
     for owner, key, checksum, data in connection.execute("SELECT owner, key, checksum, data FROM originals"):
         try:
             _verified(blobs, checksum, data, f"The original record of key {key}")
@@ -127,6 +208,14 @@ def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str
             _verified(blobs, checksum, data, f"The attachment {unpack_text(name)!r}")
         except DamagedError as error:
             yield error.message
+
+
+def missing(stored: int, found: int) -> str:
+    """What is wrong where so many records were written, and these are there."""
+    if found < stored:
+        gone = "1 is" if stored - found == 1 else f"{stored - found:,} are"
+        return f"Of {stored:,} records that another program had written {gone} gone."
+    return "The records that another program had written are not those that are there."
 
 
 def plain(connection: Connection, blobs: Codec) -> None:

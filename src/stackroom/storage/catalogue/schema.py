@@ -79,11 +79,13 @@ def check_version(connection: Connection, library: Path, *, writing: bool) -> No
 def count_commit(connection: Connection, *, members: bool = False) -> None:
     """Every commit has a number, by which snapshots are named, and an id that no other library's commit has.
 
-    It is the last change of a commit: the small tables get their checksums, those of sets and collections where `members` changed.
+    It is the last change of a commit: the full-text index and the small tables get their checksums, those of sets and collections where `members` changed.
     """
     connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
     connection.execute("INSERT OR REPLACE INTO settings VALUES('commit_id', randomblob(16))")
-    # Imported where something is written: `status` starts without it.
+    # Imported where something is written: `status` starts without them.
     from stackroom.storage.catalogue import sums
+    from stackroom.storage.words import checksums
 
+    checksums.put(connection)
     sums.put(connection, members=members)

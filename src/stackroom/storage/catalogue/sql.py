@@ -34,6 +34,9 @@ class Connection(apsw.Connection):
     counts_words = False
     """whether bm25's function for FTS5 was registered here"""
 
+    changed_words: set[tuple[str, int]] | None = None
+    """which parts of the full-text index have changed and have no new checksum yet; None where nothing watches them"""
+
     immutable: tuple[int, ...] | None = None
     """what the catalogue's file was like when this was opened as on a medium that nobody writes to"""
 

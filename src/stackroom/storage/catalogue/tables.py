@@ -7,7 +7,22 @@ import uuid
 from stackroom.storage.catalogue.schema import ACTIVE_SET, DEFAULT_COLLECTION
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
-from stackroom.storage.words import tokenizer
+from stackroom.storage.words import checksums, tokenizer
+
+PARTIAL_INDEXES = {
+    "spaces_serving": ("UNIQUE INDEX", "spaces(state)", "state = 'serving'"),
+    "sources_by_content": ("INDEX", "sources(content_hash)", "content_hash IS NOT NULL"),
+    "sources_with_error": ("INDEX", "sources(name)", "error IS NOT NULL"),
+    "chunks_elsewhere": ("INDEX", "chunks(collection_key)", f"collection_key <> {DEFAULT_COLLECTION}"),
+    "field_values_by_number": ("INDEX", "field_values(field_key, owner, number)", "number IS NOT NULL"),
+}
+"""Those of some rows: kind, table and columns, and which rows."""
+
+
+def _partial(name: str) -> str:
+    kind, of, where = PARTIAL_INDEXES[name]
+    return f"CREATE {kind} {name} ON {of} WHERE {where}"
+
 
 TABLES = (
     "CREATE TABLE settings(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
@@ -34,7 +49,7 @@ TABLES = (
         file_uuid BLOB NOT NULL,
         rows INTEGER NOT NULL
     ) STRICT""",
-    "CREATE UNIQUE INDEX spaces_serving ON spaces(state) WHERE state = 'serving'",
+    _partial("spaces_serving"),
     """CREATE TABLE sources(
         source_key INTEGER PRIMARY KEY AUTOINCREMENT,
         source_id ANY NOT NULL UNIQUE,
@@ -54,8 +69,8 @@ TABLES = (
         indexed_at TEXT,
         checksum INTEGER NOT NULL
     ) STRICT""",
-    "CREATE INDEX sources_by_content ON sources(content_hash) WHERE content_hash IS NOT NULL",
-    "CREATE INDEX sources_with_error ON sources(name) WHERE error IS NOT NULL",
+    _partial("sources_by_content"),
+    _partial("sources_with_error"),
     "CREATE TABLE sets(set_key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, joins INTEGER NOT NULL) STRICT",
     """CREATE TABLE set_members(
         set_key INTEGER NOT NULL,
@@ -82,7 +97,7 @@ TABLES = (
         text BLOB NOT NULL
     ) STRICT""",
     "CREATE INDEX chunks_by_document ON chunks(document_key, position)",
-    f"CREATE INDEX chunks_elsewhere ON chunks(collection_key) WHERE collection_key <> {DEFAULT_COLLECTION}",
+    _partial("chunks_elsewhere"),
     """CREATE TABLE runs(
         document_key INTEGER NOT NULL,
         first_key INTEGER NOT NULL,
@@ -123,7 +138,7 @@ TABLES = (
         value ANY NOT NULL,
         UNIQUE(field_key, owner, value)
     ) STRICT""",
-    "CREATE INDEX field_values_by_number ON field_values(field_key, owner, number) WHERE number IS NOT NULL",
+    _partial("field_values_by_number"),
     """CREATE TABLE postings(
         value_key INTEGER NOT NULL,
         block INTEGER NOT NULL,
@@ -162,6 +177,7 @@ def create(connection: Connection) -> None:
         connection.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
         for statement in TABLES:
             connection.execute(statement)
+        checksums.put_all(connection)
         connection.execute("INSERT INTO collections VALUES(?, 'default', NULL)", (DEFAULT_COLLECTION,))
         connection.execute("INSERT INTO sets VALUES(?, 'active', 1)", (ACTIVE_SET,))
         connection.executemany(

@@ -11,12 +11,12 @@ import numpy as np
 from stackroom.errors import DamagedError, StackroomError, StorageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
-from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, sums, waiting
+from stackroom.storage.catalogue import codec, database, ids, metadata, originals, records, runs, sums, tables, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
 from stackroom.storage.vectors import extents, sketches, spaces, vector_file
-from stackroom.storage.words import postings
+from stackroom.storage.words import checksums, postings
 
 if TYPE_CHECKING:
     from stackroom.storage.snapshot import Snapshot
@@ -94,6 +94,15 @@ class _Check:
         for (line,) in connection.execute("PRAGMA integrity_check(100)"):
             if line != "ok":
                 self._found("catalogue", str(line))
+        # SQLite looks for each row in these indexes, and does not count what else is in them.
+        for name, (_, of, where) in tables.PARTIAL_INDEXES.items():
+            table = of.partition("(")[0]
+            by_index, by_table = (
+                connection.value(f"SELECT count(*) FROM {table} {way} WHERE {where}")
+                for way in (f"INDEXED BY {name}", "NOT INDEXED")
+            )
+            if by_index != by_table:
+                self._found("catalogue", f"The index {name} does not hold the same rows as its table.")
 
     def records(self, connection: Connection) -> None:
         for table, decode, columns in (
@@ -217,11 +226,13 @@ class _Check:
             self._found("originals", message)
 
     def words(self, connection: Connection) -> None:
-        """The full-text index must hold the keys of the chunks, no more and no fewer."""
+        """The full-text index must hold the keys of the chunks, no more and no fewer, and be what was written."""
         indexed = connection.row("SELECT count(*), coalesce(sum(id), 0) FROM words_docsize")
         stored = connection.row("SELECT count(*), coalesce(sum(key), 0) FROM chunks")
         if indexed != stored:
             self._found("full text", "It does not hold the same passages as the catalogue.")
+        elif wrong := checksums.differing(connection):
+            self._found("full text", f"It is not what was written, in {wrong:,} of its parts.")
 
     def waiting(self, connection: Connection) -> None:
         """What a repair could not do yet."""

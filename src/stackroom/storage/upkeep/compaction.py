@@ -345,13 +345,12 @@ def _recompress(connection: Connection, blobs: Codec) -> None:
 
 def _shrink(connection: Connection, progress: Progress, stopped: Callable[[], bool]) -> None:
     """Merge full-text segments, then hand free pages back, a portion at a time."""
-    changes = -1
-    while not stopped() and connection.total_changes() != changes:
-        changes = connection.total_changes()
+    pages = -_MERGE_PAGES if connection.total_changes() == 0 else _MERGE_PAGES
+    while not stopped():
         with connection:
-            fulltext.merge(connection, -_MERGE_PAGES if changes == 0 else _MERGE_PAGES)
-        if connection.total_changes() - changes < 2:
-            break
+            if fulltext.merge(connection, pages) < 2:
+                break
+        pages = _MERGE_PAGES
     while not stopped():
         free = connection.row("PRAGMA freelist_count")
         if not free or not free[0]:

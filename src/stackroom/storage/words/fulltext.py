@@ -13,7 +13,7 @@ import numpy as np
 from stackroom.backend import Scored, TextStatistics
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
-from stackroom.storage.words import tokenizer
+from stackroom.storage.words import checksums, tokenizer
 from stackroom.storage.words.tokenizer import TextQuery
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _FEW_RANGES = 8
 
 def add(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
     """Index `(key, text)` pairs."""
+    checksums.watch(connection)
     connection.executemany(
         "INSERT INTO words(rowid, text) VALUES(?, ?)",
         ((key, _bindable(tokenizer.indexed_form(text))) for key, text in texts),
@@ -32,17 +33,25 @@ def add(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
 
 
 def remove(connection: Connection, keys: Iterable[int]) -> None:
+    checksums.watch(connection)
     connection.executemany("DELETE FROM words WHERE rowid = ?", ((key,) for key in keys))
 
 
-def merge(connection: Connection, pages: int) -> None:
-    """Join segments, writing up to `pages` pages: done between commits, since it can take long."""
+def merge(connection: Connection, pages: int) -> int:
+    """Join segments, writing up to `pages` pages: done between commits, since it can take long. How many rows it changed: 1 where there was nothing to join."""
+    checksums.watch(connection)
+    before = connection.total_changes()
     connection.execute("INSERT INTO words(words, rank) VALUES('merge', ?)", (pages,))
+    changed = connection.total_changes() - before
+    checksums.put(connection)
+    return changed
 
 
 def optimize(connection: Connection) -> None:
     """Join all segments into one and drop every trace of deleted chunks."""
+    checksums.watch(connection)
     connection.execute("INSERT INTO words(words) VALUES('optimize')")
+    checksums.put(connection)
 
 
 def matching(

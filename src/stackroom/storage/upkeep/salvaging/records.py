@@ -12,7 +12,7 @@ import numpy as np
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.progress import Progress, ProgressEvent
 from stackroom.reports import Damage
-from stackroom.storage.catalogue import codec, ids, records, schema, sums, waiting
+from stackroom.storage.catalogue import codec, ids, originals, records, schema, sums, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
@@ -257,9 +257,11 @@ class Records:
 
     def originals(self, live: KeySet) -> None:
         table = self._tables.table("originals", "owner, key, checksum, data", "owner, key")
+        seen = 0
         for owner, key, checksum, data in table.rows():
             if not isinstance(key, int):
                 continue
+            seen += 1
             alive = key in self._found.documents if owner == 0 else bool(live.contains(np.array([key]))[0])
             if alive and self._is_intact(checksum, data):
                 self._target.execute("INSERT OR IGNORE INTO originals VALUES(?, ?, ?, ?)", (owner, key, checksum, data))
@@ -268,8 +270,12 @@ class Records:
                     "originals",
                     f"What another program had written about the {'passage' if owner else 'document'} {key}.",
                 )
+        told = decoded(originals.told, self._tables.connection)
         if not table.whole:
             self._found.is_lost("originals", "Some of what another program had written about documents and passages.")
+        elif told is not None and seen < told[0]:
+            self._found.is_lost("originals", originals.missing(told[0], seen))
+        originals.tell(self._target)
 
     def attachments(self) -> None:
         table = self._tables.table("attachments", "rowid, name, checksum, data", "rowid")
