@@ -107,7 +107,7 @@ lock: $(VENV)/.development
 	$(BIN)/python tools/lock.py requirements/development.txt
 
 # Known vulnerabilities of what is locked; asks a server, and fails where it can not be reached or does not know a package.
-AUDITOR := https://pypi.org/pypi/pip/json
+AUDITOR := https://pypi.org/pypi/pip/26.0/json
 audit: $(VENV)/.development
 	@$(BIN)/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=20)' $(AUDITOR) 2>/dev/null || { echo "Nothing was checked: $(AUDITOR) can't be reached."; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
