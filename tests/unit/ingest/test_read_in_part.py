@@ -16,6 +16,7 @@ from stackroom import Chunk, Document
 from stackroom.cli.main import cli
 from stackroom.index import Index
 from stackroom.ingest.readers import json_records
+from stackroom.ingest.readers.common import limits
 from stackroom.reports import Note
 
 TABLES = FILES / "pdf/spanning-cells.pdf"
@@ -218,3 +219,15 @@ def test_what_a_file_says_of_itself_is_not_taken_for_what_was_found_in_reading_i
     assert "delta" in shown
     assert "True" not in shown
     assert "hides" not in shown
+
+
+# Pages
+
+
+def test_of_a_pdf_with_too_many_pages_the_first_are_read(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAGES", 7)
+    reading, sections = read(samples / "debian/packaging-tutorial.pdf")
+    assert [section.page for section in sections] == list(range(1, 8))
+    assert {section.incomplete for section in sections} == {
+        f"Of its {reading.metadata['pages']} pages the first 7 were added. Split the file, and add the rest."
+    }

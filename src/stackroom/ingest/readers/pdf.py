@@ -14,7 +14,7 @@ from typing import Any
 
 from stackroom._optional import require
 from stackroom.errors import EncryptedError, ReadError, ScannedError
-from stackroom.ingest.readers.common import columns, hyphens, running_heads
+from stackroom.ingest.readers.common import columns, hyphens, limits, running_heads
 from stackroom.ingest.readers.common.limits import Expansion, clean
 from stackroom.protocols import Reading, Section
 
@@ -100,13 +100,14 @@ def _language(document: Any) -> str:
 
 def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     """One section a page, read as it is asked for; a page that can't be read is a page without text."""
-    headings = _outline(document)
+    read_to = min(pages, limits.PAGES)
+    headings = _outline(document, read_to)
     characters = 0
     expansion = Expansion(path, path.stat().st_size)
     gone: deque[int] = deque()
 
     def read() -> Iterator[str]:
-        for index in range(pages):
+        for index in range(read_to):
             text, unseen = _page_text(document, index)
             expansion.took(len(text) + unseen)
             gone.append(unseen)
@@ -119,7 +120,14 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
             label = document.get_page_label(index) or None
         except Exception:  # a broken label tree is no reason to lose the page
             label = None
-        yield Section(text + "\n" if text else "", headings.get(index, ()), index + 1, label, hidden=gone.popleft())
+        yield Section(
+            text + "\n" if text else "",
+            headings.get(index, ()),
+            index + 1,
+            label,
+            hidden=gone.popleft(),
+            incomplete=_unread(pages),
+        )
     if not characters:
         raise ScannedError(
             f"{path} seems to be a scan: it holds no text on {'its page' if pages == 1 else f'any of its {pages:,} pages'}.",
@@ -127,6 +135,13 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
             path=path,
             pages=pages,
         )
+
+
+def _unread(pages: int) -> str:
+    """What is said of a file with more pages than are read."""
+    if pages <= limits.PAGES:
+        return ""
+    return f"Of its {pages:,} pages the first {limits.PAGES:,} were added. Split the file, and add the rest."
 
 
 def _page_text(document: Any, index: int) -> tuple[str, int]:
@@ -248,7 +263,7 @@ def _characters(page: Any) -> int:
     return count
 
 
-def _outline(document: Any) -> dict[int, tuple[str, ...]]:
+def _outline(document: Any, pages: int) -> dict[int, tuple[str, ...]]:
     """The bookmarks above each page, outermost first."""
     marks: list[tuple[int, int, str]] = []
     try:
@@ -263,7 +278,7 @@ def _outline(document: Any) -> dict[int, tuple[str, ...]]:
     found: dict[int, tuple[str, ...]] = {}
     path: list[str] = []
     position = 0
-    for index in range(len(document)):
+    for index in range(pages):
         while position < len(marks) and marks[position][0] <= index:
             _, level, title = marks[position]
             path = [*path[:level], title]
@@ -293,7 +308,7 @@ def _salvaged_pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     characters = 0
     found = "1 page was" if pages == 1 else f"{pages:,} pages were"
     said = f"It is a broken PDF: only what could be saved of its text was added ({found} found). Get a fresh copy."
-    for index in range(pages):
+    for index in range(min(pages, limits.PAGES)):
         try:
             text = clean(document.extract_text(index))
         except Exception:  # what is lost of a broken file is one page

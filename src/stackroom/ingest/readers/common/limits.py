@@ -25,6 +25,8 @@ HEADINGS = 20
 """Headings above a passage; a passage keeps a copy of them."""
 DESCRIPTION = 100_000
 """Characters of what a file says of itself, all together."""
+PAGES = 100_000
+"""Pages of one PDF that are read."""
 PARTS = 65_535
 """Members of an archive: as many as one has without the extension for large ones."""
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
