@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import stackroom
@@ -14,6 +15,10 @@ from stackroom.storage.store import LocalStore
 from support import WordEmbedder
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+
+# A test never times anything: a busy machine is no fault.
+hypothesis.settings.register_profile("stackroom", deadline=None)
+hypothesis.settings.load_profile("stackroom")
 
 # Where the tests run in the background of a shell Ctrl-C is ignored, and every process that they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -21,7 +21,7 @@ from support import unit_rows
 documents = st.lists(st.tuples(metadata, st.lists(metadata, min_size=1, max_size=4)), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, st.lists(filters, min_size=1, max_size=6))
 def test_the_index_agrees_with_the_reference(described: list, conditions: list[Filter]) -> None:
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,7 +6,7 @@ import itertools
 from unittest import mock
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stackroom.storage.catalogue import keysets, metadata
@@ -30,7 +30,6 @@ def marked(of: set[int]) -> KeySet:
     return found
 
 
-@settings(deadline=None)
 @given(
     keys,
     keys | st.builds(lambda first, n: set(range(first, first + n)), st.integers(0, 60), st.integers(1, 30)),

@@ -20,9 +20,7 @@ from stackroom.errors import StackroomError
 GOLDEN = Path(__file__).parents[1] / "compat" / "golden"
 # What needs a process of its own for FAISS is slow, and its files are binary: fewer rounds, in a test of their own.
 TEXTUAL = sorted(path.name for path in GOLDEN.iterdir() if "faiss" not in path.name and "registry" not in path.name)
-FUZZ = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def attempt(old: Path, library: Path) -> None:

@@ -121,7 +121,7 @@ def unpruned(terms: Sequence[maxscore.Term], blocks: int, size: int, k: int, wan
     ),
 )
 @example(n=500, seed=1, removed=0.0, kind="none", words=WORDS[:8])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_is_lost_by_leaving_out(n: int, seed: int, removed: float, kind: str, words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         _compare(Library(Path(scratch), n, seed, removed), seed, kind, words)

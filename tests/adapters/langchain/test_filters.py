@@ -207,7 +207,7 @@ def passes(filter: dict[str, Any], told: dict[str, Any]) -> bool:
     return all(entry(key, value) for key, value in filter.items())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(metadata, min_size=1, max_size=5), st.lists(dicts, min_size=1, max_size=6))
 def test_a_filter_means_what_it_means_in_python(described: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:

@@ -144,7 +144,7 @@ def _filters(draw: st.DrawFn) -> MetadataFilter:
     return unchecked(draw(_keys), operator, value)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     metadata=st.lists(_metadata, min_size=1, max_size=6),
     filters=st.lists(_filters(), min_size=1, max_size=3),

@@ -24,7 +24,7 @@ def tokens(splitter: TokenSplitter, text: str) -> int:
     return len(splitter.token_starts(text))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(documents, st.integers(5, 40), st.integers(0, 8))
 def test_chunks_are_exact_short_and_complete(sections: list[Section], limit: int, overlap: int) -> None:
     splitter = TokenSplitter(None, limit, overlap)
@@ -93,7 +93,7 @@ def test_one_line_of_a_megabyte_is_cut() -> None:
     assert max(len(chunk.text) for chunk in chunks) <= 400
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text("ab .?\n-", max_size=60), min_size=1, max_size=30), st.integers(5, 40), st.integers(0, 8))
 def test_marked_chunks_tell_what_they_hold(lines: list[str], limit: int, overlap: int) -> None:
     lines = [line.replace("\n", " ") + "\n" for line in lines]

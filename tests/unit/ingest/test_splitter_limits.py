@@ -57,7 +57,7 @@ def missed(text: str, chunks: list[Chunk]) -> str:
     return "".join(character for character, seen in zip(text, covered, strict=True) if not seen)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(documents, st.integers(1, 40), st.integers(0, 10))
 def test_every_character_that_is_no_space_is_in_a_chunk(sections: list[Section], limit: int, overlap: int) -> None:
     splitter = TokenSplitter(None, limit, overlap)
@@ -67,7 +67,7 @@ def test_every_character_that_is_no_space_is_in_a_chunk(sections: list[Section],
     assert all(len(splitter.token_starts(chunk.text)) <= limit for chunk in chunks)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents, st.integers(5, 40), st.integers(0, 10))
 @example([Section("9? 9?！9?", ("A", "A", "A")), Section("99999", ("A", "A", "A"))], 6, 3)
 def test_a_place_tells_the_pages_and_headings_that_its_text_is_from(
@@ -82,7 +82,7 @@ def test_a_place_tells_the_pages_and_headings_that_its_text_is_from(
         assert place.section in {section.headings for section in own}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents, st.integers(5, 40), st.integers(0, 20))
 def test_chunks_share_no_more_than_they_may(sections: list[Section], limit: int, overlap: int) -> None:
     splitter = TokenSplitter(None, limit, overlap)

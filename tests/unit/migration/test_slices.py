@@ -151,7 +151,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(value=st.dictionaries(st.text(), JSON, max_size=5), indent=st.sampled_from([None, 1]), ascii=st.booleans())
 def test_slices_agree_with_the_json_module(
     tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any], indent: int | None, ascii: bool
@@ -181,7 +181,7 @@ def walked(tmp_path: Path, data: bytes, *, many: bool, block: int = 0) -> list[l
 RECORDS = st.dictionaries(st.text(), st.dictionaries(st.text(), JSON, max_size=3), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     value=st.dictionaries(st.text(), RECORDS | JSON, max_size=3),
     separators=st.sampled_from([(", ", ": "), (",", ":"), (" , ", ": ")]),
@@ -256,7 +256,7 @@ def test_many_plain_members_are_found_at_once() -> None:
         assert json.loads(data[row[2] : row[3]]) == value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=40) | st.text(alphabet='{}[]",:0123456789 \\ntrue-eE.', max_size=60).map(str.encode))
 def test_anything_else_is_an_error_of_ours(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     try:

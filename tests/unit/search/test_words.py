@@ -106,7 +106,7 @@ def test_what_names_nothing_finds_nothing(filled: LocalStore) -> None:
     assert found(filled, "xylophone") == []
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         odd_text | st.sampled_from(['"', "-", "*", "NEAR(", "AND", "OR", "NOT", "text:", "^", "+", "中", "ก", "{x}"]),
