@@ -27,10 +27,17 @@ OPTIONS = {"tls": ("true", "false")}
 _WAIT = httpx.Timeout(300.0, connect=10.0)
 """Seconds for an answer, and for a connection: Chroma answers a write when its indexes have it."""
 _LISTED_AT_ONCE = 1_000
+_SYNC = 5_000
+"""Writes after which Chroma writes a collection's index anew. It writes it in place: a server that is killed meanwhile has lost it. So it is seldom;
+until then the vectors stand in its log, from which it makes them again, and which it reads whole for every write."""
 
 
 class TakenError(StorageError):
     """A collection of that name is there."""
+
+
+class LostError(StorageError):
+    """The record is there, and the index has lost its vector."""
 
 
 def place_of(url: str) -> Place:
@@ -97,11 +104,11 @@ class Server:
                 prefix = self.place.named("")
                 return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
 
-    def create(self, name: str, *, space: str, sync: int, **metadata: Any) -> None:
+    def create(self, name: str, *, space: str, **metadata: Any) -> None:
         """A collection of the library; one alone creates a name. Raises TakenError."""
         body = {
             "name": self.place.named(name),
-            "configuration": {"hnsw": {"space": space, "sync_threshold": sync}},
+            "configuration": {"hnsw": {"space": space, "sync_threshold": _SYNC}},
             "metadata": metadata or None,
         }
         self._request("POST", f"{self._database}/collections", json=body)
@@ -189,6 +196,8 @@ def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
         return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
     if answer.status_code in (429, 503) or "database is locked" in said:
         return BusyError(f"The server of {place.url} has too much to do: {said}", hint="Try again.", path=place.url)
+    if "Error finding id" in said:
+        return LostError(f"The server of {place.url} has lost a vector of its index: {said}", path=place.url)
     if "hnsw" in said:
         return StorageError(
             f"The server of {place.url} can't read or write the index of a collection: {said}",

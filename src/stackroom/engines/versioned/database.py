@@ -110,7 +110,10 @@ class Database(Protocol):
         ...
 
     def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
-        """All rows that meet the condition, in no order, with `fields`; or as many as `limit`, up to `bounds.rows`."""
+        """All rows that meet the condition, in no order, with `fields`; or as many as `limit`, up to `bounds.rows`.
+
+        Of `terms` and their `counts` it may give those alone that the condition asks for, unless `data` is among the fields.
+        """
         ...
 
     def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int) -> Iterator[Row]:
