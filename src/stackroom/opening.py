@@ -172,7 +172,7 @@ def _on_engine(
 def _from_copy(url: str, folder: Path, embedder: str | AnyEmbedder | None, away: UnavailableError) -> Index:
     from stackroom.transfer.copies import CopyStore
 
-    backend = CopyStore(folder, url)
+    backend = CopyStore(folder, url, away)
     said = f"{away.message.rstrip('.')}. Answered from {backend.stand_in.said}."
     warnings.warn(said, EngineAwayWarning, stacklevel=4)
     return Index(backend, embedder=embedder, stand_in=backend.stand_in)

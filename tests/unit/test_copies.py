@@ -141,6 +141,11 @@ def test_only_a_copy_of_that_very_library_stands_in(url: str, copy: Path, home: 
     assert f"pull '{url}2'" in caught.value.hint
     with pytest.raises(UsageError, match="is no copy of it that was brought to its end"):
         stackroom.open(url, copy=home)
+    for odd in (b"", b"{", b"[]", b'{"url": 1}'):
+        with stackroom.open(home) as index, index.backend.commit() as commit:
+            commit.attach(ORIGIN, odd)
+        with pytest.raises(UsageError, match="brought to its end"):
+            stackroom.open(url, copy=home)
     with pytest.raises(UsageError, match="there is no copy in"):
         stackroom.open(url, copy=tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

@@ -40,32 +40,43 @@ def finish(target: Backend, url: str, sent: Sent) -> None:
         commit.attach(ORIGIN, json.dumps(origin).encode())
 
 
+_FACTS = {"url": str, "version": int, "taken_at": str, "unfinished": bool}
+
+
 def _origin(data: bytes | None) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = None if data is None else json.loads(data)
-    return found
+    """What the target says of where it is from; None where it says nothing that means something."""
+    try:
+        found = json.loads(data or b"null")
+    except (ValueError, RecursionError):
+        return None
+    meant = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in _FACTS.items())
+    return found if meant else None
 
 
 class CopyStore(LocalStore):
     """The copy of a library on an engine that is away: for reading, and every write is refused in the engine's name."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        """Raises UsageError where the folder holds no copy of what is at `url`, DamagedError, StorageError."""
+    def __init__(self, folder: Path, url: str, away: UnavailableError) -> None:
+        """`away` is what the engine's opening raised. Raises UsageError where the folder holds no copy of what is at `url`, DamagedError, StorageError."""
+        self._away = away.message
         try:
             super().__init__(folder, mode="r")
         except NotFoundError as error:
-            raise _no_copy(folder, url, f"there is no copy in {folder}") from error
+            raise self._no_copy(url, f"there is no copy in {folder}") from error
+        try:
+            self.stand_in = self._as_copy_of(url)
+        except BaseException:
+            self.close()
+            raise
+
+    def _as_copy_of(self, url: str) -> StandIn:
         with self.view() as view:
             known = _origin(view.attachment(ORIGIN))
-        if known is None or known["url"] != url:
-            self.close()
-            raise _no_copy(
-                folder,
-                url,
-                f"{folder} is no copy of it that was brought to its end"
-                if known is None
-                else f"{folder} is a copy of {known['url']}",
-            )
-        self.stand_in = StandIn(url, str(folder), known["version"], known["taken_at"], known["unfinished"])
+        if known is None:
+            raise self._no_copy(url, f"{self.path} is no copy of it that was brought to its end")
+        if known["url"] != url:
+            raise self._no_copy(url, f"{self.path} is a copy of {known['url']}")
+        return StandIn(url, str(self.path), known["version"], known["taken_at"], known["unfinished"])
 
     def stats(self) -> Stats:
         return replace(super().stats(), library=self.stand_in.url, stand_in=self.stand_in)
@@ -77,10 +88,9 @@ class CopyStore(LocalStore):
             path=self.stand_in.url,
         )
 
-
-def _no_copy(folder: Path, url: str, why: str) -> UsageError:
-    return UsageError(
-        f"The engine of {url} is away, and {why}.",
-        hint=f"Name its copy. To make one, once it is there: stackroom --library DIR pull {shlex.quote(url)}",
-        path=folder,
-    )
+    def _no_copy(self, url: str, why: str) -> UsageError:
+        return UsageError(
+            f"{self._away.rstrip('.')}, and {why}.",
+            hint=f"Name its copy. To make one, once it is there: stackroom --library DIR pull {shlex.quote(url)}",
+            path=self.path,
+        )
