@@ -26,7 +26,7 @@
         ├── UnsupportedFormatError           no reader knows it
         └── ReaderCrashedError               its parser died, hung or ran out of memory
 
-OldFilesChangedWarning is a warning: another program wrote to an index that was migrated.
+OldFilesChangedWarning is a warning: another program wrote to an index that was migrated. EngineAwayWarning is one: a local copy answers.
 
 An error says what happened, to which file, and what to do next: `message`, `path`, `hint`;
 where something was compared, `expected` and `actual` say with what.
@@ -214,6 +214,10 @@ class NotRerankedWarning(UserWarning):
 
 class NoVectorsWarning(UserWarning):
     """An old index was migrated on the way, and none of its passages had a vector: only words find them."""
+
+
+class EngineAwayWarning(UserWarning):
+    """The engine was away when its library was opened: a local copy answers, which may be older."""
 
 
 class OldFilesChangedWarning(UserWarning):

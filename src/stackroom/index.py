@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Repair,
         Report,
         ScanEstimate,
+        StandIn,
         Stats,
         TransferReport,
         Verification,
@@ -55,9 +56,15 @@ class Index:
     """A library to add to and to search; made by `stackroom.open`. A context manager, and usable from several threads."""
 
     def __init__(
-        self, backend: Backend, *, embedder: str | AnyEmbedder | None = None, folder: Path | None = None
+        self,
+        backend: Backend,
+        *,
+        embedder: str | AnyEmbedder | None = None,
+        folder: Path | None = None,
+        stand_in: StandIn | None = None,
     ) -> None:
         self._backend = backend
+        self._stand_in = stand_in
         self._model = LibraryModel(backend, embedder)
         self._folder = folder
         self._rerankers: dict[str, Reranker] = {}
@@ -89,6 +96,11 @@ class Index:
     def path(self) -> Path | None:
         """The library's folder; None where the engine is another one."""
         return self._folder
+
+    @property
+    def stand_in(self) -> StandIn | None:
+        """The local copy that answers as long as this Index is open, since the engine was away at its opening; None otherwise."""
+        return self._stand_in
 
     def embedder(self) -> Embedder:
         """The model in use: the given one, else the library's own, else the shipped one. Raises EmbedderMismatchError."""

@@ -18,7 +18,15 @@ import stackroom
 from engine_servers import Server, server_of
 from stackroom.cli.main import cli
 from stackroom.engines import ENGINES, open_engine
-from stackroom.errors import BusyError, NotALibraryError, NotFoundError, ReadOnlyError, UnavailableError, UsageError
+from stackroom.errors import (
+    BusyError,
+    EngineAwayWarning,
+    NotALibraryError,
+    NotFoundError,
+    ReadOnlyError,
+    UnavailableError,
+    UsageError,
+)
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows
 
@@ -208,6 +216,36 @@ def test_a_server_killed_while_it_is_searched_is_said(server: Server) -> None:
             index.search(query)
         server.start()
         assert len(index.search(query)) == 1
+
+
+def test_a_copy_answers_while_the_server_is_away(server: Server, tmp_path: Path) -> None:
+    query = np.ones(4, dtype=np.float32)
+    with stackroom.open(server.url) as index:
+        index.add_documents([Document("d", chunks=[Chunk("words", embedding=query)])])
+        with stackroom.open(tmp_path / "copy") as copy:
+            assert copy.pull(server.url).proof.ok
+        with index.backend.view() as view:
+            version = view.version
+        server.kill()
+        # What was opened on the engine stays there, and says that it is away.
+        with pytest.raises(UnavailableError, match="is not there"):
+            index.search(query)
+        with pytest.warns(EngineAwayWarning, match=r"is not there: .* Answered from the copy"):
+            stand_in = stackroom.open(server.url, copy=tmp_path / "copy")
+        with stand_in:
+            assert [hit.text for hit in stand_in.search(query)] == ["words"]
+            assert stand_in.stand_in.version == version
+            assert stand_in.stats().stand_in == stand_in.stand_in
+            with pytest.raises(UnavailableError, match="is for reading"):
+                stand_in.set_active(None, False)
+            server.start()
+            # And what answers from the copy goes on so.
+            assert [hit.text for hit in stand_in.search(query)] == ["words"]
+            with pytest.raises(UnavailableError, match="is for reading"):
+                stand_in.set_active(None, False)
+    with stackroom.open(server.url, copy=tmp_path / "copy") as index:
+        assert index.stand_in is None
+        assert index.set_active(None, False) == 1
 
 
 def test_a_server_killed_in_the_middle_of_searches_gives_answers_or_an_error(server: Server) -> None:

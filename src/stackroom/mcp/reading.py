@@ -9,6 +9,7 @@ from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
 from stackroom.errors import NotFoundError, StackroomError
+from stackroom.forms import stand_in_form
 from stackroom.mcp.telling import refusal
 from stackroom.types import RECOGNISED
 
@@ -110,7 +111,7 @@ def _search(
         with index.backend.view() as view:
             unmet = unheld(view, query) + (unmatched(view, as_filter(where)) if where else [])
         reason = " ".join(filter(None, [reason, *unmet])) or None
-    return {"mode": mode, "reason": reason, "hits": found}
+    return {"mode": mode, "reason": reason, "hits": found, **stand_in_form(index.stand_in)}
 
 
 def _read(index: Index, chunk_id: str, context: int) -> dict[str, Any]:
@@ -130,6 +131,7 @@ def _read(index: Index, chunk_id: str, context: int) -> dict[str, Any]:
         "before": [{"chunk_id": one.chunk_id, "text": one.text} for one in before],
         "text": passage.text,
         "after": [{"chunk_id": one.chunk_id, "text": one.text} for one in after],
+        **stand_in_form(index.stand_in),
     }
 
 
@@ -141,7 +143,8 @@ def _list(index: Index, name: str | None, active: bool, first: int, set_name: st
     listed = [one for one in listed if one.active or not active]
     part = listed[max(first, 0) : max(first, 0) + _MOST_LISTED]
     keys = ("id", "path", "title", "type", "chunks", "active", "state", "recognised_pages")
-    return {"total": len(listed), "documents": [{key: getattr(one, key) for key in keys} for one in part]}
+    documents = [{key: getattr(one, key) for key in keys} for one in part]
+    return {"total": len(listed), "documents": documents, **stand_in_form(index.stand_in)}
 
 
 def _recognised(metadata: Metadata) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from stackroom.backend import Backend
 from stackroom.errors import BusyError, MigrationError, MissingExtraError, UnavailableError
 from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.reports import TransferReport
+from stackroom.transfer import copies
 from stackroom.transfer.proof import prove
 from stackroom.transfer.sending import Sent, send
 
@@ -37,7 +38,10 @@ def with_engine(
         here = own.stats().library
         origin, target = (own, other) if mode == "a" else (other, own)
         names = (here, url) if mode == "a" else (url, here)
-        return transfer(origin, target, names=names, since_last=since_last, progress=progress, cancel=cancel)
+        copy_of = url if mode == "r" else None
+        return transfer(
+            origin, target, names=names, since_last=since_last, copy_of=copy_of, progress=progress, cancel=cancel
+        )
     finally:
         other.close()
 
@@ -48,10 +52,13 @@ def transfer(
     *,
     names: tuple[str, str],
     since_last: bool = False,
+    copy_of: str | None = None,
     progress: Progress,
     cancel: CancelToken,
 ) -> TransferReport:
     """Make `target` hold what `origin` holds. `names` are theirs, for the report; `since_last` proves only what was sent now.
+
+    The target remembers that it is a copy of the library at the URL `copy_of`, where that is given.
 
     Where an engine goes away it is waited for, longer each time. Raises UnavailableError once that is in vain: what was committed stays,
     and the next run goes on there. Raises UsageError where the target holds something else, BusyError, EmbedderMismatchError, MigrationError.
@@ -60,7 +67,7 @@ def transfer(
     run = _Run()
     proof = None
     try:
-        _patiently(run, origin, target, progress, cancel)
+        _patiently(run, origin, target, copy_of, progress, cancel)
         proof = prove(origin, target, run.sent if since_last else None, progress=progress, cancel=cancel)
     except Stopped:
         pass
@@ -73,6 +80,8 @@ def transfer(
             path=names[1],
             actual=proof.differences,
         )
+    if copy_of is not None and proof is not None:
+        copies.finish(target, copy_of, sent)
     return TransferReport(
         added=sent.added,
         updated=sent.updated,
@@ -90,13 +99,15 @@ def transfer(
     )
 
 
-def _patiently(run: _Run, origin: Backend, target: Backend, progress: Progress, cancel: CancelToken) -> None:
+def _patiently(
+    run: _Run, origin: Backend, target: Backend, copy_of: str | None, progress: Progress, cancel: CancelToken
+) -> None:
     """Send, and go on where it stopped when an engine was away."""
     vain = 0
     while True:
         before = run.sent.commits
         try:
-            send(origin, target, run.sent, progress=progress, cancel=cancel)
+            send(origin, target, run.sent, copy_of=copy_of, progress=progress, cancel=cancel)
             return
         except (UnavailableError, BusyError) as error:
             if isinstance(error, MissingExtraError) or (isinstance(error, BusyError) and not run.sent.commits):

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from stackroom.backend import Backend, Commit, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, UsageError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
+from stackroom.transfer import copies
 from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
 from stackroom.types import EmbedderIdentity
 
@@ -42,11 +44,26 @@ class Sent:
     commits: int = 0
     documents: set[str] = field(default_factory=set)
     """the ids of those that were sent"""
+    version: int = 0
+    """the origin's commit that was read"""
+    taken_at: str = ""
+    """when that was the newest one: ISO 8601 in UTC"""
 
 
-def send(origin: Backend, target: Backend, sent: Sent, *, progress: Progress, cancel: CancelToken) -> None:
-    """Everything of one snapshot of the origin that the target has not. Raises Stopped when cancelled."""
+def send(
+    origin: Backend,
+    target: Backend,
+    sent: Sent,
+    *,
+    copy_of: str | None = None,
+    progress: Progress,
+    cancel: CancelToken,
+) -> None:
+    """Everything of one snapshot of the origin that the target has not; `copy_of` as in `transfer`. Raises Stopped when cancelled."""
     with target.lease("transfer"), origin.view() as view:
+        sent.version, sent.taken_at = view.version, datetime.now(UTC).isoformat(timespec="seconds")
+        if copy_of is not None:
+            copies.begin(target, copy_of)
         with target.view() as there:
             known = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
             _require_own(there, known)
@@ -305,4 +322,8 @@ def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bo
 
 
 def _attached(view: View) -> dict[str, bytes]:
-    return {name: data for name, data in view.attachments() if name != BROUGHT and not name.startswith(PREFIX)}
+    return {
+        name: data
+        for name, data in view.attachments()
+        if name not in (BROUGHT, copies.ORIGIN) and not name.startswith(PREFIX)
+    }

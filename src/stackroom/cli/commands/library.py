@@ -155,8 +155,10 @@ def status_command(session: Session) -> int:
         session.print_json({**status_form(stats), "old_files_changed": since})
         return 0
     model = stats.embedder
-    rows = [
-        ("library", stats.library),
+    rows = [("library", stats.library)]
+    if stats.stand_in is not None:
+        rows.append(("away", f"the engine; this is {stats.stand_in.said}"))
+    rows += [
         ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
         ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
         ("model", f"{model.name or '(unnamed)'}, {model.dim} dimensions" if model else "none yet"),
