@@ -14,7 +14,8 @@
     ├── MigrationNeeded                      an old index was opened                  exit 1
     ├── MigrationError                       what arrived is not what was there       exit 5
     ├── UnavailableError                     something outside is missing             exit 7
-    │   └── MissingExtraError                an optional dependency is not installed
+    │   ├── MissingExtraError                an optional dependency is not installed
+    │   └── EngineAwayError                  an engine can't be reached, or answers nobody now
     ├── StorageError                         the disk or its file system said no      exit 1
     │   ├── DiskFullError
     │   └── ReadOnlyError
@@ -153,6 +154,10 @@ class UnavailableError(StackroomError):
 
 class MissingExtraError(UnavailableError):
     """An optional dependency is not installed; the hint names the extra."""
+
+
+class EngineAwayError(UnavailableError):
+    """An engine can't be reached, or answers nobody now: later it may. One that refuses a login, or has no such database, is not away."""
 
 
 class StorageError(StackroomError):

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stackroom.errors import (
+    EngineAwayError,
     EngineAwayWarning,
     MigrationNeeded,
-    MissingExtraError,
     NotALibraryError,
     NotFoundError,
     NoVectorsWarning,
     OldFilesChangedWarning,
-    UnavailableError,
     UsageError,
 )
 from stackroom.index import Index
@@ -154,10 +153,7 @@ def _on_engine(
 
     try:
         index = Index(open_engine(url, mode=mode), embedder=embedder)
-    except MissingExtraError:
-        # What is missing is missing here: the engine may well be there.
-        raise
-    except UnavailableError as away:
+    except EngineAwayError as away:
         if not copy or mode == "x":
             raise
         index = _from_copy(url, absolute(copy), embedder, away)
@@ -169,7 +165,7 @@ def _on_engine(
     return index
 
 
-def _from_copy(url: str, folder: Path, embedder: str | AnyEmbedder | None, away: UnavailableError) -> Index:
+def _from_copy(url: str, folder: Path, embedder: str | AnyEmbedder | None, away: EngineAwayError) -> Index:
     from stackroom.transfer.copies import CopyStore
 
     backend = CopyStore(folder, url, away)

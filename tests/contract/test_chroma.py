@@ -18,7 +18,7 @@ from engine_servers import Server, server_of
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.errors import StorageError, UnavailableError, UsageError
+from stackroom.errors import EngineAwayError, StorageError, UnavailableError, UsageError
 from stackroom.types import Chunk
 from support import chunks, unit_rows
 
@@ -46,7 +46,7 @@ def put(store: Any, name: str, given: list[Chunk]) -> list[int]:
 
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHROMA_API_KEY", "sesame")
-    with pytest.raises(UnavailableError, match="is not there") as caught:
+    with pytest.raises(EngineAwayError, match="is not there") as caught:
         stackroom.open("chroma://127.0.0.1:1")
     assert "sesame" not in f"{caught.value}"
     assert caught.value.exit_code == 7

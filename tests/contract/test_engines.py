@@ -20,6 +20,7 @@ from stackroom.cli.main import cli
 from stackroom.engines import ENGINES, open_engine
 from stackroom.errors import (
     BusyError,
+    EngineAwayError,
     EngineAwayWarning,
     NotALibraryError,
     NotFoundError,
@@ -181,7 +182,7 @@ def test_a_server_killed_in_the_middle_of_a_push_loses_nothing(
 
         with monkeypatch.context() as patched:
             patched.setattr("stackroom.transfer._DELAYS", (0.05, 0.05))
-            with pytest.raises(UnavailableError, match="is not there"):
+            with pytest.raises(EngineAwayError, match="is not there"):
                 index.push(server.url, progress=kill)
         server.start()
         with contextlib.closing(open_engine(server.url)) as store, store.view() as view:
@@ -212,7 +213,7 @@ def test_a_server_killed_while_it_is_searched_is_said(server: Server) -> None:
         query = np.ones(4, dtype=np.float32)
         assert len(index.search(query)) == 1
         server.kill()
-        with pytest.raises(UnavailableError, match="is not there"):
+        with pytest.raises(EngineAwayError, match="is not there"):
             index.search(query)
         server.start()
         assert len(index.search(query)) == 1
@@ -228,7 +229,7 @@ def test_a_copy_answers_while_the_server_is_away(server: Server, tmp_path: Path)
             version = view.version
         server.kill()
         # What was opened on the engine stays there, and says that it is away.
-        with pytest.raises(UnavailableError, match="is not there"):
+        with pytest.raises(EngineAwayError, match="is not there"):
             index.search(query)
         with pytest.warns(EngineAwayWarning, match=r"is not there: .* Answered from the copy"):
             stand_in = stackroom.open(server.url, copy=tmp_path / "copy")
@@ -274,7 +275,7 @@ def test_a_server_killed_in_the_middle_of_searches_gives_answers_or_an_error(ser
             thread.join()
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert len(errors) == 2
-        assert all(isinstance(error, UnavailableError) for error in errors), errors
+        assert all(isinstance(error, EngineAwayError) for error in errors), errors
         answers = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
         assert answers
         assert all(answer == answers[0] and len(answer) == 3 for answer in answers)

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
+from engine_servers import answering
 from stackroom.cli.main import cli
 from stackroom.conversations import conversations
-from stackroom.errors import EngineAwayWarning, MissingExtraError, UnavailableError, UsageError
+from stackroom.errors import EngineAwayError, EngineAwayWarning, MissingExtraError, UnavailableError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
 from stackroom.transfer import transfer
@@ -110,10 +111,10 @@ def test_every_write_is_refused_in_the_engines_name(url: str, copy: Path, write)
 
 
 def test_without_a_copy_the_engine_is_away(url: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnavailableError, match="is not there"):
+    with pytest.raises(EngineAwayError, match="is not there"):
         stackroom.open(url)
     # A library that is to be made anew is made on the engine, or not at all.
-    with pytest.raises(UnavailableError, match="is not there"):
+    with pytest.raises(EngineAwayError, match="is not there"):
         stackroom.open(url, mode="x", copy=copy)
     monkeypatch.setenv("STACKROOM_COPY", str(copy))
     with opened(url, None) as index:
@@ -133,6 +134,21 @@ def test_a_client_that_is_not_installed_is_no_engine_that_is_away(
     monkeypatch.setattr("stackroom.engines.require", missing)
     with pytest.raises(MissingExtraError):
         stackroom.open(url, copy=copy)
+
+
+def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> None:
+    with answering(401, "Unauthorized") as port, pytest.raises(UnavailableError, match="without a key") as caught:
+        stackroom.open(f"chroma://127.0.0.1:{port}?library=papers", copy=copy)
+    assert not isinstance(caught.value, EngineAwayError)
+    assert "CHROMA_API_KEY" in (caught.value.hint or "")
+
+
+def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_path: Path) -> None:
+    with answering(502, "no upstream") as port:
+        url = f"chroma://127.0.0.1:{port}?library=papers"
+        pull(home, tmp_path / "copy", url)
+        with opened(url, tmp_path / "copy") as index:
+            assert index.search("lighthouse")
 
 
 def test_only_a_copy_of_that_very_library_stands_in(url: str, copy: Path, home: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from stackroom.backend import Backend
-from stackroom.errors import BusyError, MigrationError, MissingExtraError, UnavailableError
+from stackroom.errors import BusyError, EngineAwayError, MigrationError
 from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.reports import TransferReport
 from stackroom.transfer import copies
@@ -60,7 +60,7 @@ def transfer(
 
     The target remembers that it is a copy of the library at the URL `copy_of`, where that is given.
 
-    Where an engine goes away it is waited for, longer each time. Raises UnavailableError once that is in vain: what was committed stays,
+    Where an engine goes away it is waited for, longer each time. Raises EngineAwayError once that is in vain: what was committed stays,
     and the next run goes on there. Raises UsageError where the target holds something else, BusyError, EmbedderMismatchError, MigrationError.
     """
     begun = time.monotonic()
@@ -109,8 +109,8 @@ def _patiently(
         try:
             send(origin, target, run.sent, copy_of=copy_of, progress=progress, cancel=cancel)
             return
-        except (UnavailableError, BusyError) as error:
-            if isinstance(error, MissingExtraError) or (isinstance(error, BusyError) and not run.sent.commits):
+        except (EngineAwayError, BusyError) as error:
+            if isinstance(error, BusyError) and not run.sent.commits:
                 raise
             vain = 0 if run.sent.commits > before else vain + 1
             if vain >= len(_DELAYS):

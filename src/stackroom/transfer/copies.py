@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackroom.backend import Backend
-from stackroom.errors import NotFoundError, UnavailableError, UsageError
+from stackroom.errors import EngineAwayError, NotFoundError, UnavailableError, UsageError
 from stackroom.reports import StandIn, Stats
 from stackroom.storage.store import LocalStore
 
@@ -56,7 +56,7 @@ def _origin(data: bytes | None) -> dict[str, Any] | None:
 class CopyStore(LocalStore):
     """The copy of a library on an engine that is away: for reading, and every write is refused in the engine's name."""
 
-    def __init__(self, folder: Path, url: str, away: UnavailableError) -> None:
+    def __init__(self, folder: Path, url: str, away: EngineAwayError) -> None:
         """`away` is what the engine's opening raised. Raises UsageError where the folder holds no copy of what is at `url`, DamagedError, StorageError."""
         self._away = away.message
         try:

@@ -14,6 +14,7 @@ from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EngineAwayError,
     ReadOnlyError,
     StackroomError,
     StorageError,
@@ -164,18 +165,25 @@ class Server:
                 raise _refusal(answer, self.place)
             return answer.json() if answer.content else None
         except (httpx.TransportError, ValueError) as error:
-            raise UnavailableError(
-                f"The server of {self.place.url} is not there: {str(error) or type(error).__name__}",
-                hint="Start it, or correct the URL. What was committed stays.",
-                path=self.place.url,
-            ) from error
+            raise _away(self.place, str(error) or type(error).__name__) from error
 
     def close(self) -> None:
         self._client.close()
 
 
+def _away(place: Place, said: str) -> EngineAwayError:
+    return EngineAwayError(
+        f"The server of {place.url} is not there: {said}",
+        hint="Start it, or correct the URL. What was committed stays.",
+        path=place.url,
+    )
+
+
 def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
     said = _said(answer)
+    if answer.status_code in (502, 504):
+        # From what stands before it.
+        return _away(place, said)
     if answer.status_code == 404:
         return AbsentError(f"The server of {place.url} has not what was asked for: {said}", path=place.url)
     if answer.status_code == 409 or "UNIQUE constraint failed: collections" in said:

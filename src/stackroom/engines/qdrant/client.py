@@ -15,6 +15,7 @@ from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EngineAwayError,
     ReadOnlyError,
     StackroomError,
     StorageError,
@@ -91,10 +92,16 @@ def _translation(error: Exception, url: str) -> StackroomError:
             hint="Make space there; the library is as it was before the commit.",
             path=url,
         )
-    if code in (None, 401, 502, 503, 504):
+    if code == 401:
         return UnavailableError(
+            f"The server of {url} lets nobody in without its key: {said}",
+            hint="Put it into the environment: QDRANT_API_KEY.",
+            path=url,
+        )
+    if code in (None, 502, 503, 504):
+        return EngineAwayError(
             f"The server of {url} is not there: {said}",
-            hint="Start it, or correct the URL; its key comes from QDRANT_API_KEY. What was committed stays.",
+            hint="Start it, or correct the URL. What was committed stays.",
             path=url,
         )
     return StorageError(f"The server of {url} failed ({code}): {said}", path=url)
