@@ -151,6 +151,11 @@ def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_pa
             assert index.search("lighthouse")
 
 
+def test_the_same_library_may_be_written_differently(url: str, copy: Path) -> None:
+    with opened(url.replace("chroma://", "Chroma://").replace("?", "/?"), copy) as index:
+        assert index.stand_in is not None
+
+
 def test_only_a_copy_of_that_very_library_stands_in(url: str, copy: Path, home: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is a copy of .*papers") as caught:
         stackroom.open(f"{url}2", copy=copy)

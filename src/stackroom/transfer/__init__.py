@@ -31,14 +31,14 @@ def with_engine(
     own: Backend, url: str, mode: str, *, since_last: bool, progress: Progress, cancel: CancelToken
 ) -> TransferReport:
     """`transfer` between a library and the one at `url`: to there with the mode "a", from there with "r". Raises what that and `open_engine` raise."""
-    from stackroom.engines import open_engine
+    from stackroom.engines import normalised, open_engine
 
     other = open_engine(url, mode=mode)
     try:
         here = own.stats().library
         origin, target = (own, other) if mode == "a" else (other, own)
         names = (here, url) if mode == "a" else (url, here)
-        copy_of = url if mode == "r" else None
+        copy_of = normalised(url) if mode == "r" else None
         return transfer(
             origin, target, names=names, since_last=since_last, copy_of=copy_of, progress=progress, cancel=cancel
         )
@@ -58,7 +58,7 @@ def transfer(
 ) -> TransferReport:
     """Make `target` hold what `origin` holds. `names` are theirs, for the report; `since_last` proves only what was sent now.
 
-    The target remembers that it is a copy of the library at the URL `copy_of`, where that is given.
+    The target remembers that it is a copy of the library at the URL `copy_of` (normalised), where that is given.
 
     Where an engine goes away it is waited for, longer each time. Raises EngineAwayError once that is in vain: what was committed stays,
     and the next run goes on there. Raises UsageError where the target holds something else, BusyError, EmbedderMismatchError, MigrationError.

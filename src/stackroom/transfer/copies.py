@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackroom.backend import Backend
+from stackroom.engines import normalised
 from stackroom.errors import EngineAwayError, NotFoundError, UnavailableError, UsageError
 from stackroom.reports import StandIn, Stats
 from stackroom.storage.store import LocalStore
@@ -74,7 +75,7 @@ class CopyStore(LocalStore):
             known = _origin(view.attachment(ORIGIN))
         if known is None:
             raise self._no_copy(url, f"{self.path} is no copy of it that was brought to its end")
-        if known["url"] != url:
+        if known["url"] != normalised(url):
             raise self._no_copy(url, f"{self.path} is a copy of {known['url']}")
         return StandIn(url, str(self.path), known["version"], known["taken_at"], known["unfinished"])
 

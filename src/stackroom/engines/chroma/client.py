@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
@@ -43,7 +44,7 @@ class LostError(StorageError):
 
 def place_of(url: str) -> Place:
     """`chroma://host[:port][/database]?library=NAME[&tls=true]`. Raises UsageError."""
-    place = Place.of(url, engine="Chroma", port=8000, options=OPTIONS)
+    place = Place.of(url, engine="Chroma", port=PORTS["chroma"], options=OPTIONS)
     if place.user:
         raise UsageError(f"Chroma knows no users, and {url} names one.", hint="Its key is CHROMA_API_KEY.")
     return place

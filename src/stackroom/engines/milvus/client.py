@@ -13,6 +13,7 @@ import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
+from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
@@ -49,7 +50,7 @@ OPTIONS = {"tls": ("true", "false"), "index": ("FLAT", "IVF_FLAT"), "shards": tu
 
 def place_of(url: str) -> Place:
     """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true][&index=IVF_FLAT][&shards=4]`. Raises UsageError."""
-    return Place.of(url, engine="Milvus", port=19530, options=OPTIONS)
+    return Place.of(url, engine="Milvus", port=PORTS["milvus"], options=OPTIONS)
 
 
 class Server:

@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
@@ -40,7 +41,7 @@ class ThereError(StorageError):
 
 def place_of(url: str) -> Place:
     """`qdrant://host[:port][/prefix]?library=NAME[&tls=true][&shards=4][&replicas=2]`. Raises UsageError."""
-    place = Place.of(url, engine="Qdrant", port=6333, options=OPTIONS)
+    place = Place.of(url, engine="Qdrant", port=PORTS["qdrant"], options=OPTIONS)
     if place.path and not place.host:
         raise UsageError(
             f"{url} names no server: a folder of the client's local mode is no place for a library.",
