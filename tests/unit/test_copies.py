@@ -235,11 +235,38 @@ def test_the_terminal_says_so(url: str, copy: Path) -> None:
     told = json.loads(run(*library, "--json", "status").stdout)
     assert told["library"] == url
     assert told["stand_in"]["folder"] == str(copy)
-    for words in (("search", "--mode", "text", "lighthouse"), ("ask", "lighthouse")):
-        assert json.loads(run(*library, "--json", *words).stdout)["stand_in"]["url"] == url
+    assert "Answered from the copy" in run(*library, "--quiet", "list").stderr
     here = ("--library", str(copy), "--json")
     assert "stand_in" not in json.loads(run(*here, "search", "--mode", "text", "lighthouse").stdout)
     assert json.loads(run(*here, "status").stdout)["stand_in"] is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search", "--mode", "text", "lighthouse"),
+        ("ask", "lighthouse"),
+        ("list",),
+        ("show", "one.txt"),
+        ("set",),
+        ("verify",),
+        ("measure",),
+        ("export", "FOLDER"),
+        ("backup", "FOLDER"),
+        ("status",),
+    ],
+)
+def test_every_command_that_reads_says_so_in_json(url: str, copy: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    words = tuple(str(tmp_path / "made") if word == "FOLDER" else word for word in words)
+    done = run("--library", url, "--copy", str(copy), "--json", *words)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["stand_in"]["url"] == url
+    assert done.stderr == ""
+
+
+def test_what_is_said_of_a_backup_needs_no_copy(url: str, copy: Path, tmp_path: Path) -> None:
+    done = run("--library", url, "--copy", str(copy), "backup", str(tmp_path / "made"))
+    assert f"stackroom --library {tmp_path / 'made'} status" in done.stderr
 
 
 def test_the_terminal_writes_nothing(url: str, copy: Path) -> None:
@@ -261,8 +288,22 @@ def test_a_conversation_goes_on_and_is_not_kept(url: str, copy: Path) -> None:
     store.close()
 
 
-def test_agents_are_told(url: str, copy: Path) -> None:
-    reading = pytest.importorskip("stackroom.mcp.reading")
-    with opened(url, copy, mode="r") as index:
-        assert reading._search(index, "lighthouse", 3, None, None, False, None)["stand_in"]["folder"] == str(copy)
-        assert reading._list(index, None, False, 0, None)["stand_in"]["url"] == url
+async def test_agents_are_told(url: str, copy: Path) -> None:
+    mcp = pytest.importorskip("mcp")
+    from stackroom.mcp.serving import made
+
+    with opened(url, copy) as index:
+        async with mcp.Client(made(index, writes=True)) as client:
+            found = (await client.call_tool("search", {"query": "lighthouse"})).structured_content
+            reading = {
+                "search": {"query": "lighthouse"},
+                "read": {"chunk_id": found["hits"][0]["chunk_id"]},
+                "list_documents": {},
+                "list_sets": {},
+            }
+            for tool, given in reading.items():
+                told = (await client.call_tool(tool, given)).structured_content
+                assert told["stand_in"]["folder"] == str(copy)
+            refused = await client.call_tool("remove", {"documents": ["one.txt"]})
+            assert refused.is_error
+            assert "is for reading: nothing was written" in refused.content[0].text

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stackroom.errors import EngineAwayWarning, OldFilesChangedWarning, StackroomError
-from stackroom.forms import plain, plain_error
+from stackroom.forms import plain, plain_error, stand_in_form
 from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -62,8 +62,12 @@ class Session:
                 warnings.simplefilter("always", kind)
             index = stackroom.open(self.library, mode=mode, embedder=embedder, copy=self.copy)
         for warning in caught:
-            if issubclass(warning.category, _TOLD):
-                if not (quiet and warning.category is OldFilesChangedWarning):
+            if issubclass(warning.category, EngineAwayWarning):
+                # Who wants no messages wants no stale answers that say nothing of it either; JSON says it itself.
+                if not self.as_json:
+                    click.echo(safe(f"Beware: {warning.message}"), err=True)
+            elif issubclass(warning.category, OldFilesChangedWarning):
+                if not quiet:
                     self.say(safe(f"Beware: {warning.message}"))
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
@@ -80,8 +84,12 @@ class Session:
         if not self.quiet and not self.as_json:
             click.echo(safe(message), err=True)
 
-    def print_json(self, value: object) -> None:
-        text = json.dumps(plain(value), ensure_ascii=not _utf8(), indent=None)
+    def print_json(self, value: object, index: Index | None = None) -> None:
+        """What `index` answered, where that is given: a copy that stood in says so."""
+        form = plain(value)
+        if index is not None:
+            form |= stand_in_form(index.stand_in)
+        text = json.dumps(form, ensure_ascii=not _utf8(), indent=None)
         # JSON itself escapes only what stands before the space.
         click.echo(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 

@@ -68,7 +68,8 @@ def offer(server: MCPServer[Any], index: Index) -> None:
     def list_sets() -> dict[str, Any]:
         """The sets of documents that the user has saved, and how many documents each has: scopes for search and list_documents."""
         try:
-            return {"sets": [{"name": one.name, "documents": len(one.source_ids)} for one in index.sets()]}
+            found = [{"name": one.name, "documents": len(one.source_ids)} for one in index.sets()]
+            return {"sets": found, **stand_in_form(index.stand_in)}
         except StackroomError as error:
             raise refusal(error) from error
 

@@ -10,7 +10,6 @@ import click
 
 from stackroom.cli.commands.search import also, nothing, where_text
 from stackroom.cli.session import Session, Worded, asking, cancellable, count, safe
-from stackroom.forms import stand_in_form
 from stackroom.types import RECOGNISED
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def ask_command(session: Session, /, question: tuple[str, ...], model: str | Non
         _tell_where(session, chosen)
         said = _answered(session, index, text, chosen, cancel, scope)
         if session.as_json:
-            session.print_json({**answer_json(said), **stand_in_form(index.stand_in)})
+            session.print_json(answer_json(said), index)
     return 130 if said.outcome == "stopped" else 0
 
 

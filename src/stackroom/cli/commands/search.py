@@ -12,7 +12,7 @@ import click
 
 from stackroom.cli.session import Session, Worded, count, filling, safe
 from stackroom.errors import NotRerankedWarning
-from stackroom.forms import hits_form, stand_in_form
+from stackroom.forms import hits_form
 from stackroom.types import HIDDEN_CHARACTERS, INCOMPLETE, RECOGNISED, Explanation, Hit, Place
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             session.say(safe(str(one.message)))
         took = (time.perf_counter() - begun) * 1000
         if session.as_json:
-            form = hits_form(text, options["mode"], took, hits, explain=options["explain"])
-            session.print_json({**form, **stand_in_form(index.stand_in)})
+            session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]), index)
             return 0
         if not found:
             nothing(session, index, text, **{name: options[name] for name in ("active", "where", "collection")})
