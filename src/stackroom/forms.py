@@ -8,7 +8,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from stackroom.errors import StackroomError
-from stackroom.reports import StandIn, Stats
+from stackroom.reports import Fallback, Stats
 from stackroom.types import Hit, Passage, Place
 
 
@@ -87,14 +87,14 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
         "engine": stats.engine,
-        "stand_in": plain(stats.stand_in),
+        "fallback": plain(stats.fallback),
         "collections": plain(stats.collections),
     }
 
 
-def stand_in_form(stand_in: StandIn | None) -> dict[str, Any]:
+def fallback_form(fallback: Fallback | None) -> dict[str, Any]:
     """To join an answer: of which local copy it is, while the engine is away; nothing otherwise."""
-    return {} if stand_in is None else {"stand_in": plain(stand_in)}
+    return {} if fallback is None else {"fallback": plain(fallback)}
 
 
 def error_form(error: StackroomError) -> dict[str, Any]:

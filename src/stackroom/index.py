@@ -30,12 +30,12 @@ if TYPE_CHECKING:
         Collection,
         Compaction,
         Comparison,
+        Fallback,
         LengthEstimate,
         Measurement,
         Repair,
         Report,
         ScanEstimate,
-        StandIn,
         Stats,
         TransferReport,
         Verification,
@@ -61,10 +61,10 @@ class Index:
         *,
         embedder: str | AnyEmbedder | None = None,
         folder: Path | None = None,
-        stand_in: StandIn | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self._backend = backend
-        self._stand_in = stand_in
+        self._fallback = fallback
         self._model = LibraryModel(backend, embedder)
         self._folder = folder
         self._rerankers: dict[str, Reranker] = {}
@@ -98,9 +98,9 @@ class Index:
         return self._folder
 
     @property
-    def stand_in(self) -> StandIn | None:
+    def fallback(self) -> Fallback | None:
         """The local copy that answers as long as this Index is open, since the engine was away at its opening; None otherwise."""
-        return self._stand_in
+        return self._fallback
 
     def embedder(self) -> Embedder:
         """The model in use: the given one, else the library's own, else the shipped one. Raises EmbedderMismatchError."""

@@ -41,7 +41,7 @@ def open(
 
     `path` may also be the URL of a library on an engine (`postgresql://host/database?library=NAME`, `milvus://...`, `qdrant://...`, `chroma://...`): docs/engines.md.
     Where that engine is away, the folder `copy` (else `STACKROOM_COPY`) answers instead, which `Index.pull` made of this very URL: for reading, as it was
-    then, and until the Index is closed. `Index.stand_in` says so, and every write raises UnavailableError.
+    then, and until the Index is closed. `Index.fallback` says so, and every write raises UnavailableError.
 
     `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
     the Embedder protocol, an embedding object of LangChain or LlamaIndex, or None for the library's own model (a new library's is the shipped one).
@@ -169,9 +169,9 @@ def _from_copy(url: str, folder: Path, embedder: str | AnyEmbedder | None, away:
     from stackroom.transfer.copies import CopyStore
 
     backend = CopyStore(folder, url, away)
-    said = f"{away.message.rstrip('.')}. Answered from {backend.stand_in.said}."
+    said = f"{away.message.rstrip('.')}. Answered from {backend.fallback.said}."
     warnings.warn(said, EngineAwayWarning, stacklevel=4)
-    return Index(backend, embedder=embedder, stand_in=backend.stand_in)
+    return Index(backend, embedder=embedder, fallback=backend.fallback)
 
 
 def _migrated(

@@ -268,7 +268,7 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
-class StandIn:
+class Fallback:
     """The local copy that answers, for reading, since the engine was away when its library was opened.
 
     `version` is the engine's commit that it is a copy of, `taken_at` when that was read (ISO 8601, UTC). `unfinished`: a later pull into it
@@ -317,7 +317,7 @@ class Stats:
     """documents with pages whose text was recognised (OCR)"""
     engine: str = ""
     """the engine that keeps it, with its version; "" for a local library"""
-    stand_in: StandIn | None = None
+    fallback: Fallback | None = None
     """the local copy that these numbers are of, while the engine is away"""
 
 

@@ -232,20 +232,20 @@ def test_a_copy_answers_while_the_server_is_away(server: Server, tmp_path: Path)
         with pytest.raises(EngineAwayError, match="is not there"):
             index.search(query)
         with pytest.warns(EngineAwayWarning, match=r"is not there: .* Answered from the copy"):
-            stand_in = stackroom.open(server.url, copy=tmp_path / "copy")
-        with stand_in:
-            assert [hit.text for hit in stand_in.search(query)] == ["words"]
-            assert stand_in.stand_in.version == version
-            assert stand_in.stats().stand_in == stand_in.stand_in
+            fallback = stackroom.open(server.url, copy=tmp_path / "copy")
+        with fallback:
+            assert [hit.text for hit in fallback.search(query)] == ["words"]
+            assert fallback.fallback.version == version
+            assert fallback.stats().fallback == fallback.fallback
             with pytest.raises(UnavailableError, match="is for reading"):
-                stand_in.set_active(None, False)
+                fallback.set_active(None, False)
             server.start()
             # And what answers from the copy goes on so.
-            assert [hit.text for hit in stand_in.search(query)] == ["words"]
+            assert [hit.text for hit in fallback.search(query)] == ["words"]
             with pytest.raises(UnavailableError, match="is for reading"):
-                stand_in.set_active(None, False)
+                fallback.set_active(None, False)
     with stackroom.open(server.url, copy=tmp_path / "copy") as index:
-        assert index.stand_in is None
+        assert index.fallback is None
         assert index.set_active(None, False) == 1
 
 

@@ -31,7 +31,7 @@ async def test_an_agent_searches_and_reads(url: str) -> None:
     async with mcp.Client(mcp.StdioServerParameters(command=sys.executable, args=command)) as client:
         found = (await client.call_tool("search", {"query": "lighthouse"})).structured_content
         assert [hit["text"] for hit in found["hits"]] == ["The lighthouse of Pharos."]
-        assert "stand_in" not in found
+        assert "fallback" not in found
         read = (await client.call_tool("read", {"chunk_id": found["hits"][0]["chunk_id"]})).structured_content
         assert [one["text"] for one in read["after"]] == ["It burned."]
         listed = (await client.call_tool("list_documents", {})).structured_content

@@ -68,15 +68,15 @@ def test_it_answers_and_says_so(url: str, copy: Path, home: Path) -> None:
         version = view.version
     with opened(url, copy) as index:
         assert index.search("lighthouse")[0].text == "The lighthouse of Pharos."
-        stand_in = index.stand_in
-        assert stand_in is not None
-        assert (stand_in.url, stand_in.folder, stand_in.version) == (url, str(copy), version)
-        assert not stand_in.unfinished
+        fallback = index.fallback
+        assert fallback is not None
+        assert (fallback.url, fallback.folder, fallback.version) == (url, str(copy), version)
+        assert not fallback.unfinished
         assert index.path is None
-        assert (index.stats().library, index.stats().stand_in) == (url, stand_in)
+        assert (index.stats().library, index.stats().fallback) == (url, fallback)
         assert index.verify().ok
     with stackroom.open(copy, mode="r") as index:
-        assert (index.stand_in, index.stats().stand_in) == (None, None)
+        assert (index.fallback, index.stats().fallback) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_without_a_copy_the_engine_is_away(url: str, copy: Path, monkeypatch: py
         stackroom.open(url, mode="x", copy=copy)
     monkeypatch.setenv("STACKROOM_COPY", str(copy))
     with opened(url, None) as index:
-        assert index.stand_in is not None
+        assert index.fallback is not None
     # A library in a folder needs none, whatever the environment says of others.
     stackroom.open(copy, mode="r").close()
     with pytest.raises(UsageError, match="in a folder"):
@@ -153,7 +153,7 @@ def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_pa
 
 def test_the_same_library_may_be_written_differently(url: str, copy: Path) -> None:
     with opened(url.replace("chroma://", "Chroma://").replace("?", "/?"), copy) as index:
-        assert index.stand_in is not None
+        assert index.fallback is not None
 
 
 def test_only_a_copy_of_that_very_library_stands_in(url: str, copy: Path, home: Path, tmp_path: Path) -> None:
@@ -177,11 +177,11 @@ def test_only_a_copy_of_that_very_library_stands_in(url: str, copy: Path, home: 
 
 
 def test_a_pull_that_did_not_end_is_said(url: str, copy: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stand_in(of: str) -> object:
+    def fallback(of: str) -> object:
         with opened(of, copy) as index:
-            return index.stand_in
+            return index.fallback
 
-    first = stand_in(url)
+    first = fallback(url)
     with stackroom.open(home, embedder=WordEmbedder()) as index:
         index.add_documents([Document("two", "two.txt", chunks=[Chunk("Newer.")])])
     with monkeypatch.context() as patched:
@@ -189,13 +189,13 @@ def test_a_pull_that_did_not_end_is_said(url: str, copy: Path, home: Path, monke
         patched.setattr("stackroom.transfer.prove", lambda *_, **__: cancel.cancel() or _stop())
         pull(home, copy, url, cancel)
     with pytest.warns(EngineAwayWarning, match="partly newer"), stackroom.open(url, copy=copy) as index:
-        half = index.stand_in
+        half = index.fallback
     assert half is not None
     assert half.unfinished
     assert (half.version, half.taken_at) == (first.version, first.taken_at)
     pull(home, copy, url)
-    assert stand_in(url).version > first.version
-    assert not stand_in(url).unfinished
+    assert fallback(url).version > first.version
+    assert not fallback(url).unfinished
     # From another library on: a copy of that one, once it is whole.
     with monkeypatch.context() as patched:
         patched.setattr("stackroom.transfer.prove", lambda *_, **__: _stop())
@@ -204,7 +204,7 @@ def test_a_pull_that_did_not_end_is_said(url: str, copy: Path, home: Path, monke
         with pytest.raises(UsageError, match="brought to its end"):
             stackroom.open(one, copy=copy)
     pull(home, copy, f"{url}2")
-    assert stand_in(f"{url}2").url == f"{url}2"
+    assert fallback(f"{url}2").url == f"{url}2"
 
 
 def _stop() -> None:
@@ -234,11 +234,11 @@ def test_the_terminal_says_so(url: str, copy: Path) -> None:
     assert f"the engine; this is the copy {copy} of 20" in status.stdout
     told = json.loads(run(*library, "--json", "status").stdout)
     assert told["library"] == url
-    assert told["stand_in"]["folder"] == str(copy)
+    assert told["fallback"]["folder"] == str(copy)
     assert "Answered from the copy" in run(*library, "--quiet", "list").stderr
     here = ("--library", str(copy), "--json")
-    assert "stand_in" not in json.loads(run(*here, "search", "--mode", "text", "lighthouse").stdout)
-    assert json.loads(run(*here, "status").stdout)["stand_in"] is None
+    assert "fallback" not in json.loads(run(*here, "search", "--mode", "text", "lighthouse").stdout)
+    assert json.loads(run(*here, "status").stdout)["fallback"] is None
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_every_command_that_reads_says_so_in_json(url: str, copy: Path, tmp_path
     words = tuple(str(tmp_path / "made") if word == "FOLDER" else word for word in words)
     done = run("--library", url, "--copy", str(copy), "--json", *words)
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["stand_in"]["url"] == url
+    assert json.loads(done.stdout)["fallback"]["url"] == url
     assert done.stderr == ""
 
 
@@ -303,7 +303,7 @@ async def test_agents_are_told(url: str, copy: Path) -> None:
             }
             for tool, given in reading.items():
                 told = (await client.call_tool(tool, given)).structured_content
-                assert told["stand_in"]["folder"] == str(copy)
+                assert told["fallback"]["folder"] == str(copy)
             refused = await client.call_tool("remove", {"documents": ["one.txt"]})
             assert refused.is_error
             assert "is for reading: nothing was written" in refused.content[0].text

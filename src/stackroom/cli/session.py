@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stackroom.errors import EngineAwayWarning, OldFilesChangedWarning, StackroomError
-from stackroom.forms import plain, plain_error, stand_in_form
+from stackroom.forms import fallback_form, plain, plain_error
 from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Session:
         """What `index` answered, where that is given: a copy that stood in says so."""
         form = plain(value)
         if index is not None:
-            form |= stand_in_form(index.stand_in)
+            form |= fallback_form(index.fallback)
         text = json.dumps(form, ensure_ascii=not _utf8(), indent=None)
         # JSON itself escapes only what stands before the space.
         click.echo(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stackroom.backend import Backend
 from stackroom.engines import normalised
 from stackroom.errors import EngineAwayError, NotFoundError, UnavailableError, UsageError
-from stackroom.reports import StandIn, Stats
+from stackroom.reports import Fallback, Stats
 from stackroom.storage.store import LocalStore
 
 if TYPE_CHECKING:
@@ -65,28 +65,28 @@ class CopyStore(LocalStore):
         except NotFoundError as error:
             raise self._no_copy(url, f"there is no copy in {folder}") from error
         try:
-            self.stand_in = self._as_copy_of(url)
+            self.fallback = self._as_copy_of(url)
         except BaseException:
             self.close()
             raise
 
-    def _as_copy_of(self, url: str) -> StandIn:
+    def _as_copy_of(self, url: str) -> Fallback:
         with self.view() as view:
             known = _origin(view.attachment(ORIGIN))
         if known is None:
             raise self._no_copy(url, f"{self.path} is no copy of it that was brought to its end")
         if known["url"] != normalised(url):
             raise self._no_copy(url, f"{self.path} is a copy of {known['url']}")
-        return StandIn(url, str(self.path), known["version"], known["taken_at"], known["unfinished"])
+        return Fallback(url, str(self.path), known["version"], known["taken_at"], known["unfinished"])
 
     def stats(self) -> Stats:
-        return replace(super().stats(), library=self.stand_in.url, stand_in=self.stand_in)
+        return replace(super().stats(), library=self.fallback.url, fallback=self.fallback)
 
     def _check_writable(self) -> None:
         raise UnavailableError(
-            f"{self.stand_in.url} was away when it was opened, and its copy {self.path} is for reading: nothing was written.",
+            f"{self.fallback.url} was away when it was opened, and its copy {self.path} is for reading: nothing was written.",
             hint="Open it again once the engine is there.",
-            path=self.stand_in.url,
+            path=self.fallback.url,
         )
 
     def _no_copy(self, url: str, why: str) -> UsageError:

@@ -97,7 +97,7 @@ def chat_command(
     chosen = resolve(model)
     with session.open(mode="r" if forget else "a", existing=True) as index:
         _tell_where(session, chosen)
-        if index.stand_in is not None and not forget:
+        if index.fallback is not None and not forget:
             session.say("Nothing of this conversation is kept: a copy is for reading.")
             forget = True
         _Talk(session, index, chosen, scope, go_on, forget=forget).run()

@@ -156,8 +156,8 @@ def status_command(session: Session) -> int:
         return 0
     model = stats.embedder
     rows = [("library", stats.library)]
-    if stats.stand_in is not None:
-        rows.append(("away", f"the engine; this is {stats.stand_in.said}"))
+    if stats.fallback is not None:
+        rows.append(("away", f"the engine; this is {stats.fallback.said}"))
     rows += [
         ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
         ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
