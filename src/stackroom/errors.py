@@ -14,7 +14,8 @@
     ├── MigrationNeeded                      an old index was opened                  exit 1
     ├── MigrationError                       what arrived is not what was there       exit 5
     ├── UnavailableError                     something outside is missing             exit 7
-    │   └── MissingExtraError                an optional dependency is not installed
+    │   ├── MissingExtraError                an optional dependency is not installed
+    │   └── EngineAwayError                  an engine can't be reached, or answers nobody now
     ├── StorageError                         the disk or its file system said no      exit 1
     │   ├── DiskFullError
     │   └── ReadOnlyError
@@ -26,7 +27,7 @@
         ├── UnsupportedFormatError           no reader knows it
         └── ReaderCrashedError               its parser died, hung or ran out of memory
 
-OldFilesChangedWarning is a warning: another program wrote to an index that was migrated.
+OldFilesChangedWarning is a warning: another program wrote to an index that was migrated. EngineAwayWarning is one: a local copy answers.
 
 An error says what happened, to which file, and what to do next: `message`, `path`, `hint`;
 where something was compared, `expected` and `actual` say with what.
@@ -155,6 +156,10 @@ class MissingExtraError(UnavailableError):
     """An optional dependency is not installed; the hint names the extra."""
 
 
+class EngineAwayError(UnavailableError):
+    """An engine can't be reached, or answers nobody now: later it may. One that refuses a login, or has no such database, is not away."""
+
+
 class StorageError(StackroomError):
     """The operating system refused to read or write a file of the library."""
 
@@ -214,6 +219,10 @@ class NotRerankedWarning(UserWarning):
 
 class NoVectorsWarning(UserWarning):
     """An old index was migrated on the way, and none of its passages had a vector: only words find them."""
+
+
+class EngineAwayWarning(UserWarning):
+    """The engine was away when its library was opened: a local copy answers, which may be older."""
 
 
 class OldFilesChangedWarning(UserWarning):

@@ -8,7 +8,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from stackroom.errors import StackroomError
-from stackroom.reports import Stats
+from stackroom.reports import Fallback, Stats
 from stackroom.types import Hit, Passage, Place
 
 
@@ -87,8 +87,14 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "needs_embedding": stats.needs_embedding,
         "sqlite": stats.sqlite,
         "engine": stats.engine,
+        "fallback": plain(stats.fallback),
         "collections": plain(stats.collections),
     }
+
+
+def fallback_form(fallback: Fallback | None) -> dict[str, Any]:
+    """To join an answer: of which local copy it is, while the engine is away; nothing otherwise."""
+    return {} if fallback is None else {"fallback": plain(fallback)}
 
 
 def error_form(error: StackroomError) -> dict[str, Any]:

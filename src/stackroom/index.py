@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Collection,
         Compaction,
         Comparison,
+        Fallback,
         LengthEstimate,
         Measurement,
         Repair,
@@ -55,9 +56,15 @@ class Index:
     """A library to add to and to search; made by `stackroom.open`. A context manager, and usable from several threads."""
 
     def __init__(
-        self, backend: Backend, *, embedder: str | AnyEmbedder | None = None, folder: Path | None = None
+        self,
+        backend: Backend,
+        *,
+        embedder: str | AnyEmbedder | None = None,
+        folder: Path | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self._backend = backend
+        self._fallback = fallback
         self._model = LibraryModel(backend, embedder)
         self._folder = folder
         self._rerankers: dict[str, Reranker] = {}
@@ -89,6 +96,11 @@ class Index:
     def path(self) -> Path | None:
         """The library's folder; None where the engine is another one."""
         return self._folder
+
+    @property
+    def fallback(self) -> Fallback | None:
+        """The local copy that answers as long as this Index is open, since the engine was away at its opening; None otherwise."""
+        return self._fallback
 
     def embedder(self) -> Embedder:
         """The model in use: the given one, else the library's own, else the shipped one. Raises EmbedderMismatchError."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stackroom.errors import (
+    EngineAwayError,
+    EngineAwayWarning,
     MigrationNeeded,
     NotALibraryError,
     NotFoundError,
@@ -31,12 +33,15 @@ def open(
     mode: Literal["r", "a", "x"] = "a",
     embedder: str | AnyEmbedder | None = None,
     migrate: Literal["ask", "auto", "never"] = "ask",
+    copy: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Index:
     """Open the library at `path`; the default one where it is None (`STACKROOM_LIBRARY`, else the user's data folder).
 
     `path` may also be the URL of a library on an engine (`postgresql://host/database?library=NAME`, `milvus://...`, `qdrant://...`, `chroma://...`): docs/engines.md.
+    Where that engine is away, the folder `copy` (else `STACKROOM_COPY`) answers instead, which `Index.pull` made of this very URL: for reading, as it was
+    then, and until the Index is closed. `Index.fallback` says so, and every write raises UnavailableError.
 
     `mode`: "r" reads only; "a" opens, and creates in an absent or empty folder; "x" creates only. `embedder`: a name, an object with
     the Embedder protocol, an embedding object of LangChain or LlamaIndex, or None for the library's own model (a new library's is the shipped one).
@@ -46,16 +51,21 @@ def open(
     `progress` and `cancel` are the migration's (and of the look at the old index, where it asks); one that was stopped raises
     MigrationNeeded without an inventory, and the next one goes on there. With mode "r" nothing is migrated: "auto" asks too.
 
-    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError.
-    Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was migrated, and with
-    errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors.
+    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError, UnavailableError; UsageError
+    where `copy` is no copy of what is at the URL. Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was
+    migrated, with errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors, and with errors.EngineAwayWarning where
+    the copy answers.
     """
     if mode not in ("r", "a", "x"):
         raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
     if migrate not in ("ask", "auto", "never"):
         raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
     if (url := _url(path)) is not None:
-        return _on_engine(url, mode, embedder)
+        return _on_engine(url, mode, embedder, copy or os.environ.get("STACKROOM_COPY"))
+    if copy is not None:
+        raise UsageError(
+            "A copy stands in for a library on an engine, and this one is in a folder.", hint="Leave it out."
+        )
     from stackroom.storage.store import LocalStore
 
     folder = default_library() if path is None else absolute(path)
@@ -136,16 +146,32 @@ def _url(path: str | os.PathLike[str] | None) -> str | None:
     return named if isinstance(named, str) and "://" in named else None
 
 
-def _on_engine(url: str, mode: str, embedder: str | AnyEmbedder | None) -> Index:
+def _on_engine(
+    url: str, mode: str, embedder: str | AnyEmbedder | None, copy: str | os.PathLike[str] | None = None
+) -> Index:
     from stackroom.engines import open_engine
 
-    index = Index(open_engine(url, mode=mode), embedder=embedder)
+    try:
+        index = Index(open_engine(url, mode=mode), embedder=embedder)
+    except EngineAwayError as away:
+        if not copy or mode == "x":
+            raise
+        index = _from_copy(url, absolute(copy), embedder, away)
     try:
         index.check_embedder()
     except BaseException:
         index.close()
         raise
     return index
+
+
+def _from_copy(url: str, folder: Path, embedder: str | AnyEmbedder | None, away: EngineAwayError) -> Index:
+    from stackroom.transfer.copies import CopyStore
+
+    backend = CopyStore(folder, url, away)
+    said = f"{away.message.rstrip('.')}. Answered from {backend.fallback.said}."
+    warnings.warn(said, EngineAwayWarning, stacklevel=4)
+    return Index(backend, embedder=embedder, fallback=backend.fallback)
 
 
 def _migrated(

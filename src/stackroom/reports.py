@@ -268,6 +268,28 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """The local copy that answers, for reading, since the engine was away when its library was opened.
+
+    `version` is the engine's commit that it is a copy of, `taken_at` when that was read (ISO 8601, UTC). `unfinished`: a later pull into it
+    did not come to its end, so that it is partly newer.
+    """
+
+    url: str
+    folder: str
+    version: int
+    taken_at: str
+    unfinished: bool = False
+
+    @property
+    def said(self) -> str:
+        """For a person: which copy, and how old it is."""
+        when = f"{self.taken_at[:16].replace('T', ' ')} UTC"
+        newer = ", partly newer by a pull that did not end" if self.unfinished else ""
+        return f"the copy {self.folder} of {when}{newer}"
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
 
@@ -295,6 +317,8 @@ class Stats:
     """documents with pages whose text was recognised (OCR)"""
     engine: str = ""
     """the engine that keeps it, with its version; "" for a local library"""
+    fallback: Fallback | None = None
+    """the local copy that these numbers are of, while the engine is away"""
 
 
 @dataclass(frozen=True, slots=True)

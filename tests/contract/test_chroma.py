@@ -18,7 +18,7 @@ from engine_servers import Server, server_of
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.errors import StorageError, UnavailableError, UsageError
+from stackroom.errors import EngineAwayError, StorageError, UnavailableError, UsageError
 from stackroom.types import Chunk
 from support import chunks, unit_rows
 
@@ -46,7 +46,7 @@ def put(store: Any, name: str, given: list[Chunk]) -> list[int]:
 
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHROMA_API_KEY", "sesame")
-    with pytest.raises(UnavailableError, match="is not there") as caught:
+    with pytest.raises(EngineAwayError, match="is not there") as caught:
         stackroom.open("chroma://127.0.0.1:1")
     assert "sesame" not in f"{caught.value}"
     assert caught.value.exit_code == 7
@@ -210,7 +210,7 @@ def test_a_server_that_has_lost_its_index_loses_no_passage_and_no_vector(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chroma writes the index of a collection in place; who is killed meanwhile has none that can be read. Its folders may be deleted."""
-    monkeypatch.setattr("stackroom.engines.chroma.database._SYNC", 2)
+    monkeypatch.setattr("stackroom.engines.chroma.client._SYNC", 2)
     with contextlib.closing(open_engine(server.url)) as store:
         keys = put(store, "s", chunks(f"text {n}" for n in range(20)))
         with store.view() as view:
@@ -234,6 +234,14 @@ def test_a_server_that_has_lost_its_index_loses_no_passage_and_no_vector(
             found = view.nearest(QUERY, 5, Scope())
             assert found.keys.tolist() == wanted.keys.tolist()
             assert found.scores.tolist() == wanted.scores.tolist()
-        put(store, "t", chunks(["more"]))
+        put(store, "t", chunks((f"more {n}" for n in range(20)), seed=1))
+        monkeypatch.setattr("stackroom.engines.versioned.nearest.APPROXIMATE", 0)
+        monkeypatch.setattr("stackroom.engines.versioned.nearest._MORE", 0)
+        monkeypatch.setattr("stackroom.engines.chroma.database.EFFORT", 3)
         with store.view() as view:
-            assert len(view.live_keys()) == 21
+            assert len(view.live_keys()) == 40
+            # The index has enough of the later ones for an answer.
+            exact, ordinary = view.nearest(QUERY, 5, Scope(), exact=True), view.nearest(QUERY, 5, Scope())
+            assert set(exact.keys.tolist()) & set(keys)
+            assert ordinary.keys.tolist() == exact.keys.tolist()
+            assert ordinary.scores.tolist() == exact.scores.tolist()

@@ -18,7 +18,16 @@ import stackroom
 from engine_servers import Server, server_of
 from stackroom.cli.main import cli
 from stackroom.engines import ENGINES, open_engine
-from stackroom.errors import BusyError, NotALibraryError, NotFoundError, ReadOnlyError, UnavailableError, UsageError
+from stackroom.errors import (
+    BusyError,
+    EngineAwayError,
+    EngineAwayWarning,
+    NotALibraryError,
+    NotFoundError,
+    ReadOnlyError,
+    UnavailableError,
+    UsageError,
+)
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows
 
@@ -173,7 +182,7 @@ def test_a_server_killed_in_the_middle_of_a_push_loses_nothing(
 
         with monkeypatch.context() as patched:
             patched.setattr("stackroom.transfer._DELAYS", (0.05, 0.05))
-            with pytest.raises(UnavailableError, match="is not there"):
+            with pytest.raises(EngineAwayError, match="is not there"):
                 index.push(server.url, progress=kill)
         server.start()
         with contextlib.closing(open_engine(server.url)) as store, store.view() as view:
@@ -204,10 +213,40 @@ def test_a_server_killed_while_it_is_searched_is_said(server: Server) -> None:
         query = np.ones(4, dtype=np.float32)
         assert len(index.search(query)) == 1
         server.kill()
-        with pytest.raises(UnavailableError, match="is not there"):
+        with pytest.raises(EngineAwayError, match="is not there"):
             index.search(query)
         server.start()
         assert len(index.search(query)) == 1
+
+
+def test_a_copy_answers_while_the_server_is_away(server: Server, tmp_path: Path) -> None:
+    query = np.ones(4, dtype=np.float32)
+    with stackroom.open(server.url) as index:
+        index.add_documents([Document("d", chunks=[Chunk("words", embedding=query)])])
+        with stackroom.open(tmp_path / "copy") as copy:
+            assert copy.pull(server.url).proof.ok
+        with index.backend.view() as view:
+            version = view.version
+        server.kill()
+        # What was opened on the engine stays there, and says that it is away.
+        with pytest.raises(EngineAwayError, match="is not there"):
+            index.search(query)
+        with pytest.warns(EngineAwayWarning, match=r"is not there: .* Answered from the copy"):
+            fallback = stackroom.open(server.url, copy=tmp_path / "copy")
+        with fallback:
+            assert [hit.text for hit in fallback.search(query)] == ["words"]
+            assert fallback.fallback.version == version
+            assert fallback.stats().fallback == fallback.fallback
+            with pytest.raises(UnavailableError, match="is for reading"):
+                fallback.set_active(None, False)
+            server.start()
+            # And what answers from the copy goes on so.
+            assert [hit.text for hit in fallback.search(query)] == ["words"]
+            with pytest.raises(UnavailableError, match="is for reading"):
+                fallback.set_active(None, False)
+    with stackroom.open(server.url, copy=tmp_path / "copy") as index:
+        assert index.fallback is None
+        assert index.set_active(None, False) == 1
 
 
 def test_a_server_killed_in_the_middle_of_searches_gives_answers_or_an_error(server: Server) -> None:
@@ -236,7 +275,7 @@ def test_a_server_killed_in_the_middle_of_searches_gives_answers_or_an_error(ser
             thread.join()
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert len(errors) == 2
-        assert all(isinstance(error, UnavailableError) for error in errors), errors
+        assert all(isinstance(error, EngineAwayError) for error in errors), errors
         answers = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
         assert answers
         assert all(answer == answers[0] and len(answer) == 3 for answer in answers)

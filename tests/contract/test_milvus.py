@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import stackroom
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
-from stackroom.errors import UnavailableError, UsageError
+from stackroom.errors import EngineAwayError, UnavailableError, UsageError
 from stackroom.filters import Condition
 from stackroom.types import Chunk
 from support import put, texts, unit_rows
@@ -37,15 +38,39 @@ def test_a_password_is_in_no_url_and_no_error() -> None:
 
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILVUS_TOKEN", "root:sesame")
-    with pytest.raises(UnavailableError, match="is not there") as caught:
+    with pytest.raises(EngineAwayError, match="is not there") as caught:
         stackroom.open("milvus://127.0.0.1:1/db")
     assert "sesame" not in f"{caught.value}"
     assert caught.value.exit_code == 7
 
 
 def test_a_database_that_is_not_there_is_said(url: str) -> None:
-    with pytest.raises(UnavailableError, match="nowhere"):
+    with pytest.raises(UnavailableError, match=r"no such database: .*nowhere") as caught:
         stackroom.open(url.replace("/default", "/nowhere"))
+    assert not isinstance(caught.value, EngineAwayError)
+
+
+def test_a_login_that_is_refused_is_told() -> None:
+    """By what gRPC says of it: milvus-lite has no users."""
+    import grpc
+
+    class Refusing(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            def refuse(_: bytes, context: grpc.ServicerContext) -> None:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "auth check failure, please check username and password")
+
+            return grpc.unary_unary_rpc_method_handler(refuse)
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Refusing()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(UnavailableError, match="refuses the login: auth check failure") as caught:
+            stackroom.open(f"milvus://127.0.0.1:{port}")
+    finally:
+        server.stop(None).wait()
+    assert not isinstance(caught.value, EngineAwayError)
+    assert "MILVUS_TOKEN" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +91,7 @@ def test_a_cluster_that_lost_a_node_is_away(store: Any, code: int, said: str, mo
 
     put(store, "a", ["one passage"])
     monkeypatch.setattr(store.database._server._client, "search", lost)
-    with store.view() as view, pytest.raises(UnavailableError, match="lost a part") as caught:
+    with store.view() as view, pytest.raises(EngineAwayError, match="lost a part") as caught:
         view.nearest(QUERY, 1, Scope())
     assert f"{said.partition('[')[0]}" in caught.value.message
     assert "What was committed stays" in (caught.value.hint or "")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
+from pathlib import Path
 
 import pytest
 
 import stackroom
+from engine_servers import server_of
 from stackroom.backend import Scope
-from stackroom.errors import (
-    ReadOnlyError,
-    UnavailableError,
-    UsageError,
-)
+from stackroom.errors import EngineAwayError, ReadOnlyError, UnavailableError, UsageError
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows
 
@@ -43,10 +42,46 @@ def test_a_password_is_in_no_url_and_no_error() -> None:
 
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "sesame")
-    with pytest.raises(UnavailableError, match="is not there") as caught:
+    with pytest.raises(EngineAwayError, match="is not there") as caught:
         stackroom.open("postgresql://me@127.0.0.1:1/db")
     assert "sesame" not in f"{caught.value}"
     assert caught.value.exit_code == 7
+
+
+def _refused(url: str, copy: Path) -> str:
+    with pytest.raises(UnavailableError, match="refuses the login") as caught:
+        stackroom.open(url, copy=copy)
+    # Which no copy would answer, and nobody would wait for.
+    assert not isinstance(caught.value, EngineAwayError)
+    assert "PGPASSWORD" in (caught.value.hint or "")
+    return f"{caught.value}"
+
+
+@pytest.mark.parametrize("wrong", ["user=nobody_of_that_name", "dbname=nowhere"])
+def test_who_is_not_let_in_is_told_so(wrong: str, url: str, tmp_path: Path) -> None:
+    assert "does not exist" in _refused(f"{url}&{wrong}", tmp_path)
+
+
+def test_a_wrong_password_is_told_whatever_language_the_server_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    from stackroom.engines.postgresql import client
+
+    monkeypatch.setattr(client, "_REFUSED", re.compile("English"))
+    with server_of("postgresql") as server:
+        with psycopg.connect(server.url, autocommit=True) as owner:
+            owner.execute("CREATE ROLE alice LOGIN PASSWORD 'open'")
+            rules = Path(str(owner.execute("SHOW hba_file").fetchone()[0]))
+            rules.write_text(f"local all alice scram-sha-256\n{rules.read_text()}")
+        # A server that is started anew has read its rules.
+        server.kill()
+        server.start()
+        theirs = f"{server.url}&user=alice"
+        _refused(theirs, tmp_path)
+        monkeypatch.setenv("PGPASSWORD", "sesame")
+        assert "sesame" not in _refused(theirs, tmp_path)
 
 
 def test_a_role_that_may_only_read_reads(url: str) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import stackroom
+from engine_servers import answering
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import BusyError, UnavailableError, UsageError
+from stackroom.errors import BusyError, EngineAwayError, UnavailableError, UsageError
 from stackroom.types import Chunk
 from support import unit_rows
 
@@ -33,10 +34,19 @@ def test_a_key_is_in_no_url_and_no_error(wrong: str) -> None:
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "sesame")
-    with pytest.raises(UnavailableError, match="is not there") as caught:
+    with pytest.raises(EngineAwayError, match="is not there") as caught:
         stackroom.open("qdrant://127.0.0.1:1")
     assert "sesame" not in f"{caught.value}"
     assert caught.value.exit_code == 7
+
+
+def test_a_key_that_is_refused_is_told_and_a_proxy_without_its_server_is_away() -> None:
+    with answering(401, "Must provide an API key") as port:
+        with pytest.raises(UnavailableError, match=r"without its key: .*API key") as caught:
+            stackroom.open(f"qdrant://127.0.0.1:{port}")
+        assert not isinstance(caught.value, EngineAwayError)
+    with answering(502, "no upstream") as port, pytest.raises(EngineAwayError, match="no upstream"):
+        stackroom.open(f"qdrant://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stackroom.backend import Backend, DocumentRecord, Scope, SourceRecord
+from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord
 from stackroom.errors import EmbedderMismatchError, MigrationError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
@@ -123,8 +125,6 @@ def test_only_what_changed_is_sent(home: LocalStore, backend: Backend) -> None:
     with home.view() as view:
         gone, renamed, again = (view.source(f"/files/{n}") for n in (5, 6, 7))
         removed = view.document("d8")
-    from dataclasses import replace
-
     with home.commit() as commit:
         commit.remove_source(gone.key)
         commit.put_source(replace(renamed, name="/moved/6"))
@@ -156,6 +156,25 @@ def test_a_stopped_run_goes_on(home: LocalStore, backend: Backend, monkeypatch: 
     second = move(home, backend)
     assert second.proof.ok
     assert first.added + second.added == 31
+    assert content(backend) == content(home)
+
+
+def test_sources_are_sent_in_portions(home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackroom.transfer.sending._SOURCES_AT_ONCE", 12)
+    cancel, commit = CancelToken(), backend.commit
+
+    @contextlib.contextmanager
+    def last() -> Iterator[Commit]:
+        with commit() as one:
+            yield one
+        cancel.cancel()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "commit", last)
+        assert move(home, backend, cancel=cancel).cancelled
+    with backend.view() as there:
+        assert len(list(there.each_source())) == 12
+    assert move(home, backend).proof.ok
     assert content(backend) == content(home)
 
 
@@ -210,3 +229,17 @@ def test_a_search_is_the_same_there(home: LocalStore, backend: Backend) -> None:
             own, other = view.nearest(query, 10, scope), there.nearest(query, 10, scope)
             assert view.chunk_ids(own.keys.tolist()) == there.chunk_ids(other.keys.tolist())
             assert own.scores.tolist() == other.scores.tolist()
+
+
+def test_sources_that_change_names_with_one_another_keep_their_documents(home: LocalStore, backend: Backend) -> None:
+    """As when files are rotated: 4 is moved to 40, 3 to 4, and 1 and 2 are swapped."""
+    move(home, backend)
+    with home.view() as view:
+        records = {n: view.source(f"/files/{n}") for n in (1, 2, 3, 4)}
+    with home.commit() as commit:
+        for record, name in ((4, 40), (3, 4), (1, 0.5), (2, 1), (1, 2)):
+            commit.put_source(replace(records[record], name=f"/files/{name}"))
+    report = move(home, backend)
+    assert report.proof.ok
+    assert content(backend) == content(home)
+    assert report.removed == 0

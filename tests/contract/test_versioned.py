@@ -19,7 +19,7 @@ from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
 from stackroom.engines.versioned.conditions import EVERYTHING, Among
 from stackroom.engines.versioned.conditions import Condition as OnRows
-from stackroom.errors import BusyError, FormatVersionError, StorageError
+from stackroom.errors import BusyError, FormatVersionError, StorageError, UsageError
 from stackroom.filters import Condition
 from stackroom.types import Chunk, EmbedderIdentity
 from support import DIM, chunks, put, texts, unit_rows
@@ -53,6 +53,20 @@ def test_a_newer_format_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) ->
         open_engine(url).close()
     with pytest.raises(FormatVersionError, match="format 2"):
         open_engine(url)
+
+
+def test_what_one_commit_has_no_room_for_is_refused_and_not_written(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["one"])
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.engines.versioned.drafts.ROWS_OF_A_COMMIT", 8)
+        with pytest.raises(UsageError, match="has room for 8 rows and keys") as caught:
+            put(store, "b", ["two", "three", "four"])
+    assert "several commits" in (caught.value.hint or "")
+    assert texts(store) == ["one"]
+    put(store, "b", ["two", "three", "four"])
+    assert len(texts(store)) == 4
 
 
 KILLED = """

@@ -42,10 +42,9 @@ def test_a_row_is_its_fields(cluster: ModuleType, passage: object) -> None:
 
 
 def test_the_numbers_of_a_row_are_those_of_its_table(cluster: ModuleType) -> None:
-    from stackroom.engines.versioned.tables import NUMBERS, ROWS_OF_A_COMMIT
+    from stackroom.engines.versioned.tables import NUMBERS
 
     assert len(NUMBERS["chunks"]) + 1 == cluster.NUMBERS
-    assert importlib.import_module("engine_page").SOURCES_OF_A_COMMIT == ROWS_OF_A_COMMIT // 2
 
 
 def test_nodes_hold_nine_tenths_and_one_is_spare(cluster: ModuleType, passage: object) -> None:

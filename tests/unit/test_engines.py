@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stackroom
-from stackroom.engines import ENGINES
+from stackroom.engines import ENGINES, PORTS, normalised
 from stackroom.engines.limits import Limits
 from stackroom.errors import UsageError
 from stackroom.storage.disk.layout import absolute
@@ -39,6 +39,40 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="no password") as caught:
         stackroom.open(url)
     assert "sesame" not in f"{caught.value} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_urls_that_are_written_differently_are_the_same(engine: str) -> None:
+    url = f"{engine}://db.example?library=papers&tls=true"
+    assert normalised(url) == url
+    for same in (
+        f"{engine.upper()}://DB.Example?library=papers&tls=true",
+        f"{engine}://db.example:{PORTS[engine]}?library=papers&tls=true",
+        f"{engine}://db.example/?tls=true&library=papers",
+    ):
+        assert normalised(same) == url
+    for other in (
+        f"{engine}://db.example?library=Papers&tls=true",
+        f"{engine}://db.example:1{PORTS[engine]}?library=papers&tls=true",
+        f"{engine}://db.example/Papers?library=papers&tls=true",
+        f"{engine}://me@db.example?library=papers&tls=true",
+        f"{engine}://db.example?library=papers",
+    ):
+        assert normalised(other) == other
+        assert normalised(other) != url
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("postgres://Me@A:5432,B:5433/Db/", "postgresql://Me@a,b:5433/Db"),
+        ("postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX", "postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX"),
+        ("milvus://[2001:DB8::5]:19530", "milvus://[2001:db8::5]"),
+        ("milvus://me:sesame@db", "milvus://me@db"),
+    ],
+)
+def test_what_is_no_way_of_writing_stays_but_a_password(url: str, normal: str) -> None:
+    assert normalised(url) == normal
 
 
 def test_the_environment_may_name_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_exit_codes_are_those_of_the_surface() -> None:
     codes = {
         errors.ReadError: 1, errors.StorageError: 1, errors.UsageError: 2, errors.InvalidFilterError: 2,
         errors.NotFoundError: 3, errors.NotALibraryError: 3, errors.BusyError: 4, errors.DamagedError: 5,
-        errors.FormatVersionError: 5, errors.EmbedderMismatchError: 6, errors.MissingExtraError: 7,
+        errors.FormatVersionError: 5, errors.EmbedderMismatchError: 6, errors.MissingExtraError: 7, errors.EngineAwayError: 7,
     }  # fmt: skip
     for kind, code in codes.items():
         assert kind("m").exit_code == code

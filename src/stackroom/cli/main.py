@@ -84,7 +84,8 @@ class _Verbs(click.Group):
 
 
 _FLAGS = {"--json", "--quiet", "-q"}
-_VALUED = {"--library", "-l"}
+_LIBRARY = {"--library", "-l"}
+_VALUED = {*_LIBRARY, "--copy"}
 
 
 def _globals_first(args: list[str]) -> list[str]:
@@ -95,7 +96,7 @@ def _globals_first(args: list[str]) -> list[str]:
     for arg in waiting:
         if arg == "--":
             rest += [arg, *waiting]
-        elif arg in _FLAGS or arg.startswith("--library="):
+        elif arg in _FLAGS or arg.startswith(("--library=", "--copy=")):
             first.append(arg)
         elif arg in _VALUED:
             first += [arg, *([value] if (value := next(waiting, None)) is not None else [])]
@@ -115,13 +116,18 @@ def _globals_first(args: list[str]) -> list[str]:
     metavar="DIR",
     help="The library's folder, or its URL on an engine (else STACKROOM_LIBRARY, else your data folder).",
 )
+@click.option(
+    "--copy",
+    metavar="DIR",
+    help="What 'pull' made of that URL: it answers, for reading, while the engine is away (else STACKROOM_COPY).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no messages.")
 @click.version_option(__version__, prog_name="stackroom")
 @click.pass_context
-def cli(ctx: click.Context, library: str | None, as_json: bool, quiet: bool) -> None:
+def cli(ctx: click.Context, library: str | None, copy: str | None, as_json: bool, quiet: bool) -> None:
     """One index over all your documents: it opens in milliseconds and is never lost."""
-    ctx.obj = Session(library, as_json, quiet)
+    ctx.obj = Session(library, as_json, quiet, copy)
 
 
 _ADVICE = re.compile(rf"\bstackroom (?=(?:{'|'.join(set(VERBS) - {'migrate'})})\b)")
@@ -137,10 +143,11 @@ def _library_of(args: list[str]) -> str | None:
     words = iter(_globals_first(args))
     for word in words:
         if word in _VALUED:
-            named = next(words, None)
+            value = next(words, None)
+            named = value if word in _LIBRARY else named
         elif word.startswith("--library="):
             named = word.partition("=")[2]
-        elif word not in _FLAGS:
+        elif word not in _FLAGS and not word.startswith("--copy="):
             break
     return named
 

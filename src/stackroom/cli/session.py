@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.errors import OldFilesChangedWarning, StackroomError
-from stackroom.forms import plain, plain_error
+from stackroom.errors import EngineAwayWarning, OldFilesChangedWarning, StackroomError
+from stackroom.forms import fallback_form, plain, plain_error
 from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ _HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud
 _UNSEEN = re.compile("[\U000e0000-\U000e007f]")
 
 
+_TOLD = (OldFilesChangedWarning, EngineAwayWarning)
+"""What opening warns of, for a person to read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The global options."""
@@ -40,22 +44,29 @@ class Session:
     library: str | None
     as_json: bool
     quiet: bool
+    copy: str | None = None
 
     def open(
         self, *, mode: Any = "a", embedder: str | None = None, quiet: bool = False, existing: bool = False
     ) -> Index:
-        """`quiet`: what opening warns of is told by the caller. `existing`: a library that is not there is not made."""
+        """`quiet`: that old files changed is told by the caller. `existing`: a library that is not there is not made."""
         import stackroom
 
         if existing:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", OldFilesChangedWarning)
-                stackroom.open(self.library, mode="r").close()
+                for kind in _TOLD:
+                    warnings.simplefilter("ignore", kind)
+                stackroom.open(self.library, mode="r", copy=self.copy).close()
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", OldFilesChangedWarning)
-            index = stackroom.open(self.library, mode=mode, embedder=embedder)
+            for kind in _TOLD:
+                warnings.simplefilter("always", kind)
+            index = stackroom.open(self.library, mode=mode, embedder=embedder, copy=self.copy)
         for warning in caught:
-            if issubclass(warning.category, OldFilesChangedWarning):
+            if issubclass(warning.category, EngineAwayWarning):
+                # Who wants no messages wants no stale answers that say nothing of it either; JSON says it itself.
+                if not self.as_json:
+                    click.echo(safe(f"Beware: {warning.message}"), err=True)
+            elif issubclass(warning.category, OldFilesChangedWarning):
                 if not quiet:
                     self.say(safe(f"Beware: {warning.message}"))
             else:
@@ -65,15 +76,20 @@ class Session:
     def command(self, *words: str) -> str:
         """A command for a person to run next, with the same library, quoted for a shell."""
         library = ("--library", self.library) if self.library else ()
-        return shlex.join(["stackroom", *library, *words])
+        copy = ("--copy", self.copy) if self.copy else ()
+        return shlex.join(["stackroom", *library, *copy, *words])
 
     def say(self, message: str) -> None:
         """A message for a person, on standard error. It may name files, whose names may hold anything."""
         if not self.quiet and not self.as_json:
             click.echo(safe(message), err=True)
 
-    def print_json(self, value: object) -> None:
-        text = json.dumps(plain(value), ensure_ascii=not _utf8(), indent=None)
+    def print_json(self, value: object, index: Index | None = None) -> None:
+        """What `index` answered, where that is given: a copy that stood in says so."""
+        form = plain(value)
+        if index is not None:
+            form |= fallback_form(index.fallback)
+        text = json.dumps(form, ensure_ascii=not _utf8(), indent=None)
         # JSON itself escapes only what stands before the space.
         click.echo(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 

@@ -6,7 +6,7 @@ Each is a room of its own, whose client is an extra and is imported when a libra
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from stackroom._optional import require
 from stackroom.errors import UsageError
@@ -16,19 +16,38 @@ if TYPE_CHECKING:
 
 ENGINES = {"chroma": "ChromaStore", "milvus": "MilvusStore", "postgresql": "PostgresStore", "qdrant": "QdrantStore"}
 """The schemes of the URLs by which libraries on engines are named, each with its Backend; scheme, room and extra have one name."""
+PORTS = {"chroma": 8000, "milvus": 19530, "postgresql": 5432, "qdrant": 6333}
+"""Where each engine listens unless a URL says otherwise."""
 
 
 def open_engine(url: str, *, mode: str = "a") -> Backend:
     """The library at this URL; `mode` as in `stackroom.open`. Raises UsageError, NotFoundError, MissingExtraError, UnavailableError."""
-    scheme = url.partition("://")[0]
-    if scheme == "postgres":
-        scheme = "postgresql"
+    scheme = _scheme(url)
     if scheme not in ENGINES:
         raise UsageError(f"There is no engine {scheme!r}.", hint=f"There is: {', '.join(ENGINES)}.", actual=scheme)
     _refuse_password(url, scheme)
     room = require(f"stackroom.engines.{scheme}.store", extra=scheme)
     opened: Backend = getattr(room, ENGINES[scheme])(url, mode=mode)
     return opened
+
+
+def normalised(url: str) -> str:
+    """The same for URLs that differ in nothing but how they are written: case of scheme and host, the usual port, a slash at the end, the order of options.
+
+    No password is left in it.
+    """
+    scheme, parts = _scheme(url), urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    usual = f":{PORTS.get(scheme)}"
+    # PostgreSQL takes several, and a socket's folder, whose letters count.
+    where = ",".join((host if "%" in host else host.lower()).removesuffix(usual) for host in hosts.split(","))
+    query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)))
+    return urlunsplit((scheme, user.partition(":")[0] + at + where, parts.path.rstrip("/"), query, ""))
+
+
+def _scheme(url: str) -> str:
+    scheme = url.partition("://")[0].lower()
+    return "postgresql" if scheme == "postgres" else scheme
 
 
 _INSTEAD = {

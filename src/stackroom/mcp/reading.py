@@ -9,6 +9,7 @@ from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
 from stackroom.errors import NotFoundError, StackroomError
+from stackroom.forms import fallback_form
 from stackroom.mcp.telling import refusal
 from stackroom.types import RECOGNISED
 
@@ -67,7 +68,8 @@ def offer(server: MCPServer[Any], index: Index) -> None:
     def list_sets() -> dict[str, Any]:
         """The sets of documents that the user has saved, and how many documents each has: scopes for search and list_documents."""
         try:
-            return {"sets": [{"name": one.name, "documents": len(one.source_ids)} for one in index.sets()]}
+            found = [{"name": one.name, "documents": len(one.source_ids)} for one in index.sets()]
+            return {"sets": found, **fallback_form(index.fallback)}
         except StackroomError as error:
             raise refusal(error) from error
 
@@ -110,7 +112,7 @@ def _search(
         with index.backend.view() as view:
             unmet = unheld(view, query) + (unmatched(view, as_filter(where)) if where else [])
         reason = " ".join(filter(None, [reason, *unmet])) or None
-    return {"mode": mode, "reason": reason, "hits": found}
+    return {"mode": mode, "reason": reason, "hits": found, **fallback_form(index.fallback)}
 
 
 def _read(index: Index, chunk_id: str, context: int) -> dict[str, Any]:
@@ -130,6 +132,7 @@ def _read(index: Index, chunk_id: str, context: int) -> dict[str, Any]:
         "before": [{"chunk_id": one.chunk_id, "text": one.text} for one in before],
         "text": passage.text,
         "after": [{"chunk_id": one.chunk_id, "text": one.text} for one in after],
+        **fallback_form(index.fallback),
     }
 
 
@@ -141,7 +144,8 @@ def _list(index: Index, name: str | None, active: bool, first: int, set_name: st
     listed = [one for one in listed if one.active or not active]
     part = listed[max(first, 0) : max(first, 0) + _MOST_LISTED]
     keys = ("id", "path", "title", "type", "chunks", "active", "state", "recognised_pages")
-    return {"total": len(listed), "documents": [{key: getattr(one, key) for key in keys} for one in part]}
+    documents = [{key: getattr(one, key) for key in keys} for one in part]
+    return {"total": len(listed), "documents": documents, **fallback_form(index.fallback)}
 
 
 def _recognised(metadata: Metadata) -> dict[str, Any]:

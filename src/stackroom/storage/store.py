@@ -282,8 +282,7 @@ class LocalStore:
     def exclusive(self, *, wait: float = 30.0) -> Iterator[_Reader]:
         """The writer lock and the writing connection, outside of a transaction."""
         self._check_open()
-        if self.read_only:
-            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        self._check_writable()
         with self._writer_lock.hold(wait=wait), _GATE.within():
             from stackroom.storage.upkeep import maintenance
 
@@ -319,6 +318,10 @@ class LocalStore:
                     if self._closed:
                         # By another thread, which could not close what was in use.
                         self._close_writer()
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
 
     def _opened_writer(self) -> _Reader:
         self._refuse_network()
@@ -369,8 +372,7 @@ class LocalStore:
     def lease(self, purpose: str, *, wait: float = 0.0) -> Iterator[None]:
         """Hold the right to run a long ingest. Raises BusyError naming the holder."""
         self._check_open()
-        if self.read_only:
-            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
+        self._check_writable()
         with self._ingest_lock.hold(purpose, wait=wait):
             self._leases += 1
             try:
@@ -416,9 +418,8 @@ class LocalStore:
     def repair(self, *, dry_run: bool, progress: Progress, cancel: CancelToken) -> Repair:
         from stackroom.storage.upkeep import repair
 
-        if self.read_only and not dry_run:
-            raise ReadOnlyError(f"{self.path} was opened read-only.", hint="Open it with mode='a'.", path=self.path)
         if not dry_run:
+            self._check_writable()
             self._refuse_network()
             self._refuse_links()
         found = repair.repair(self.path, dry_run=dry_run, progress=progress, cancel=cancel)

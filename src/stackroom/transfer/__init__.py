@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass, field
 
 from stackroom.backend import Backend
-from stackroom.errors import BusyError, MigrationError, MissingExtraError, UnavailableError
+from stackroom.errors import BusyError, EngineAwayError, MigrationError
 from stackroom.progress import CancelToken, Progress, Stopped
 from stackroom.reports import TransferReport
+from stackroom.transfer import copies
 from stackroom.transfer.proof import prove
 from stackroom.transfer.sending import Sent, send
 
@@ -30,14 +31,17 @@ def with_engine(
     own: Backend, url: str, mode: str, *, since_last: bool, progress: Progress, cancel: CancelToken
 ) -> TransferReport:
     """`transfer` between a library and the one at `url`: to there with the mode "a", from there with "r". Raises what that and `open_engine` raise."""
-    from stackroom.engines import open_engine
+    from stackroom.engines import normalised, open_engine
 
     other = open_engine(url, mode=mode)
     try:
         here = own.stats().library
         origin, target = (own, other) if mode == "a" else (other, own)
         names = (here, url) if mode == "a" else (url, here)
-        return transfer(origin, target, names=names, since_last=since_last, progress=progress, cancel=cancel)
+        copy_of = normalised(url) if mode == "r" else None
+        return transfer(
+            origin, target, names=names, since_last=since_last, copy_of=copy_of, progress=progress, cancel=cancel
+        )
     finally:
         other.close()
 
@@ -48,19 +52,22 @@ def transfer(
     *,
     names: tuple[str, str],
     since_last: bool = False,
+    copy_of: str | None = None,
     progress: Progress,
     cancel: CancelToken,
 ) -> TransferReport:
     """Make `target` hold what `origin` holds. `names` are theirs, for the report; `since_last` proves only what was sent now.
 
-    Where an engine goes away it is waited for, longer each time. Raises UnavailableError once that is in vain: what was committed stays,
+    The target remembers that it is a copy of the library at the URL `copy_of` (normalised), where that is given.
+
+    Where an engine goes away it is waited for, longer each time. Raises EngineAwayError once that is in vain: what was committed stays,
     and the next run goes on there. Raises UsageError where the target holds something else, BusyError, EmbedderMismatchError, MigrationError.
     """
     begun = time.monotonic()
     run = _Run()
     proof = None
     try:
-        _patiently(run, origin, target, progress, cancel)
+        _patiently(run, origin, target, copy_of, progress, cancel)
         proof = prove(origin, target, run.sent if since_last else None, progress=progress, cancel=cancel)
     except Stopped:
         pass
@@ -73,6 +80,8 @@ def transfer(
             path=names[1],
             actual=proof.differences,
         )
+    if copy_of is not None and proof is not None:
+        copies.finish(target, copy_of, sent)
     return TransferReport(
         added=sent.added,
         updated=sent.updated,
@@ -90,16 +99,18 @@ def transfer(
     )
 
 
-def _patiently(run: _Run, origin: Backend, target: Backend, progress: Progress, cancel: CancelToken) -> None:
+def _patiently(
+    run: _Run, origin: Backend, target: Backend, copy_of: str | None, progress: Progress, cancel: CancelToken
+) -> None:
     """Send, and go on where it stopped when an engine was away."""
     vain = 0
     while True:
         before = run.sent.commits
         try:
-            send(origin, target, run.sent, progress=progress, cancel=cancel)
+            send(origin, target, run.sent, copy_of=copy_of, progress=progress, cancel=cancel)
             return
-        except (UnavailableError, BusyError) as error:
-            if isinstance(error, MissingExtraError) or (isinstance(error, BusyError) and not run.sent.commits):
+        except (EngineAwayError, BusyError) as error:
+            if isinstance(error, BusyError) and not run.sent.commits:
                 raise
             vain = 0 if run.sent.commits > before else vain + 1
             if vain >= len(_DELAYS):

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from stackroom.backend import Backend, Commit, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, UsageError
 from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
+from stackroom.transfer import copies
 from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
 from stackroom.types import EmbedderIdentity
 
@@ -27,6 +29,8 @@ _CHUNKS = 1_000
 _AHEAD = 2
 """Batches that wait to be sent."""
 _GONE_AT_ONCE = 500
+_SOURCES_AT_ONCE = 10_000
+"""A commit has room for so many, however many there are."""
 
 
 @dataclass(slots=True)
@@ -42,11 +46,26 @@ class Sent:
     commits: int = 0
     documents: set[str] = field(default_factory=set)
     """the ids of those that were sent"""
+    version: int = 0
+    """the origin's commit that was read"""
+    taken_at: str = ""
+    """when that was the newest one: ISO 8601 in UTC"""
 
 
-def send(origin: Backend, target: Backend, sent: Sent, *, progress: Progress, cancel: CancelToken) -> None:
-    """Everything of one snapshot of the origin that the target has not. Raises Stopped when cancelled."""
+def send(
+    origin: Backend,
+    target: Backend,
+    sent: Sent,
+    *,
+    copy_of: str | None = None,
+    progress: Progress,
+    cancel: CancelToken,
+) -> None:
+    """Everything of one snapshot of the origin that the target has not; `copy_of` as in `transfer`. Raises Stopped when cancelled."""
     with target.lease("transfer"), origin.view() as view:
+        sent.version, sent.taken_at = view.version, datetime.now(UTC).isoformat(timespec="seconds")
+        if copy_of is not None:
+            copies.begin(target, copy_of)
         with target.view() as there:
             known = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
             _require_own(there, known)
@@ -59,7 +78,7 @@ def send(origin: Backend, target: Backend, sent: Sent, *, progress: Progress, ca
         for document_ids in replaced.values():
             for document_id in document_ids:
                 known.pop(document_id, None)
-        keys = _send_sources(target, sources, mine, active, replaced, sent)
+        keys = _send_sources(target, sources, mine, active, replaced, sent, cancel)
         seen = _send_documents(view, target, known, keys, sent, total, progress, cancel)
         _remove_documents(target, known.keys() - seen, sent, cancel)
         _settle(view, target, {record.source_id for record in sources}, active, sent)
@@ -101,8 +120,9 @@ def _send_sources(
     active: dict[str, bool],
     replaced: dict[int, list[str]],
     sent: Sent,
+    cancel: CancelToken,
 ) -> dict[str, int]:
-    """Have every source in the target as it is in the origin; returns their keys there, by id."""
+    """Have every source in the target as it is in the origin, in portions; returns their keys there, by id. Raises Stopped."""
     keys: dict[str, int] = {}
     changed = []
     for record in sources:
@@ -111,18 +131,41 @@ def _send_sources(
             keys[record.source_id] = known.key
         else:
             changed.append(replace(record, key=0 if known is None else known.key))
-    with target.commit() as commit:
-        for key, document_ids in replaced.items():
-            commit.remove_source(key)
-            for document_id in document_ids:
-                commit.detach(PREFIX + document_id)
-        for record in changed:
-            keys[record.source_id] = commit.put_source(record)
-        idle = [keys[record.source_id] for record in changed if not active[record.source_id]]
-        if idle:
-            commit.set_active(idle, False)
-    sent.commits += 1
+    holders = {record.name: record.source_id for record in mine.values()}
+    in_the_way = {
+        holders[record.name] for record in changed if holders.get(record.name, record.source_id) != record.source_id
+    }
+    changed.sort(key=lambda record: record.source_id not in in_the_way)
+    # Without any, one commit makes a library that is empty.
+    portions = [changed[at : at + _SOURCES_AT_ONCE] for at in range(0, len(changed), _SOURCES_AT_ONCE)] or [[]]
+    for number, portion in enumerate(portions):
+        if cancel.cancelled:
+            raise Stopped
+        with target.commit() as commit:
+            if number == 0:
+                _make_way(
+                    commit, replaced, [mine[record.source_id] for record in changed if record.source_id in in_the_way]
+                )
+            for record in portion:
+                keys[record.source_id] = commit.put_source(record)
+            idle = [keys[record.source_id] for record in portion if not active[record.source_id]]
+            if idle:
+                commit.set_active(idle, False)
+        sent.commits += 1
     return keys
+
+
+def _make_way(commit: Commit, replaced: dict[int, list[str]], renamed: list[SourceRecord]) -> None:
+    """Free the names that other sources have now: who is given a name removes whoever still has it, with all documents.
+
+    `renamed` get others in this run, as where files are rotated.
+    """
+    for key, document_ids in replaced.items():
+        commit.remove_source(key)
+        for document_id in document_ids:
+            commit.detach(PREFIX + document_id)
+    for record in renamed:
+        commit.put_source(replace(record, name=record.source_id))
 
 
 def _send_documents(
@@ -305,4 +348,8 @@ def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bo
 
 
 def _attached(view: View) -> dict[str, bytes]:
-    return {name: data for name, data in view.attachments() if name != BROUGHT and not name.startswith(PREFIX)}
+    return {
+        name: data
+        for name, data in view.attachments()
+        if name not in (BROUGHT, copies.ORIGIN) and not name.startswith(PREFIX)
+    }

@@ -62,7 +62,7 @@ def ask_command(session: Session, /, question: tuple[str, ...], model: str | Non
         _tell_where(session, chosen)
         said = _answered(session, index, text, chosen, cancel, scope)
         if session.as_json:
-            session.print_json(answer_json(said))
+            session.print_json(answer_json(said), index)
     return 130 if said.outcome == "stopped" else 0
 
 
@@ -97,6 +97,9 @@ def chat_command(
     chosen = resolve(model)
     with session.open(mode="r" if forget else "a", existing=True) as index:
         _tell_where(session, chosen)
+        if index.fallback is not None and not forget:
+            session.say("Nothing of this conversation is kept: a copy is for reading.")
+            forget = True
         _Talk(session, index, chosen, scope, go_on, forget=forget).run()
     return 0
 

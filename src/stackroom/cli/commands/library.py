@@ -30,7 +30,7 @@ def list_command(session: Session, wanted: str | None, failed: bool) -> int:
     if failed:
         sources = [source for source in sources if source.error]
     if session.as_json:
-        session.print_json({"sources": sources})
+        session.print_json({"sources": sources}, index)
         return 0
     if not sources:
         session.say(nothing)
@@ -62,7 +62,7 @@ def show_command(session: Session, source: str) -> int:
         passages = index.get(source)
         (found,) = index.find(source)
     if session.as_json:
-        session.print_json({"source": found, "passages": [passage_form(passage) for passage in passages]})
+        session.print_json({"source": found, "passages": [passage_form(passage) for passage in passages]}, index)
         return 0
     for number, passage in enumerate(passages, start=1):
         where = safe(where_text(passage.place), keep_newlines=False)
@@ -114,7 +114,7 @@ def set_command(session: Session, name: str | None, sources: tuple[str, ...], jo
             index.save_set(name, sources, join=join)
         listed = [] if delete else index.sources(set_name=name)
     if session.as_json:
-        session.print_json({"set": name, "sources": listed, "deleted": delete})
+        session.print_json({"set": name, "sources": listed, "deleted": delete}, index)
         return 0
     if delete or sources:
         session.say(
@@ -135,7 +135,7 @@ def _list_sets(session: Session) -> None:
     with session.open(mode="r") as index:
         found = index.sets()
     if session.as_json:
-        session.print_json({"sets": [{"name": one.name, "sources": len(one.source_ids)} for one in found]})
+        session.print_json({"sets": [{"name": one.name, "sources": len(one.source_ids)} for one in found]}, index)
         return
     if not found:
         session.say(f"No set is saved. Save one with: {session.command('set')} NAME SOURCE...")
@@ -155,8 +155,10 @@ def status_command(session: Session) -> int:
         session.print_json({**status_form(stats), "old_files_changed": since})
         return 0
     model = stats.embedder
-    rows = [
-        ("library", stats.library),
+    rows = [("library", stats.library)]
+    if stats.fallback is not None:
+        rows.append(("away", f"the engine; this is {stats.fallback.said}"))
+    rows += [
         ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
         ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
         ("model", f"{model.name or '(unnamed)'}, {model.dim} dimensions" if model else "none yet"),

@@ -34,7 +34,7 @@ def measure_command(session: Session, questions: int, candidates: str | None, fo
         session.say("Interrupted.")
         return 130
     if session.as_json:
-        session.print_json(found)
+        session.print_json(found, index)
     else:
         _tell(found)
     return 0

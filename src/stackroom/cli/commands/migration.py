@@ -312,6 +312,6 @@ def export_command(session: Session, folder: str, format: Any) -> int:
         session.say("Interrupted. Nothing was written.")
         return 130
     if session.as_json:
-        session.print_json({"chunks": written, "folder": folder})
+        session.print_json({"chunks": written, "folder": folder}, index)
     session.say(f"{count(written, 'passage')} written to {safe(folder)}.")
     return 0

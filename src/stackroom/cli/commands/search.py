@@ -87,7 +87,7 @@ def search_command(session: Session, /, query: tuple[str, ...], full: bool, **op
             session.say(safe(str(one.message)))
         took = (time.perf_counter() - begun) * 1000
         if session.as_json:
-            session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]))
+            session.print_json(hits_form(text, options["mode"], took, hits, explain=options["explain"]), index)
             return 0
         if not found:
             nothing(session, index, text, **{name: options[name] for name in ("active", "where", "collection")})

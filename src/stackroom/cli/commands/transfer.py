@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from stackroom.cli.meter import duration, meter
 from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.reports import TransferReport
+
+if TYPE_CHECKING:
+    from stackroom.index import Index
 
 _URL = (
     "URL is postgresql://HOST/DATABASE?library=NAME, milvus://HOST:PORT/DATABASE?library=NAME, qdrant://HOST:PORT?library=NAME or "
@@ -27,7 +32,7 @@ _SINCE = "Prove only what is sent now, not all that is there."
 def push_command(session: Session, url: str, since_last: bool) -> int:
     with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Sending") as progress:
         report = index.push(url, since_last=since_last, progress=progress, cancel=cancel)
-    return _tell(session, report, "sent")
+    return _tell(session, index, report, "sent")
 
 
 @click.command(
@@ -42,12 +47,12 @@ def push_command(session: Session, url: str, since_last: bool) -> int:
 def pull_command(session: Session, url: str, since_last: bool) -> int:
     with cancellable() as cancel, session.open() as index, meter(session, "Fetching") as progress:
         report = index.pull(url, since_last=since_last, progress=progress, cancel=cancel)
-    return _tell(session, report, "fetched")
+    return _tell(session, index, report, "fetched")
 
 
-def _tell(session: Session, report: TransferReport, done: str) -> int:
+def _tell(session: Session, index: Index, report: TransferReport, done: str) -> int:
     if session.as_json:
-        session.print_json(report)
+        session.print_json(report, index)
     session.say(
         f"{count(report.added + report.updated, 'document')} {done} with {count(report.chunks, 'passage')}, {report.unchanged:,} unchanged, "
         f"{report.removed:,} removed, in {duration(report.seconds)}."

@@ -27,7 +27,8 @@ def verify_command(session: Session) -> int:
     with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Checking") as progress:
         found = index.verify(progress=progress, cancel=cancel)
     if session.as_json:
-        session.print_json({"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": found.damage})
+        told = {"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": found.damage}
+        session.print_json(told, index)
     for damage in found.damage[:_SHOWN]:
         session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
     if cancel.cancelled:
@@ -115,8 +116,8 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
         session.say(f"Interrupted: {folder} is what it was before.")
         return 130
     if session.as_json:
-        session.print_json({"folder": os.path.abspath(folder)})
-    there = replace(session, library=folder)
+        session.print_json({"folder": os.path.abspath(folder)}, index)
+    there = replace(session, library=folder, copy=None)
     session.say(f"The library is in {folder}, and can be used there: {there.command('status')}")
     session.say(f"From there to another place: {there.command('backup', 'FOLDER')}")
     return 0

@@ -9,7 +9,7 @@ condition as there are records that meet it. So here:
   own full text cost five times as long to write, and one server has no sparse vectors.
 - **The atomic step** is to add a record: one that has its id already is left as it is (`gates.py`).
 - **Vectors** are found by Chroma's HNSW index (`database.py`). Asked for all that there are, it gives all that it reaches, and those are counted: so
-  a search is exact where it must be.
+  a search is exact where it must be, and where an index was lost.
 
 The client is the HTTP API itself, over httpx: no package of Chroma's, which is large and has telemetry.
 """

@@ -9,11 +9,13 @@ from urllib.parse import quote
 
 import httpx
 
+from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EngineAwayError,
     ReadOnlyError,
     StackroomError,
     StorageError,
@@ -27,15 +29,22 @@ OPTIONS = {"tls": ("true", "false")}
 _WAIT = httpx.Timeout(300.0, connect=10.0)
 """Seconds for an answer, and for a connection: Chroma answers a write when its indexes have it."""
 _LISTED_AT_ONCE = 1_000
+_SYNC = 5_000
+"""Writes after which Chroma writes a collection's index anew. It writes it in place: a server that is killed meanwhile has lost it. So it is seldom;
+until then the vectors stand in its log, from which it makes them again, and which it reads whole for every write."""
 
 
 class TakenError(StorageError):
     """A collection of that name is there."""
 
 
+class LostError(StorageError):
+    """The record is there, and the index has lost its vector."""
+
+
 def place_of(url: str) -> Place:
     """`chroma://host[:port][/database]?library=NAME[&tls=true]`. Raises UsageError."""
-    place = Place.of(url, engine="Chroma", port=8000, options=OPTIONS)
+    place = Place.of(url, engine="Chroma", port=PORTS["chroma"], options=OPTIONS)
     if place.user:
         raise UsageError(f"Chroma knows no users, and {url} names one.", hint="Its key is CHROMA_API_KEY.")
     return place
@@ -97,11 +106,11 @@ class Server:
                 prefix = self.place.named("")
                 return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
 
-    def create(self, name: str, *, space: str, sync: int, **metadata: Any) -> None:
+    def create(self, name: str, *, space: str, **metadata: Any) -> None:
         """A collection of the library; one alone creates a name. Raises TakenError."""
         body = {
             "name": self.place.named(name),
-            "configuration": {"hnsw": {"space": space, "sync_threshold": sync}},
+            "configuration": {"hnsw": {"space": space, "sync_threshold": _SYNC}},
             "metadata": metadata or None,
         }
         self._request("POST", f"{self._database}/collections", json=body)
@@ -157,18 +166,25 @@ class Server:
                 raise _refusal(answer, self.place)
             return answer.json() if answer.content else None
         except (httpx.TransportError, ValueError) as error:
-            raise UnavailableError(
-                f"The server of {self.place.url} is not there: {str(error) or type(error).__name__}",
-                hint="Start it, or correct the URL. What was committed stays.",
-                path=self.place.url,
-            ) from error
+            raise _away(self.place, str(error) or type(error).__name__) from error
 
     def close(self) -> None:
         self._client.close()
 
 
+def _away(place: Place, said: str) -> EngineAwayError:
+    return EngineAwayError(
+        f"The server of {place.url} is not there: {said}",
+        hint="Start it, or correct the URL. What was committed stays.",
+        path=place.url,
+    )
+
+
 def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
     said = _said(answer)
+    if answer.status_code in (502, 504):
+        # From what stands before it.
+        return _away(place, said)
     if answer.status_code == 404:
         return AbsentError(f"The server of {place.url} has not what was asked for: {said}", path=place.url)
     if answer.status_code == 409 or "UNIQUE constraint failed: collections" in said:
@@ -189,6 +205,8 @@ def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
         return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
     if answer.status_code in (429, 503) or "database is locked" in said:
         return BusyError(f"The server of {place.url} has too much to do: {said}", hint="Try again.", path=place.url)
+    if "Error finding id" in said:
+        return LostError(f"The server of {place.url} has lost a vector of its index: {said}", path=place.url)
     if "hnsw" in said:
         return StorageError(
             f"The server of {place.url} can't read or write the index of a collection: {said}",

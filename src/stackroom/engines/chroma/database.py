@@ -9,7 +9,7 @@ import numpy as np
 
 from stackroom.engines.chroma import postings
 from stackroom.engines.chroma.choosing import TELLING, Few, Known, Leaf, few, meets, met, others, unknown
-from stackroom.engines.chroma.client import Server, TakenError, place_of
+from stackroom.engines.chroma.client import LostError, Server, TakenError, place_of
 from stackroom.engines.chroma.gates import Gates
 from stackroom.engines.chroma.rows import METADATA, Columns, from_metadata, indexed, metadata, of_length_one, record_id
 from stackroom.engines.versioned.conditions import Among, Condition
@@ -25,14 +25,10 @@ if TYPE_CHECKING:
 EFFORT = 1_000
 """Rows that an ordinary search asks Chroma's index for, unless `set_candidates` says otherwise."""
 
-_SYNC = 5_000
-"""Writes after which Chroma writes its index anew. It writes it in place: a server that is killed meanwhile has lost it. So it is seldom; until
-then the vectors stand in its log, from which it makes them again, and which it reads whole for every write."""
 _AT_ONCE = 1_000
-"""Records whose metadata are read at once."""
+"""Records that are read with their metadata, or deleted, at once."""
 _LOOKED_UP = 200
 """Numbers whose rows are asked for with their metadata: Chroma fails where an answer has more than 32,766 records with metadata."""
-_DELETED_AT_ONCE = 1_000
 _SPACES = {"cosine": "ip", "dot": "ip", "l2": "l2"}
 """Chroma's distances. Vectors whose angle counts are indexed with length 1: its own cosine would do the same, and keep the length beside."""
 _NO_VECTOR = 2
@@ -41,7 +37,7 @@ _NO_VECTOR = 2
 
 class ChromaDatabase(Database):
     name = "Chroma"
-    bounds = Bounds(rows=100_000, dimensions=32_768, numbers=None)
+    bounds = Bounds(rows=100_000, dimensions=32_768)
     index = None
     indexes = ("",)
     finds_words = False
@@ -82,7 +78,7 @@ class ChromaDatabase(Database):
         return True
 
     def _create(self, table: str, dim: int, metric: Metric) -> None:
-        self._server.create(table, space=_SPACES[metric], sync=_SYNC, dim=dim, metric=metric)
+        self._server.create(table, space=_SPACES[metric], dim=dim, metric=metric)
 
     def drop(self, table: str) -> None:
         self._server.drop(table)
@@ -93,28 +89,18 @@ class ChromaDatabase(Database):
         if not rows:
             return
         if kind_of(table) == "chunks":
-            self._put_postings(_postings_of(table), postings.records(rows))
+            found = postings.records(rows)
+            vectors = [indexed(said["first"] + said["slot"], None, _NO_VECTOR, is_cosine=False) for _, said in found]
+            self._upsert(_postings_of(table), found, vectors)
         about = self._server.about(table)
         is_cosine = about["metric"] == "cosine"
-        self._server.ask(
-            table,
-            "upsert",
-            ids=[record_id(table, row) for row in rows],
-            metadatas=[metadata(table, row) for row in rows],
-            embeddings=[indexed(row["id"], row.get("embedding"), about["dim"], is_cosine=is_cosine) for row in rows],
-        )
+        vectors = [indexed(row["id"], row.get("embedding"), about["dim"], is_cosine=is_cosine) for row in rows]
+        self._upsert(table, [(record_id(table, row), metadata(table, row)) for row in rows], vectors)
 
-    def _put_postings(self, table: str, found: Sequence[postings.Record]) -> None:
-        if found:
-            self._server.ask(
-                table,
-                "upsert",
-                ids=[its_id for its_id, _ in found],
-                metadatas=[said for _, said in found],
-                embeddings=[
-                    indexed(said["first"] + said["slot"], None, _NO_VECTOR, is_cosine=False) for _, said in found
-                ],
-            )
+    def _upsert(self, table: str, records: Sequence[postings.Record], vectors: Sequence[str]) -> None:
+        if records:
+            ids, said = zip(*records, strict=True)
+            self._server.ask(table, "upsert", ids=ids, metadatas=said, embeddings=vectors)
 
     def end(self, table: str, ids: Sequence[int], version: int) -> None:
         found = self._where(table, {"id": {"$in": list(ids)}}) if ids else []
@@ -126,8 +112,8 @@ class ChromaDatabase(Database):
         gone = self._choose(table, condition)
         if kind_of(table) == "chunks" and len(gone):
             self._forget(_postings_of(table), gone.column("id"))
-        for first in range(0, len(gone), _DELETED_AT_ONCE):
-            self._server.ask(table, "delete", ids=gone.ids[first : first + _DELETED_AT_ONCE])
+        for first in range(0, len(gone), _AT_ONCE):
+            self._server.ask(table, "delete", ids=gone.ids[first : first + _AT_ONCE])
 
     def _forget(self, table: str, ids: NDArray[np.int64]) -> None:
         """Take rows out of the postings."""
@@ -206,22 +192,16 @@ class ChromaDatabase(Database):
         if (
             asked is None
             or asked[0] not in TELLING
-            or len(asked[1]) > _LOOKED_UP
+            or not 0 < len(asked[1]) <= _LOOKED_UP
             or any(leaf.field != "died" for leaf in leaves)
         ):
             return None
-        if not asked[1]:
-            return []
         answer = self._server.ask(table, "get", where=_among(asked), include=["metadatas"])
         found = Columns(table, answer["ids"])
         died = np.array([said.get("died", FOREVER) for said in answer["metadatas"]], dtype=np.int64)
         known = {leaf: found.column("id")[met(died, leaf) != others(leaf)] for leaf in leaves}
-        there = meets(found, condition, known)
-        return [
-            {**row, **from_metadata(said, fields)}
-            for row, said, is_there in zip(found.rows(fields), answer["metadatas"], there, strict=True)
-            if is_there
-        ]
+        said = dict(zip(found.ids, answer["metadatas"], strict=True))
+        return _rows(found.those(meets(found, condition, known)), said, fields)
 
     def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int) -> Iterator[Row]:
         for part in self._read(table, self._choose(table, condition), fields, min(at_once, _AT_ONCE)):
@@ -233,11 +213,7 @@ class ChromaDatabase(Database):
             yield chosen.rows(fields)
             return
         for said in self._said(table, chosen.ids, at_once):
-            there = Columns(table, [its_id for its_id in chosen.ids if its_id in said])
-            yield [
-                {**row, **from_metadata(said[its_id], fields)}
-                for its_id, row in zip(there.ids, there.rows(fields), strict=True)
-            ]
+            yield _rows(Columns(table, [its_id for its_id in chosen.ids if its_id in said]), said, fields)
 
     def _with_terms(self, table: str, condition: Condition, fields: Sequence[str]) -> list[Row]:
         """Rows with those of their words that the condition asks for, which stand in the postings."""
@@ -270,12 +246,12 @@ class ChromaDatabase(Database):
     ) -> list[Row]:
         """Asked for all records, Chroma's index compares all that it reaches: those that it does not reach are read.
 
-        Asked for fewer, it looks at no more than is asked for, and at more where too few of them meet the condition.
+        Asked for fewer, it looks at no more than is asked for, and at more where too few of them meet the condition. One that was lost is asked for all.
         """
         del index
         known = self._known(table, condition)
         total = self._server.count(table)
-        asked = total if exact else max(limit, candidates or EFFORT)
+        asked = total if exact or self._has_lost(table) else max(limit, candidates or EFFORT)
         while True:
             asked = min(asked, total)
             found = self._query(table, of_length_one(query) if metric == "cosine" else query, asked)
@@ -284,12 +260,24 @@ class ChromaDatabase(Database):
                 break
             asked *= 4
         rows = [row for part in self._read(table, chosen.first(limit), fields, _AT_ONCE) for row in part]
-        if len(found) == asked:
-            return rows
-        missed = self._choose(table, condition, known)
-        missed = missed.those(~np.isin(missed.column("id"), found.column("id")))
-        rows += [row for part in self._read(table, missed, fields, _AT_ONCE) for row in part]
-        return _by_score(rows, query, metric)[:limit]
+        if len(found) < asked:
+            there = self._choose(table, condition, known)
+            missed = there.those(~np.isin(there.column("id"), found.column("id")))
+            for part in self._read(table, missed, fields, _AT_ONCE):
+                rows = _by_score([*rows, *part], query, metric)[:limit]
+        return rows
+
+    def _has_lost(self, table: str) -> bool:
+        """Whether its index was lost, and has only what was written since.
+
+        A library has one writer, who sends one portion after the other: the oldest row is missing if any is. Chroma lists rows in that order, and
+        takes vectors from the index.
+        """
+        try:
+            self._server.ask(table, "get", limit=1, include=["embeddings"])
+        except LostError:
+            return True
+        return False
 
     def _query(self, table: str, query: NDArray[np.float32], n: int) -> Columns:
         if not n:
@@ -306,7 +294,6 @@ class ChromaDatabase(Database):
 
     def seal(self, table: str) -> None:
         """Chroma indexes what is written before it answers."""
-        del table
 
     def close(self) -> None:
         self._server.close()
@@ -319,6 +306,12 @@ def _by_score(rows: Sequence[Row], query: NDArray[np.float32], metric: Metric) -
     vectors = np.stack([row["embedding"] for row in rows]).astype(np.float64)
     scores = score_exactly(vectors, query.astype(np.float64), metric)
     return [rows[at] for at in np.argsort(-scores, kind="stable")]
+
+
+def _rows(chosen: Columns, said: dict[str, dict[str, Any]], fields: Sequence[str]) -> list[Row]:
+    """With what their metadata say."""
+    numbers = zip(chosen.ids, chosen.rows(fields), strict=True)
+    return [{**row, **from_metadata(said[its_id], fields)} for its_id, row in numbers]
 
 
 def _postings_of(table: str) -> str:
@@ -338,6 +331,4 @@ def _died(leaf: Leaf) -> dict[str, Any]:
     """The condition on `died` as Chroma has it, of those that don't meet it where those are fewer."""
     if isinstance(leaf, Among):
         return {"died": {"$in": list(leaf.numbers)}}
-    if others(leaf):
-        return {"died": {"$lt": leaf.least}}
-    return {"died": {"$lt": leaf.below}}
+    return {"died": {"$lt": leaf.least if others(leaf) else leaf.below}}

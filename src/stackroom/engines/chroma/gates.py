@@ -16,8 +16,6 @@ from stackroom.engines.versioned.tables import number
 from stackroom.errors import StackroomError
 
 _COLLECTION = "gates"
-_SYNC = 20_000
-"""Chroma writes the index of a collection anew after so many changes, and who is killed meanwhile loses it (database.py): it says nothing here, and is small."""
 _NO_VECTOR = [0.0, 0.0]
 
 
@@ -61,7 +59,7 @@ class Gates:
         if any(state.gate == first.gate for state in self._states()):
             return
         with contextlib.suppress(TakenError):
-            self._server.create(_COLLECTION, space="l2", sync=_SYNC)
+            self._server.create(_COLLECTION, space="l2")
         self._add(first)
 
     def rename(self, old: str, new: str) -> None:

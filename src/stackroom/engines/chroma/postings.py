@@ -34,8 +34,6 @@ Record = tuple[str, dict[str, Any]]
 
 def records(rows: Sequence[Row]) -> list[Record]:
     """The postings of rows that are written at once. Written again they are the same."""
-    if not rows:
-        return []
     ids = [row["id"] for row in rows]
     made = []
     for field in FIELDS:

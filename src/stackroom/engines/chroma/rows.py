@@ -60,15 +60,13 @@ class Columns:
         return Columns(self.table, [self.ids[at] for at in np.flatnonzero(which)])
 
     def first(self, limit: int | None) -> Columns:
-        return self if limit is None or limit >= len(self) else Columns(self.table, self.ids[:limit])
+        return self if limit is None else Columns(self.table, self.ids[:limit])
 
     def rows(self, fields: Sequence[str]) -> list[Row]:
         """With those of these fields that are numbers of the id."""
-        names = [name for name in self._fields if name in fields]
-        columns = [self.column(name).tolist() for name in names]
-        if not columns:
-            return [{} for _ in self.ids]
-        return [dict(zip(names, numbers, strict=True)) for numbers in zip(*columns, strict=True)]
+        wanted = [at for at, name in enumerate(self._fields) if name in fields]
+        names = [self._fields[at] for at in wanted]
+        return [dict(zip(names, numbers, strict=True)) for numbers in self.numbers[:, wanted].tolist()]
 
 
 def record_id(table: str, row: Row) -> str:

@@ -13,11 +13,13 @@ import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
+from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EngineAwayError,
     ReadOnlyError,
     StackroomError,
     StorageError,
@@ -48,7 +50,7 @@ OPTIONS = {"tls": ("true", "false"), "index": ("FLAT", "IVF_FLAT"), "shards": tu
 
 def place_of(url: str) -> Place:
     """`milvus://[user@]host[:port][/database]?library=NAME[&tls=true][&index=IVF_FLAT][&shards=4]`. Raises UsageError."""
-    return Place.of(url, engine="Milvus", port=19530, options=OPTIONS)
+    return Place.of(url, engine="Milvus", port=PORTS["milvus"], options=OPTIONS)
 
 
 class Server:
@@ -105,6 +107,9 @@ class Server:
 
 
 def _translation(error: Exception, place: Place) -> StackroomError:
+    if isinstance(error.__cause__, grpc.RpcError):
+        # Of a connection that failed the client says no more than that; what the server said is below.
+        error = error.__cause__
     code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
     said = _first_line(error)
     if code == _ABSENT:
@@ -119,15 +124,24 @@ def _translation(error: Exception, place: Place) -> StackroomError:
         return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
     if code in _BUSY or code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return BusyError(f"The server of {place.url} has too much to do: {said}", hint="Try again.", path=place.url)
-    away = code in (2, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-    if away or code == grpc.StatusCode.UNAUTHENTICATED or ("database" in said and "not" in said):
+    if code == grpc.StatusCode.UNAUTHENTICATED:
         return UnavailableError(
+            f"The server of {place.url} refuses the login: {said}",
+            hint="Credentials come from MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.",
+            path=place.url,
+        )
+    if "database" in said and "not" in said:
+        return UnavailableError(
+            f"The server of {place.url} has no such database: {said}", hint="Correct the URL.", path=place.url
+        )
+    if code in (2, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+        return EngineAwayError(
             f"The server of {place.url} is not there: {said}",
-            hint="Start it, or correct the URL; credentials come from MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD. What was committed stays.",
+            hint="Start it, or correct the URL. What was committed stays.",
             path=place.url,
         )
     if code in _LOST:
-        return UnavailableError(
+        return EngineAwayError(
             f"The cluster of {place.url} has lost a part, and does not answer until it is loaded again ({code}): {said}",
             hint="Try again; in-memory replicas answer meanwhile. What was committed stays.",
             path=place.url,

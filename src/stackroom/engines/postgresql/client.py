@@ -20,6 +20,7 @@ from stackroom.engines.postgresql.asking import Row
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EngineAwayError,
     ReadOnlyError,
     StackroomError,
     StorageError,
@@ -136,14 +137,29 @@ def _translation(error: psycopg.Error, place: Place) -> StackroomError:
         return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
     if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected | errors.LockNotAvailable):
         return BusyError(f"Somebody else changes {place.url}.", hint="Try again.", path=place.url)
-    # Classes 08 and 57P: the connection, and a server that goes down. Without a state: there was no answer.
-    if state[:2] in ("", "08", "28", "3D", "53") or state[:3] == "57P":
+    if state[:2] in ("28", "3D") or (not state and _refuses(error, said)):
         return UnavailableError(
+            f"The server of {place.url} refuses the login: {said}",
+            hint="Correct the URL; credentials come from PGUSER, PGPASSWORD and ~/.pgpass.",
+            path=place.url,
+        )
+    # Classes 08 and 57P: the connection, and a server that goes down. Without a state: there was no answer.
+    if state[:2] in ("", "08", "53") or state[:3] == "57P":
+        return EngineAwayError(
             f"The server of {place.url} is not there: {said}",
-            hint="Start it, or correct the URL; credentials come from PGUSER, PGPASSWORD and ~/.pgpass. What was committed stays.",
+            hint="Start it, or correct the URL. What was committed stays.",
             path=place.url,
         )
     return StorageError(f"The server of {place.url} failed ({state}): {said}", path=place.url)
+
+
+_REFUSED = re.compile(r"FATAL: .*(authentication failed|pg_hba\.conf|does not exist|not permitted|permission denied)")
+
+
+def _refuses(error: psycopg.Error, said: str) -> bool:
+    """Whether a connection failed by its login. libpq gives no state for that: it tells of passwords, and of the rest there is the text alone."""
+    tried = error.pgconn
+    return (tried is not None and (tried.needs_password or tried.used_password)) or bool(_REFUSED.search(said))
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -10,11 +10,13 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
 from stackroom.engines.versioned.place import Place
 from stackroom.errors import (
     BusyError,
     DiskFullError,
+    EngineAwayError,
     ReadOnlyError,
     StackroomError,
     StorageError,
@@ -39,7 +41,7 @@ class ThereError(StorageError):
 
 def place_of(url: str) -> Place:
     """`qdrant://host[:port][/prefix]?library=NAME[&tls=true][&shards=4][&replicas=2]`. Raises UsageError."""
-    place = Place.of(url, engine="Qdrant", port=6333, options=OPTIONS)
+    place = Place.of(url, engine="Qdrant", port=PORTS["qdrant"], options=OPTIONS)
     if place.path and not place.host:
         raise UsageError(
             f"{url} names no server: a folder of the client's local mode is no place for a library.",
@@ -91,10 +93,16 @@ def _translation(error: Exception, url: str) -> StackroomError:
             hint="Make space there; the library is as it was before the commit.",
             path=url,
         )
-    if code in (None, 401, 502, 503, 504):
+    if code == 401:
         return UnavailableError(
+            f"The server of {url} lets nobody in without its key: {said}",
+            hint="Put it into the environment: QDRANT_API_KEY.",
+            path=url,
+        )
+    if code in (None, 502, 503, 504):
+        return EngineAwayError(
             f"The server of {url} is not there: {said}",
-            hint="Start it, or correct the URL; its key comes from QDRANT_API_KEY. What was committed stays.",
+            hint="Start it, or correct the URL. What was committed stays.",
             path=url,
         )
     return StorageError(f"The server of {url} failed ({code}): {said}", path=url)

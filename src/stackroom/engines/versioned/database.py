@@ -42,8 +42,8 @@ class Bounds:
 class Database(Protocol):
     """One connection to one library's place on a server, usable from several threads.
 
-    Every call raises UnavailableError where the server is away, BusyError, ReadOnlyError or DiskFullError where it says so, StorageError
-    where it fails otherwise. A call whose answer was lost may have been carried out; each may be sent again, and comes to the same.
+    Every call raises EngineAwayError where the server is away, UnavailableError where it lets nobody in, BusyError, ReadOnlyError or DiskFullError
+    where it says so, StorageError where it fails otherwise. A call whose answer was lost may have been carried out; each may be sent again, and comes to the same.
     """
 
     url: str
@@ -110,7 +110,10 @@ class Database(Protocol):
         ...
 
     def rows(self, table: str, condition: Condition, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
-        """All rows that meet the condition, in no order, with `fields`; or as many as `limit`, up to `bounds.rows`."""
+        """All rows that meet the condition, in no order, with `fields`; or as many as `limit`, up to `bounds.rows`.
+
+        Of `terms` and their `counts` it may give those alone that the condition asks for, unless `data` is among the fields.
+        """
         ...
 
     def each(self, table: str, condition: Condition, fields: Sequence[str], *, at_once: int) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from stackroom.engines.versioned.asking import Asking
 from stackroom.engines.versioned.conditions import EVERYTHING, Condition
 from stackroom.engines.versioned.database import Row
 from stackroom.engines.versioned.tables import RECORDS, ROWS_OF_A_COMMIT, kind_of
+from stackroom.errors import UsageError
 
 _INDEXED = {
     "records": ("key", "name", "owner"),
@@ -80,10 +81,14 @@ class Drafts:
         self._tables: dict[str, Draft] = {}
 
     def next(self) -> int:
-        """A number for a row, or a key: they are of one kind, and the first is left to the version's own row."""
+        """A number for a row, or a key: they are of one kind, and the first is left to the version's own row. Raises UsageError."""
         self._next += 1
         if self._next - self._first >= ROWS_OF_A_COMMIT:
-            raise ValueError("a commit has too many rows")
+            raise UsageError(
+                f"One commit to {self.asking.database.name} has room for {ROWS_OF_A_COMMIT:,} rows and keys, and this one needs more.",
+                hint="Nothing was written. Bring it in several commits.",
+                expected=ROWS_OF_A_COMMIT,
+            )
         return self._next
 
     def of(self, table: str, *, is_new: bool = False) -> Draft:
