@@ -94,19 +94,25 @@ class Session:
         click.echo(_HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
-def filling(index: Index) -> str | None:
-    """That another process fills the library at this moment, and how far it is; None where none does."""
+def working(index: Index) -> dict[str, object] | None:
+    """What another process does to the library at this moment that takes long: `pid`, `purpose` and `since`; None where none does."""
     if index.path is None:
         return None
     from stackroom.storage.disk import layout
     from stackroom.storage.disk.lock import FileLock
 
     holder = FileLock(index.path / layout.INGEST_LOCK).living_holder()
+    return None if holder is None else {name: holder.get(name) for name in ("pid", "purpose", "since")}
+
+
+def filling(index: Index) -> str | None:
+    """That another process fills the library at this moment, and how far it is; None where none does."""
+    holder = working(index)
     if holder is None:
         return None
     stats = index.stats()
     so_far = f"{count(stats.sources, 'source')} with {count(stats.chunks, 'passage')}"
-    return f"It is being filled at this moment (process {holder.get('pid')}, {holder.get('purpose')}): {so_far} so far."
+    return f"It is being filled at this moment (process {holder['pid']}, {holder['purpose']}): {so_far} so far."
 
 
 def _utf8() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -243,6 +244,9 @@ def test_a_library_that_is_being_filled_is_not_called_empty(
         index.add(folder)
         with index.backend.lease("add ~/Documents"):
             assert "1 source with 1 passage so far" in run("search", "--mode", "text", "beta").stderr
+            assert f"working  add ~/Documents (process {os.getpid()}, since" in run("status").stdout
+            assert json.loads(run("--json", "status").stdout)["working"]["purpose"] == "add ~/Documents"
+    assert json.loads(run("--json", "status").stdout)["working"] is None
     assert "being filled" not in run("search", "--mode", "text", "beta").stderr
 
 

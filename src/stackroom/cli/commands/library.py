@@ -9,7 +9,7 @@ from collections import Counter
 import click
 
 from stackroom.cli.commands.search import empty, where_text
-from stackroom.cli.session import Session, count, safe
+from stackroom.cli.session import Session, count, safe, working
 from stackroom.forms import passage_form, status_form
 from stackroom.reports import Collection, Stats
 from stackroom.types import RECOGNISED, Source
@@ -151,13 +151,16 @@ def status_command(session: Session) -> int:
     with session.open(mode="r", quiet=True) as index:
         stats = index.stats()
         since = None if index.path is None else written_since(index.path)
+        now = working(index)
     if session.as_json:
-        session.print_json({**status_form(stats), "old_files_changed": since})
+        session.print_json({**status_form(stats), "working": now, "old_files_changed": since})
         return 0
     model = stats.embedder
     rows = [("library", stats.library)]
     if stats.fallback is not None:
         rows.append(("away", f"the engine; this is {stats.fallback.said}"))
+    if now is not None:
+        rows.append(("working", f"{now['purpose']} (process {now['pid']}, since {now['since']})"))
     rows += [
         ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
         ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
