@@ -3,8 +3,8 @@
     python tools/engines.py python bench/engines.py --work DIR --report docs/benchmarks/engines.md [--sizes 25000 100000] [--engines PostgreSQL ...]
 
 Synthetic libraries: 384 dimensions (64 latent ones and noise), texts of 120 words in Zipf's distribution, 25 passages a document. The servers
-run on the same machine, as they come from their packages. Milliseconds, medians of 50 questions after 5 to warm up. What was measured goes to a file of
-JSON lines beside the page; sizes and engines that are not measured again keep their figures.
+run on the same machine, as they come from their packages. Milliseconds, medians of 50 questions after 5 to warm up, or of as many as a minute takes.
+`--no-pull` leaves out what brings a library back. What was measured goes to a file of JSON lines beside the page; sizes and engines that are not measured again keep their figures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stackroom.storage.store import LocalStore
 from stackroom.types import Chunk, EmbedderIdentity
 
 DIM, LATENT, WORDS, CHUNKS = 384, 64, 120, 25
-QUERIES, WARM = 50, 5
+QUERIES, WARM, SECONDS, LEAST = 50, 5, 60, 5
 ENGINES = {
     "PostgreSQL": "STACKROOM_TEST_POSTGRESQL",
     "milvus-lite": "STACKROOM_TEST_MILVUS",
@@ -72,8 +72,10 @@ def build(folder: Path, size: int) -> None:
 
 
 def median(ask: Callable[[View, int], object], index: Index) -> float:
-    spent = []
+    spent: list[float] = []
     for number in range(QUERIES + WARM):
+        if sum(spent) > SECONDS and number >= WARM + LEAST:
+            break
         begun = time.perf_counter()
         with index.backend.view() as view:
             view.passages(ask(view, number).keys.tolist())
@@ -101,7 +103,7 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return done, time.perf_counter() - begun
 
 
-def measure(work: Path, size: int, engines: list[str], log: Log) -> None:
+def measure(work: Path, size: int, engines: list[str], log: Log, *, pulling: bool) -> None:
     folder = work / f"local-{size}"
     build(folder, size)
     with stackroom.open(folder) as local:
@@ -114,10 +116,9 @@ def measure(work: Path, size: int, engines: list[str], log: Log) -> None:
             with stackroom.open(url) as there:
                 stored = there.stats().bytes["total"] / 1e6
                 found = searches(there)
-            _, back = timed(lambda url=url: pull(work / f"back-{size}", url))
-            log.note(
-                size, name, push=pushing, again=again, pull=back, stored=stored, recall=first.proof.recall, **found
-            )
+            if pulling:
+                _, found["pull"] = timed(lambda url=url: pull(work / f"back-{size}", url))
+            log.note(size, name, push=pushing, again=again, stored=stored, recall=first.proof.recall, **found)
 
 
 class Log:
@@ -146,7 +147,7 @@ def page(log: Log) -> str:
         "",
         f"Made by `make bench-engines`, from engines.jsonl: synthetic libraries of {DIM} dimensions and texts of {WORDS} words, {CHUNKS} passages a document; the server runs on "
         "the same machine, as its package sets it up. *Push* is with the proof that reads all of it back; *push again* finds that nothing changed "
-        "(`--since-last`). Searches are medians in milliseconds, with their ten passages fetched: *a third* and *a thirtieth* are what a filter leaves. "
+        "(`--since-last`). Searches are medians of 50 in milliseconds, or of as many as a minute takes, with their ten passages fetched: *a third* and *a thirtieth* are what a filter leaves. "
         "*Recall* is that of an ordinary search beside an exact one on the engine. *MB* is what `status` says: of an engine, mostly what was sent to it. "
         f"{machine.described(log.lines)}.",
         "",
@@ -163,7 +164,8 @@ def page(log: Log) -> str:
 def row(size: int, name: str, line: dict[str, Any]) -> str:
     moved = ["", "", "", ""]
     if "push" in line:
-        moved = [f"{line['push']:.1f}", f"{size / line['push']:,.0f}", f"{line['again']:.1f}", f"{line['pull']:.1f}"]
+        back = f"{line['pull']:.1f}" if "pull" in line else ""
+        moved = [f"{line['push']:.1f}", f"{size / line['push']:,.0f}", f"{line['again']:.1f}", back]
     found = [f"{line[one]:,.1f}" for one in ("vector", "exact", "a third", "a thirtieth", "words")]
     recall = f"{line['recall']:.3f}" if "recall" in line else ""
     stored = f"{line['stored']:,.0f}"
@@ -181,12 +183,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".bench/engines"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[25_000, 100_000])
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--no-pull", dest="pulling", action="store_false")
     parser.add_argument("--report", type=Path, required=True)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     log = Log(options.report.with_suffix(".jsonl"))
     for size in options.sizes:
-        measure(options.work, size, options.engines, log)
+        measure(options.work, size, options.engines, log, pulling=options.pulling)
     options.report.write_text(page(log), encoding="utf-8")
 
 
