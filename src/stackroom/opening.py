@@ -228,15 +228,16 @@ def _migrated(
 
 def default_library() -> Path:
     """`STACKROOM_LIBRARY`, or `stackroom` in the folder where this platform keeps a user's data."""
+    named = os.environ.get("STACKROOM_LIBRARY")
+    return absolute(named) if named else data_folder() / "stackroom"
+
+
+def data_folder() -> Path:
+    """Where this platform keeps a user's data."""
     import sys
 
-    named = os.environ.get("STACKROOM_LIBRARY")
-    if named:
-        return absolute(named)
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "stackroom"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")

@@ -1,10 +1,11 @@
-"""The faces that know libraries by their path, over one that is on an engine: agents, LangChain and LlamaIndex."""
+"""The faces that know libraries by their path, over one that is on an engine: agents, the page, LangChain and LlamaIndex."""
 
 from __future__ import annotations
 
 import os
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,31 @@ async def test_an_agent_searches_and_reads(url: str) -> None:
         assert [one["text"] for one in read["after"]] == ["It burned."]
         listed = (await client.call_tool("list_documents", {})).structured_content
         assert [one["title"] for one in listed["documents"]] == ["one.txt"]
+
+
+def test_the_page_searches_adds_and_removes(url: str, tmp_path: Path) -> None:
+    pytest.importorskip("starlette")
+    from starlette.testclient import TestClient
+
+    from stackroom.web.app import application
+    from stackroom.web.library import Library
+    from stackroom.web.workspace import Workspace
+    from web_support import ADDRESS, ONCE, TOKEN, Asker
+
+    workspace = Workspace(Library(url, WordEmbedder()), tmp_path / "uploads")
+    asker = Asker(TestClient(application(workspace, ADDRESS, TOKEN, ONCE), base_url="http://127.0.0.1:7865"), workspace)
+    (tmp_path / "pharos.txt").write_text("The lighthouse of Pharos.")
+    assert asker.ended(asker.post("/api/add", {"paths": [str(tmp_path)]}, 202))["result"]["added"] == 1
+    status = asker.get("/api/status")
+    assert (status["state"], status["status"]["chunks"], status["status"]["fallback"]) == ("ready", 1, None)
+    found = asker.get("/api/search", q="lighthouse")
+    assert [hit["text"] for hit in found["hits"]] == ["The lighthouse of Pharos."]
+    assert "fallback" not in found
+    refused = asker.ended(asker.post("/api/compact", {}, 202))
+    assert (refused["state"], refused["error"]["type"]) == ("failed", "UsageError")
+    asker.post("/api/remove", {"sources": ["pharos.txt"]})
+    assert asker.get("/api/sources")["sources"] == []
+    workspace.close()
 
 
 def test_langchain_stores_and_finds(url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import warnings
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import stackroom
-from stackroom.errors import MigrationNeeded, NotALibraryError, StackroomError, UsageError
+from stackroom.errors import MigrationNeeded, NotALibraryError, StackroomError
 from stackroom.index import Index
 from stackroom.opening import default_library
 from stackroom.storage.disk.layout import absolute
@@ -23,28 +24,31 @@ if TYPE_CHECKING:
 
 State = Literal["ready", "old", "failed"]
 
+_PAUSE = 2.0
+"""Seconds for which the version of a library on an engine is taken as it was: an open page asks five times a second."""
+
 _PATIENCE = 4.0
 """A list that took a second to make may be this many seconds old, so that a large library does nothing else while it is indexed."""
 
 
 class Library:
-    """`path` None is the default one. It is made where nothing is; an old index is told of, and left alone until it is migrated.
+    """`path` is a folder or a URL; None is the default one. It is made where nothing is; an old index is told of, and left alone until it is migrated.
 
-    `embedder` is that of `stackroom.open`. Raises UsageError where it is on an engine.
+    `embedder` and `copy` are those of `stackroom.open`.
     """
 
-    def __init__(self, path: str | None = None, embedder: str | Embedder | None = None) -> None:
+    def __init__(
+        self, path: str | None = None, embedder: str | Embedder | None = None, *, copy: str | None = None
+    ) -> None:
         named = path or os.environ.get("STACKROOM_LIBRARY", "")
-        if "://" in named:
-            # Its files, its uploads and its migration are of a folder; as a path a URL would be made one.
-            raise UsageError(
-                "The page shows a library in a folder, and this one is on an engine.",
-                hint="Bring it here: stackroom --library DIR pull URL",
-            )
-        self.path: Path = default_library() if path is None else absolute(path)
+        self.folder = None if "://" in named else default_library() if path is None else absolute(path)
+        self.where = named if self.folder is None else str(self.folder)
+        self.name = _name_of(named) if self.folder is None else self.folder.name
         self.embedder = embedder
+        self._copy = copy
         self._guard = threading.Lock()
         self._index: Index | None = None
+        self._version: tuple[int, float] | None = None
         self._listing: tuple[int, float, float, list[Source]] | None = None
 
     def index(self) -> Index:
@@ -59,20 +63,22 @@ class Library:
             with warnings.catch_warnings():
                 # That old files changed is said by the status.
                 warnings.simplefilter("ignore")
-                return stackroom.open(self.path, embedder=self.embedder, migrate="never")
+                return stackroom.open(
+                    self.folder or self.where, embedder=self.embedder, migrate="never", copy=self._copy
+                )
         except NotALibraryError:
             if self.is_old():
                 raise MigrationNeeded(
-                    f"{self.path} holds an old index.",
+                    f"{self.where} holds an old index.",
                     hint="Migrate it: nothing is embedded again, and the old files stay.",
-                    path=self.path,
+                    path=self.where,
                 ) from None
             raise
 
     def is_old(self) -> bool:
         from stackroom.migration.stores.detection import detect
 
-        return bool(detect(self.path))
+        return self.folder is not None and bool(detect(self.folder))
 
     def state(self) -> tuple[State, StackroomError | None]:
         """Whether it can be used, and why not."""
@@ -88,8 +94,12 @@ class Library:
         """Grows with every commit, of whichever process; -1 while there is no library."""
         if self._index is None:
             return -1
+        now = time.monotonic()
+        if self.folder is None and self._version is not None and now - self._version[1] < _PAUSE:
+            return self._version[0]
         with self._index.backend.view() as view:
-            return view.version
+            self._version = view.version, now
+        return self._version[0]
 
     def sources(self) -> list[Source]:
         """Every source, by path. While commits come one after the other, it may be some seconds old where making it takes long."""
@@ -108,13 +118,18 @@ class Library:
 
     def changed(self) -> None:
         """What the list says was changed here: the next one is made anew, however young this one is."""
-        self._listing = None
+        self._listing = self._version = None
 
     def close(self) -> None:
         with self._guard:
             if self._index is not None:
                 self._index.close()
                 self._index = None
+
+
+def _name_of(url: str) -> str:
+    named = re.search(r"[?&]library=([^&#]+)", url)
+    return named[1] if named else "library"
 
 
 def facets(sources: Sequence[Source]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Shown(NamedTuple):
 
 async def home(request: Request) -> Response:
     workspace: Workspace = request.app.state.workspace
-    return render("page.html", library=workspace.library.path.name, path=str(workspace.library.path))
+    return render("page.html", library=workspace.library.name, path=workspace.library.where)
 
 
 async def read(request: Request) -> Response:
@@ -107,6 +107,7 @@ def _read(workspace: Workspace, given: Any) -> Response:
         original=_original(document.path, document.type),
         file=os.path.basename(document.path) or "file",
         page=place.page or 1,
+        fallback=workspace.library.index().fallback,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stackroom.errors import NotFoundError, StackroomError
+from stackroom.opening import data_folder
 from stackroom.progress import CancelToken, Progress
 from stackroom.types import Source
 from stackroom.web.jobs import Job, Jobs
@@ -16,14 +17,14 @@ from stackroom.web.uploads import Uploads
 
 
 class Workspace:
-    """`documents` is where uploads land; beside the library where it is None."""
+    """`documents` is where uploads land; where it is None, beside the library, or among the user's data where that is on an engine."""
 
     def __init__(self, library: Library, documents: Path | None = None) -> None:
         self.library = library
         self.jobs = Jobs()
         self.removals = Removals(self._remove)
-        beside = library.path.with_name(library.path.name + "-documents")
-        self.uploads = Uploads(documents or beside)
+        beside = data_folder() if library.folder is None else library.folder.parent
+        self.uploads = Uploads(documents or beside / f"{library.name}-documents")
         self.closing = threading.Event()
 
     def sources(self) -> list[Source]:

@@ -52,7 +52,7 @@ def ui_command(
             _open(once)
 
     folder = None if documents is None else documents.expanduser().absolute()
-    serve(session.library, folder, Where(host, port, certificate, private_key, without_tls), started)
+    serve(session.library, folder, Where(host, port, certificate, private_key, without_tls), started, copy=session.copy)
     return 0
 
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from stackroom import chat, conversations
 from stackroom.errors import MissingExtraError, NotFoundError, StackroomError
-from stackroom.forms import error_form, plain
+from stackroom.forms import error_form, fallback_form, plain
 from stackroom.progress import CancelToken
 from stackroom.protocols import ChatModel, Message
 from stackroom.web.endpoint import Endpoint, Given, flag, or_null, record, several, text, whole
@@ -129,6 +129,7 @@ async def _told(workspace: Workspace, events: Any, talk: _Talk, cancel: CancelTo
                 told["sent_to"] = None if model is None else chat.destination(model)
                 told["conversation"] = talk.conversation
             elif isinstance(event, chat.Done):
+                told |= fallback_form(talk.index.fallback)
                 told["not_kept"] = await anyio.to_thread.run_sync(talk.keep, event.answer)
             yield f"event: {told['event']}\ndata: {json.dumps(told)}\n\n"
     except StackroomError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stackroom.errors import NotFoundError, StackroomError, StorageError
-from stackroom.forms import error_form, hits_form, passage_form, plain, status_form
+from stackroom.forms import error_form, fallback_form, hits_form, passage_form, plain, status_form
 from stackroom.search.marking import mark
 from stackroom.types import Source
 from stackroom.web.endpoint import Endpoint, Given, flag, or_null, record, ref, several, text, whole
@@ -58,7 +58,7 @@ def search(workspace: Workspace, given: Given) -> object:
     for rank, (hit, item) in enumerate(zip(shown, form["hits"], strict=True), start=1):
         item["rank"] = rank
         item["marks"] = [] if mode == "vector" else [list(span) for span in mark(hit.text[:_SPAN], query)]
-    return {**form, "reason": reason}
+    return {**form, "reason": reason, **fallback_form(index.fallback)}
 
 
 def _wanted(
@@ -95,7 +95,8 @@ def sources(workspace: Workspace, given: Given) -> object:
     if given["sort"] != "path" or given["descending"]:
         found = sorted(found, key=_SORTS[given["sort"]], reverse=given["descending"])
     end = None if given["limit"] is None else given["offset"] + given["limit"]
-    return {"sources": plain(found[given["offset"] : end]), "total": len(found), "library_total": total}
+    listed = {"sources": plain(found[given["offset"] : end]), "total": len(found), "library_total": total}
+    return {**listed, **fallback_form(workspace.library.index().fallback)}
 
 
 def _matches(source: Source, given: Given) -> bool:
@@ -117,23 +118,27 @@ def _matches(source: Source, given: Given) -> bool:
 
 def source(workspace: Workspace, given: Given) -> object:
     found = workspace.source(given["source_id"])
-    passages = workspace.library.index().get(found.id)
+    index = workspace.library.index()
+    passages = index.get(found.id)
     end = given["offset"] + given["limit"]
     return {
         "source": plain(found),
         "passages": plain([passage_form(passage) for passage in passages[given["offset"] : end]]),
         "total": len(passages),
+        **fallback_form(index.fallback),
     }
 
 
 def passage(workspace: Workspace, given: Given) -> object:
-    found = workspace.library.index().read(given["chunk_id"], context=given["context"])
+    index = workspace.library.index()
+    found = index.read(given["chunk_id"], context=given["context"])
     return plain(
         {
             "document": found.document,
             "passage": passage_form(found.passage),
             "before": [passage_form(item) for item in found.before],
             "after": [passage_form(item) for item in found.after],
+            **fallback_form(index.fallback),
         }
     )
 
@@ -144,7 +149,7 @@ def status(workspace: Workspace, given: Given) -> object:
     state, error = workspace.library.state()
     shown: dict[str, Any] = {
         "state": state,
-        "path": str(workspace.library.path),
+        "path": workspace.library.where,
         "uploads": str(workspace.uploads.folder),
         "error": None if error is None else error_form(error)["error"],
         "status": None,
@@ -311,7 +316,7 @@ ENDPOINTS = [
             **record(
                 {
                     "state": text("", enum=["ready", "old", "failed"]),
-                    "path": text("The library's folder."),
+                    "path": text("The library's folder, or its URL."),
                     "uploads": text("Where uploaded files are kept."),
                     "error": or_null(_FREE),
                     "status": or_null(_FREE),

@@ -38,7 +38,7 @@ def verify(workspace: Workspace, given: Given) -> object:
 
 
 def repair(workspace: Workspace, given: Given) -> object:
-    path, dry_run = workspace.library.path, given["dry_run"]
+    path, dry_run = workspace.library.where, given["dry_run"]
     if workspace.library.is_old():
         raise UsageError(f"{path} holds an old index, which is migrated.", hint="POST /api/migrate")
 

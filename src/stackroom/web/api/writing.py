@@ -75,10 +75,11 @@ def retry(workspace: Workspace, given: Given) -> object:
 def migrate(workspace: Workspace, given: Given) -> object:
     from stackroom import migration
 
-    path, embedder = workspace.library.path, workspace.library.embedder
-    if not workspace.library.is_old():
+    path, embedder = workspace.library.folder, workspace.library.embedder
+    if path is None or not workspace.library.is_old():
         raise UsageError(
-            f"{path} holds no old index.", hint="Start the page with the old index as its library: --library OLD"
+            f"{workspace.library.where} holds no old index.",
+            hint="Start the page with the old index as its library: --library OLD",
         )
     if not given["dry_run"]:
 

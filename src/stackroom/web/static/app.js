@@ -39,6 +39,7 @@ async function look() {
     showTrouble(told, look);
     sayWhere(told.uploads);
     sayLibrary(told.path);
+    sayFallback(told.status?.fallback);
     if (ready) {
       fillFacets(told.facets, told.sets);
       known(told.facets.types, told.sets);
@@ -63,6 +64,12 @@ function facts({ status, facets, words_only: wordsOnly, path }) {
     ? h("div.idle-note", {}, h("p", {}, told.slice(0, 2).join(" · ")),
       h("p.small", {}, wordsOnly ? `Only words are searched: ${wordsOnly}` : facets.states.active < status.sources ? `${facets.states.active} active` : ""))
     : emptyNote());
+}
+
+/** A copy that answers while the engine is away is for reading, and stays until the page is started anew. */
+function sayFallback(copy) {
+  $("#fallback").hidden = !copy;
+  if (copy) $("#fallback").textContent = `The engine of this library was away: this is its copy of ${copy.taken_at.slice(0, 16).replace("T", " ")} UTC${copy.unfinished ? ", partly newer" : ""}, for reading. Start the page anew once the engine is there.`;
 }
 
 function emptyNote() {

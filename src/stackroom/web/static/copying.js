@@ -36,7 +36,7 @@ export function askWhere(which) {
   $("#copy-again").hidden = kind !== "backup";
   const today = new Date();
   const day = [today.getFullYear(), today.getMonth() + 1, today.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
-  $("#copy-folder").value = `${library}-${kind}-${day}`;
+  $("#copy-folder").value = library.includes("://") ? "" : `${library}-${kind}-${day}`;
   $("#copy-dialog").showModal();
   $("#copy-folder").focus();
 }
