@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from stackroom.types import Chunk, EmbedderIdentity, Metadata, Passage, Place, Source
 
@@ -67,6 +67,21 @@ class DocumentRecord:
     metadata: Metadata = field(default_factory=dict)
     chunks: int = 0
     key: int = 0
+
+
+def indexed_metadata(document: DocumentRecord, source: SourceRecord) -> dict[str, Any]:
+    """What a document is filtered by, on every engine: its own metadata, and what the library knows of it.
+
+    `document_id` is reserved, as in LlamaIndex; the others give way to the user's own key of the same name.
+    """
+    facts: dict[str, Any] = {
+        "source": source.name,
+        "title": document.title or source.title,
+        "type": source.type,
+    }
+    if source.is_file:
+        facts["path"] = source.name
+    return {**facts, **document.metadata, "document_id": document.document_id}
 
 
 Owner = Literal["document", "chunk"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from stackroom.backend import Scope, View
+from stackroom.backend import Scope, View, indexed_metadata
 from stackroom.errors import DamagedError, InvalidFilterError
 from stackroom.filters import Condition, Filter, none_of, parse
 
@@ -86,8 +86,6 @@ def _said(view: View, among: Scope, part: Filter) -> str:
 
 def _values(view: View, key: str, keys: Sequence[int]) -> dict[str, str]:
     """Values of these passages under `key`, the commonest first: in lower case, and as they are written in a filter."""
-    from stackroom.storage.catalogue.records import indexed_metadata
-
     found: Counter[str] = Counter()
     # Nobody has asked for these passages: what is damaged of them is no news here.
     with contextlib.suppress(DamagedError):

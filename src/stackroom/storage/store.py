@@ -39,7 +39,8 @@ from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
     from stackroom.reports import Compaction, Repair, Stats, Verification
-    from stackroom.storage.snapshot import Shared, Snapshot
+    from stackroom.storage.shared import Shared
+    from stackroom.storage.snapshot import Snapshot
     from stackroom.storage.upkeep.background import Background
     from stackroom.storage.writer import LocalCommit
 
@@ -171,7 +172,8 @@ class LocalStore:
     def view(self) -> Iterator[Snapshot]:
         """A Snapshot of the newest commit. Raises ClosedError, DamagedError, StorageError."""
         with self._reading() as reader:
-            from stackroom.storage.snapshot import Shared, Snapshot
+            from stackroom.storage.shared import Shared
+            from stackroom.storage.snapshot import Snapshot
 
             with self._guard:
                 if self._shared is None or self._shared.file != reader.file:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting
+from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting, indexed_metadata
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
 from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, schema
@@ -87,7 +87,7 @@ class LocalCommit:
             record.is_file,
         ):
             for document in records.documents_of(connection, known.key):
-                self._reindex(document, records.indexed_metadata(document, known), document, record)
+                self._reindex(document, indexed_metadata(document, known), document, record)
         return known.key
 
     def _new_source(self, record: SourceRecord) -> int:
@@ -116,7 +116,7 @@ class LocalCommit:
                 "INSERT INTO documents VALUES(NULL, ?, ?, ?, ?, ?)", (document_id, *records.document_fields(record))
             )
             record = replace(record, key=connection.last_insert_rowid())
-            self._described[metadata.DOCUMENT][record.key] = records.indexed_metadata(record, source)
+            self._described[metadata.DOCUMENT][record.key] = indexed_metadata(record, source)
             return record.key
         owner = records.source_by_key(connection, known.source_key) or source
         record = replace(record, key=known.key)
@@ -124,13 +124,13 @@ class LocalCommit:
             "UPDATE documents SET source_key = ?, title = ?, metadata = ?, checksum = ? WHERE document_key = ?",
             (*records.document_fields(record), known.key),
         )
-        self._reindex(known, records.indexed_metadata(known, owner), record, source)
+        self._reindex(known, indexed_metadata(known, owner), record, source)
         return known.key
 
     def _reindex(
         self, known: DocumentRecord, before: dict[str, Any], record: DocumentRecord, source: SourceRecord
     ) -> None:
-        after = records.indexed_metadata(record, source)
+        after = indexed_metadata(record, source)
         if before != after or str(before) != str(after):
             self._forget_described(known.key, before)
             self._described[metadata.DOCUMENT][known.key] = after
@@ -366,7 +366,7 @@ class LocalCommit:
         self._remove_keys(document_key, runs.of_documents(connection, [document_key]))
         source = records.source_by_key(connection, document.source_key)
         if source is not None:
-            self._forget_described(document_key, records.indexed_metadata(document, source))
+            self._forget_described(document_key, indexed_metadata(document, source))
         originals.forget(connection, "document", document_key, document_key + 1)
         connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
 

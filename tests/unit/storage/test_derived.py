@@ -12,12 +12,12 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, NotFoundError
 from stackroom.progress import CancelToken, silent
-from stackroom.storage import snapshot
+from stackroom.storage import shared as sharing
 from stackroom.storage.catalogue import codec, collections, records
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.derived import Remembered
 from stackroom.storage.disk import layout
-from stackroom.storage.snapshot import Shared
+from stackroom.storage.shared import Shared
 from stackroom.storage.store import LocalStore
 from stackroom.storage.vectors import vector_file
 from support import chunks, unit_rows
@@ -111,7 +111,7 @@ def test_a_library_that_is_replaced_during_a_search_is_seen_by_the_next(store: L
 def test_collections_with_vectors_of_their_own_stay_mapped(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     original = vector_file.open_map
-    monkeypatch.setattr(snapshot, "open_map", lambda path, **named: opened.append(path.name) or original(path, **named))
+    monkeypatch.setattr(sharing, "open_map", lambda path, **named: opened.append(path.name) or original(path, **named))
     keys = put(store, "a", ["first", "second"])
     for name in ("one", "two"):
         with store.commit() as commit:

@@ -190,7 +190,8 @@ def test_a_small_sketch_is_asked_for_its_share_and_for_more_where_it_has_the_bes
     monkeypatch.setattr(sketches.Sketch, "candidates", candidates)
     with store.view() as view:
         (space,) = spaces.every(view.connection)
-        known, mapped, among = view._sketches(space, 1 << 40), view.mapped(space), view._live_rows()
+        embeddings = view._embeddings
+        known, mapped, among = embeddings.sketches_for(space, 1 << 40), view.mapped(space), embeddings.live_rows()
         for row, again in ((7, []), (4200, [(4000, 100)])):
             asked.clear()
             found = nearest._proposal(mapped, known, mapped.rows[row], 100, among)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord
+from stackroom.backend import DocumentRecord, Owner, SourceRecord, indexed_metadata
 from stackroom.engines.postgresql import nearest, records, words
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.tables import SERVING, SOURCE_FIELDS
@@ -20,7 +20,7 @@ from stackroom.engines.vectors import as_row, require_row
 from stackroom.engines.writing import EngineCommit, last_of_each
 from stackroom.errors import NotFoundError, UsageError
 from stackroom.storage.catalogue.codec import load_details
-from stackroom.storage.catalogue.records import dump_details, dump_metadata, indexed_metadata
+from stackroom.storage.catalogue.records import dump_details, dump_metadata
 from stackroom.types import Chunk, EmbedderIdentity, Place
 
 if TYPE_CHECKING:

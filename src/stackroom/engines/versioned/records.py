@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from stackroom.backend import DocumentRecord, SourceRecord
+from stackroom.backend import DocumentRecord, SourceRecord, indexed_metadata
 from stackroom.engines.versioned.asking import RECORD_FIELDS
 from stackroom.engines.versioned.conditions import EVERYTHING, Condition
 from stackroom.engines.versioned.database import Row
@@ -27,7 +27,7 @@ from stackroom.engines.versioned.tables import (
     record,
 )
 from stackroom.storage.catalogue.codec import load_details
-from stackroom.storage.catalogue.records import as_path, indexed_metadata, meant
+from stackroom.storage.catalogue.records import as_path, meant
 from stackroom.storage.derived import Derived, Remembered
 from stackroom.types import RECOGNISED_PAGES, Passage
 

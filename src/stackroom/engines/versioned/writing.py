@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord
+from stackroom.backend import DocumentRecord, Owner, SourceRecord, indexed_metadata
 from stackroom.engines.records import dump_identity, load_identity
 from stackroom.engines.snapshot import no_collection
 from stackroom.engines.vectors import as_row, require_row
@@ -39,7 +39,7 @@ from stackroom.engines.versioned.tables import (
 )
 from stackroom.engines.writing import EngineCommit, last_of_each
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.storage.catalogue.records import dump_details, indexed_metadata
+from stackroom.storage.catalogue.records import dump_details
 from stackroom.storage.derived import Derived
 from stackroom.types import Chunk, EmbedderIdentity, Place
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from stackroom.backend import DocumentRecord, SourceRecord, SourceState
+from stackroom.backend import indexed_metadata as indexed_metadata
 from stackroom.errors import DamagedError, UsageError
 from stackroom.storage.catalogue import codec, schema
 from stackroom.storage.catalogue.ids import pack_id, pack_text, unpack_id, unpack_text
@@ -354,21 +355,6 @@ RESERVED = {
     "metadata.ref_doc_id": "ref_doc_id",
 }
 """Other frameworks' names for a document's id, as filters may use them, and the way to a user's own key of that name."""
-
-
-def indexed_metadata(document: DocumentRecord, source: SourceRecord) -> dict[str, Any]:
-    """What a document is filtered by: its own metadata, and what the catalogue knows of it.
-
-    `document_id` is reserved, as in LlamaIndex; the others give way to the user's own key of the same name.
-    """
-    facts: dict[str, Any] = {
-        "source": source.name,
-        "title": document.title or source.title,
-        "type": source.type,
-    }
-    if source.is_file:
-        facts["path"] = source.name
-    return {**facts, **document.metadata, "document_id": document.document_id}
 
 
 def chunk_counts(connection: Connection, document_keys: Sequence[int]) -> dict[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from stackroom.backend import Scope
+from stackroom.backend import Scope, indexed_metadata
 from stackroom.errors import NotFoundError
 from stackroom.storage.catalogue import codec, collections, records, runs, schema
 from stackroom.storage.catalogue.codec import Codec
@@ -149,6 +149,6 @@ class Selector:
         if owner == metadata.DOCUMENT:
             document = records.document_by_key(self._connection, key)
             source = None if document is None else records.source_by_key(self._connection, document.source_key)
-            return {} if document is None or source is None else records.indexed_metadata(document, source)
+            return {} if document is None or source is None else indexed_metadata(document, source)
         row = self._connection.row("SELECT details FROM chunks WHERE key = ?", (key,))
         return codec.load_details(self._codec.decode(row[0]))[1] if row and row[0] else {}

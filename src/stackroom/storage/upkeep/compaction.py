@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.backend import indexed_metadata
 from stackroom.errors import BusyError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Compaction
@@ -312,7 +313,7 @@ def rebuild_metadata(connection: Connection, blobs: Codec) -> None:
         for document in records.each_document(connection):
             source = records.source_by_key(connection, document.source_key)
             if source is not None:
-                yield document.key, records.indexed_metadata(document, source)
+                yield document.key, indexed_metadata(document, source)
 
     def chunks() -> Iterator[tuple[int, Mapping[str, Any]]]:
         for key, details in connection.execute("SELECT key, details FROM chunks WHERE details IS NOT NULL"):
