@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from stackroom.backend import DocumentRecord, SourceRecord, SourceState
-from stackroom.backend import indexed_metadata as indexed_metadata
 from stackroom.errors import DamagedError, UsageError
 from stackroom.storage.catalogue import codec, schema
 from stackroom.storage.catalogue.ids import pack_id, pack_text, unpack_id, unpack_text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.backend import indexed_metadata
 from stackroom.errors import DamagedError, StackroomError, StorageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
@@ -273,7 +274,7 @@ class _Check:
             except (StackroomError, *database.STRANGE):
                 continue
             if document is not None and source is not None:
-                yield records.indexed_metadata(document, source)
+                yield indexed_metadata(document, source)
 
     def _described_chunks(self, connection: Connection, blobs: Codec) -> Iterator[Mapping[str, Any]]:
         for (details,) in connection.execute("SELECT details FROM chunks WHERE details IS NOT NULL"):
