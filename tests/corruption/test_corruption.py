@@ -324,3 +324,26 @@ def test_a_catalogue_that_is_empty_is_damaged(harmed: Harmed) -> None:
     path = harmed(lambda copy: (copy / "catalogue.db").write_bytes(b""))
     with pytest.raises(DamagedError, match="is empty"):
         stackroom.open(path, mode="r")
+
+
+def test_a_repair_leaves_an_empty_catalogue_as_it_is(harmed: Harmed) -> None:
+    """Closing made it a new database of SQLite's, and the library was another program's from there on."""
+    path = harmed(lambda copy: (copy / "catalogue.db").write_bytes(b""))
+    with pytest.raises(DamagedError):
+        stackroom.repair(path, embedder=made.embedder(), dry_run=True)
+    assert (path / "catalogue.db").read_bytes() == b""
+    with pytest.raises(DamagedError, match="is empty"):
+        stackroom.open(path, mode="r")
+
+
+def test_what_was_never_there_is_not_lost(tmp_path: Path) -> None:
+    """Records of another program, in a library that has none, whose table can't be read."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text("harbour lantern", encoding="utf-8")
+    with stackroom.open(tmp_path / "library", embedder=made.embedder()) as index:
+        index.add(folder)
+    spoil(tmp_path / "library/catalogue.db", pages(tmp_path / "library")["originals"][0], bytes(8192))
+    done = stackroom.repair(tmp_path / "library", embedder=made.embedder())
+    assert done.damage
+    assert done.lost == ()

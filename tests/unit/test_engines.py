@@ -115,3 +115,11 @@ def test_a_client_is_loaded_for_its_engine_alone(tmp_path: Path) -> None:
 
 def test_an_engine_without_anything_refuses_everything() -> None:
     assert Limits.capabilities == frozenset()
+
+
+@pytest.mark.parametrize("url", ["postgresql://me@db/x?librar=other", "postgresql:///%zz"])
+def test_what_is_no_address_is_not_called_away(url: str, tmp_path: Path) -> None:
+    """A mistyped option was a server that is not there, for which a copy may answer."""
+    pytest.importorskip("psycopg")
+    with pytest.raises(UsageError, match="no address of PostgreSQL"):
+        stackroom.open(url, copy=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from stackroom.engines.limits import Limits
@@ -47,7 +48,9 @@ class EngineStore(Limits):
             )
         if not exists and mode == "r":
             raise NotFoundError(
-                f"There is no library at {self.url}.", hint="Send one there: stackroom push URL", path=self.url
+                f"There is no library at {self.url}.",
+                hint=f"Send one there: stackroom --library DIR push {shlex.quote(self.url)}",
+                path=self.url,
             )
 
     def _newer(self, expected: int, found: object) -> FormatVersionError:

@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 import stackroom
 from old_index import OldIndex
 from stackroom import Chunk, Document
+from stackroom.backend import DocumentRecord
 from stackroom.cli.main import cli
-from stackroom.errors import EmbedderMismatchError, UnavailableError, UsageError
+from stackroom.errors import DamagedError, EmbedderMismatchError, UnavailableError, UsageError
+from stackroom.storage.store import LocalStore
 from support import WordEmbedder, write_files
 
 TEXTS = ["cats purr at night", "dogs bark at night", "logs rotate weekly"]
@@ -222,6 +224,37 @@ def test_numbers_agree_with_their_nouns(unknown: Path) -> None:
     content[4096] ^= 1
     vectors.write_bytes(content)
     assert "1 thing is damaged." in run("--library", unknown, "verify").stderr
+
+
+def test_a_catalogue_that_cannot_be_read_leads_to_repair(unknown: Path) -> None:
+    """What can't be verified said: see what is hit, verify."""
+    catalogue = unknown / "catalogue.db"
+    catalogue.write_bytes(bytes(16) + catalogue.read_bytes()[16:])
+    error = run("--library", unknown, "verify").exception
+    assert isinstance(error, DamagedError)
+    assert (error.hint or "").endswith("stackroom repair")
+
+
+def test_a_purge_that_is_refused_removes_nothing(unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an engine: it said that it could not, and the sources were gone."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("There is no purge here.")
+
+    monkeypatch.setattr(LocalStore, "capabilities", LocalStore.capabilities - {"purge"})
+    monkeypatch.setattr(LocalStore, "purge", refuse)
+    before = told("--library", unknown, "list")["sources"]
+    error = run("--library", unknown, "remove", "--purge", "--yes", before[0]["id"]).exception
+    assert isinstance(error, UsageError)
+    assert told("--library", unknown, "list")["sources"] == before
+    with stackroom.open(unknown) as index, pytest.raises(UsageError):
+        index.remove_documents([document.document_id for document in _documents(index)][:1], purge=True)
+    assert told("--library", unknown, "list")["sources"] == before
+
+
+def _documents(index: stackroom.Index) -> list[DocumentRecord]:
+    with index.backend.view() as view:
+        return list(view.each_document())
 
 
 def test_a_broken_pdf_is_told_in_one_sentence(library: Path, folder: Path) -> None:

@@ -24,8 +24,14 @@ def _where(damage: Damage) -> str:
 @click.command("verify", help="Check every stored byte, and name what is damaged.")
 @click.pass_obj
 def verify_command(session: Session) -> int:
-    with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Checking") as progress:
-        found = index.verify(progress=progress, cancel=cancel)
+    try:
+        with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Checking") as progress:
+            found = index.verify(progress=progress, cancel=cancel)
+    except DamagedError as error:
+        # Elsewhere this command is what to do next.
+        if "stackroom verify" in (error.hint or ""):
+            error.hint = "Bring back what can be: stackroom repair"
+        raise
     if session.as_json:
         told = {"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": found.damage}
         session.print_json(told, index)

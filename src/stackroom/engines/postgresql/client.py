@@ -79,9 +79,17 @@ class _VectorLoader(Loader):
 
 
 def connect(place: Place, *, autocommit: bool = False) -> Connection:
-    """A connection whose statements mean this library. Raises UnavailableError."""
+    """A connection whose statements mean this library. Raises UnavailableError, UsageError."""
+    try:
+        named = conninfo.conninfo_to_dict(place.server)
+    except psycopg.ProgrammingError as error:
+        raise UsageError(
+            f"{place.url} is no address of PostgreSQL: {_first_line(error)}",
+            hint="It is postgresql://USER@HOST:PORT/DATABASE?library=NAME, with what else libpq knows behind it.",
+            path=place.url,
+        ) from error
     with translated(place):
-        options: dict[str, Any] = {"application_name": "stackroom", **conninfo.conninfo_to_dict(place.server)}
+        options: dict[str, Any] = {"application_name": "stackroom", **named}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             options.setdefault("connect_timeout", _SECONDS)
         connection: Connection = psycopg.connect(**options, autocommit=True)

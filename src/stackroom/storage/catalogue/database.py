@@ -21,7 +21,7 @@ from stackroom.errors import (
     StorageError,
     UsageError,
 )
-from stackroom.storage.catalogue import sql
+from stackroom.storage.catalogue import schema, sql
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 
@@ -195,6 +195,7 @@ def open_writer(library: Path) -> Connection:
         connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     with translated(path, connection):
         defend(connection)
+        schema.check_not_empty(connection, library)
         connection.rows("PRAGMA journal_mode = WAL")
         connection.rows(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA synchronous = FULL")

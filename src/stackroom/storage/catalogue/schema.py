@@ -27,14 +27,19 @@ _FOREIGN = """
 """
 
 
-def check_version(connection: Connection, library: Path, *, writing: bool) -> None:
-    """Refuse what is no library, holds what runs, or needs a newer Stackroom. Raises NotALibraryError, DamagedError, FormatVersionError."""
+def check_not_empty(connection: Connection, library: Path) -> None:
+    """Raises DamagedError; to be asked before anything writes, since SQLite makes a new database of an empty file."""
     if not connection.value("PRAGMA page_count"):
         raise DamagedError(
             f"The catalogue {layout.catalogue(library)} is empty.",
             hint="Restore the library from a backup.",
             path=layout.catalogue(library),
         )
+
+
+def check_version(connection: Connection, library: Path, *, writing: bool) -> None:
+    """Refuse what is no library, holds what runs, or needs a newer Stackroom. Raises NotALibraryError, DamagedError, FormatVersionError."""
+    check_not_empty(connection, library)
     if connection.value("PRAGMA application_id") != layout.APPLICATION_ID:
         raise NotALibraryError(
             f"{layout.catalogue(library)} is a database of another program.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from stackroom.storage.catalogue import originals
 from stackroom.storage.catalogue.schema import ACTIVE_SET, DEFAULT_COLLECTION
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
@@ -178,6 +179,7 @@ def create(connection: Connection) -> None:
         for statement in TABLES:
             connection.execute(statement)
         checksums.put_all(connection)
+        originals.tell(connection)
         connection.execute("INSERT INTO collections VALUES(?, 'default', NULL)", (DEFAULT_COLLECTION,))
         connection.execute("INSERT INTO sets VALUES(?, 'active', 1)", (ACTIVE_SET,))
         connection.executemany(

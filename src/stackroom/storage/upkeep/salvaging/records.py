@@ -271,7 +271,7 @@ class Records:
                     f"What another program had written about the {'passage' if owner else 'document'} {key}.",
                 )
         told = decoded(originals.told, self._tables.connection)
-        if not table.whole:
+        if not table.whole and (told is None or seen < told[0]):
             self._found.is_lost("originals", "Some of what another program had written about documents and passages.")
         elif told is not None and seen < told[0]:
             self._found.is_lost("originals", originals.missing(told[0], seen))
