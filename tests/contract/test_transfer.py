@@ -190,6 +190,31 @@ def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend)
     assert content(backend) == content(home)
 
 
+def test_a_copy_that_was_written_to_is_brought_back(home: LocalStore, backend: Backend) -> None:
+    """A document that was removed there was never sent again, and a new one of a known source never went: no run came to its end."""
+    move(home, backend)
+    with backend.view() as there:
+        gone, other = there.document("d3"), there.document("d4")
+    with backend.commit() as commit:
+        commit.remove_document(gone.key)
+        added = commit.put_document(DocumentRecord("intruder", other.source_key))
+        commit.add_chunks(added, [Chunk("what nobody sent", embedding=unit_rows(1, seed=5)[0])])
+    report = move(home, backend)
+    assert (report.added, report.removed) == (1, 1)
+    assert content(backend) == content(home)
+
+
+def test_a_copy_of_another_library_is_no_target(home: LocalStore, backend: Backend, tmp_path: Path) -> None:
+    """One mistyped name would have emptied a copy that others use."""
+    move(home, backend)
+    with contextlib.closing(LocalStore(tmp_path / "another")) as another:
+        for _ in range(2):
+            with pytest.raises(UsageError, match="copy of another library: none of its 31 sources"):
+                move(another, backend)
+            put(another, 1, ["of the same name, and another source"])
+    assert content(backend) == content(home)
+
+
 def test_what_is_kept_in_the_target_stays(home: LocalStore, backend: Backend) -> None:
     move(home, backend)
     with backend.commit() as commit:

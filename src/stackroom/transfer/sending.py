@@ -67,20 +67,26 @@ def send(
         if copy_of is not None:
             copies.begin(target, copy_of)
         with target.view() as there:
-            known = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
-            _require_own(there, known)
+            digests = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
+            _require_own(there, digests)
             _require_model(view, there)
+            # Somebody may have written to the copy: what is gone there is sent again, and what is new there goes.
+            held = {document.document_id for document in there.each_document()}
+            known = {document_id: digest for document_id, digest in digests.items() if document_id in held}
             mine = {record.source_id: record for record in there.each_source()}
             replaced = _replaced(view, there, mine)
+        sources = list(view.each_source())
+        _require_kin(sources, mine)
         total = len(view.live_keys())
         active = {source.id: source.active for source in view.listing()}
-        sources = list(view.each_source())
         for document_ids in replaced.values():
             for document_id in document_ids:
                 known.pop(document_id, None)
+                digests.pop(document_id, None)
+                held.discard(document_id)
         keys = _send_sources(target, sources, mine, active, replaced, sent, cancel)
         seen = _send_documents(view, target, known, keys, sent, total, progress, cancel)
-        _remove_documents(target, known.keys() - seen, sent, cancel)
+        _remove_documents(target, (held | digests.keys()) - seen, sent, cancel)
         _settle(view, target, {record.source_id for record in sources}, active, sent)
 
 
@@ -89,6 +95,15 @@ def _require_own(there: View, known: dict[str, bytes]) -> None:
     if not known and len(there.live_keys()):
         raise UsageError(
             "The target holds passages that no transfer brought: they would have to go.",
+            hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
+        )
+
+
+def _require_kin(sources: list[SourceRecord], mine: dict[str, SourceRecord]) -> None:
+    """Raises UsageError where the target is a copy of another library: not one source is of both."""
+    if mine and mine.keys().isdisjoint(record.source_id for record in sources):
+        raise UsageError(
+            f"The target is a copy of another library: none of its {len(mine):,} sources is here, and all of them would have to go.",
             hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
         )
 
