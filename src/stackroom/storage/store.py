@@ -245,6 +245,7 @@ class LocalStore:
             from stackroom.storage.writer import LocalCommit
 
             writer.connection.execute("BEGIN IMMEDIATE")
+            writer.codec.follow()
             commit = LocalCommit(self.path, writer.connection, writer.codec)
             pid = os.getpid()
             try:

@@ -95,11 +95,13 @@ class Library:
         if self._index is None:
             return -1
         now = time.monotonic()
-        if self.folder is None and self._version is not None and now - self._version[1] < _PAUSE:
-            return self._version[0]
+        known = self._version
+        if self.folder is None and known is not None and now - known[1] < _PAUSE:
+            return known[0]
         with self._index.backend.view() as view:
-            self._version = view.version, now
-        return self._version[0]
+            version = view.version
+        self._version = version, now
+        return version
 
     def sources(self) -> list[Source]:
         """Every source, by path. While commits come one after the other, it may be some seconds old where making it takes long."""

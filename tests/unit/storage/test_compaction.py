@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -70,4 +71,24 @@ def test_a_folder_that_can_not_be_listed_is_an_error_that_names_it(
             with pytest.raises(StorageError, match="open"):
                 store.compact(progress=silent, cancel=CancelToken())
     store.compact(progress=silent, cancel=CancelToken())
+    assert store.verify(progress=silent, cancel=CancelToken()).damage == ()
+
+
+def test_who_writes_beside_a_purge_writes_what_can_be_read(store: LocalStore, library: Path) -> None:
+    """The purge takes away the dictionaries that another writer has at hand: all that he wrote from there on was lost."""
+    words = [f"{a}{b}{c}" for a in "kmprst" for b in "aeiou" for c in "lnrstv"]
+    texts = [" ".join(words[(n * step) % len(words)] for step in range(1, 60)) for n in range(1, 801)]
+
+    def put_texts(into: LocalStore, name: str, part: list[str]) -> None:
+        with into.commit() as commit:
+            document = commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name))))
+            commit.add_chunks(document, chunks(part))
+
+    with contextlib.closing(LocalStore(library)) as other:
+        for number in range(8):
+            put_texts(other, f"s{number}", texts[100 * number : 100 * number + 100])
+        with other.view() as view:
+            assert view.connection.value("SELECT count(*) FROM dictionaries")
+        store.purge(progress=silent, cancel=CancelToken())
+        put_texts(other, "late", texts[:3])
     assert store.verify(progress=silent, cancel=CancelToken()).damage == ()

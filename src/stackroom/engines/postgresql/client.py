@@ -167,7 +167,7 @@ _REFUSED = re.compile(r"FATAL: .*(authentication failed|pg_hba\.conf|does not ex
 def _refuses(error: psycopg.Error, said: str) -> bool:
     """Whether a connection failed by its login. libpq gives no state for that: it tells of passwords, and of the rest there is the text alone."""
     tried = error.pgconn
-    return (tried is not None and (tried.needs_password or tried.used_password)) or bool(_REFUSED.search(said))
+    return (tried is not None and tried.needs_password) or bool(_REFUSED.search(said))
 
 
 def _first_line(error: psycopg.Error) -> str:

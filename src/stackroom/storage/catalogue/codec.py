@@ -40,6 +40,7 @@ class Codec:
         self._lock = threading.Lock()
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
         self._compressors: dict[Kind, zstandard.ZstdCompressor] = {}
+        self._version: int | None = None
 
     def encode(self, kind: Kind, data: bytes) -> bytes:
         """Raises UsageError where it is longer than `decode` takes."""
@@ -86,6 +87,13 @@ class Codec:
         """Have the next `encode` look for the newest dictionary again."""
         with self._lock:
             self._compressors.clear()
+
+    def follow(self) -> None:
+        """Called within a transaction that writes: what another connection did since the last one may have been a purge, which takes dictionaries away."""
+        version = self._connection.value("PRAGMA data_version")
+        if version != self._version:
+            self._version = version
+            self.forget_compressors()
 
     def _compressor(self, kind: Kind) -> zstandard.ZstdCompressor:
         row = self._connection.row(

@@ -96,7 +96,7 @@ def told(connection: Connection) -> Told | None:
     value = connection.value("SELECT value FROM settings WHERE name = ?", (TOLD,))
     try:
         n, total = json.loads(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
     return (n, total) if type(n) is int and type(total) is int else None
 

@@ -140,7 +140,7 @@ class FileLock:
             with fsio.open_regular(self.path) as file:
                 file.seek(_NAME_OFFSET)
                 found = json.loads(file.read(4096))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 

@@ -116,7 +116,8 @@ def _listed(connection: Connection, segment: int) -> int | None:
 def _sizes(connection: Connection, number: int) -> int | None:
     first = number * _SIZES_TOGETHER
     rows = connection.rows(
-        "SELECT id, sz FROM words_docsize WHERE id >= ? AND id < ? ORDER BY id", (first, first + _SIZES_TOGETHER)
+        "SELECT id, sz, origin FROM words_docsize WHERE id >= ? AND id < ? ORDER BY id",
+        (first, first + _SIZES_TOGETHER),
     )
     return record_checksum(*chain.from_iterable(rows)) if rows else None
 
