@@ -123,3 +123,26 @@ def test_what_is_no_address_is_not_called_away(url: str, tmp_path: Path) -> None
     pytest.importorskip("psycopg")
     with pytest.raises(UsageError, match="no address of PostgreSQL"):
         stackroom.open(url, copy=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ('FATAL:  password authentication failed for user "me"', True),
+        ("FATAL:  Passwort-Authentifizierung fehlgeschlagen", True),
+        ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", False),
+        ("FATAL:  terminating connection due to administrator command", False),
+        ("server closed the connection unexpectedly", False),
+    ],
+)
+def test_a_server_that_took_a_password_may_be_full_or_going_down(said: str, refused: bool) -> None:
+    pytest.importorskip("psycopg")
+    from stackroom.engines.postgresql import client
+
+    class Tried:
+        needs_password, used_password = False, True
+
+    class Failed:
+        pgconn = Tried()
+
+    assert client._refuses(Failed(), said) is refused

@@ -163,11 +163,19 @@ def _translation(error: psycopg.Error, place: Place) -> StackroomError:
 
 _REFUSED = re.compile(r"FATAL: .*(authentication failed|pg_hba\.conf|does not exist|not permitted|permission denied)")
 
+_BUSY = re.compile(
+    r"connection slots are reserved|too many (clients|connections)|terminating connection|closed the connection"
+    r"|starting up|shutting down|recovery mode|refused|timeout"
+)
+"""What a server says that has taken a password, and serves nobody now."""
+
 
 def _refuses(error: psycopg.Error, said: str) -> bool:
     """Whether a connection failed by its login. libpq gives no state for that: it tells of passwords, and of the rest there is the text alone."""
     tried = error.pgconn
-    return (tried is not None and tried.needs_password) or bool(_REFUSED.search(said))
+    if _BUSY.search(said):
+        return False
+    return (tried is not None and (tried.needs_password or tried.used_password)) or bool(_REFUSED.search(said))
 
 
 def _first_line(error: psycopg.Error) -> str:
