@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,12 @@ def store(library: Path) -> Iterator[LocalStore]:
     opened = LocalStore(library)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def away_url() -> Iterator[str]:
+    """A library on an engine that is away."""
+    with socket.socket() as held:
+        # Bound and not listening: whoever connects is refused, and nobody else gets the port.
+        held.bind(("127.0.0.1", 0))
+        yield f"chroma://127.0.0.1:{held.getsockname()[1]}?library=papers"

@@ -25,7 +25,7 @@ class Removing(NamedTuple):
 
 def remove_sources(backend: Backend, records: Sequence[SourceRecord], how: Removing) -> Report:
     """Raises UsageError where the backend has no purge that is wanted."""
-    _check(backend, how)
+    _require_purge(backend, how)
     with backend.view() as view:
         chunks = sum(source.chunks for source in view.listing(records))
     with backend.commit() as commit:
@@ -36,7 +36,7 @@ def remove_sources(backend: Backend, records: Sequence[SourceRecord], how: Remov
 
 def remove_documents(backend: Backend, document_ids: Sequence[str], how: Removing) -> Report:
     """Remove documents, and sources that have none left through it. Raises NotFoundError, and UsageError as `remove_sources`."""
-    _check(backend, how)
+    _require_purge(backend, how)
     wanted = list(dict.fromkeys(document_ids))
     with backend.view() as view:
         records = [view.document(document_id) for document_id in wanted]
@@ -56,7 +56,7 @@ def remove_documents(backend: Backend, document_ids: Sequence[str], how: Removin
     return _cleared(backend, len(wanted), len(keys), how)
 
 
-def _check(backend: Backend, how: Removing) -> None:
+def _require_purge(backend: Backend, how: Removing) -> None:
     """Refuse a purge that the backend does not have before anything is gone."""
     if how.purge and "purge" not in backend.capabilities:
         backend.purge(progress=how.progress, cancel=how.cancel)
@@ -75,7 +75,7 @@ def purge_removed(backend: Backend, how: Removing) -> None:
     """Answers may repeat what is to be gone: conversations that were shown it go first."""
     from stackroom.conversations import delete_of_removed
 
-    _check(backend, how)
+    _require_purge(backend, how)
     delete_of_removed(backend)
     named_sets.forget_removed(backend)
     backend.purge(progress=how.progress, cancel=how.cancel)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +24,6 @@ DOCUMENTS = [Document("one", "one.txt", chunks=[Chunk("The lighthouse of Pharos.
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    with socket.socket() as held:
-        # Bound and not listening: whoever connects is refused, and nobody else gets the port.
-        held.bind(("127.0.0.1", 0))
-        yield f"chroma://127.0.0.1:{held.getsockname()[1]}?library=papers"
-
-
-@pytest.fixture
 def home(tmp_path: Path) -> Path:
     """What stands for the engine's library while the copy is made."""
     with stackroom.open(tmp_path / "home", embedder=WordEmbedder()) as index:
@@ -41,39 +31,41 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def pull(home: Path, copy: Path, url: str, cancel: CancelToken | None = None) -> None:
+def pull(home: Path, copy: Path, away_url: str, cancel: CancelToken | None = None) -> None:
     origin, target = LocalStore(home, mode="r"), LocalStore(copy)
-    transfer(origin, target, names=(url, str(copy)), copy_of=url, progress=silent, cancel=cancel or CancelToken())
+    transfer(
+        origin, target, names=(away_url, str(copy)), copy_of=away_url, progress=silent, cancel=cancel or CancelToken()
+    )
     origin.close()
     target.close()
 
 
 @pytest.fixture
-def copy(home: Path, tmp_path: Path, url: str) -> Path:
-    pull(home, tmp_path / "copy", url)
+def copy(home: Path, tmp_path: Path, away_url: str) -> Path:
+    pull(home, tmp_path / "copy", away_url)
     return tmp_path / "copy"
 
 
-def opened(url: str, copy: Path | None, **options: object) -> stackroom.Index:
+def opened(away_url: str, copy: Path | None, **options: object) -> stackroom.Index:
     with pytest.warns(EngineAwayWarning, match=r"is not there: .* Answered from the copy"):
-        return stackroom.open(url, copy=copy, embedder=WordEmbedder(), **options)
+        return stackroom.open(away_url, copy=copy, embedder=WordEmbedder(), **options)
 
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(cli, words)
 
 
-def test_it_answers_and_says_so(url: str, copy: Path, home: Path) -> None:
+def test_it_answers_and_says_so(away_url: str, copy: Path, home: Path) -> None:
     with stackroom.open(home, mode="r") as index, index.backend.view() as view:
         version = view.version
-    with opened(url, copy) as index:
+    with opened(away_url, copy) as index:
         assert index.search("lighthouse")[0].text == "The lighthouse of Pharos."
         fallback = index.fallback
         assert fallback is not None
-        assert (fallback.url, fallback.folder, fallback.version) == (url, str(copy), version)
+        assert (fallback.url, fallback.folder, fallback.version) == (away_url, str(copy), version)
         assert not fallback.unfinished
         assert index.path is None
-        assert (index.stats().library, index.stats().fallback) == (url, fallback)
+        assert (index.stats().library, index.stats().fallback) == (away_url, fallback)
         assert index.verify().ok
     with stackroom.open(copy, mode="r") as index:
         assert (index.fallback, index.stats().fallback) == (None, None)
@@ -98,26 +90,26 @@ def test_it_answers_and_says_so(url: str, copy: Path, home: Path) -> None:
         lambda index: index.repair(),
     ],
 )
-def test_every_write_is_refused_in_the_engines_name(url: str, copy: Path, write) -> None:
+def test_every_write_is_refused_in_the_engines_name(away_url: str, copy: Path, write) -> None:
     before = {path.name: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "db-" not in path.name}
-    with opened(url, copy, mode="a") as index:
+    with opened(away_url, copy, mode="a") as index:
         with pytest.raises(UnavailableError, match=r"away .* is for reading: nothing was written") as caught:
             write(index)
-        assert caught.value.path == url
+        assert caught.value.path == away_url
         assert str(copy) in caught.value.message
         assert index.search("lighthouse")
     after = {path.name: path.read_bytes() for path in copy.rglob("*") if path.is_file() and "db-" not in path.name}
     assert after == before
 
 
-def test_without_a_copy_the_engine_is_away(url: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_copy_the_engine_is_away(away_url: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineAwayError, match="is not there"):
-        stackroom.open(url)
+        stackroom.open(away_url)
     # A library that is to be made anew is made on the engine, or not at all.
     with pytest.raises(EngineAwayError, match="is not there"):
-        stackroom.open(url, mode="x", copy=copy)
+        stackroom.open(away_url, mode="x", copy=copy)
     monkeypatch.setenv("STACKROOM_COPY", str(copy))
-    with opened(url, None) as index:
+    with opened(away_url, None) as index:
         assert index.fallback is not None
     # A library in a folder needs none, whatever the environment says of others.
     stackroom.open(copy, mode="r").close()
@@ -126,14 +118,14 @@ def test_without_a_copy_the_engine_is_away(url: str, copy: Path, monkeypatch: py
 
 
 def test_a_client_that_is_not_installed_is_no_engine_that_is_away(
-    url: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+    away_url: str, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object, **__: object) -> None:
         raise MissingExtraError("httpx is not installed.")
 
     monkeypatch.setattr("stackroom.engines.require", missing)
     with pytest.raises(MissingExtraError):
-        stackroom.open(url, copy=copy)
+        stackroom.open(away_url, copy=copy)
 
 
 def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> None:
@@ -145,66 +137,68 @@ def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> 
 
 def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_path: Path) -> None:
     with answering(502, "no upstream") as port:
-        url = f"chroma://127.0.0.1:{port}?library=papers"
-        pull(home, tmp_path / "copy", url)
-        with opened(url, tmp_path / "copy") as index:
+        away_url = f"chroma://127.0.0.1:{port}?library=papers"
+        pull(home, tmp_path / "copy", away_url)
+        with opened(away_url, tmp_path / "copy") as index:
             assert index.search("lighthouse")
 
 
-def test_the_same_library_may_be_written_differently(url: str, copy: Path) -> None:
-    with opened(url.replace("chroma://", "Chroma://").replace("?", "/?"), copy) as index:
+def test_the_same_library_may_be_written_differently(away_url: str, copy: Path) -> None:
+    with opened(away_url.replace("chroma://", "Chroma://").replace("?", "/?"), copy) as index:
         assert index.fallback is not None
 
 
-def test_only_a_copy_of_that_very_library_stands_in(url: str, copy: Path, home: Path, tmp_path: Path) -> None:
+def test_only_a_copy_of_that_very_library_stands_in(away_url: str, copy: Path, home: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is a copy of .*papers") as caught:
-        stackroom.open(f"{url}2", copy=copy)
-    assert f"pull '{url}2'" in caught.value.hint
+        stackroom.open(f"{away_url}2", copy=copy)
+    assert f"pull '{away_url}2'" in caught.value.hint
     with pytest.raises(UsageError, match="is no copy of it that was brought to its end"):
-        stackroom.open(url, copy=home)
+        stackroom.open(away_url, copy=home)
     for odd in (b"", b"{", b"[]", b'{"url": 1}'):
         with stackroom.open(home) as index, index.backend.commit() as commit:
             commit.attach(ORIGIN, odd)
         with pytest.raises(UsageError, match="brought to its end"):
-            stackroom.open(url, copy=home)
+            stackroom.open(away_url, copy=home)
     with pytest.raises(UsageError, match="there is no copy in"):
-        stackroom.open(url, copy=tmp_path / "nothing")
+        stackroom.open(away_url, copy=tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(UsageError, match="there is no copy in"):
-        stackroom.open(url, copy=tmp_path / "other")
+        stackroom.open(away_url, copy=tmp_path / "other")
 
 
-def test_a_pull_that_did_not_end_is_said(url: str, copy: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pull_that_did_not_end_is_said(
+    away_url: str, copy: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fallback(of: str) -> object:
         with opened(of, copy) as index:
             return index.fallback
 
-    first = fallback(url)
+    first = fallback(away_url)
     with stackroom.open(home, embedder=WordEmbedder()) as index:
         index.add_documents([Document("two", "two.txt", chunks=[Chunk("Newer.")])])
     with monkeypatch.context() as patched:
         cancel = CancelToken()
         patched.setattr("stackroom.transfer.prove", lambda *_, **__: cancel.cancel() or _stop())
-        pull(home, copy, url, cancel)
-    with pytest.warns(EngineAwayWarning, match="partly newer"), stackroom.open(url, copy=copy) as index:
+        pull(home, copy, away_url, cancel)
+    with pytest.warns(EngineAwayWarning, match="partly newer"), stackroom.open(away_url, copy=copy) as index:
         half = index.fallback
     assert half is not None
     assert half.unfinished
     assert (half.version, half.taken_at) == (first.version, first.taken_at)
-    pull(home, copy, url)
-    assert fallback(url).version > first.version
-    assert not fallback(url).unfinished
+    pull(home, copy, away_url)
+    assert fallback(away_url).version > first.version
+    assert not fallback(away_url).unfinished
     # From another library on: a copy of that one, once it is whole.
     with monkeypatch.context() as patched:
         patched.setattr("stackroom.transfer.prove", lambda *_, **__: _stop())
-        pull(home, copy, f"{url}2")
-    for one in (url, f"{url}2"):
+        pull(home, copy, f"{away_url}2")
+    for one in (away_url, f"{away_url}2"):
         with pytest.raises(UsageError, match="brought to its end"):
             stackroom.open(one, copy=copy)
-    pull(home, copy, f"{url}2")
-    assert fallback(f"{url}2").url == f"{url}2"
+    pull(home, copy, f"{away_url}2")
+    assert fallback(f"{away_url}2").url == f"{away_url}2"
 
 
 def _stop() -> None:
@@ -222,18 +216,18 @@ def test_of_what_it_is_a_copy_goes_nowhere_else(copy: Path, tmp_path: Path) -> N
     target.close()
 
 
-def test_the_terminal_says_so(url: str, copy: Path) -> None:
-    library = ("--library", url, "--copy", str(copy))
+def test_the_terminal_says_so(away_url: str, copy: Path) -> None:
+    library = ("--library", away_url, "--copy", str(copy))
     found = run(*library, "search", "--mode", "text", "lighthouse")
     assert found.exit_code == 0, found.output
     assert "lighthouse of Pharos" in found.stdout
     assert f"Answered from the copy {copy} of 20" in found.stderr
     # Like all options of the library, it may stand behind the verb.
-    assert run("search", "--mode=text", "lighthouse", f"--copy={copy}", "-l", url).exit_code == 0
+    assert run("search", "--mode=text", "lighthouse", f"--copy={copy}", "-l", away_url).exit_code == 0
     status = run(*library, "status")
     assert f"the engine; this is the copy {copy} of 20" in status.stdout
     told = json.loads(run(*library, "--json", "status").stdout)
-    assert told["library"] == url
+    assert told["library"] == away_url
     assert told["fallback"]["folder"] == str(copy)
     assert "Answered from the copy" in run(*library, "--quiet", "list").stderr
     here = ("--library", str(copy), "--json")
@@ -256,29 +250,31 @@ def test_the_terminal_says_so(url: str, copy: Path) -> None:
         ("status",),
     ],
 )
-def test_every_command_that_reads_says_so_in_json(url: str, copy: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_every_command_that_reads_says_so_in_json(
+    away_url: str, copy: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     words = tuple(str(tmp_path / "made") if word == "FOLDER" else word for word in words)
-    done = run("--library", url, "--copy", str(copy), "--json", *words)
+    done = run("--library", away_url, "--copy", str(copy), "--json", *words)
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["fallback"]["url"] == url
+    assert json.loads(done.stdout)["fallback"]["url"] == away_url
     assert done.stderr == ""
 
 
-def test_what_is_said_of_a_backup_needs_no_copy(url: str, copy: Path, tmp_path: Path) -> None:
-    done = run("--library", url, "--copy", str(copy), "backup", str(tmp_path / "made"))
+def test_what_is_said_of_a_backup_needs_no_copy(away_url: str, copy: Path, tmp_path: Path) -> None:
+    done = run("--library", away_url, "--copy", str(copy), "backup", str(tmp_path / "made"))
     assert f"stackroom --library {tmp_path / 'made'} status" in done.stderr
 
 
-def test_the_terminal_writes_nothing(url: str, copy: Path) -> None:
-    library = ("--library", url, "--copy", str(copy))
+def test_the_terminal_writes_nothing(away_url: str, copy: Path) -> None:
+    library = ("--library", away_url, "--copy", str(copy))
     for words in (("remove", "one.txt"), ("active", "none"), ("add", __file__)):
         refused = run(*library, *words)
         assert isinstance(refused.exception, UnavailableError)
         assert "is for reading" in refused.exception.message
 
 
-def test_a_conversation_goes_on_and_is_not_kept(url: str, copy: Path) -> None:
-    said = CliRunner().invoke(cli, ["--library", url, "--copy", str(copy), "chat"], input="lighthouse\nburned\n")
+def test_a_conversation_goes_on_and_is_not_kept(away_url: str, copy: Path) -> None:
+    said = CliRunner().invoke(cli, ["--library", away_url, "--copy", str(copy), "chat"], input="lighthouse\nburned\n")
     assert said.exit_code == 0, said.output
     assert "Nothing of this conversation is kept" in said.stderr
     assert said.stdout.count("lighthouse of Pharos") >= 1
@@ -288,11 +284,11 @@ def test_a_conversation_goes_on_and_is_not_kept(url: str, copy: Path) -> None:
     store.close()
 
 
-async def test_agents_are_told(url: str, copy: Path) -> None:
+async def test_agents_are_told(away_url: str, copy: Path) -> None:
     mcp = pytest.importorskip("mcp")
     from stackroom.mcp.serving import made
 
-    with opened(url, copy) as index:
+    with opened(away_url, copy) as index:
         async with mcp.Client(made(index, writes=True)) as client:
             found = (await client.call_tool("search", {"query": "lighthouse"})).structured_content
             reading = {

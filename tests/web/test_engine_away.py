@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,27 +22,19 @@ from web_support import ADDRESS, ONCE, TOKEN, Asker
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    with socket.socket() as held:
-        # Bound and not listening: whoever connects is refused, and nobody else gets the port.
-        held.bind(("127.0.0.1", 0))
-        yield f"chroma://127.0.0.1:{held.getsockname()[1]}?library=papers"
-
-
-@pytest.fixture
-def copy(prepared: Path, tmp_path: Path, url: str) -> Path:
+def copy(prepared: Path, tmp_path: Path, away_url: str) -> Path:
     shutil.copytree(prepared / "library", tmp_path / "home")
     origin, target = LocalStore(tmp_path / "home", mode="r"), LocalStore(tmp_path / "copy")
-    transfer(origin, target, names=("home", "copy"), copy_of=url, progress=silent, cancel=CancelToken())
+    transfer(origin, target, names=("home", "copy"), copy_of=away_url, progress=silent, cancel=CancelToken())
     origin.close()
     target.close()
     return tmp_path / "copy"
 
 
 @pytest.fixture
-def workspace(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+def workspace(away_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
     copy = str(request.getfixturevalue("copy")) if getattr(request, "param", True) else None
-    made = Workspace(Library(url, WordEmbedder(), copy=copy), tmp_path / "uploads")
+    made = Workspace(Library(away_url, WordEmbedder(), copy=copy), tmp_path / "uploads")
     yield made
     made.close()
 
@@ -55,16 +46,16 @@ def asker(workspace: Workspace) -> Asker:
 
 
 @pytest.mark.parametrize("workspace", [False], indirect=True)
-def test_without_a_copy_it_is_said(asker: Asker, url: str) -> None:
+def test_without_a_copy_it_is_said(asker: Asker, away_url: str) -> None:
     told = asker.get("/api/status")
-    assert (told["state"], told["path"], told["error"]["type"]) == ("failed", url, "EngineAwayError")
+    assert (told["state"], told["path"], told["error"]["type"]) == ("failed", away_url, "EngineAwayError")
     assert "is not there" in asker.get("/api/search", 503, q="cat")["error"]["message"]
     assert "papers" in asker.page("/")
 
 
-def test_every_answer_says_that_it_is_a_copys(asker: Asker, url: str, copy: Path) -> None:
+def test_every_answer_says_that_it_is_a_copys(asker: Asker, away_url: str, copy: Path) -> None:
     status = asker.get("/api/status")
-    assert (status["state"], status["path"]) == ("ready", url)
+    assert (status["state"], status["path"]) == ("ready", away_url)
     found = asker.get("/api/search", q="cat", mode="text")
     listed = asker.get("/api/sources")
     assert found["hits"][0]["text"].startswith("A cat")
@@ -101,8 +92,8 @@ def test_an_engine_is_not_asked_for_its_version_at_every_look(
 
 
 @pytest.mark.browser
-def test_the_page_says_it_at_the_top(program: Callable[..., Any], chromium: Any, url: str, copy: Path) -> None:
-    _, address = program("--port", "0", "--copy", str(copy), path=url)
+def test_the_page_says_it_at_the_top(program: Callable[..., Any], chromium: Any, away_url: str, copy: Path) -> None:
+    _, address = program("--port", "0", "--copy", str(copy), path=away_url)
     at = Visit(chromium, address)
     page = at.ready()
     assert "was away: this is its copy of 20" in page.locator("#fallback").inner_text()

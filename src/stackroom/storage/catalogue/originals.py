@@ -22,7 +22,7 @@ from stackroom.storage.catalogue.sql import Connection
 
 _OWNERS: dict[Owner, int] = {"document": 0, "chunk": 1}
 
-TOLD = "originals"
+TALLY = "originals"
 """The setting that says how many records there are, and of which sum: no index and no other table would miss one."""
 
 _HEADS = "SELECT owner, key, checksum FROM originals"
@@ -30,7 +30,7 @@ _HEADS = "SELECT owner, key, checksum FROM originals"
 
 def keep(connection: Connection, blobs: Codec, owner: Owner, records: Sequence[tuple[int, bytes]]) -> None:
     frames = blobs.encode_many("original", [data for _, data in records])
-    with _told(connection, owner, _ranges([key for key, _ in records])):
+    with _tallied(connection, owner, _ranges([key for key, _ in records])):
         connection.executemany(
             "INSERT OR REPLACE INTO originals VALUES(?, ?, ?, ?)",
             (
@@ -59,21 +59,21 @@ def kept(connection: Connection, blobs: Codec, owner: Owner, keys: Sequence[int]
 
 def forget(connection: Connection, owner: Owner, first: int, end: int) -> None:
     """The records of keys in [first, end)."""
-    with _told(connection, owner, [(first, end)]):
+    with _tallied(connection, owner, [(first, end)]):
         connection.execute(
             "DELETE FROM originals WHERE owner = ? AND key >= ? AND key < ?", (_OWNERS[owner], first, end)
         )
 
 
-Told = tuple[int, int]
+Tally = tuple[int, int]
 """How many records, and the sum of the checksums of their heads."""
 
 
 @contextlib.contextmanager
-def _told(connection: Connection, owner: Owner, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
+def _tallied(connection: Connection, owner: Owner, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
     """Have the setting follow what the block does to the records of these keys."""
 
-    def there() -> Told:
+    def there() -> Tally:
         n = total = 0
         for first, end in ranges:
             asked = f"{_HEADS} WHERE owner = ? AND key >= ? AND key < ?"
@@ -85,15 +85,15 @@ def _told(connection: Connection, owner: Owner, ranges: Sequence[tuple[int, int]
     yield
     after = there()
     if after != before:
-        stored = told(connection)
+        stored = stored_tally(connection)
         # Of a library that has not said it yet all are counted, once.
-        n, total = counted(connection) if stored is None else (stored[i] + after[i] - before[i] for i in (0, 1))
-        _tell(connection, (n, total))
+        n, total = tally(connection) if stored is None else (stored[i] + after[i] - before[i] for i in (0, 1))
+        _write_tally(connection, (n, total))
 
 
-def told(connection: Connection) -> Told | None:
+def stored_tally(connection: Connection) -> Tally | None:
     """What the setting says; None where there is none, or nothing of ours."""
-    value = connection.value("SELECT value FROM settings WHERE name = ?", (TOLD,))
+    value = connection.value("SELECT value FROM settings WHERE name = ?", (TALLY,))
     try:
         n, total = json.loads(value)
     except (TypeError, ValueError, RecursionError):
@@ -101,21 +101,21 @@ def told(connection: Connection) -> Told | None:
     return (n, total) if type(n) is int and type(total) is int else None
 
 
-def counted(connection: Connection) -> Told:
+def tally(connection: Connection) -> Tally:
     """What it should say of the records that there are."""
     return _sum(connection.execute(_HEADS))
 
 
-def tell(connection: Connection) -> None:
+def put_tally(connection: Connection) -> None:
     """Have the setting say it."""
-    _tell(connection, counted(connection))
+    _write_tally(connection, tally(connection))
 
 
-def _tell(connection: Connection, now: Told) -> None:
-    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (TOLD, json.dumps(now)))
+def _write_tally(connection: Connection, now: Tally) -> None:
+    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (TALLY, json.dumps(now)))
 
 
-def _sum(heads: Iterable[tuple[Any, ...]]) -> Told:
+def _sum(heads: Iterable[tuple[Any, ...]]) -> Tally:
     n = total = 0
     for head in heads:
         n += 1
@@ -189,7 +189,7 @@ def _verified(blobs: Codec, checksum: int, frame: bytes, what: str) -> bytes:
 
 def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str]:
     """What is wrong with what is kept: records that are gone, those that can't be read, and those of nobody."""
-    stored, found = told(connection), counted(connection)
+    stored, found = stored_tally(connection), tally(connection)
     if stored is not None and stored != found:
         yield missing(stored[0], found[0])
     for owner, key, checksum, data in connection.execute("SELECT owner, key, checksum, data FROM originals"):

@@ -179,7 +179,7 @@ def create(connection: Connection) -> None:
         for statement in TABLES:
             connection.execute(statement)
         checksums.put_all(connection)
-        originals.tell(connection)
+        originals.put_tally(connection)
         connection.execute("INSERT INTO collections VALUES(?, 'default', NULL)", (DEFAULT_COLLECTION,))
         connection.execute("INSERT INTO sets VALUES(?, 'active', 1)", (ACTIVE_SET,))
         connection.executemany(

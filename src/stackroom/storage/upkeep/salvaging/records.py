@@ -270,12 +270,12 @@ class Records:
                     "originals",
                     f"What another program had written about the {'passage' if owner else 'document'} {key}.",
                 )
-        told = decoded(originals.told, self._tables.connection)
+        told = decoded(originals.stored_tally, self._tables.connection)
         if not table.whole and (told is None or seen < told[0]):
             self._found.is_lost("originals", "Some of what another program had written about documents and passages.")
         elif told is not None and seen < told[0]:
             self._found.is_lost("originals", originals.missing(told[0], seen))
-        originals.tell(self._target)
+        originals.put_tally(self._target)
 
     def attachments(self) -> None:
         table = self._tables.table("attachments", "rowid, name, checksum, data", "rowid")
