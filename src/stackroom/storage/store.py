@@ -258,11 +258,8 @@ class LocalStore:
                     )
                 self._make_durable(commit, writer.connection)
             except BaseException:
-                # The transaction is in memory that a forked child shares: what it did to it, its parent would meet.
                 if os.getpid() == pid:
                     writer.codec.forget_compressors()
-                    if writer.connection.in_transaction:
-                        writer.connection.execute("ROLLBACK")
                 raise
             finally:
                 commit.release()
@@ -305,9 +302,16 @@ class LocalStore:
             try:
                 if self._writer is None:
                     self._writer = self._opened_writer()
-                with database.translated(layout.catalogue(self.path), self._writer.connection):
-                    maintenance.settle(self._writer.connection, self.path)
-                    yield self._writer
+                writer = self._writer
+                with database.translated(layout.catalogue(self.path), writer.connection):
+                    maintenance.settle(writer.connection, self.path)
+                    try:
+                        yield writer
+                    finally:
+                        # Wherever it was interrupted. A forked child shares the memory that the transaction is in: what it did to it,
+                        # its parent would meet.
+                        if os.getpid() == pid and writer.connection.in_transaction:
+                            writer.connection.execute("ROLLBACK")
             except (DamagedError, StorageError):
                 # SQLite may go on with what it met: where it could not open the WAL's index for writing once, a connection stays
                 # read-only, and one to which a page was refused tells of damage for ever.

@@ -15,6 +15,7 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import BusyError, DiskFullError, ReadOnlyError, StorageError
 from stackroom.progress import CancelToken, silent
+from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.vectors import vector_file
@@ -37,6 +38,23 @@ def texts(store: LocalStore, query: str) -> list[str]:
 
 def healthy(store: LocalStore) -> bool:
     return store.verify(progress=silent, cancel=CancelToken()).ok
+
+
+def test_interrupted_as_soon_as_it_has_begun_a_commit_leaves_nothing_in_the_way(
+    store: LocalStore, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_self: Codec) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Codec, "follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put(store, "a", ["first"])
+    monkeypatch.undo()
+    other = LocalStore(library)
+    put(other, "b", ["second"])
+    other.close()
+    put(store, "c", ["third"])
+    assert len(texts(store, "first second third")) == 2
 
 
 def test_a_full_disk_under_the_vectors_loses_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:

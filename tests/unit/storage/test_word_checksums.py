@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 import stackroom
+from stackroom.errors import DamagedError
 from stackroom.storage.catalogue import tables
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.words import checksums, fulltext
@@ -79,7 +80,7 @@ def test_without_words_nothing_is_written(connection: Connection) -> None:
     assert connection.total_changes() == changes
 
 
-@pytest.mark.parametrize("part", ["pages", "segments", "sizes"])
+@pytest.mark.parametrize("part", ["pages", "segments", "sizes", "settings"])
 def test_each_kind_of_part_is_compared(connection: Connection, part: str) -> None:
     add(connection, 1, 200)
     connection.execute(
@@ -87,6 +88,40 @@ def test_each_kind_of_part_is_compared(connection: Connection, part: str) -> Non
         (part,),
     )
     assert checksums.differing(connection) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE words_config SET v = 5 WHERE k = 'crisismerge'",
+        "INSERT INTO words_config VALUES('rank', 'bm25(9)')",
+        "UPDATE words_idx SET term = CAST(term AS TEXT)",
+    ],
+)
+def test_what_fts5_was_told_and_where_words_are_is_compared(connection: Connection, change: str) -> None:
+    add(connection, 1, 200)
+    connection.execute(change)
+    assert checksums.differing(connection) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE word_sums(x)", "CREATE INDEX word_sums ON sources(name)", "CREATE TABLE word_sums(part, id)"],
+)
+def test_a_table_of_a_stranger_is_damage_which_a_repair_mends(tmp_path: Path, statement: str) -> None:
+    folder = tmp_path / "in"
+    write_files(folder, {"a.txt": "harbour lantern", "b.txt": "orchard granite"})
+    with stackroom.open(tmp_path / "library", embedder=WordEmbedder()) as index:
+        index.add(folder)
+    with contextlib.closing(apsw.Connection(str(tmp_path / "library" / "catalogue.db"))) as strange:
+        strange.execute(f"DROP TABLE word_sums; {statement}")
+    with stackroom.open(tmp_path / "library", embedder=WordEmbedder()) as index:
+        assert [found.structure for found in index.verify().damage] == ["full text"]
+        with pytest.raises(DamagedError, match="word_sums"):
+            index.remove([str(folder / "a.txt")])
+        index.repair()
+        assert index.verify().ok
+        index.remove([str(folder / "a.txt")])
 
 
 def test_a_library_without_them_gets_them_with_its_next_commit(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def _damaged(path: Path, error: BaseException) -> DamagedError:
 
 
 def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> StackroomError:
-    # What is asked never changes: a table that is not there is damage.
-    broken = ("no such", "unsupported file", "invalid fts5 file format")
+    # What is asked never changes: a table that is not there, or has other columns, is damage.
+    broken = ("no such", "has no column", "columns but", "already a", "unsupported file", "invalid fts5 file format")
     if isinstance(error, apsw.CorruptError) and (refusal := unreadable(path, connection)) is not None:
         return refusal
     lacking = isinstance(error, apsw.SQLError) and any(said in str(error) for said in broken)

@@ -15,8 +15,8 @@ from stackroom.storage.catalogue.sql import Connection
 
 TABLE = "word_sums"
 
-_PAGES, _SEGMENTS, _SIZES = "pages", "segments", "sizes"
-"""What has a checksum: a page; the pages that each segment lists by their first words; the lengths of some passages."""
+_PAGES, _SEGMENTS, _SIZES, _SETTINGS = "pages", "segments", "sizes", "settings"
+"""What has a checksum: a page; the pages that each segment lists by their first words; the lengths of some passages; what FTS5 was told."""
 
 _SIZES_TOGETHER = 64
 _SEGMENT = 37
@@ -91,7 +91,7 @@ def differing(connection: Connection) -> int:
 
 
 def _is_there(connection: Connection) -> bool:
-    return connection.row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", (TABLE,)) is not None
+    return connection.row("SELECT 1 FROM sqlite_schema WHERE name = ?", (TABLE,)) is not None
 
 
 def _all(connection: Connection) -> Iterator[tuple[str, int, int]]:
@@ -101,6 +101,12 @@ def _all(connection: Connection) -> Iterator[tuple[str, int, int]]:
         yield _SEGMENTS, number, _listed(connection, number) or 0
     for (number,) in connection.each(f"SELECT DISTINCT id / {_SIZES_TOGETHER} FROM words_docsize"):
         yield _SIZES, number, _sizes(connection, number) or 0
+    # They are given once, when the table is made.
+    yield (
+        _SETTINGS,
+        0,
+        record_checksum(*chain.from_iterable(connection.rows("SELECT k, v FROM words_config ORDER BY k"))),
+    )
 
 
 def _page(connection: Connection, number: int) -> int | None:
@@ -109,8 +115,11 @@ def _page(connection: Connection, number: int) -> int | None:
 
 
 def _listed(connection: Connection, segment: int) -> int | None:
-    rows = connection.rows("SELECT term, pgno FROM words_idx WHERE segid = ? ORDER BY term", (segment,))
-    return record_checksum(*chain.from_iterable(rows)) if rows else None
+    # Each portion of a merge asks for it, of a list as long as the segment: a fifth of what rows would take.
+    listed = connection.value(
+        "SELECT group_concat(quote(term) || quote(pgno) ORDER BY term) FROM words_idx WHERE segid = ?", (segment,)
+    )
+    return None if listed is None else zlib.crc32(listed.encode("utf-8", "surrogatepass"))
 
 
 def _sizes(connection: Connection, number: int) -> int | None:
