@@ -358,12 +358,16 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's."""
+    """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's.
+
+    `file` is the one that is hit, below the library's folder ("catalogue.db", "vectors/1.0001"); None for what is no file's.
+    """
 
     structure: str
     message: str
     document_id: str | None = None
     source: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

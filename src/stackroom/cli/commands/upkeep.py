@@ -17,8 +17,12 @@ from stackroom.reports import Damage, Repair
 _SHOWN = 20
 
 
-def _where(damage: Damage) -> str:
-    return f" ({safe(damage.source or '')}, document {damage.document_id})" if damage.document_id else ""
+def _line(damage: Damage) -> str:
+    """The file that is hit, what is wrong, and whose it is."""
+    part, file = damage.structure, damage.file
+    where = part if file is None else file if file.startswith(part) else f"{file} ({part})"
+    whose = f" ({damage.source or ''}, document {damage.document_id})" if damage.document_id else ""
+    return safe(f"  {where}: {damage.message}{whose}")
 
 
 @click.command("verify", help="Check every stored byte, and name what is damaged.")
@@ -36,7 +40,7 @@ def verify_command(session: Session) -> int:
         told = {"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": found.damage}
         session.print_json(told, index)
     for damage in found.damage[:_SHOWN]:
-        session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
+        session.say(_line(damage))
     if cancel.cancelled:
         session.say("Interrupted: not everything was checked.")
         return 130
@@ -77,7 +81,7 @@ def _tell(session: Session, done: Repair) -> None:
         if found:
             session.say(f"{title}:")
         for damage in found[:_SHOWN]:
-            session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
+            session.say(_line(damage))
         if len(found) > _SHOWN:
             session.say(f"  and {len(found) - _SHOWN:,} more; --json names them all.")
     for line in done.restored:

@@ -76,11 +76,18 @@ def _damage(library: Path, progress: Progress, cancel: CancelToken) -> tuple[Dam
     except FormatVersionError as error:
         if isinstance(error.actual, int):
             raise
-        return (Damage("catalogue", error.message),)
+        return (_of_error(library, error),)
     except (StorageError, BusyError, ClosedError):
         raise
     except StackroomError as error:
-        return (Damage("catalogue", error.message),)
+        return (_of_error(library, error),)
+
+
+def _of_error(library: Path, error: StackroomError) -> Damage:
+    """What keeps a library from being opened, with the file that it is about."""
+    file = check.file_of(library, error.path) or layout.CATALOGUE
+    structure = "vectors" if file.startswith(f"{layout.VECTORS}/") else "catalogue"
+    return Damage(structure, error.message, file=file)
 
 
 def _forget_sketches(library: Path) -> None:
