@@ -20,7 +20,7 @@ from places import norms_file, row_file, spoil, sql, value
 
 import stackroom
 from stackroom.cli.main import cli
-from stackroom.errors import BusyError, DamagedError, FormatVersionError, NotFoundError, StorageError
+from stackroom.errors import BusyError, DamagedError, FormatVersionError, StorageError
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.vectors import vector_file
@@ -294,7 +294,7 @@ def test_nothing_at_all_is_an_error_and_leaves_what_there_is(harmed: Harmed) -> 
         repaired(path)
     assert layout.catalogue(path).read_bytes() == before
     layout.catalogue(path).unlink()
-    with pytest.raises(NotFoundError, match="catalogue is missing"):
+    with pytest.raises(DamagedError, match="catalogue of the library"):
         repaired(path)
 
 

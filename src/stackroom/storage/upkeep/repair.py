@@ -19,7 +19,7 @@ from stackroom.errors import (
     ClosedError,
     DamagedError,
     FormatVersionError,
-    NotFoundError,
+    ReadOnlyError,
     StackroomError,
     StorageError,
 )
@@ -43,14 +43,10 @@ _IN_HEADER = ((28, 4), (32, 4), (36, 4))
 
 
 def repair(library: Path, *, dry_run: bool, progress: Progress, cancel: CancelToken) -> Repair:
-    """What storage can do; what waits for a model or a file is in the catalogue then. Under all locks of the library. Raises NotFoundError, BusyError, DamagedError where nothing can be read, StorageError."""
+    """What storage can do; what waits for a model or a file is in the catalogue then. Under all locks of the library. Raises BusyError, DamagedError where there is no catalogue or nothing can be read of it, StorageError."""
     if not layout.is_library(library):
-        raise NotFoundError(
-            f"There is no library at {library}: its catalogue is missing.",
-            hint="Restore it from a backup; vectors alone say nothing.",
-            path=library,
-        )
-    with contextlib.ExitStack() as held:
+        raise layout.without_catalogue(library)
+    with _advising(library), contextlib.ExitStack() as held:
         for name, purpose in ((layout.INGEST_LOCK, "repair"), (layout.SKETCH_LOCK, "repair"), (layout.WRITER_LOCK, "")):
             held.enter_context(FileLock(library / name).hold(purpose, wait=_WAIT))
         damage = _damage(library, progress, cancel)
@@ -63,6 +59,19 @@ def repair(library: Path, *, dry_run: bool, progress: Progress, cancel: CancelTo
                 damage, ("Sketches and postings files are made anew, as far as they are due.",), dry_run=dry_run
             )
         return _salvage(library, damage, dry_run, progress)
+
+
+@contextlib.contextmanager
+def _advising(library: Path) -> Iterator[None]:
+    """Where nothing can be written a repair, and a dry run of one, can be done in a copy."""
+    try:
+        yield
+    except ReadOnlyError as error:
+        error.hint = (
+            f"A repair, also a dry run of one, writes a new catalogue into the library's folder. Copy the whole folder {library} "
+            "to where you may write, and repair the copy (once its files can be written: chmod -R u+w COPY): stackroom --library COPY repair"
+        )
+        raise
 
 
 def _damage(library: Path, progress: Progress, cancel: CancelToken) -> tuple[Damage, ...]:
