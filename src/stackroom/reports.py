@@ -372,11 +372,15 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` checked and found; `ok` when nothing is damaged."""
+    """What `verify` checked and found; `ok` when nothing is damaged.
+
+    `incomplete` are sources of which a repair could not bring back every passage: what is stored of them is what was written. Each says why.
+    """
 
     chunks: int
     rows: int
     damage: tuple[Damage, ...]
+    incomplete: tuple[Damage, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -389,7 +393,7 @@ class Repair:
 
     `lost` can't be brought back; `waiting` can, once something is there that was not: the model that made the vectors, a file as it was.
     `embedded` counts passages, `reread` sources. `aside` is the folder in which the damaged files are kept (None: nothing was replaced).
-    With `dry_run` nothing was changed, and the rest says what would be done.
+    With `dry_run` nothing was changed, and the rest says what would be done, as far as that can be known; `to_read` names the files then that would be read again.
     """
 
     damage: tuple[Damage, ...] = ()
@@ -399,6 +403,7 @@ class Repair:
     embedded: int = 0
     reread: int = 0
     aside: str | None = None
+    to_read: tuple[str, ...] = ()
     dry_run: bool = False
     cancelled: bool = False
 

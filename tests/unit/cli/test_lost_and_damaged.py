@@ -11,13 +11,17 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import apsw
 import pytest
 
 import stackroom
+from stackroom import Chunk, Document
 from stackroom.cli.main import main
-from stackroom.errors import DamagedError, NotALibraryError, ReadOnlyError
+from stackroom.errors import DamagedError, NotALibraryError, ReadOnlyError, UsageError
+from stackroom.progress import CancelToken, silent
+from stackroom.reports import Damage
 from stackroom.storage.disk import layout
-from support import write_files
+from support import WordEmbedder, write_files
 
 TEXTS = ["cats purr at night", "dogs bark at night", "logs rotate weekly"]
 
@@ -43,6 +47,30 @@ def filled(library: Path, folder: Path) -> Path:
     with stackroom.open(library) as index:
         index.add(folder)
     return library
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    """A file of several passages."""
+    text = "\n\n".join(
+        f"Chapter {n}. " + f"The harbour has {n} lanterns and a pilot named {n * 7}. " * 60 for n in range(5)
+    )
+    write_files(folder, {"harbour.txt": text})
+    return folder / "harbour.txt"
+
+
+@pytest.fixture
+def hurt(filled: Path, file: Path) -> Path:
+    """One passage of that file is damaged."""
+    with stackroom.open(filled) as index:
+        index.add(file)
+    spoil(filled)
+    return filled
+
+
+def spoil(library: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as connection:
+        connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = (SELECT max(key) FROM chunks)")
 
 
 # Without a catalogue
@@ -149,3 +177,140 @@ def test_a_repair_where_nothing_can_be_written_says_what_to_do(
     assert f"Copy the whole folder {filled} to where you may write, and repair the copy" in done.stderr
     assert "stackroom --library COPY repair" in done.stderr
     assert "open the library read-only" not in done.stderr
+
+
+# A file that can't be read again
+
+
+def test_a_repair_whose_file_is_gone_ends_with_what_to_do_and_leaves_a_whole_library(hurt: Path, file: Path) -> None:
+    file.rename(file.with_suffix(".away"))
+    done = run(hurt, "repair")
+    assert done.code == 1
+    assert f"{file} can't be read again: No such file or directory." in done.stderr
+    assert f"stackroom --library {hurt} remove {file}" in done.stderr
+    assert "Not everything is there again: 1 thing is lost, and 1 file was not read again." in done.stderr
+    sound = run(hurt, "verify")
+    assert sound.code == 0
+    assert "All is well" in sound.stderr
+    assert f"1 source is incomplete since a repair:\n  {file}" in sound.stderr
+    listed = run(hurt, "list", "--failed")
+    assert str(file) in listed.stdout
+    assert "Passages of it were lost" in listed.stdout
+    assert "failed" in run(hurt, "status").stdout
+
+
+def test_what_is_left_of_it_serves_and_its_file_is_read_once_it_is_back(hurt: Path, file: Path) -> None:
+    away = file.rename(file.with_suffix(".away"))
+    stackroom.repair(hurt)
+    assert "harbour" in run(hurt, "search", "--mode", "text", "harbour").stdout
+    again = stackroom.repair(hurt)
+    assert (again.damage, again.reread, len(again.waiting)) == ((), 0, 1)
+    away.rename(file)
+    assert stackroom.repair(hurt).reread == 1
+    with stackroom.open(hurt) as index:
+        found = index.verify()
+        assert (found.ok, found.incomplete, index.stats().failed_count) == (True, (), 0)
+
+
+@pytest.mark.parametrize("change", ["", " And a word more."], ids=["as it was", "changed"])
+def test_an_add_reads_it_too(hurt: Path, file: Path, change: str) -> None:
+    away = file.rename(file.with_suffix(".away"))
+    stackroom.repair(hurt)
+    away.rename(file)
+    file.write_text(file.read_text() + change)
+    assert "1 updated" in run(hurt, "add", file).stderr
+    sound = run(hurt, "verify")
+    assert (sound.code, "incomplete" in sound.stderr) == (0, False)
+    assert run(hurt, "repair").code == 0
+
+
+def test_what_is_advised_can_be_pasted_and_helps(hurt: Path, file: Path) -> None:
+    file.rename(file.with_suffix(".away"))
+    said = run(hurt, "repair").stderr
+    (line,) = [line for line in said.splitlines() if "can't be read again: No such" in line]
+    command = line.partition(f"stackroom --library {hurt} ")[2].split()
+    assert run(hurt, *command).code == 0
+    sound = run(hurt, "verify")
+    assert (sound.code, "incomplete" in sound.stderr) == (0, False)
+    assert run(hurt, "repair").code == 0
+
+
+def test_a_file_that_no_reader_can_read_any_more_says_why(
+    hurt: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise UsageError("The model is not at home.")
+
+    monkeypatch.setattr("stackroom.ingest.pipeline.add_paths", broken)
+    done = run(hurt, "repair")
+    assert done.code == 1
+    assert f"{file} can't be read again: The model is not at home." in done.stderr
+    with stackroom.open(hurt) as index:
+        (left,) = index.verify().incomplete
+        assert left.source == str(file)
+        assert "not at home" in left.message
+
+
+def test_a_repair_that_was_stopped_before_it_read_leaves_a_library_that_says_so(hurt: Path, file: Path) -> None:
+    with stackroom.open(hurt) as index:
+        index.backend.repair(dry_run=False, progress=silent, cancel=CancelToken())
+        assert [one.structure for one in index.verify().damage] == ["repair"]
+    said = run(hurt, "verify")
+    assert said.code == DamagedError.exit_code
+    assert "1 file that lost passages was not read again yet" in said.stderr
+    assert run(hurt, "repair").code == 0
+    assert run(hurt, "verify").code == 0
+
+
+# The dry run
+
+
+def sources(found: tuple[Damage, ...]) -> list[tuple[str, str, str | None]]:
+    return [(one.structure, one.message, one.source) for one in found]
+
+
+@pytest.mark.parametrize("state", ["there", "gone", "changed"])
+def test_a_dry_run_says_what_the_run_does(hurt: Path, file: Path, state: str) -> None:
+    if state == "gone":
+        file.unlink()
+    elif state == "changed":
+        file.write_text("something else")
+    before = {path: path.read_bytes() for path in (layout.catalogue(hurt), *layout.vectors(hurt).iterdir())}
+    said = run(hurt, "repair", "--dry-run").stderr
+    planned = stackroom.repair(hurt, dry_run=True)
+    assert {path: path.read_bytes() for path in before} == before
+    done = stackroom.repair(hurt)
+    assert sources(planned.lost) == sources(done.lost)
+    assert sources(planned.waiting) == sources(done.waiting)
+    assert (planned.reread, planned.embedded) == (done.reread, done.embedded)
+    assert planned.ok == done.ok == (state == "there")
+    assert ("Would be lost" in said, "would be read again" in said) == (state != "there", state == "there")
+    assert f"Nothing was changed. To do it: stackroom --library {hurt} repair" in said
+    if state == "there":
+        assert f"1 file would be read again: {file}" in said
+        assert "Everything would be there again." in said
+
+
+def test_a_dry_run_says_what_would_be_embedded(filled: Path) -> None:
+    (rows,) = (filled / layout.VECTORS).iterdir()
+    rows.unlink()
+    planned = stackroom.repair(filled, dry_run=True)
+    assert (planned.embedded, planned.waiting, planned.ok) == (len(TEXTS), (), True)
+    assert f"{len(TEXTS)} passages would be embedded again" in run(filled, "repair", "--dry-run").stderr
+    assert stackroom.repair(filled).embedded == len(TEXTS)
+
+
+def test_a_dry_run_says_that_the_model_is_not_at_hand(library: Path) -> None:
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        index.add_documents([Document("d", chunks=[Chunk(text) for text in TEXTS])])
+    (rows,) = (library / layout.VECTORS).glob("?.????")
+    rows.unlink()
+    planned, done = stackroom.repair(library, dry_run=True), stackroom.repair(library)
+    assert planned.embedded == done.embedded == 0
+    assert not planned.ok
+    assert "can't be made from its name" in planned.waiting[0].message
+    assert "can't be made from its name" in done.waiting[0].message
+    said = run(library, "verify")
+    assert said.code == DamagedError.exit_code
+    assert "3 passages wait for the model that made their vectors" in said.stderr
+    assert "repair --embedder NAME" in said.stderr

@@ -55,7 +55,8 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusi
         check.part("full text", lambda: check.words(connection))
         check.part("repair", lambda: check.waiting(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
-    return Verification(check.checked_chunks, check.checked_rows, tuple(islice(check.damage, _MOST_DAMAGE)))
+    damage = tuple(islice(check.damage, _MOST_DAMAGE))
+    return Verification(check.checked_chunks, check.checked_rows, damage, tuple(check.incomplete))
 
 
 def file_of(library: Path, path: str | os.PathLike[str] | None) -> str | None:
@@ -79,6 +80,7 @@ class _Check:
         self.connection: Connection | None = None
         self.damage: dict[Damage, None] = {}
         """in the order in which it was found, each thing once"""
+        self.incomplete: list[Damage] = []
         self._refused: set[str] = set()
         """what has kept parts from being looked at: it is told with the first of them"""
         self.checked_chunks = 0
@@ -293,12 +295,26 @@ class _Check:
             self._found("full text", f"It is not what was written, in {wrong:,} of its parts.")
 
     def waiting(self, connection: Connection) -> None:
-        """What a repair could not do yet."""
+        """What a repair could not do yet, and what it has tried in vain: that is recorded with the source."""
         left = waiting.get(connection)
         if left.embed:
-            self._found("repair", f"Passages that wait for the model to be embedded again: {len(left.embed):,}.")
-        if left.read:
-            self._found("repair", f"Files that wait to be read again: {len(left.read):,}.")
+            what = "1 passage waits" if len(left.embed) == 1 else f"{len(left.embed):,} passages wait"
+            self._found(
+                "repair",
+                f"{what} for the model that made their vectors, to be embedded again: stackroom repair --embedder NAME",
+            )
+        untried = 0
+        for key, _ in left.read:
+            source = records.source_by_key(connection, key)
+            if source is None or source.state == "indexed":
+                continue
+            if source.error is None:
+                untried += 1
+            else:
+                self.incomplete.append(Damage("sources", f"{source.name}: {source.error}", None, source.name))
+        if untried:
+            what = "1 file that lost passages was" if untried == 1 else f"{untried:,} files that lost passages were"
+            self._found("repair", f"{what} not read again yet: stackroom repair")
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:
         """What the filter index says of each live record, and what the record says itself."""

@@ -122,7 +122,8 @@ def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress:
                 # It was passed over like damage, and may be there tomorrow.
                 raise refused
             if dry_run:
-                return Repair(damage, survey.restored, survey.lost, _to_do(survey), dry_run=True)
+                embed = len(survey.waiting.embed)
+                return Repair(damage, survey.restored, survey.lost, survey.unread, embedded=embed, dry_run=True)
         with fsio.translated(library):
             with contextlib.suppress(apsw.Error, DamagedError):
                 _fold(library)
@@ -141,17 +142,6 @@ def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress:
         compaction.sweep(library, connection)
     derived = "Full text, the filter index and the lists of keys were made anew."
     return Repair(damage, (*survey.restored, derived), survey.lost, aside=str(aside))
-
-
-def _to_do(survey: salvage.Survey) -> tuple[Damage, ...]:
-    """What the next steps would be, for a dry run."""
-    embed, read = len(survey.waiting.embed), len(survey.waiting.read)
-    found = []
-    if embed:
-        found.append(Damage("vectors", f"Passages to embed again: {embed:,}."))
-    if read:
-        found.append(Damage("sources", f"Files to read again: {read:,}."))
-    return tuple(found)
 
 
 def _fill(library: Path, source: Connection, new: Path, progress: Progress) -> salvage.Survey:
