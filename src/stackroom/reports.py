@@ -291,7 +291,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
+    """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches`, of a local library `set_aside`, and `total`."""
 
     library: str
     format_version: int
@@ -315,6 +315,8 @@ class Stats:
     """documents whose files hide text; it was left out"""
     recognised: int = 0
     """documents with pages whose text was recognised (OCR)"""
+    set_aside: tuple[str, ...] = ()
+    """the folders in which repairs have put aside what they replaced, until somebody deletes them"""
     engine: str = ""
     """the engine that keeps it, with its version; "" for a local library"""
     fallback: Fallback | None = None

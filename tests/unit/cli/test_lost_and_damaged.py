@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import os
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 import stackroom
 from stackroom import Chunk, Document
+from stackroom.cli.commands.library import size
 from stackroom.cli.main import main
 from stackroom.errors import DamagedError, NotALibraryError, ReadOnlyError, UsageError
 from stackroom.progress import CancelToken, silent
@@ -314,3 +316,30 @@ def test_a_dry_run_says_that_the_model_is_not_at_hand(library: Path) -> None:
     assert said.code == DamagedError.exit_code
     assert "3 passages wait for the model that made their vectors" in said.stderr
     assert "repair --embedder NAME" in said.stderr
+
+
+# What a repair has put aside
+
+
+def test_what_a_repair_has_put_aside_is_counted_and_told(hurt: Path) -> None:
+    assert "aside" not in run(hurt, "status").stdout
+    stackroom.repair(hurt)
+    kept = sum(path.stat().st_size for path in (hurt / "damaged.0001").rglob("*") if path.is_file())
+    with stackroom.open(hurt, mode="r") as index:
+        stats = index.stats()
+    assert stats.set_aside == (str(hurt / "damaged.0001"),)
+    assert stats.bytes["set_aside"] == kept > 0
+    assert stats.bytes["total"] == sum(size for part, size in stats.bytes.items() if part != "total")
+    assert json.loads(run(hurt, "--json", "status").stdout)["bytes"]["set_aside"] == kept
+    told = f"{hurt / 'damaged.0001'} ({size(kept)}) is what a repair replaced. Delete it once you miss nothing: rm -r {hurt / 'damaged.0001'}"
+    assert told in run(hurt, "status").stdout
+    assert told in run(hurt, "verify").stderr
+    shutil.rmtree(hurt / "damaged.0001")
+    assert "aside" not in run(hurt, "status").stdout
+    assert "replaced" not in run(hurt, "verify").stderr
+
+
+def test_folders_of_somebody_else_are_not_counted_as_put_aside(filled: Path) -> None:
+    write_files(filled, {"damaged.txt": "no folder", "damaged.mine/note.txt": "mine"})
+    with stackroom.open(filled, mode="r") as index:
+        assert (index.stats().set_aside, index.stats().bytes["set_aside"]) == ((), 0)

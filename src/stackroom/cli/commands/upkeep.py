@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
-from stackroom.cli.commands.library import size
+from stackroom.cli.commands.library import set_aside, size
 from stackroom.cli.meter import meter
 from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.errors import DamagedError
 from stackroom.forms import plain
 from stackroom.reports import Damage, Repair
 
+if TYPE_CHECKING:
+    from stackroom.index import Index
+
 _SHOWN = 20
+
+
+def _put_aside(index: Index) -> str:
+    stats = index.stats()
+    return set_aside(stats) if stats.set_aside else ""
 
 
 def _list(session: Session, title: str, found: Sequence[Damage]) -> None:
@@ -45,6 +54,7 @@ def verify_command(session: Session) -> int:
     try:
         with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Checking") as progress:
             found = index.verify(progress=progress, cancel=cancel)
+            kept = _put_aside(index) if found.ok else ""
     except DamagedError as error:
         # Elsewhere this command is what to do next.
         if "stackroom verify" in (error.hint or ""):
@@ -61,6 +71,8 @@ def verify_command(session: Session) -> int:
         if found.incomplete:
             what = "1 source is" if len(found.incomplete) == 1 else f"{len(found.incomplete):,} sources are"
             _list(session, f"{what} incomplete since a repair", found.incomplete)
+        if kept:
+            session.say(kept)
         return 0
     damaged = "1 thing is damaged" if len(found.damage) == 1 else f"{len(found.damage):,} things are damaged"
     session.say(f"{damaged}. Bring back what can be: {session.command('repair')}")

@@ -81,8 +81,8 @@ def lacks_catalogue(path: Path) -> bool:
 
 def put_aside(library: Path) -> list[Path]:
     """The folders in which repairs have put aside what they replaced, the oldest first."""
-    folders = (path for path in library.glob(f"{DAMAGED}.*") if re.fullmatch(r"\d{4,}", path.name.rpartition(".")[2]))
-    return sorted(folder for folder in folders if (folder / CATALOGUE).is_file())
+    found = (path for path in library.glob(f"{DAMAGED}.*") if path.suffix[1:].isdigit())
+    return sorted(path for path in found if catalogue(path).is_file())
 
 
 def without_catalogue(library: Path) -> DamagedError:
