@@ -343,3 +343,44 @@ def test_folders_of_somebody_else_are_not_counted_as_put_aside(filled: Path) -> 
     write_files(filled, {"damaged.txt": "no folder", "damaged.mine/note.txt": "mine"})
     with stackroom.open(filled, mode="r") as index:
         assert (index.stats().set_aside, index.stats().bytes["set_aside"]) == ((), 0)
+
+
+# Backups
+
+
+def test_a_backup_says_what_it_holds_and_how_it_brings_a_library_back(filled: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "a backup"
+    said = run(filled, "backup", copy).stderr
+    with stackroom.open(copy, mode="r") as index:
+        total = index.stats().bytes["total"]
+    assert f"{filled} is copied to {copy}: 3 documents with 3 passages, {size(total)}." in said
+    assert f"It was opened there. Every byte is compared by: stackroom --library '{copy}' verify" in said
+    assert f"To bring the library back: move {filled} away, then: stackroom --library '{copy}' backup {filled}" in said
+    for line in said.splitlines():
+        if "backup" in line and "bring the library back" in line:
+            os.rename(filled, tmp_path / "lost")
+            assert run(copy, *shlex.split(line.partition(f"--library '{copy}' ")[2])).code == 0
+    assert run(filled, "verify").code == 0
+
+
+def test_a_backup_says_the_same_as_json(filled: Path, tmp_path: Path) -> None:
+    told = json.loads(run(filled, "--json", "backup", tmp_path / "copy").stdout)
+    with stackroom.open(tmp_path / "copy", mode="r") as index:
+        total = index.stats().bytes["total"]
+    assert told == {"folder": str(tmp_path / "copy"), "sources": 3, "documents": 3, "chunks": 3, "bytes": total}
+
+
+def test_an_earlier_backup_is_replaced_by_a_command_that_can_be_pasted(
+    filled: Path, folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "a backup"
+    run(filled, "backup", copy)
+    write_files(folder, {"more.txt": "tides turn"})
+    run(filled, "add", folder)
+    refused = run(filled, "backup", copy)
+    assert refused.code == UsageError.exit_code
+    assert "refresh=" not in refused.stderr
+    command = f"stackroom --library {filled} backup --refresh '{copy}'"
+    assert command in refused.stderr
+    assert run(filled, *shlex.split(command)[3:]).code == 0
+    assert "4 documents" in run(filled, "backup", copy).stderr

@@ -183,9 +183,18 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
     if not done:
         session.say(f"Interrupted: {folder} is what it was before.")
         return 130
-    if session.as_json:
-        session.print_json({"folder": os.path.abspath(folder)}, index)
     there = replace(session, library=folder, copy=None)
-    session.say(f"The library is in {folder}, and can be used there: {there.command('status')}")
-    session.say(f"From there to another place: {there.command('backup', 'FOLDER')}")
+    with there.open(mode="r", quiet=True) as copied:
+        stats = copied.stats()
+    held = {name: getattr(stats, name) for name in ("sources", "documents", "chunks")}
+    if session.as_json:
+        session.print_json({"folder": os.path.abspath(folder), **held, "bytes": stats.bytes["total"]}, index)
+    of, total = (
+        f"{count(stats.documents, 'document')} with {count(stats.chunks, 'passage')}",
+        size(stats.bytes["total"]),
+    )
+    session.say(f"{index.path} is copied to {folder}: {of}, {total}. It can be used there: {there.command('status')}")
+    session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
+    home = str(index.path)
+    session.say(f"To bring the library back: move {home} away, then: {there.command('backup', home)}")
     return 0
