@@ -76,6 +76,7 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "embedder": plain(stats.embedder),
         "former": plain(stats.former),
         "bytes": dict(stats.bytes),
+        "set_aside": list(stats.set_aside),
         "failed": {
             "count": stats.failed_count,
             "first": [{"path": failure.path, "reason": failure.reason} for failure in stats.failed],

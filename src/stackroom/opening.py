@@ -19,7 +19,7 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.index import Index
-from stackroom.storage.disk.layout import absolute, is_library, vectors
+from stackroom.storage.disk.layout import absolute, is_library, lacks_catalogue, without_catalogue
 
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken, Progress
@@ -51,7 +51,8 @@ def open(
     `progress` and `cancel` are the migration's (and of the look at the old index, where it asks); one that was stopped raises
     MigrationNeeded without an inventory, and the next one goes on there. With mode "r" nothing is migrated: "auto" asks too.
 
-    Raises NotALibraryError, NotFoundError, FormatVersionError, EmbedderMismatchError, MigrationNeeded, StorageError, UnavailableError; UsageError
+    Raises NotALibraryError, NotFoundError, DamagedError (a library whose catalogue is missing: no new one is made in its place), FormatVersionError,
+    EmbedderMismatchError, MigrationNeeded, StorageError, UnavailableError; UsageError
     where `copy` is no copy of what is at the URL. Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was
     migrated, with errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors, and with errors.EngineAwayWarning where
     the copy answers.
@@ -100,7 +101,7 @@ def repair(
 ) -> Repair:
     """`Index.repair` for a library that may not even open. `path` and `embedder` are those of `open`.
 
-    Raises NotFoundError where there is no catalogue, BusyError while others use the library, DamagedError where nothing can be read.
+    Raises NotFoundError where there is no library, BusyError while others use it, DamagedError where its catalogue is missing or nothing can be read of it.
     """
     from stackroom.model import LibraryModel
     from stackroom.progress import CancelToken, silent
@@ -115,8 +116,8 @@ def repair(
         from stackroom.migration import switch
 
         folder = switch.migrated(folder) or folder
-    if not is_library(folder) and not vectors(folder).is_dir():
-        raise _no_library(folder)
+    if not is_library(folder):
+        raise without_catalogue(folder) if lacks_catalogue(folder) else _no_library(folder)
     backend = LocalStore.damaged(folder)
     try:
         return bring_back(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from stackroom.backend import Backend, Waiting
-from stackroom.errors import EmbedderMismatchError, StackroomError, UnavailableError, UsageError
+from stackroom.backend import Backend, SourceRecord, Waiting
+from stackroom.errors import DamagedError, EmbedderMismatchError, StackroomError, UnavailableError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Repair
 
@@ -16,76 +18,156 @@ if TYPE_CHECKING:
 
 _BATCH = 32
 
+_LOST = "Passages of it were lost, and it was not read again:"
+"""How the reason begins with which such a source is recorded."""
+
+
+class _Left(NamedTuple):
+    """Why a source that lost passages was not read again, and what brings them back."""
+
+    why: str
+    then: str
+
+    def __str__(self) -> str:
+        return f"{self.why} {self.then}"
+
 
 def repair(backend: Backend, model: LibraryModel, *, dry_run: bool, progress: Progress, cancel: CancelToken) -> Repair:
     """All that can be done, in this order: what survives, files, vectors. What a killed run has left is done by the next one."""
     found = backend.repair(dry_run=dry_run, progress=progress, cancel=cancel)
-    if dry_run or found.cancelled:
+    if found.cancelled:
         return found
-    reread, changed = _read_again(backend, model, progress, cancel)
+    if dry_run:
+        return _planned(backend, model, found)
+    reread, unread = _read_again(backend, model, progress, cancel)
     embedded, waiting = _embed_again(backend, model, progress, cancel)
-    left = () if cancel.cancelled else _left(backend, changed)
     return replace(
         found,
         lost=_still_lost(backend, found.lost),
-        waiting=(*waiting, *left),
+        waiting=(*waiting, *unread),
         embedded=embedded,
         reread=reread,
         cancelled=cancel.cancelled,
     )
 
 
+def _planned(backend: Backend, model: LibraryModel, found: Repair) -> Repair:
+    """What a dry run says: what the run would do with each file and with lost vectors, as far as that can be known without doing it.
+
+    Storage names the sources that lost passages in `waiting`, and counts lost vectors in `embedded`.
+    """
+    unread = [(name, _kept_from(backend, name)) for one in found.waiting if (name := one.source) is not None]
+    back = {name for name, left in unread if left is None}
+    waiting = [_not_read(name, left) for name, left in unread if left is not None]
+    embedded = found.embedded
+    if embedded:
+        try:
+            # No view: that would ask for the vector file, which may be what is lost.
+            model(backend.stats().embedder)
+        except DamagedError:
+            pass  # which model it is can't be read before the repair
+        except (EmbedderMismatchError, UnavailableError, UsageError) as error:
+            waiting.insert(0, Damage("vectors", _to_be_made(embedded, error)))
+            embedded = 0
+    return replace(
+        found,
+        lost=_without(found.lost, back),
+        waiting=tuple(waiting),
+        embedded=embedded,
+        reread=len(back),
+        to_read=tuple(sorted(back)),
+    )
+
+
+def _kept_from(backend: Backend, name: str) -> _Left | None:
+    """What would keep this file of a damaged library from being read again, if anything would."""
+    try:
+        with backend.view() as view:
+            record = view.source(name)
+    except StackroomError:
+        record = None  # then nobody will know what it was like
+    return _why_not(name, record.content_hash if record else None, record.recipe if record else "")
+
+
 def _read_again(
     backend: Backend, model: LibraryModel, progress: Progress, cancel: CancelToken
-) -> tuple[int, dict[int, str]]:
-    """Files that are as they were are read again: what survived of them keeps its ids and vectors. Returns how many, and why others were not."""
-    from stackroom.ingest.file_facts import IMPORTED
+) -> tuple[int, list[Damage]]:
+    """Files that are as they were are read again: what survived of them keeps its ids and vectors. Returns how many, and those that were not.
+
+    Each of these is recorded as failed, with the reason: the library is whole then, and says what it lacks. It is tried again by the next repair.
+    """
     from stackroom.ingest.pipeline import add_paths
 
-    with backend.view() as view:
-        waiting = view.waiting()
-        records = {record.key: record for record in view.each_source()} if waiting.read else {}
-    reasons: dict[int, str] = {}
+    waiting, records = _unread(backend)
+    left: dict[int, _Left] = {}
     good: dict[int, str] = {}
-    over: set[int] = set()
     for key, content in waiting.read:
-        record = records.get(key)
-        # Gone since, or read since by somebody else.
-        if record is None or record.state == "indexed":
-            over.add(key)
-        elif record.recipe.startswith(IMPORTED):
-            reasons[key] = "another program had read it; to have it read anew: stackroom rebuild"
-        else:
-            reason = _why_not(record.name, content)
+        if (record := records.get(key)) is not None:
+            reason = _why_not(record.name, content, record.recipe)
             if reason is None:
                 good[key] = record.name
             else:
-                reasons[key] = reason
+                left[key] = reason
+    refused: StackroomError | None = None
     if good:
         try:
             add_paths(backend, model, list(good.values()), retry=True, progress=progress, cancel=cancel)
         except (EmbedderMismatchError, UnavailableError, UsageError) as error:
-            reasons.update(dict.fromkeys(good, error.message))
-    with backend.view() as view:
-        read = {record.key for record in view.each_source() if record.state == "indexed"} if good else set()
-    done = {key for key in good if key in read and key not in reasons}
-    reasons.update((key, "it could not be read") for key in good if key not in done and key not in reasons)
-    kept = tuple((key, content) for key, content in waiting.read if key not in over and key not in done)
-    if kept != waiting.read:
+            refused = error
+    _, records = _unread(backend)
+    if not cancel.cancelled:
+        for key in good.keys() & records.keys():
+            left[key] = _refused(records[key], refused)
+    kept = tuple((key, content) for key, content in waiting.read if key in records)
+    failed = [(records[key], reason) for key, reason in left.items() if key in records]
+    if failed or kept != waiting.read:
         with backend.commit() as commit:
+            for record, reason in failed:
+                said = f"{_LOST} {reason}"
+                commit.put_source(replace(record, error=said, error_kind=DamagedError.__name__))
             commit.set_waiting(waiting._replace(read=kept))
-    return len(done), reasons
+    done = sum(key not in records for key in good)
+    return done, [_not_read(record.name, reason) for record, reason in failed]
 
 
-def _why_not(name: str, content: bytes | None) -> str | None:
-    """What keeps a file from being read in the place of what it was, if anything does."""
-    from stackroom.ingest.file_facts import hash_file
+def _unread(backend: Backend) -> tuple[Waiting, dict[int, SourceRecord]]:
+    """What waits, and the records of the sources that do so; some may have been removed or read by somebody else."""
+    with backend.view() as view:
+        waiting = view.waiting()
+        wanted = {key for key, _ in waiting.read}
+        records = (record for record in view.each_source() if record.key in wanted) if wanted else ()
+        return waiting, {record.key: record for record in records if record.state != "indexed"}
 
+
+def _why_not(name: str, content: bytes | None, recipe: str) -> _Left | None:
+    """What keeps a file from being read in the place of what it was, if anything does. `recipe` says how it was read."""
+    from stackroom.ingest.file_facts import IMPORTED, hash_file
+
+    again, without = f"stackroom add {shlex.quote(name)}", f"stackroom remove {shlex.quote(name)}"
+    if recipe.startswith(IMPORTED):
+        return _Left("another program had read it.", f"To have it read anew: stackroom rebuild {shlex.quote(name)}")
     try:
         same = content is None or hash_file(name) == content
+    except FileNotFoundError as error:
+        return _Left(
+            f"{error.strerror}.", f"Put it back and repair again, or add it where it is now, and here: {without}"
+        )
     except OSError as error:
-        return str(error.strerror)
-    return None if same else "it has changed since it was read"
+        return _Left(f"{error.strerror}.", f"Once it can be read: {again}. Or give up what is left of it: {without}")
+    return None if same else _Left("it has changed since it was read.", f"To have it read as it is now: {again}")
+
+
+def _refused(record: SourceRecord, error: StackroomError | None) -> _Left:
+    """Why reading a file failed that is as it was."""
+    if error is not None:
+        return _Left(error.message, error.hint or "Then repair again: stackroom repair")
+    without = f"stackroom remove {shlex.quote(record.name)}"
+    said = record.error if record.error and not record.error.startswith(_LOST) else "it could not be read."
+    return _Left(said, f"Give up what is left of it: {without}")
+
+
+def _not_read(name: str, left: _Left) -> Damage:
+    return Damage("sources", f"{name} can't be read again: {left}", None, name)
 
 
 def _embed_again(
@@ -127,27 +209,19 @@ def _documents(backend: Backend, keys: list[int], error: StackroomError) -> list
     with backend.view() as view:
         counts = Counter(passage.document_id for passage in view.passages(keys))
         owners = view.document_of(list(counts))
-    told = f"{error.message} {error.hint or ''}".strip()
     return [
-        Damage("vectors", f"Vectors to be made again: {n:,}. {told}", document, owners[document][1].name)
-        for document, n in counts.items()
+        Damage("vectors", _to_be_made(n, error), document, owners[document][1].name) for document, n in counts.items()
     ]
 
 
-def _left(backend: Backend, reasons: dict[int, str]) -> list[Damage]:
-    """The sources that could not be read again."""
-    with backend.view() as view:
-        names = {record.key: record.name for record in view.each_source()} if reasons else {}
-    hint = "What is left of it serves; as it is now it is read by: stackroom add"
-    return [
-        Damage("sources", f"{names[key]} was not read again: {reason}. {hint}", None, names[key])
-        for key, reason in reasons.items()
-        if key in names
-    ]
+def _to_be_made(n: int, error: StackroomError) -> str:
+    return f"Vectors to be made again: {n:,}. {error.message} {error.hint or ''}".strip()
 
 
 def _still_lost(backend: Backend, lost: tuple[Damage, ...]) -> tuple[Damage, ...]:
     """Without what came back from its file."""
+    if not lost:
+        return lost
     with backend.view() as view:
         waiting = {key for key, _ in view.waiting().read}
         back = {
@@ -155,5 +229,10 @@ def _still_lost(backend: Backend, lost: tuple[Damage, ...]) -> tuple[Damage, ...
             for record in view.each_source()
             if record.is_file and record.state == "indexed" and record.key not in waiting
         }
+    return _without(lost, back)
+
+
+def _without(lost: tuple[Damage, ...], back: Collection[str]) -> tuple[Damage, ...]:
+    """What is lost but for that of sources that are read again from their files."""
     by_file = ("sources", "documents", "chunks")
     return tuple(one for one in lost if not (one.structure in by_file and one.source in back))

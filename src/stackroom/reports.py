@@ -291,7 +291,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches` and `total`."""
+    """The library in numbers; `bytes` has `catalogue`, `vectors`, `sketches`, of a local library `set_aside`, and `total`."""
 
     library: str
     format_version: int
@@ -315,6 +315,8 @@ class Stats:
     """documents whose files hide text; it was left out"""
     recognised: int = 0
     """documents with pages whose text was recognised (OCR)"""
+    set_aside: tuple[str, ...] = ()
+    """the folders in which repairs have put aside what they replaced, until somebody deletes them"""
     engine: str = ""
     """the engine that keeps it, with its version; "" for a local library"""
     fallback: Fallback | None = None
@@ -358,21 +360,29 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's."""
+    """One thing that `verify` found: which structure, and the document it belongs to if it is a chunk's.
+
+    `file` is the one that is hit, below the library's folder ("catalogue.db", "vectors/1.0001"); None for what is no file's.
+    """
 
     structure: str
     message: str
     document_id: str | None = None
     source: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` checked and found; `ok` when nothing is damaged."""
+    """What `verify` checked and found; `ok` when nothing is damaged.
+
+    `incomplete` are sources of which a repair could not bring back every passage: what is stored of them is what was written. Each says why.
+    """
 
     chunks: int
     rows: int
     damage: tuple[Damage, ...]
+    incomplete: tuple[Damage, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -385,7 +395,7 @@ class Repair:
 
     `lost` can't be brought back; `waiting` can, once something is there that was not: the model that made the vectors, a file as it was.
     `embedded` counts passages, `reread` sources. `aside` is the folder in which the damaged files are kept (None: nothing was replaced).
-    With `dry_run` nothing was changed, and the rest says what would be done.
+    With `dry_run` nothing was changed, and the rest says what would be done, as far as that can be known; `to_read` names the files then that would be read again.
     """
 
     damage: tuple[Damage, ...] = ()
@@ -395,6 +405,7 @@ class Repair:
     embedded: int = 0
     reread: int = 0
     aside: str | None = None
+    to_read: tuple[str, ...] = ()
     dry_run: bool = False
     cancelled: bool = False
 

@@ -105,7 +105,9 @@ def test_a_number_of_rows_is_not_believed(harmed: Harmed) -> None:
     """An extent without the checksums of all its rows. Their keys were listed first, in gigabytes; found by a fuzzer."""
     path = harmed(lambda copy: loosely(copy, "extents", f"UPDATE extents SET n = {1 << 40} WHERE first_row = 0"))
     with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
-        assert "The extent at row 0 is wrong." in [one.message for one in index.verify().damage]
+        assert f"What it says of the rows of vectors/{row_file(path, 1).name} from 0 on can't be." in [
+            one.message for one in index.verify().damage
+        ]
 
 
 @pytest.mark.slow
@@ -194,7 +196,7 @@ def test_a_fault_of_the_program_is_not_called_damage(harmed: Harmed, monkeypatch
     with stackroom.open(path, mode="r") as index, pytest.raises(TypeError, match="NoneType"):
         index.sources()
     spoil(path / "catalogue.db", 8192 * 9, bytes(8192))
-    with stackroom.open(path, mode="r") as index, pytest.raises(DamagedError, match="NoneType"):
+    with stackroom.open(path, mode="r") as index, pytest.raises(DamagedError, match="of another kind"):
         index.sources()
 
 

@@ -277,6 +277,7 @@ def test_a_path_that_is_not_there_fails_its_job(asker: Asker, tmp_path: Path) ->
 def test_verify_and_compact_are_jobs(filled: Asker) -> None:
     checked = filled.ended(filled.post("/api/verify", code=202))
     assert (checked["state"], checked["result"]["ok"], checked["result"]["damage"]) == ("done", True, [])
+    assert checked["result"]["incomplete"] == []
     assert set(filled.ended(filled.post("/api/compact", code=202))["result"]) == {
         "bytes_before",
         "bytes_after",

@@ -133,7 +133,7 @@ def cli(ctx: click.Context, library: str | None, copy: str | None, as_json: bool
 _ADVICE = re.compile(rf"\bstackroom (?=(?:{'|'.join(set(VERBS) - {'migrate'})})\b)")
 
 
-def _with_library(hint: str, library: str | None) -> str:
+def with_library(hint: str, library: str | None) -> str:
     """What is advised is for the library that the user has named. That of `migrate` is its argument."""
     return hint if library is None else _ADVICE.sub(lambda found: f"{found[0]}--library {shlex.quote(library)} ", hint)
 
@@ -173,7 +173,7 @@ def main(args: list[str] | None = None) -> None:
         code = 0
     except Exception as error:
         if isinstance(error, StackroomError) and error.hint:
-            error.hint = _with_library(error.hint, _library_of(given))
+            error.hint = with_library(error.hint, _library_of(given))
         code = fail(error, as_json=as_json)
     except KeyboardInterrupt:
         click.echo("Interrupted. What was committed stays.", err=True)

@@ -73,7 +73,7 @@ class LocalStore:
     capabilities: frozenset[Capability] = EVERY_CAPABILITY
 
     def __init__(self, path: Path, *, mode: str = "a") -> None:
-        """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, FormatVersionError, StorageError."""
+        """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, DamagedError (no catalogue), FormatVersionError, StorageError."""
         self._prepare(path, mode)
         exists = layout.is_library(path)
         if mode == "x" and exists:
@@ -81,6 +81,8 @@ class LocalStore:
                 f"{path} holds a library already.", hint="Open it with mode='a', or choose another folder.", path=path
             )
         if not exists:
+            if layout.lacks_catalogue(path):
+                raise layout.without_catalogue(path)
             self._create(mode)
         with _GATE.within(), self._reader() as reader:
             schema.check_version(reader.connection, path, writing=not self.read_only)

@@ -195,13 +195,6 @@ def test_a_folder_that_is_no_library_is_not_repaired_and_not_touched(folder: Pat
     assert not nowhere.exists()
 
 
-def test_a_library_without_its_catalogue_is_told_from_other_folders(library: Path) -> None:
-    stackroom.open(library).close()
-    layout.catalogue(library).unlink()
-    with pytest.raises(NotFoundError, match="catalogue is missing"):
-        stackroom.repair(library)
-
-
 def test_a_file_and_a_folder_of_documents_are_no_library(folder: Path) -> None:
     write_files(folder, {"a.txt": "alpha"})
     for named, said in ((folder, "it is not empty"), (folder / "a.txt", "is a file")):

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from reader_support import FILES, chunk_with, fails, given, read
 from stackroom import Chunk, Document
 from stackroom.cli.main import cli
+from stackroom.errors import ScannedError
 from stackroom.index import Index
 from stackroom.ingest.readers import json_records
 from stackroom.ingest.readers.common import limits
@@ -231,3 +232,38 @@ def test_of_a_pdf_with_too_many_pages_the_first_are_read(samples: Path, monkeypa
     assert {section.incomplete for section in sections} == {
         f"Of its {reading.metadata['pages']} pages the first 7 were added. Split the file, and add the rest."
     }
+
+
+def test_of_a_broken_pdf_with_too_many_pages_that_is_said_too(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (samples / "debian/packaging-tutorial.pdf").read_bytes()
+    path = given(tmp_path, "cut.pdf", whole[: len(whole) * 3 // 4])
+    monkeypatch.setattr(limits, "PAGES", 2)
+    reading, sections = read(path)
+    pages = reading.metadata["pages"]
+    assert pages > 2
+    assert [section.page for section in sections] == [1, 2]
+    assert {section.incomplete for section in sections} == {
+        f"It is a broken PDF: only what could be saved of its text was added ({pages} pages were found). Get a fresh copy. "
+        f"Of its {pages} pages the first 2 were added. Split the file, and add the rest."
+    }
+
+
+def test_a_scan_is_not_said_to_be_one_on_pages_that_nobody_read(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages behind the limit may hold text."""
+    held = io.BytesIO()
+    with (
+        pypdfium2.PdfDocument(FILES / "blank.pdf") as blank,
+        pypdfium2.PdfDocument(samples / "debian/packaging-tutorial.pdf") as slides,
+    ):
+        document = pypdfium2.PdfDocument.new()
+        document.import_pages(blank)
+        document.import_pages(blank)
+        document.import_pages(slides, [4])
+        document.save(held)
+    path = given(tmp_path, "long.pdf", held.getvalue())
+    monkeypatch.setattr(limits, "PAGES", 2)
+    fails(path, ScannedError, words="it holds no text on the first 2 of its 3 pages, which are all that is read.")

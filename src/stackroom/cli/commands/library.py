@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 from collections import Counter
 
@@ -165,7 +166,10 @@ def status_command(session: Session) -> int:
         ("sources", f"{stats.sources:,} ({stats.active_sources:,} active)"),
         ("passages", f"{stats.chunks:,} in {count(stats.documents, 'document')}"),
         ("model", f"{model.name or '(unnamed)'}, {model.dim} dimensions" if model else "none yet"),
-        ("on disk", ", ".join(f"{name} {size(count)}" for name, count in stats.bytes.items() if count)),
+        (
+            "on disk",
+            ", ".join(f"{name.replace('_', ' ')} {size(count)}" for name, count in stats.bytes.items() if count),
+        ),
         ("format", f"{stats.format_version}, {stats.engine or f'SQLite {stats.sqlite}'}"),
     ]
     rows += [("collection", _collection(item)) for item in stats.collections if not _is_all(item, stats)]
@@ -204,6 +208,8 @@ def status_command(session: Session) -> int:
         )
     if since is not None:
         rows.append(("old files", since))
+    if stats.set_aside:
+        rows.append(("set aside", set_aside(stats)))
     for name, value in rows:
         click.echo(f"{click.style(f'{name:>10}', dim=True)}  {safe(value, keep_newlines=False)}")
     if stats.failed_count:
@@ -212,6 +218,15 @@ def status_command(session: Session) -> int:
             f"{click.style('    failed', dim=True)}  {stats.failed_count:,} ({kinds} first); see: {session.command('list', '--failed')}"
         )
     return 0
+
+
+def set_aside(stats: Stats) -> str:
+    """What repairs have put aside, how large it is, and what may be done with it."""
+    folders, plural = stats.set_aside, len(stats.set_aside) > 1
+    return (
+        f"{', '.join(folders)} ({size(stats.bytes['set_aside'])}) {'are' if plural else 'is'} what {'repairs' if plural else 'a repair'} replaced. "
+        f"Delete {'them' if plural else 'it'} once you miss nothing: rm -r {shlex.join(folders)}"
+    )
 
 
 def _is_all(item: Collection, stats: Stats) -> bool:

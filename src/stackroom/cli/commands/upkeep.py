@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
-from stackroom.cli.commands.library import size
+from stackroom.cli.commands.library import set_aside, size
 from stackroom.cli.meter import meter
 from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.errors import DamagedError
 from stackroom.forms import plain
 from stackroom.reports import Damage, Repair
 
+if TYPE_CHECKING:
+    from stackroom.index import Index
+
 _SHOWN = 20
 
 
-def _where(damage: Damage) -> str:
-    return f" ({safe(damage.source or '')}, document {damage.document_id})" if damage.document_id else ""
+def _put_aside(index: Index) -> str:
+    stats = index.stats()
+    return set_aside(stats) if stats.set_aside else ""
+
+
+def _list(session: Session, title: str, found: Sequence[Damage]) -> None:
+    from stackroom.cli.main import with_library
+
+    if found:
+        session.say(f"{title}:")
+    for damage in found[:_SHOWN]:
+        session.say(with_library(_line(damage), session.library))
+    if len(found) > _SHOWN:
+        session.say(f"  and {len(found) - _SHOWN:,} more; --json names them all.")
+
+
+def _line(damage: Damage) -> str:
+    """The file that is hit, what is wrong, and whose it is."""
+    part, file = damage.structure, damage.file
+    where = part if file is None else file if file.startswith(part) else f"{file} ({part})"
+    whose = f" ({damage.source or ''}, document {damage.document_id})" if damage.document_id else ""
+    # Of a source its name is said first, and nothing of how it is kept.
+    head = "" if part == "sources" and file is None and damage.source else f"{where}: "
+    return safe(f"  {head}{damage.message}{whose}")
 
 
 @click.command("verify", help="Check every stored byte, and name what is damaged.")
@@ -27,21 +54,25 @@ def verify_command(session: Session) -> int:
     try:
         with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Checking") as progress:
             found = index.verify(progress=progress, cancel=cancel)
+            kept = _put_aside(index) if found.ok else ""
     except DamagedError as error:
         # Elsewhere this command is what to do next.
         if "stackroom verify" in (error.hint or ""):
             error.hint = "Bring back what can be: stackroom repair"
         raise
     if session.as_json:
-        told = {"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": found.damage}
-        session.print_json(told, index)
-    for damage in found.damage[:_SHOWN]:
-        session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
+        session.print_json({"ok": found.ok, **plain(found)}, index)
+    _list(session, "Damaged", found.damage)
     if cancel.cancelled:
         session.say("Interrupted: not everything was checked.")
         return 130
     if found.ok:
         session.say(f"All is well: {found.chunks:,} passages and {found.rows:,} vectors checked.")
+        if found.incomplete:
+            what = "1 source is" if len(found.incomplete) == 1 else f"{len(found.incomplete):,} sources are"
+            _list(session, f"{what} incomplete since a repair", found.incomplete)
+        if kept:
+            session.say(kept)
         return 0
     damaged = "1 thing is damaged" if len(found.damage) == 1 else f"{len(found.damage):,} things are damaged"
     session.say(f"{damaged}. Bring back what can be: {session.command('repair')}")
@@ -73,27 +104,58 @@ def repair_command(session: Session, embedder: str | None, dry_run: bool) -> int
 
 
 def _tell(session: Session, done: Repair) -> None:
-    for title, found in (("Damaged", done.damage), ("Lost", done.lost), ("Waiting", done.waiting)):
-        if found:
-            session.say(f"{title}:")
-        for damage in found[:_SHOWN]:
-            session.say(f"  {damage.structure}: {safe(damage.message)}{_where(damage)}")
-        if len(found) > _SHOWN:
-            session.say(f"  and {len(found) - _SHOWN:,} more; --json names them all.")
+    if done.dry_run:
+        titles = ("Damaged", "Would be lost", "Would not be brought back yet")
+    else:
+        titles = ("Damaged", "Lost", "Not brought back yet")
+    for title, found in zip(titles, (done.damage, done.lost, done.waiting), strict=True):
+        _list(session, title, found)
     for line in done.restored:
-        session.say(safe(line))
+        session.say(line)
+    would = "would be " if done.dry_run else ""
     if done.reread:
-        session.say(f"{count(done.reread, 'file')} read again.")
+        names = f": {', '.join(done.to_read[:_SHOWN])}" if done.to_read else ""
+        more = f" and {len(done.to_read) - _SHOWN:,} more" if len(done.to_read) > _SHOWN else ""
+        session.say(f"{count(done.reread, 'file')} {would}read again{names}{more}.")
     if done.embedded:
-        session.say(f"{count(done.embedded, 'passage')} embedded again.")
+        session.say(f"{count(done.embedded, 'passage')} {would}embedded again.")
     if done.aside:
-        session.say(f"What was damaged is in {safe(done.aside)}; delete it when you no longer want it.")
+        session.say(f"What was damaged is in {done.aside}; delete it when you no longer want it.")
+    for line in _ending(session, done):
+        session.say(line)
+
+
+def _ending(session: Session, done: Repair) -> Iterator[str]:
+    """How things stand now, and what to do next."""
     if done.cancelled:
-        session.say("Interrupted: the next repair goes on here.")
-    elif done.dry_run:
-        session.say("Nothing was changed." if done.damage else "All is well.")
-    elif done.ok:
-        session.say("All is well." if not done.damage else "Everything is there again.")
+        yield "Interrupted: the next repair goes on here."
+        return
+    would = "would be" if done.dry_run else "is"
+    if done.ok:
+        yield f"Everything {would} there again." if done.damage or done.reread or done.embedded else "All is well."
+    else:
+        yield f"Not everything {would} there again: {_what_is_not(done)}. What is left serves."
+        if done.lost:
+            yield "What is lost is in a backup, where there is one; else add it again from where it came."
+    if done.dry_run:
+        yield f"Nothing was changed. To do it: {session.command('repair')}" if done.damage else "Nothing was changed."
+    elif any(one.structure == "sources" for one in done.waiting):
+        yield f"The files that were not read again, and why: {session.command('list', '--failed')}"
+
+
+def _what_is_not(done: Repair) -> str:
+    """1 thing is lost, and 1 file was not read again"""
+    lost, files = len(done.lost), sum(one.structure == "sources" for one in done.waiting)
+    documents = len(done.waiting) - files
+    told = []
+    if lost:
+        told.append(f"{count(lost, 'thing')} {'is' if lost == 1 else 'are'} lost")
+    if files:
+        was = "would not be" if done.dry_run else "was not" if files == 1 else "were not"
+        told.append(f"{count(files, 'file')} {was} read again")
+    if documents:
+        told.append(f"{count(documents, 'document')} {'waits' if documents == 1 else 'wait'} for the model")
+    return ", and ".join(told)
 
 
 @click.command("compact", help="Give disk space back after removals and changes. Searches go on meanwhile.")
@@ -121,9 +183,18 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
     if not done:
         session.say(f"Interrupted: {folder} is what it was before.")
         return 130
-    if session.as_json:
-        session.print_json({"folder": os.path.abspath(folder)}, index)
     there = replace(session, library=folder, copy=None)
-    session.say(f"The library is in {folder}, and can be used there: {there.command('status')}")
-    session.say(f"From there to another place: {there.command('backup', 'FOLDER')}")
+    with there.open(mode="r", quiet=True) as copied:
+        stats = copied.stats()
+    held = {name: getattr(stats, name) for name in ("sources", "documents", "chunks")}
+    if session.as_json:
+        session.print_json({"folder": os.path.abspath(folder), **held, "bytes": stats.bytes["total"]}, index)
+    of, total = (
+        f"{count(stats.documents, 'document')} with {count(stats.chunks, 'passage')}",
+        size(stats.bytes["total"]),
+    )
+    session.say(f"{index.path} is copied to {folder}: {of}, {total}. It can be used there: {there.command('status')}")
+    session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
+    home = str(index.path)
+    session.say(f"To bring the library back: move {home} away, then: {there.command('backup', home)}")
     return 0

@@ -130,11 +130,17 @@ def _pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
         )
     if not characters:
         raise ScannedError(
-            f"{path} seems to be a scan: it holds no text on {'its page' if pages == 1 else f'any of its {pages:,} pages'}.",
+            f"{path} seems to be a scan: it holds no text on {_looked_at(pages)}.",
             hint="Add it again with --ocr, to have its text recognised.",
             path=path,
             pages=pages,
         )
+
+
+def _looked_at(pages: int) -> str:
+    if pages > limits.PAGES:
+        return f"the first {limits.PAGES:,} of its {pages:,} pages, which are all that is read"
+    return "its page" if pages == 1 else f"any of its {pages:,} pages"
 
 
 def _unread(pages: int) -> str:
@@ -307,7 +313,7 @@ def _salvage(path: Path, why: str) -> Reading:
 def _salvaged_pages(document: Any, pages: int, path: Path) -> Iterator[Section]:
     characters = 0
     found = "1 page was" if pages == 1 else f"{pages:,} pages were"
-    said = f"It is a broken PDF: only what could be saved of its text was added ({found} found). Get a fresh copy."
+    said = f"It is a broken PDF: only what could be saved of its text was added ({found} found). Get a fresh copy. {_unread(pages)}".rstrip()
     for index in range(min(pages, limits.PAGES)):
         try:
             text = clean(document.extract_text(index))

@@ -67,11 +67,32 @@ def translated(path: Path, connection: Connection | None = None) -> Iterator[Non
             raise
         if not isinstance(error, UnicodeDecodeError) and (connection is None or not _is_malformed(connection)):
             raise
-        raise _damaged(path, error) from error
+        raise _damaged(path, OF_ANOTHER_KIND) from error
 
 
-STRANGE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, MemoryError, struct.error)
+STRANGE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
 """What code that expects sound values raises when it meets others."""
+
+OF_ANOTHER_KIND = "a value there is of another kind than what was written"
+"""Such an error in words: what Python says of it names neither a file nor what to do."""
+
+
+def in_words(error: BaseException) -> str:
+    """What an error of ours says, or what a strange one means, as a sentence."""
+    if isinstance(error, StackroomError):
+        return error.message
+    return (
+        "There was no memory to read it." if isinstance(error, MemoryError) else f"It can't be read: {OF_ANOTHER_KIND}."
+    )
 
 
 def _met_in_storage(error: BaseException) -> bool:
@@ -103,9 +124,11 @@ def unreadable(path: Path, connection: Connection | None) -> StorageError | None
     return None
 
 
-def _damaged(path: Path, error: BaseException) -> DamagedError:
+def _damaged(path: Path, said: object) -> DamagedError:
+    # FTS5 advises to rebuild, which means something else here.
+    what = str(said).removesuffix(" - run 'rebuild'")
     return DamagedError(
-        f"The catalogue {path} is damaged ({error}).", hint="See what is hit: stackroom verify", path=path
+        f"The catalogue {path} is damaged ({what}).", hint="See what is hit: stackroom verify", path=path
     )
 
 

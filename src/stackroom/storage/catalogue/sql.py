@@ -68,7 +68,7 @@ class Connection(apsw.Connection):
         except (TypeError, ValueError, OverflowError) as error:
             # Where pages of two indexes have changed places SQLite's own check finds nothing amiss.
             raise DamagedError(
-                f"The catalogue holds something else where a number belongs ({error}).",
+                "The catalogue holds something else where a number belongs.",
                 hint="See what is hit: stackroom verify",
             ) from error
         return found.reshape(-1, columns)

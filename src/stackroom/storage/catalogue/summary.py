@@ -53,6 +53,7 @@ def stats(connection: Connection, library: Path) -> Stats:
         former=None if kept is None else kept.identity,
         hiding=_documents_with(connection, HIDDEN_CHARACTERS),
         recognised=_documents_with(connection, RECOGNISED_PAGES),
+        set_aside=tuple(map(str, _put_aside(library))),
     )
 
 
@@ -83,12 +84,20 @@ def sizes(library: Path) -> dict[str, int]:
         "catalogue": catalogue,
         "vectors": _folder(library / layout.VECTORS),
         "sketches": _folder(library / layout.SKETCHES),
+        "set_aside": sum(_folder(path) + _folder(path / layout.VECTORS) for path in _put_aside(library)),
     }
     return {**parts, "total": sum(parts.values())}
 
 
+def _put_aside(library: Path) -> list[Path]:
+    try:
+        return layout.put_aside(library)
+    except OSError:
+        return []
+
+
 def _folder(path: Path) -> int:
     try:
-        return sum(fsio.size_of(file) for file in path.iterdir())
+        return sum(fsio.size_of(file) for file in path.iterdir() if not file.is_dir())
     except OSError:
         return 0

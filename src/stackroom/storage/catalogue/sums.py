@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from stackroom.errors import DamagedError
 from stackroom.storage.catalogue.codec import framed, record_checksum
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.types import EmbedderIdentity
@@ -49,7 +50,7 @@ def put(connection: Connection, *, members: bool = False) -> None:
     """Write them anew; those of the members only where they may have changed."""
     try:
         before = _stored(connection)
-    except (TypeError, ValueError):
+    except DamagedError:
         before = {}
     found: dict[str, Any] = {name: _small(connection, name) for name in _SMALL}
     for name in _LARGE:
@@ -59,7 +60,7 @@ def put(connection: Connection, *, members: bool = False) -> None:
 
 
 def differing(connection: Connection, unread: tuple[type[BaseException], ...] = ()) -> Iterator[str]:
-    """The tables that are not what was written; with errors that are `unread`, also those that can't be read."""
+    """The tables that are not what was written; with errors that are `unread`, also those that can't be read. Raises DamagedError."""
     stored = _stored(connection)
     for name in stored:
         try:
@@ -110,9 +111,14 @@ def _is_record(identity: object) -> bool:
 
 
 def _stored(connection: Connection) -> dict[str, Any]:
-    """Raises ValueError, TypeError where it is nothing of ours."""
+    """Raises DamagedError where it is nothing of ours."""
     value = connection.value("SELECT value FROM settings WHERE name = ?", (NAME,))
-    return {} if value is None else dict(json.loads(value))
+    try:
+        return {} if value is None else dict(json.loads(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DamagedError(
+            "The checksums of the small tables are not what was written.", hint="See what is hit: stackroom verify"
+        ) from error
 
 
 def _small(connection: Connection, name: str) -> int:

@@ -31,5 +31,5 @@ def parsed(value: Any) -> Waiting:
         found = json.loads(value)
         read = tuple((int(key), None if content is None else bytes.fromhex(content)) for key, content in found["read"])
         return Waiting(tuple(map(int, found["embed"])), read)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
         return Waiting()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 
-from stackroom.errors import UsageError
+from stackroom.errors import DamagedError, UsageError
 from stackroom.storage.disk import fsio
 
 FORMAT_VERSION = 1
@@ -28,6 +30,8 @@ VECTORS = "vectors"
 SKETCHES = "sketches"
 DAMAGED = "damaged"
 """How the folders begin in which a repair puts aside what it has replaced."""
+
+_VECTOR_FILE = re.compile(r"\d+\.\d{4,}")
 
 VECTOR_MAGIC = b"STRMVEC\x01"
 VECTOR_HEADER = 4096
@@ -63,6 +67,40 @@ def is_library(path: Path) -> bool:
     """
     with fsio.translated(catalogue(path)):
         return catalogue(path).is_file()
+
+
+def lacks_catalogue(path: Path) -> bool:
+    """Whether this folder holds a library without its catalogue: vector files, or a catalogue that a repair put aside. Raises StorageError."""
+    folder = vectors(path)
+    with fsio.translated(path):
+        if catalogue(path).is_file():
+            return False
+        has_rows = folder.is_dir() and any(_VECTOR_FILE.fullmatch(file.name) for file in folder.iterdir())
+        return has_rows or bool(put_aside(path))
+
+
+def put_aside(library: Path) -> list[Path]:
+    """The folders in which repairs have put aside what they replaced, the oldest first."""
+    found = (path for path in library.glob(f"{DAMAGED}.*") if path.suffix[1:].isdigit())
+    return sorted(path for path in found if catalogue(path).is_file())
+
+
+def without_catalogue(library: Path) -> DamagedError:
+    """The error for a library whose catalogue is missing: what to do is the same, whatever was to be done with it."""
+    here = shlex.quote(str(library))
+    hint = (
+        "It says which vector is of which passage, and nothing else does. Restore it from a backup: "
+        f"move {here} away, then: stackroom --library BACKUP backup {here}. "
+        "Without a backup, index the files anew in another folder: stackroom --library DIR add PATH."
+    )
+    if aside := put_aside(library):
+        kept = aside[-1] / CATALOGUE
+        hint += f" An older, damaged one is {kept}: copy it to {catalogue(library)}, and see what is left: stackroom repair --dry-run"
+    return DamagedError(
+        f"The catalogue of the library {library} is missing ({catalogue(library)}); its other files are there, and nothing was touched.",
+        hint=hint,
+        path=catalogue(library),
+    )
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -148,7 +148,7 @@ class FileLock:
         """The same, but for what a process wrote that is gone: only where it was killed does that stay."""
         found = self.holder()
         pid = found.get("pid") if found else None
-        if isinstance(pid, int) and pid > 0 and sys.platform != "win32":
+        if type(pid) is int and pid > 0 and sys.platform != "win32":
             try:
                 os.kill(pid, 0)
             except ProcessLookupError:

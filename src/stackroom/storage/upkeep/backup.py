@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -201,7 +202,7 @@ def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
     if there != state and not refresh:
         raise UsageError(
             f"{folder} holds an earlier backup of this library.",
-            hint="Replace it: --refresh (refresh=True). Or choose another folder.",
+            hint=f"Replace it: stackroom backup --refresh {shlex.quote(str(folder))}. Or choose another folder.",
             path=folder,
             actual=str(folder),
         )

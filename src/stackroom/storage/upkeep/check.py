@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +46,7 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusi
         connection = check.connection = view.connection
         check.part("catalogue", lambda: check.structure(connection))
         check.part("catalogue", lambda: check.records(connection))
+        check.part("catalogue", lambda: check.small_tables(connection))
         check.part("chunks", lambda: check.chunks(connection, view.codec))
         check.part("runs", lambda: check.keys(connection))
         check.part("vectors", lambda: check.every_space(view))
@@ -51,7 +55,20 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusi
         check.part("full text", lambda: check.words(connection))
         check.part("repair", lambda: check.waiting(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
-    return Verification(check.checked_chunks, check.checked_rows, tuple(check.damage[:_MOST_DAMAGE]))
+    damage = tuple(islice(check.damage, _MOST_DAMAGE))
+    return Verification(check.checked_chunks, check.checked_rows, damage, tuple(check.incomplete))
+
+
+def file_of(library: Path, path: str | os.PathLike[str] | None) -> str | None:
+    """A file as `Damage` names it; None for what does not lie below the library's folder."""
+    if path is None or not Path(path).is_relative_to(library) or Path(path) == library:
+        return None
+    return Path(path).relative_to(library).as_posix()
+
+
+def vectors_of(space: spaces.Space) -> str:
+    """The vector file of a space, as `Damage` names it."""
+    return f"{layout.VECTORS}/{space.file}"
 
 
 class _Check:
@@ -61,11 +78,23 @@ class _Check:
         self._progress = progress
         self._cancel = cancel
         self.connection: Connection | None = None
-        self.damage: list[Damage] = []
+        self.damage: dict[Damage, None] = {}
+        """in the order in which it was found, each thing once"""
+        self.incomplete: list[Damage] = []
+        self._refused: set[str] = set()
+        """what has kept parts from being looked at: it is told with the first of them"""
         self.checked_chunks = 0
         self.checked_rows = 0
 
-    def _found(self, structure: str, message: str, connection: Connection | None = None, document: int = 0) -> None:
+    def _found(
+        self,
+        structure: str,
+        message: str,
+        connection: Connection | None = None,
+        document: int = 0,
+        *,
+        file: str | None = layout.CATALOGUE,
+    ) -> None:
         row = None
         if connection is not None and document:
             row = connection.row(
@@ -73,10 +102,12 @@ class _Check:
                 (document,),
             )
         if row is None:
-            self.damage.append(Damage(structure, message))
+            of = f" It is of the document with key {document}, which is not there." if document else ""
+            found = Damage(structure, message + of, file=file)
         else:
             source = None if row[1] is None else ids.unpack_text(row[1])
-            self.damage.append(Damage(structure, message, ids.unpack_id(row[0]), source))
+            found = Damage(structure, message, ids.unpack_id(row[0]), source, file)
+        self.damage.setdefault(found)
 
     def part(self, structure: str, look: Callable[[], None]) -> None:
         """Where one part can't even be read, that is damage, and the others are looked at all the same."""
@@ -86,7 +117,12 @@ class _Check:
         except (StackroomError, *database.STRANGE) as error:
             if self._refusing and isinstance(error, StorageError | MemoryError):
                 raise
-            self._found(structure, str(getattr(error, "message", error)))
+            said = database.in_words(error)
+            if isinstance(error, StackroomError) and said in self._refused:
+                return
+            self._refused.add(said)
+            path = getattr(error, "path", None)
+            self._found(structure, said, file=file_of(self._store.path, path) or layout.CATALOGUE)
 
     def structure(self, connection: Connection) -> None:
         """SQLite's own check of its pages, trees and indexes."""
@@ -94,7 +130,7 @@ class _Check:
         connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
         for (line,) in connection.execute("PRAGMA integrity_check(100)"):
             if line != "ok":
-                self._found("catalogue", str(line))
+                self._found("catalogue", f"SQLite's check of its pages says: {line}")
         # SQLite looks for each row in these indexes, and does not count what else is in them.
         for name, (_, of, where) in tables.PARTIAL_INDEXES.items():
             table = of.partition("(")[0]
@@ -114,14 +150,17 @@ class _Check:
                 try:
                     decode(row)
                 except (StackroomError, *database.STRANGE) as error:
-                    self._found(table, str(getattr(error, "message", error)))
-        for table in sums.differing(connection):
-            self._found("catalogue", f"The table {table} is not what was written.")
+                    self._found(table, database.in_words(error))
         orphans = connection.row(
             "SELECT count(*) FROM documents WHERE source_key NOT IN (SELECT source_key FROM sources)"
         )
         if orphans and orphans[0]:
-            self._found("documents", f"{orphans[0]} documents belong to no source.")
+            said = "1 document belongs" if orphans[0] == 1 else f"{orphans[0]:,} documents belong"
+            self._found("documents", f"{said} to no source.")
+
+    def small_tables(self, connection: Connection) -> None:
+        for table in sums.differing(connection):
+            self._found("catalogue", f"The table {table} is not what was written.")
 
     def chunks(self, connection: Connection, blobs: Codec) -> None:
         for key, chunk_id, document, checksum, details, text in connection.execute(
@@ -150,13 +189,17 @@ class _Check:
                 (first, first + n, document),
             )
             if row is None or row[0] != n:
-                self._found("runs", f"The keys from {first} on are not those of the chunks.", connection, document)
+                self._found(
+                    "runs", f"Its list of passages, from key {first} on, is not what is there.", connection, document
+                )
         for document, n, stored in connection.execute(
             """SELECT document_key, count(*) AS n,
                    (SELECT coalesce(sum(n), 0) FROM runs WHERE runs.document_key = chunks.document_key) AS stored
                FROM chunks GROUP BY document_key HAVING n <> stored"""
         ):
-            self._found("runs", f"{n} chunks, but {stored} keys.", connection, document)
+            self._found(
+                "runs", f"Passages that are its own: {n:,}; in its list of them: {stored:,}.", connection, document
+            )
 
     def every_space(self, view: Snapshot) -> None:
         for space in spaces.every(view.connection):
@@ -164,14 +207,15 @@ class _Check:
 
     def _space(self, view: Snapshot, space: spaces.Space) -> None:
         """Every live row against its checksum; live and dead rows together must be the whole file."""
-        connection = view.connection
+        connection, name = view.connection, vectors_of(space)
         try:
             mapped = view.mapped(space)
         except FileNotFoundError as error:
-            self._found("vectors", f"The vector file {error.filename} is missing.")
+            gone = file_of(self._store.path, error.filename) or name
+            self._found("vectors", f"The vector file {error.filename} is missing.", file=gone)
             return
         except DamagedError as error:
-            self._found("vectors", error.message)
+            self._found("vectors", error.message, file=file_of(self._store.path, error.path) or name)
             return
         universe = runs.everything(connection)
         for extent in extents.each(connection, space.key):
@@ -183,17 +227,23 @@ class _Check:
             keys = np.arange(extent.first_key, extent.first_key + extent.n) if inside and counted else None
             if keys is None or not universe.contains(keys).all():
                 self._found(
-                    "extents", f"The extent at row {extent.first_row} is wrong.", connection, extent.document_key
+                    "extents",
+                    f"What it says of the rows of {name} from {extent.first_row} on can't be.",
+                    connection,
+                    extent.document_key,
                 )
                 continue
-            self._rows(connection, mapped, extent)
+            self._rows(connection, mapped, extent, name)
         end = 0
         for first, stop in connection.execute(_EVERY_ROW, {"space": space.key}):
             if first != end:
-                self._found("extents", f"Rows {min(first, end)} to {max(first, end)} belong to nobody, or to two.")
+                self._found(
+                    "extents",
+                    f"It gives the rows {min(first, end)} to {max(first, end)} of {name} to no passage, or to two.",
+                )
             end = stop
         if end != space.rows:
-            self._found("extents", f"{end} rows are accounted for, {space.rows} are committed.")
+            self._found("extents", f"Of {name} it knows {end:,} rows, and {space.rows:,} were written.")
 
     def sketches(self, connection: Connection) -> None:
         """One that is gone is no damage: what it would have found is found without it."""
@@ -201,9 +251,13 @@ class _Check:
             for (name,) in connection.execute(f"SELECT file FROM {table}"):
                 path = layout.sketches(self._store.path) / (name if layout.is_name(name) else "?")
                 if not layout.is_name(name) or is_damaged(path):
-                    self._found("sketches", f"{path} is not what was written. It is made again by: stackroom compact")
+                    self._found(
+                        "sketches",
+                        f"{path} is not what was written. It is made again by: stackroom compact",
+                        file=file_of(self._store.path, path),
+                    )
 
-    def _rows(self, connection: Connection, mapped: vector_file.VectorMap, extent: extents.Extent) -> None:
+    def _rows(self, connection: Connection, mapped: vector_file.VectorMap, extent: extents.Extent, name: str) -> None:
         rows = mapped.rows[extent.first_row : extent.first_row + extent.n]
         sums = np.frombuffer(extent.checksums, dtype="<u4")
         for offset, row in enumerate(rows):
@@ -214,12 +268,17 @@ class _Check:
                     f"The vector of the passage with key {extent.first_key + offset} is not what was written.",
                     connection,
                     extent.document_key,
+                    file=name,
                 )
         if mapped.norms is not None:
             norms = mapped.norms[extent.first_row : extent.first_row + extent.n]
             if not vector_file.are_norms(norms, np.asarray(rows)):
                 self._found(
-                    "vectors", f"Norms from row {extent.first_row} on are wrong.", connection, extent.document_key
+                    "vectors",
+                    f"The lengths of the vectors from row {extent.first_row} on are not what was written.",
+                    connection,
+                    extent.document_key,
+                    file=layout.norms_of(Path(name)).as_posix(),
                 )
 
     def originals(self, connection: Connection, blobs: Codec) -> None:
@@ -236,12 +295,26 @@ class _Check:
             self._found("full text", f"It is not what was written, in {wrong:,} of its parts.")
 
     def waiting(self, connection: Connection) -> None:
-        """What a repair could not do yet."""
+        """What a repair could not do yet, and what it has tried in vain: that is recorded with the source."""
         left = waiting.get(connection)
         if left.embed:
-            self._found("repair", f"Passages that wait for the model to be embedded again: {len(left.embed):,}.")
-        if left.read:
-            self._found("repair", f"Files that wait to be read again: {len(left.read):,}.")
+            what = "1 passage waits" if len(left.embed) == 1 else f"{len(left.embed):,} passages wait"
+            self._found(
+                "repair",
+                f"{what} for the model that made their vectors, to be embedded again: stackroom repair --embedder NAME",
+            )
+        untried = 0
+        for key, _ in left.read:
+            source = records.source_by_key(connection, key)
+            if source is None or source.state == "indexed":
+                continue
+            if source.error is None:
+                untried += 1
+            else:
+                self.incomplete.append(Damage("sources", f"{source.name}: {source.error}", None, source.name))
+        if untried:
+            what = "1 file that lost passages was" if untried == 1 else f"{untried:,} files that lost passages were"
+            self._found("repair", f"{what} not read again yet: stackroom repair")
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:
         """What the filter index says of each live record, and what the record says itself."""

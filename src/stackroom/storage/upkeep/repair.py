@@ -19,7 +19,7 @@ from stackroom.errors import (
     ClosedError,
     DamagedError,
     FormatVersionError,
-    NotFoundError,
+    ReadOnlyError,
     StackroomError,
     StorageError,
 )
@@ -43,14 +43,10 @@ _IN_HEADER = ((28, 4), (32, 4), (36, 4))
 
 
 def repair(library: Path, *, dry_run: bool, progress: Progress, cancel: CancelToken) -> Repair:
-    """What storage can do; what waits for a model or a file is in the catalogue then. Under all locks of the library. Raises NotFoundError, BusyError, DamagedError where nothing can be read, StorageError."""
+    """What storage can do; what waits for a model or a file is in the catalogue then. Under all locks of the library. Raises BusyError, DamagedError where there is no catalogue or nothing can be read of it, StorageError."""
     if not layout.is_library(library):
-        raise NotFoundError(
-            f"There is no library at {library}: its catalogue is missing.",
-            hint="Restore it from a backup; vectors alone say nothing.",
-            path=library,
-        )
-    with contextlib.ExitStack() as held:
+        raise layout.without_catalogue(library)
+    with _advising(library), contextlib.ExitStack() as held:
         for name, purpose in ((layout.INGEST_LOCK, "repair"), (layout.SKETCH_LOCK, "repair"), (layout.WRITER_LOCK, "")):
             held.enter_context(FileLock(library / name).hold(purpose, wait=_WAIT))
         damage = _damage(library, progress, cancel)
@@ -65,6 +61,19 @@ def repair(library: Path, *, dry_run: bool, progress: Progress, cancel: CancelTo
         return _salvage(library, damage, dry_run, progress)
 
 
+@contextlib.contextmanager
+def _advising(library: Path) -> Iterator[None]:
+    """Where nothing can be written a repair, and a dry run of one, can be done in a copy."""
+    try:
+        yield
+    except ReadOnlyError as error:
+        error.hint = (
+            f"A repair, also a dry run of one, writes a new catalogue into the library's folder. Copy the whole folder {library} "
+            "to where you may write, and repair the copy (once its files can be written: chmod -R u+w COPY): stackroom --library COPY repair"
+        )
+        raise
+
+
 def _damage(library: Path, progress: Progress, cancel: CancelToken) -> tuple[Damage, ...]:
     """What `verify` names; where the library can't even be opened, that."""
     from stackroom.storage.store import LocalStore
@@ -76,11 +85,18 @@ def _damage(library: Path, progress: Progress, cancel: CancelToken) -> tuple[Dam
     except FormatVersionError as error:
         if isinstance(error.actual, int):
             raise
-        return (Damage("catalogue", error.message),)
+        return (_of_error(library, error),)
     except (StorageError, BusyError, ClosedError):
         raise
     except StackroomError as error:
-        return (Damage("catalogue", error.message),)
+        return (_of_error(library, error),)
+
+
+def _of_error(library: Path, error: StackroomError) -> Damage:
+    """What keeps a library from being opened, with the file that it is about."""
+    file = check.file_of(library, error.path) or layout.CATALOGUE
+    structure = "vectors" if file.startswith(f"{layout.VECTORS}/") else "catalogue"
+    return Damage(structure, error.message, file=file)
 
 
 def _forget_sketches(library: Path) -> None:
@@ -106,7 +122,8 @@ def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress:
                 # It was passed over like damage, and may be there tomorrow.
                 raise refused
             if dry_run:
-                return Repair(damage, survey.restored, survey.lost, _to_do(survey), dry_run=True)
+                embed = len(survey.waiting.embed)
+                return Repair(damage, survey.restored, survey.lost, survey.unread, embedded=embed, dry_run=True)
         with fsio.translated(library):
             with contextlib.suppress(apsw.Error, DamagedError):
                 _fold(library)
@@ -125,17 +142,6 @@ def _salvage(library: Path, damage: tuple[Damage, ...], dry_run: bool, progress:
         compaction.sweep(library, connection)
     derived = "Full text, the filter index and the lists of keys were made anew."
     return Repair(damage, (*survey.restored, derived), survey.lost, aside=str(aside))
-
-
-def _to_do(survey: salvage.Survey) -> tuple[Damage, ...]:
-    """What the next steps would be, for a dry run."""
-    embed, read = len(survey.waiting.embed), len(survey.waiting.read)
-    found = []
-    if embed:
-        found.append(Damage("vectors", f"Passages to embed again: {embed:,}."))
-    if read:
-        found.append(Damage("sources", f"Files to read again: {read:,}."))
-    return tuple(found)
 
 
 def _fill(library: Path, source: Connection, new: Path, progress: Progress) -> salvage.Survey:

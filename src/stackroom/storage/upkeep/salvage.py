@@ -31,6 +31,8 @@ class Survey(NamedTuple):
     restored: tuple[str, ...]
     lost: tuple[Damage, ...]
     waiting: Waiting
+    unread: tuple[Damage, ...]
+    """the sources of which passages are lost, by name"""
     made: tuple[Path, ...]
     """vector files that were written anew"""
     replaced: tuple[Path, ...]
@@ -64,7 +66,9 @@ def salvage(library: Path, source: Connection, target: Connection, progress: Pro
     left = remains.waiting_of(found, taken)
     waiting.put(target, left)
     schema.count_commit(target, members=True)
-    return Survey(tuple(found.restored), tuple(found.lost), left, tuple(found.made), tuple(found.replaced))
+    names = [found.sources[key].name for key, _ in left.read if key in found.sources]
+    unread = tuple(Damage("sources", f"{name} lost passages.", None, name) for name in names)
+    return Survey(tuple(found.restored), tuple(found.lost), left, unread, tuple(found.made), tuple(found.replaced))
 
 
 def nothing_left(library: Path) -> DamagedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import stackroom
@@ -29,10 +30,8 @@ def verify(workspace: Workspace, given: Given) -> object:
 
     def work(progress: Progress, cancel: CancelToken) -> object:
         found = index.verify(progress=progress, cancel=cancel)
-        damage = plain(found.damage[:100])
-        return _Told(
-            {"ok": found.ok, "chunks": found.chunks, "rows": found.rows, "damage": damage}, cancelled=cancel.cancelled
-        )
+        shown = replace(found, damage=found.damage[:100], incomplete=found.incomplete[:100])
+        return _Told({"ok": found.ok, **plain(shown)}, cancelled=cancel.cancelled)
 
     return job_form(workspace.jobs.start("verify", "Check every stored byte", work, writes=False))
 

@@ -154,7 +154,12 @@ class Vectors:
         wanted = live.intersection(had) if whole and _tiles(self._tables.connection, space, found) else live
         good = self._rewrite(space, found, rows, live)
         lost = wanted.difference(good)
-        self._found.restored.append(f"{good.count:,} vectors of {space.file} were taken over.")
+        name = f"{layout.VECTORS}/{space.file}"
+        self._found.restored.append(
+            f"Vectors of {name} that are as they were: {good.count:,}."
+            if good.count
+            else f"No vector of {name} is left."
+        )
         if space.state == spaces.SERVING:
             self._found.missing = lost
             return
