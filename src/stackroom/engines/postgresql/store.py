@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import IsolationLevel
 
+from stackroom import copied
 from stackroom.engines.postgresql import nearest, tables
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.client import Connection, Place, connect, ready_for_vectors, translated
@@ -269,6 +270,7 @@ class PostgresStore(EngineStore):
                 collections=self._collections(view),
                 hiding=hiding,
                 recognised=recognised,
+                copied=copied.read(view.attachment(copied.RECORD), view.version),
             )
 
     def close(self) -> None:
