@@ -28,6 +28,7 @@
         └── ReaderCrashedError               its parser died, hung or ran out of memory
 
 OldFilesChangedWarning is a warning: another program wrote to an index that was migrated. EngineAwayWarning is one: a local copy answers.
+NoCopyWarning is one: the engine answers, and what was named as its copy could not. UnfinishedTransferWarning is one: the library on an engine holds a part.
 
 An error says what happened, to which file, and what to do next: `message`, `path`, `hint`;
 where something was compared, `expected` and `actual` say with what.
@@ -223,6 +224,14 @@ class NoVectorsWarning(UserWarning):
 
 class EngineAwayWarning(UserWarning):
     """The engine was away when its library was opened: a local copy answers, which may be older."""
+
+
+class NoCopyWarning(UserWarning):
+    """The engine answers, and the folder that is to stand in for it when it is away is no copy of its library."""
+
+
+class UnfinishedTransferWarning(UserWarning):
+    """A transfer to the library that was opened on an engine began and did not come to its end: it may hold a part of what it is to hold."""
 
 
 class OldFilesChangedWarning(UserWarning):

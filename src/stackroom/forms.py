@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from stackroom.errors import StackroomError
+from stackroom.errors import MigrationError, StackroomError
 from stackroom.reports import Fallback, Stats
 from stackroom.types import Hit, Passage, Place
+
+_MOST_DIFFERENCES = 100
+"""What is not the same after a transfer may be everything."""
 
 
 def plain(value: object) -> Any:
@@ -89,6 +92,7 @@ def status_form(stats: Stats) -> dict[str, Any]:
         "sqlite": stats.sqlite,
         "engine": stats.engine,
         "fallback": plain(stats.fallback),
+        "copied": plain(stats.copied),
         "collections": plain(stats.collections),
     }
 
@@ -99,7 +103,10 @@ def fallback_form(fallback: Fallback | None) -> dict[str, Any]:
 
 
 def error_form(error: StackroomError) -> dict[str, Any]:
-    return plain_error(type(error).__name__, error.message, error.hint)
+    form = plain_error(type(error).__name__, error.message, error.hint)
+    if isinstance(error, MigrationError) and isinstance(error.actual, tuple):
+        form["error"]["differences"] = plain(error.actual[:_MOST_DIFFERENCES])
+    return form
 
 
 def plain_error(kind: str, message: str, hint: str | None) -> dict[str, Any]:

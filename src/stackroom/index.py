@@ -576,10 +576,14 @@ class Index:
         """Make the library at `url` (`postgresql://host/database?library=NAME`, `milvus://...`) hold what this one holds, and prove it.
 
         Nothing is embedded again. Run again, it sends what changed and removes what is gone; a run that was stopped goes on. All of the target
-        is read back; with `since_last` only what was sent now. Raises UsageError, MissingExtraError, UnavailableError, BusyError,
+        is read back; with `since_last` only what was sent now, unless the run before did not come to its end. Raises UsageError, MissingExtraError, UnavailableError, BusyError,
         EmbedderMismatchError, and MigrationError where the two are not the same afterwards.
         """
-        return self._transfer(url, "a", since_last, progress, cancel)
+        from stackroom.transfer import push
+
+        return push(
+            self._backend, url, since_last=since_last, progress=progress or silent, cancel=cancel or CancelToken()
+        )
 
     def pull(
         self,
@@ -589,16 +593,19 @@ class Index:
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> TransferReport:
-        """Make this library hold what the one at `url` holds: the way back from `push`, in the same steps. Raises what that raises, and NotFoundError."""
-        return self._transfer(url, "r", since_last, progress, cancel)
+        """Make this library hold what the one at `url` holds: the way back from `push`, in the same steps. Raises what that raises, and NotFoundError.
 
-    def _transfer(
-        self, url: str, mode: str, since_last: bool, progress: Progress | None, cancel: CancelToken | None
-    ) -> TransferReport:
-        from stackroom.transfer import with_engine
+        With `since_last` all of it is read back where it was written to since the last pull, or that one did not come to its end.
+        """
+        from stackroom.transfer import pull
 
-        progress, cancel = progress or silent, cancel or CancelToken()
-        return with_engine(self._backend, url, mode, since_last=since_last, progress=progress, cancel=cancel)
+        return pull(
+            lambda: self._backend,
+            url,
+            since_last=since_last,
+            progress=progress or silent,
+            cancel=cancel or CancelToken(),
+        )
 
     def check_embedder(self) -> None:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""

@@ -8,14 +8,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stackroom import copied
 from stackroom.errors import (
     EngineAwayError,
     EngineAwayWarning,
     MigrationNeeded,
+    NoCopyWarning,
     NotALibraryError,
     NotFoundError,
     NoVectorsWarning,
     OldFilesChangedWarning,
+    UnfinishedTransferWarning,
     UsageError,
 )
 from stackroom.index import Index
@@ -55,10 +58,24 @@ def open(
     EmbedderMismatchError, MigrationNeeded, StorageError, UnavailableError; UsageError
     where `copy` is no copy of what is at the URL. Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was
     migrated, with errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors, and with errors.EngineAwayWarning where
-    the copy answers.
+    the copy answers; with errors.NoCopyWarning where the engine does, and `copy` could not, and with errors.UnfinishedTransferWarning where a push to
+    the library on an engine did not come to its end.
     """
     if mode not in ("r", "a", "x"):
         raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
+    return opened(path, mode, embedder, migrate, copy, progress, cancel)
+
+
+def opened(
+    path: str | os.PathLike[str] | None,
+    mode: str,
+    embedder: str | AnyEmbedder | None = None,
+    migrate: str = "ask",
+    copy: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Index:
+    """`open`, also with mode "w": to write to what is there, which raises NotFoundError where nothing is."""
     if migrate not in ("ask", "auto", "never"):
         raise UsageError(f"migrate must not be {migrate!r}.", hint="Use 'ask', 'auto' or 'never'.")
     if (url := _url(path)) is not None:
@@ -154,6 +171,13 @@ def _on_engine(
 
     try:
         index = Index(open_engine(url, mode=mode), embedder=embedder)
+        try:
+            _warn_of_part(index, url)
+            if copy:
+                _warn_of_no_copy(url, absolute(copy))
+        except BaseException:
+            index.close()
+            raise
     except EngineAwayError as away:
         if not copy or mode == "x":
             raise
@@ -166,12 +190,35 @@ def _on_engine(
     return index
 
 
+def _warn_of_part(index: Index, url: str) -> None:
+    """A library that holds a part of what it is to hold answers like any other."""
+    with index.backend.view() as view:
+        found = copied.read(view.attachment(copied.RECORD), view.version)
+    if found is not None and found.begun_at:
+        warnings.warn(
+            f"{url} may hold a part of what it is to hold: {found.said}.", UnfinishedTransferWarning, stacklevel=5
+        )
+
+
+def _warn_of_no_copy(url: str, folder: Path) -> None:
+    """Now, and not when it is needed."""
+    from stackroom.transfer.copies import unfit
+
+    if (why := unfit(folder, url)) is not None:
+        warnings.warn(
+            f"If the engine of {url} were away, nothing could stand in for it: {why}. "
+            f"To make a copy: stackroom --library DIR pull {shlex.quote(url)}",
+            NoCopyWarning,
+            stacklevel=5,
+        )
+
+
 def _from_copy(url: str, folder: Path, embedder: str | AnyEmbedder | None, away: EngineAwayError) -> Index:
     from stackroom.transfer.copies import CopyStore
 
     backend = CopyStore(folder, url, away)
     said = f"{away.message.rstrip('.')}. Answered from {backend.fallback.said}."
-    warnings.warn(said, EngineAwayWarning, stacklevel=4)
+    warnings.warn(said, EngineAwayWarning, stacklevel=5)
     return Index(backend, embedder=embedder, fallback=backend.fallback)
 
 
@@ -191,7 +238,7 @@ def _migrated(
         from stackroom.migration.origin import written_since
 
         if (said := written_since(found)) is not None:
-            warnings.warn(said, OldFilesChangedWarning, stacklevel=3)
+            warnings.warn(said, OldFilesChangedWarning, stacklevel=4)
         return found
     from stackroom.migration.stores.detection import detect, half
 
@@ -215,7 +262,7 @@ def _migrated(
                 f"None of the {report.chunks:,} passages of {old} had a vector: they are found by their words alone. "
                 f"To embed them: stackroom --library {shlex.quote(report.library)} rebuild --embedder minilm",
                 NoVectorsWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return Path(report.library)
     needed = MigrationNeeded(

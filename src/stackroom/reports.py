@@ -226,6 +226,7 @@ class TransferProof:
     `passages`: texts with their metadata and places; `vectors`: bit for bit; `queries`: stored vectors and words of passages used as
     queries, whose ten best are the same on both sides. `recall` is the share of the exact ten best that an ordinary search of the target
     finds, None where there is no vector. `whole`: everything was read back, not only what was sent now.
+    `differences` say what is not the same, the counts first, and then by name.
     """
 
     passages: int
@@ -268,11 +269,49 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """What a library says of the transfer that made it a copy.
+
+    `url` is what a pull made it of, "" where a push brought it. `version` is the origin's commit that it is a copy of, `taken_at` when that was
+    read (ISO 8601, UTC); 0 and "" as long as none came to its end. `begun_at`: a transfer began then, and has not come to its end; "" otherwise.
+    `changed`: it was written to, repaired or compacted here since it was pulled.
+    """
+
+    url: str
+    version: int
+    taken_at: str
+    begun_at: str = ""
+    changed: bool = False
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it is as the last transfer proved it to be."""
+        return not self.begun_at and not self.changed
+
+    @property
+    def said(self) -> str:
+        """For a person, of the library that it is said by."""
+        of = f"of {self.url}" if self.url else "by a push"
+        parts = [f"{of}, of {minute(self.taken_at)}"] if self.taken_at else []
+        if self.changed:
+            parts.append("changed here since")
+        if self.begun_at:
+            verb = f"pull of {self.url}" if self.url else "push to this"
+            parts.append(f"a {verb} that began at {minute(self.begun_at)} did not finish (or goes on): run it again")
+        return "; ".join(parts)
+
+
+def minute(moment: str) -> str:
+    """A moment (ISO 8601, UTC) as a person reads it."""
+    return f"{moment[:16].replace('T', ' ')} UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class Fallback:
     """The local copy that answers, for reading, since the engine was away when its library was opened.
 
     `version` is the engine's commit that it is a copy of, `taken_at` when that was read (ISO 8601, UTC). `unfinished`: a later pull into it
-    did not come to its end, so that it is partly newer.
+    did not come to its end, so that it is partly newer. `changed`: it was written to, repaired or compacted since.
     """
 
     url: str
@@ -280,13 +319,14 @@ class Fallback:
     version: int
     taken_at: str
     unfinished: bool = False
+    changed: bool = False
 
     @property
     def said(self) -> str:
         """For a person: which copy, and how old it is."""
-        when = f"{self.taken_at[:16].replace('T', ' ')} UTC"
         newer = ", partly newer by a pull that did not end" if self.unfinished else ""
-        return f"the copy {self.folder} of {when}{newer}"
+        changed = ", changed here since" if self.changed else ""
+        return f"the copy {self.folder} of {minute(self.taken_at)}{newer}{changed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +361,8 @@ class Stats:
     """the engine that keeps it, with its version; "" for a local library"""
     fallback: Fallback | None = None
     """the local copy that these numbers are of, while the engine is away"""
+    copied: Copied | None = None
+    """of what it is a copy, where a transfer made it one"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,10 @@ def test_an_index_on_it_is_like_any_other(engine: str, url: str, tmp_path: Path)
         assert index.stats().chunks == 2
         with pytest.raises(UsageError, match="compact"):
             index.compact()
+        # Not by the extra that the model would need, nor by what to do on another engine.
+        for change in ({"embedder": "fastembed:nothing"}, {"back": True}):
+            with pytest.raises(UsageError, match="reembed"):
+                index.rebuild(**change)
     with stackroom.open(url, mode="r", embedder=WordEmbedder()) as index:
         assert len(index.sources()) == 1
         with pytest.raises(ReadOnlyError):
@@ -126,6 +130,14 @@ def test_the_terminal_takes_its_url(engine: str, url: str, tmp_path: Path) -> No
     assert status.exit_code == 0, status.output
     assert NAMES[engine] in status.stdout
     assert "d.txt" in run(cli, ["--library", url, "list"]).stdout
+    told = run(cli, ["--library", url, "active", "none"])
+    assert "0 of 1 sources are active" in told.stderr
+    for words in (["active", "none"], ["compact"]):
+        nowhere = run(cli, ["--library", f"{url}2", *words])
+        assert isinstance(nowhere.exception, NotFoundError)
+    refused = run(cli, ["--library", str(tmp_path / "nothing"), "pull", f"{url}2"])
+    assert isinstance(refused.exception, NotFoundError)
+    assert not (tmp_path / "nothing").exists()
     refused = run(cli, ["--library", url, "verify"])
     assert isinstance(refused.exception, UsageError)
     back = run(cli, ["--library", str(tmp_path / "back"), "pull", url])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,14 +51,15 @@ def test_a_database_that_is_not_there_is_said(url: str) -> None:
     assert not isinstance(caught.value, EngineAwayError)
 
 
-def test_a_login_that_is_refused_is_told() -> None:
-    """By what gRPC says of it: milvus-lite has no users."""
+@contextlib.contextmanager
+def refusing(status: str, said: str) -> Iterator[str]:
+    """The URL of a server that answers so: milvus-lite has no users, and is never between other machines."""
     import grpc
 
     class Refusing(grpc.GenericRpcHandler):
         def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
             def refuse(_: bytes, context: grpc.ServicerContext) -> None:
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "auth check failure, please check username and password")
+                context.abort(grpc.StatusCode[status], said)
 
             return grpc.unary_unary_rpc_method_handler(refuse)
 
@@ -65,12 +67,28 @@ def test_a_login_that_is_refused_is_told() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with pytest.raises(UnavailableError, match="refuses the login: auth check failure") as caught:
-            stackroom.open(f"milvus://127.0.0.1:{port}")
+        yield f"milvus://127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+def test_a_login_that_is_refused_is_told() -> None:
+    with (
+        refusing("UNAUTHENTICATED", "auth check failure, please check username and password") as url,
+        pytest.raises(UnavailableError, match="refuses the login: auth check failure") as caught,
+    ):
+        stackroom.open(url)
     assert not isinstance(caught.value, EngineAwayError)
     assert "MILVUS_TOKEN" in (caught.value.hint or "")
+
+
+def test_a_server_that_is_away_may_be_called_database() -> None:
+    """As the error names the host, it was said that there is no such database, and no copy answered."""
+    with (
+        refusing("UNAVAILABLE", "DNS resolution failed for database-1.example:19530: not found") as url,
+        pytest.raises(EngineAwayError, match=r"is not there: .*database-1"),
+    ):
+        stackroom.open(url)
 
 
 @pytest.mark.parametrize(

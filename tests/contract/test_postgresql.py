@@ -11,7 +11,7 @@ import pytest
 
 import stackroom
 from engine_servers import server_of
-from stackroom.backend import Scope
+from stackroom.backend import Scope, View
 from stackroom.errors import EngineAwayError, ReadOnlyError, UnavailableError, UsageError
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows
@@ -131,3 +131,41 @@ def test_an_index_of_the_vectors_finds_what_a_scan_finds(url: str, monkeypatch: 
         assert found >= 0.98 * wanted
         # However few a filter leaves, as many are found as are wanted.
         assert len(index.search(rows[0], k=20, where="n == 7")) == 20
+
+
+def test_words_are_counted_once_a_version(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By each process, whoever writes; a view keeps to the counts of its own version."""
+    from stackroom.engines.postgresql.asking import Asking
+
+    counted: list[int] = []
+    rows = Asking.rows
+
+    def watched(asking: Asking, statement: str, *values: object, **options: bool) -> list[tuple[object, ...]]:
+        counted.append(statement.count("SELECT count(*) FROM chunks WHERE lexemes"))
+        return rows(asking, statement, *values, **options)
+
+    monkeypatch.setattr(Asking, "rows", watched)
+
+    def asked(view: View, query: str) -> tuple[tuple[int, ...], int]:
+        counted.clear()
+        return view.matching(query, 10, Scope())[1].document_frequency, sum(counted)
+
+    with stackroom.open(url) as index, stackroom.open(url) as other:
+        index.add_documents([Document("a", chunks=[Chunk("one two"), Chunk("one three")])])
+        with index.backend.view() as view:
+            assert asked(view, "one two") == ((2, 1), 2)
+            assert asked(view, "two one four") == ((1, 2, 0), 1)
+            other.add_documents([Document("b", chunks=[Chunk("one four")])])
+            assert asked(view, "one four") == ((2, 0), 0)
+            with index.backend.view() as newer:
+                assert asked(newer, "one four") == ((3, 1), 2)
+            assert asked(view, "one two") == ((2, 1), 0)
+        with index.backend.view() as view:
+            assert asked(view, "one four") == ((3, 1), 0)
+            added = view.document("b")
+        with other.backend.commit() as commit:
+            # As where the library is dropped and made anew, with as many commits.
+            commit._asking.execute("UPDATE settings SET value = value - 1 WHERE name = 'commits'")
+            commit.remove_document(added.key)
+        with index.backend.view() as view:
+            assert asked(view, "one four") == ((2, 0), 2)

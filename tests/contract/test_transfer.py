@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord
-from stackroom.errors import EmbedderMismatchError, MigrationError, UsageError
+from stackroom.errors import BusyError, EmbedderMismatchError, MigrationError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
 from stackroom.transfer import transfer
+from stackroom.transfer.proof import prove
 from stackroom.types import Chunk, EmbedderIdentity, Place
 from support import DIM, unit_rows
 
@@ -184,8 +185,11 @@ def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend)
         keys = view.keys_of(view.document("d4").key)
     with backend.commit() as commit:
         commit.remove_chunks(keys[:1])
-    with pytest.raises(MigrationError, match="passages are here"):
+    with pytest.raises(
+        MigrationError, match=r"93 passages should be there, and 92 are; missing: 4:0\..*vectors"
+    ) as caught:
         move(home, backend)
+    assert "The passage 4:0 of /files/4 (document d4) is missing." in caught.value.actual
     assert move(home, backend).updated == 0
     assert content(backend) == content(home)
 
@@ -202,6 +206,100 @@ def test_a_copy_that_was_written_to_is_brought_back(home: LocalStore, backend: B
     report = move(home, backend)
     assert (report.added, report.removed) == (1, 1)
     assert content(backend) == content(home)
+
+
+def test_what_is_too_few_or_too_many_is_named(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    with backend.view() as there:
+        gone, held = there.source("/files/3"), there.source("/files/5")
+        document = there.document("d4")
+
+    def meddle(origin: Backend, target: Backend, *arguments: object, **options: object):
+        with backend.commit() as commit:
+            commit.remove_source(gone.key)
+            commit.set_active([held.key], False)
+            added = commit.put_document(DocumentRecord("intruder", document.source_key, "Odd"))
+            commit.add_chunks(added, [Chunk("what nobody sent", f"x{n}") for n in range(7)])
+        return prove(origin, target, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(MigrationError) as caught:
+        patched.setattr("stackroom.transfer.prove", meddle)
+        move(home, backend)
+    told = caught.value.message
+    assert "31 sources should be there, and 30 are; missing: /files/3." in told
+    assert "30 active sources should be there, and 28 are; missing: /files/3, /files/5." in told
+    assert "93 passages should be there, and 96 are" in told
+    assert "too many: x0, x1, x2, x3, x4 and 2 more." in told
+    assert move(home, backend).proof.ok
+    assert content(backend) == content(home)
+
+
+def test_a_target_says_that_a_transfer_did_not_finish(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend.stats().copied is None
+    cancel = CancelToken()
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.transfer.sending._CHUNKS", 10)
+        move(home, backend, progress=lambda _: cancel.cancel(), cancel=cancel)
+    half = backend.stats().copied
+    assert (half.url, half.version, half.taken_at, half.is_proven) == ("", 0, "", False)
+    assert half.said.startswith("a push to this that began at 20")
+    # What the run before sent nobody has compared yet.
+    assert move(home, backend, since_last=True).proof.whole
+    whole = backend.stats().copied
+    with home.view() as view:
+        assert (whole.version, whole.begun_at, whole.is_proven) == (view.version, "", True)
+    assert not move(home, backend, since_last=True).proof.whole
+
+
+def test_a_copy_that_was_written_to_is_compared_whole(home: LocalStore, backend: Backend) -> None:
+    """A passage that was changed in the copy, or that a repair could not bring back as it was, stayed so for ever."""
+    options = {"copy_of": "chroma://db?library=papers", "since_last": True}
+    move(home, backend, **options)
+    assert not move(home, backend, **options).proof.whole
+    assert backend.stats().copied.is_proven
+    with backend.view() as view:
+        document = view.document("d4")
+        (chunk, *_) = view.chunks(document.key, vectors=True)
+    with backend.commit() as commit:
+        commit.add_chunks(document.key, [replace(chunk.chunk, text="another text")])
+    changed = backend.stats().copied
+    assert (changed.changed, changed.said.endswith("changed here since")) == (True, True)
+    with pytest.raises(MigrationError, match=r"The passage 4:0 of /files/4 \(document d4\) differs"):
+        move(home, backend, **options)
+    assert "did not finish" in backend.stats().copied.said
+    assert move(home, backend, **options).added == 1
+    assert content(backend) == content(home)
+    assert backend.stats().copied.is_proven
+
+
+def test_who_writes_to_the_target_during_the_proof_has_it_made_again(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move(home, backend)
+    asked: list[int] = []
+
+    def meddling(times: int) -> None:
+        asked.clear()
+
+        def meddle(*arguments: object, **options: object):
+            found = prove(*arguments, **options)
+            asked.append(len(asked))
+            if len(asked) <= times:
+                with backend.commit() as commit:
+                    commit.attach("conversation/theirs", bytes([len(asked)]))
+            return found
+
+        monkeypatch.setattr("stackroom.transfer.prove", meddle)
+
+    meddling(1)
+    assert move(home, backend).proof.ok
+    assert (len(asked), backend.stats().copied.is_proven) == (2, True)
+    meddling(9)
+    with pytest.raises(BusyError, match="Somebody wrote to there each of the 3 times"):
+        move(home, backend)
+    assert (len(asked), backend.stats().copied.is_proven) == (3, False)
 
 
 def test_a_copy_of_another_library_is_no_target(home: LocalStore, backend: Backend, tmp_path: Path) -> None:

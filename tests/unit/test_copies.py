@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
 from engine_servers import answering
-from stackroom.cli.main import cli
+from stackroom.cli.main import cli, main
 from stackroom.conversations import conversations
-from stackroom.errors import EngineAwayError, EngineAwayWarning, MissingExtraError, UnavailableError, UsageError
+from stackroom.copied import RECORD
+from stackroom.errors import (
+    EngineAwayError,
+    EngineAwayWarning,
+    MissingExtraError,
+    NoCopyWarning,
+    UnavailableError,
+    UnfinishedTransferWarning,
+    UsageError,
+)
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
 from stackroom.transfer import transfer
-from stackroom.transfer.copies import ORIGIN
 from stackroom.types import Chunk, Document
 from support import WordEmbedder
 
@@ -135,8 +147,9 @@ def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> 
     assert "CHROMA_API_KEY" in (caught.value.hint or "")
 
 
-def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_path: Path) -> None:
-    with answering(502, "no upstream") as port:
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_path: Path, status: int) -> None:
+    with answering(status, "no upstream") as port:
         away_url = f"chroma://127.0.0.1:{port}?library=papers"
         pull(home, tmp_path / "copy", away_url)
         with opened(away_url, tmp_path / "copy") as index:
@@ -156,7 +169,7 @@ def test_only_a_copy_of_that_very_library_stands_in(away_url: str, copy: Path, h
         stackroom.open(away_url, copy=home)
     for odd in (b"", b"{", b"[]", b'{"url": 1}'):
         with stackroom.open(home) as index, index.backend.commit() as commit:
-            commit.attach(ORIGIN, odd)
+            commit.attach(RECORD, odd)
         with pytest.raises(UsageError, match="brought to its end"):
             stackroom.open(away_url, copy=home)
     with pytest.raises(UsageError, match="there is no copy in"):
@@ -201,6 +214,129 @@ def test_a_pull_that_did_not_end_is_said(
     assert fallback(f"{away_url}2").url == f"{away_url}2"
 
 
+def test_a_copy_that_was_written_to_says_so(away_url: str, copy: Path, home: Path) -> None:
+    with stackroom.open(copy, embedder=WordEmbedder()) as index:
+        assert index.stats().copied.said.startswith(f"of {away_url}, of 20")
+        index.set_active(["one.txt"], False)
+        assert index.stats().copied.changed
+    with pytest.warns(EngineAwayWarning, match="UTC, changed here since"):
+        fallback = stackroom.open(away_url, copy=copy)
+    with fallback:
+        assert fallback.fallback.changed
+    assert "; changed here since" in run("--library", str(copy), "status").stdout
+    assert json.loads(run("--library", str(copy), "--json", "status").stdout)["copied"]["changed"]
+    pull(home, copy, away_url)
+    with opened(away_url, copy) as index:
+        assert not index.fallback.changed
+
+
+def test_a_copy_that_was_repaired_says_so(away_url: str, copy: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(copy / "catalogue.db"))) as connection:
+        connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE position = 1")
+    with stackroom.open(copy, embedder=WordEmbedder()) as index:
+        assert not index.repair().ok
+        assert index.stats().copied.changed
+
+
+def test_a_pull_of_nothing_makes_nothing(away_url: str, tmp_path: Path) -> None:
+    refused = run("--library", str(tmp_path / "new"), "pull", away_url)
+    assert isinstance(refused.exception, EngineAwayError)
+    refused = run("--library", str(tmp_path / "new"), "pull", "nothing://db")
+    assert isinstance(refused.exception, UsageError)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_pull_that_was_stopped_says_how_to_go_on(
+    away_url: str, home: Path, tmp_path: Path, there: Callable[[Path], None]
+) -> None:
+    there(home)
+    new = str(tmp_path / "new")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stackroom.transfer.prove", lambda *_, **__: _stop())
+        assert "Interrupted: the next run goes on" in run("--library", new, "pull", away_url).stderr
+    status = run("--library", new, "status").stdout
+    assert f"a pull of {away_url} that began at 20" in status
+    assert "did not finish (or goes on): run it again" in status
+    assert run("--library", new, "pull", away_url, "--since-last").exit_code == 0
+    assert f"of {away_url}, of 20" in run("--library", new, "status").stdout
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Has engines answer by what is in a folder."""
+
+    def answer(folder: Path) -> None:
+        monkeypatch.setattr("stackroom.engines.open_engine", lambda _, mode="a": LocalStore(folder, mode=mode))
+
+    return answer
+
+
+def test_what_is_no_copy_is_told_before_it_is_needed(
+    away_url: str, copy: Path, home: Path, tmp_path: Path, there: Callable[[Path], None]
+) -> None:
+    there(home)
+    stackroom.open(away_url, copy=copy).close()
+    for url, folder, why in (
+        (away_url, tmp_path / "nothing", "there is no copy in"),
+        (away_url, home, "is no copy of it that was brought to its end"),
+        (f"{away_url}2", copy, "is a copy of chroma://.*papers. To make"),
+    ):
+        with pytest.warns(NoCopyWarning, match=f"nothing could stand in for it: .*{why}"):
+            stackroom.open(url, copy=folder).close()
+    told = run("--library", f"{away_url}2", "--copy", str(copy), "list")
+    assert told.exit_code == 0
+    assert "Beware: If the engine of" in told.stderr
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_library_that_was_pushed_in_part_says_so(
+    away_url: str, home: Path, tmp_path: Path, there: Callable[[Path], None]
+) -> None:
+    there(tmp_path / "pushed")
+    with stackroom.open(home) as index, pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stackroom.transfer.prove", lambda *_, **__: _stop())
+        index.push(away_url)
+    with pytest.warns(
+        UnfinishedTransferWarning, match="may hold a part .* a push to this that began at 20.* run it again"
+    ):
+        stackroom.open(away_url).close()
+    for words in (("list",), ("--quiet", "list")):
+        assert f"Beware: {away_url} may hold a part" in run("--library", away_url, *words).stderr
+    status = run("--library", away_url, "status")
+    assert "a push to this that began at 20" in status.stdout
+    assert status.stderr == ""
+    told = json.loads(run("--library", away_url, "--json", "status").stdout)["copied"]
+    assert (told["url"], told["taken_at"], told["begun_at"][:2]) == ("", "", "20")
+    with stackroom.open(home) as index:
+        assert index.push(away_url, since_last=True).proof.whole
+    stackroom.open(away_url).close()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_differs_is_named_in_the_terminal(
+    away_url: str,
+    home: Path,
+    tmp_path: Path,
+    there: Callable[[Path], None],
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    there(tmp_path / "pushed")
+    assert run("--library", str(home), "push", away_url).exit_code == 0
+    with stackroom.open(tmp_path / "pushed") as index:
+        with index.backend.view() as view:
+            document = view.document("one")
+            (chunk, _) = view.chunks(document.key, vectors=True)
+        with index.backend.commit() as commit:
+            commit.add_chunks(document.key, [replace(chunk.chunk, text="Other words.")])
+    with pytest.raises(SystemExit, match="5"):
+        main([*(["--json"] if as_json else []), "--library", str(home), "push", away_url])
+    told = capsys.readouterr().err
+    named = f"The passage {chunk.chunk.chunk_id} of one.txt (document one) differs."
+    assert (json.loads(told)["error"]["differences"][0] if as_json else named) == named
+    assert named in told
+
+
 def _stop() -> None:
     from stackroom.progress import Stopped
 
@@ -210,8 +346,8 @@ def _stop() -> None:
 def test_of_what_it_is_a_copy_goes_nowhere_else(copy: Path, tmp_path: Path) -> None:
     origin, target = LocalStore(copy, mode="r"), LocalStore(tmp_path / "pushed")
     transfer(origin, target, names=("copy", "pushed"), progress=silent, cancel=CancelToken())
-    with target.view() as view:
-        assert view.attachment(ORIGIN) is None
+    told = target.stats().copied
+    assert (told.url, told.is_proven) == ("", True)
     origin.close()
     target.close()
 

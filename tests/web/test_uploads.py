@@ -10,7 +10,9 @@ from starlette.requests import ClientDisconnect
 
 from stackroom.errors import DiskFullError, UsageError
 from stackroom.web import uploads
+from stackroom.web.library import Library
 from stackroom.web.uploads import Uploads, safe_parts
+from stackroom.web.workspace import Workspace
 from web_support import OWN, Asker
 
 
@@ -25,6 +27,20 @@ def test_an_upload_lands_beside_the_library_and_is_added(asker: Asker, library: 
     assert asker.added(Path(told["path"]))["result"]["added"] == 1
     assert asker.search("purrs")[0]["document"]["path"] == told["path"]
     assert os.stat(asker.workspace.uploads.folder).st_mode & 0o777 == 0o700
+
+
+def test_libraries_of_one_name_on_two_engines_have_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    urls = [
+        "milvus://one?library=papers",
+        "milvus://two?library=papers",
+        "qdrant://one?library=papers",
+        "Milvus://ONE/?library=papers",
+    ]
+    folders = [Workspace(Library(url)).uploads.folder for url in urls]
+    assert len(set(folders)) == 3
+    assert folders[0] == folders[3]
+    assert {folder.name.split("-")[0] for folder in folders} == {"papers"}
 
 
 @pytest.mark.parametrize(

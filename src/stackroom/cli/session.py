@@ -19,8 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stackroom.errors import EngineAwayWarning, OldFilesChangedWarning, StackroomError
-from stackroom.forms import fallback_form, plain, plain_error
+from stackroom.errors import (
+    EngineAwayWarning,
+    NoCopyWarning,
+    OldFilesChangedWarning,
+    StackroomError,
+    UnfinishedTransferWarning,
+)
+from stackroom.forms import error_form, fallback_form, plain, plain_error
 from stackroom.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -33,7 +39,7 @@ _HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud
 _UNSEEN = re.compile("[\U000e0000-\U000e007f]")
 
 
-_TOLD = (OldFilesChangedWarning, EngineAwayWarning)
+_TOLD = (OldFilesChangedWarning, EngineAwayWarning, NoCopyWarning, UnfinishedTransferWarning)
 """What opening warns of, for a person to read."""
 
 
@@ -49,25 +55,22 @@ class Session:
     def open(
         self, *, mode: Any = "a", embedder: str | None = None, quiet: bool = False, existing: bool = False
     ) -> Index:
-        """`quiet`: that old files changed is told by the caller. `existing`: a library that is not there is not made."""
-        import stackroom
+        """`quiet`: what the library says of itself is told by the caller. `existing`: a library that is not there is not made."""
+        from stackroom.opening import opened
 
-        if existing:
-            with warnings.catch_warnings():
-                for kind in _TOLD:
-                    warnings.simplefilter("ignore", kind)
-                stackroom.open(self.library, mode="r", copy=self.copy).close()
         with warnings.catch_warnings(record=True) as caught:
             for kind in _TOLD:
                 warnings.simplefilter("always", kind)
-            index = stackroom.open(self.library, mode=mode, embedder=embedder, copy=self.copy)
+            index = opened(self.library, "w" if existing and mode == "a" else mode, embedder, copy=self.copy)
         for warning in caught:
-            if issubclass(warning.category, EngineAwayWarning):
-                # Who wants no messages wants no stale answers that say nothing of it either; JSON says it itself.
+            if issubclass(warning.category, EngineAwayWarning) or (
+                issubclass(warning.category, UnfinishedTransferWarning) and not quiet
+            ):
+                # Who wants no messages wants no stale answers, nor a part of them, that say nothing of it either; JSON says it itself.
                 if not self.as_json:
                     click.echo(safe(f"Beware: {warning.message}"), err=True)
-            elif issubclass(warning.category, OldFilesChangedWarning):
-                if not quiet:
+            elif issubclass(warning.category, _TOLD):
+                if not quiet or issubclass(warning.category, NoCopyWarning):
                     self.say(safe(f"Beware: {warning.message}"))
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
@@ -192,7 +195,7 @@ def fail(error: Exception, *, as_json: bool) -> int:
         return error.exit_code
     if isinstance(error, StackroomError):
         if as_json:
-            _print_error(type(error).__name__, error.message, error.hint)
+            click.echo(json.dumps(error_form(error)), err=True)
         else:
             click.echo(safe(error.message), err=True)
             if error.hint:

@@ -20,7 +20,7 @@ class EngineStore(Limits):
     """Usable from several threads; a forked child opens connections of its own."""
 
     def __init__(self, url: str, *, mode: str) -> None:
-        """Modes are those of `stackroom.open`."""
+        """Modes are those of `stackroom.open`, and "w": to write to what is there."""
         self.url = url
         self.read_only = mode == "r"
         self._begin()
@@ -46,7 +46,7 @@ class EngineStore(Limits):
                 hint="Open it with mode='a', or choose another name.",
                 path=self.url,
             )
-        if not exists and mode == "r":
+        if not exists and mode in ("r", "w"):
             raise NotFoundError(
                 f"There is no library at {self.url}.",
                 hint=f"Send one there: stackroom --library DIR push {shlex.quote(self.url)}",

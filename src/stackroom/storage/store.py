@@ -168,7 +168,7 @@ class LocalStore:
         with self._reading() as reader:
             from stackroom.storage.catalogue import summary
 
-            return summary.stats(reader.connection, self.path)
+            return summary.stats(reader.connection, reader.codec, self.path)
 
     @contextlib.contextmanager
     def view(self) -> Iterator[Snapshot]:

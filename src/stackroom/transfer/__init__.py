@@ -6,13 +6,15 @@ remembered in the target, by a digest, in the commit that brings it; so a run th
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stackroom.backend import Backend
 from stackroom.errors import BusyError, EngineAwayError, MigrationError
 from stackroom.progress import CancelToken, Progress, Stopped
-from stackroom.reports import TransferReport
+from stackroom.reports import TransferProof, TransferReport
 from stackroom.transfer import copies
 from stackroom.transfer.proof import prove
 from stackroom.transfer.sending import Sent, send
@@ -21,29 +23,43 @@ _DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before the run goes on, each time that it got no further; then the engine is away for good."""
 
 
+_PROOFS = 3
+"""Times that a target is proven to which somebody writes meanwhile."""
+_NAMED = 5
+"""Differences that an error names; all are in its `actual`."""
+
+
 @dataclass(slots=True)
 class _Run:
     sent: Sent = field(default_factory=Sent)
     repeated: int = 0
 
 
-def with_engine(
-    own: Backend, url: str, mode: str, *, since_last: bool, progress: Progress, cancel: CancelToken
+def push(own: Backend, url: str, *, since_last: bool, progress: Progress, cancel: CancelToken) -> TransferReport:
+    """`transfer` to the library at `url`. Raises what that and `open_engine` raise."""
+    from stackroom.engines import open_engine
+
+    with contextlib.closing(open_engine(url)) as other:
+        names = (own.stats().library, url)
+        return transfer(own, other, names=names, since_last=since_last, progress=progress, cancel=cancel)
+
+
+def pull(
+    target: Callable[[], Backend], url: str, *, since_last: bool, progress: Progress, cancel: CancelToken
 ) -> TransferReport:
-    """`transfer` between a library and the one at `url`: to there with the mode "a", from there with "r". Raises what that and `open_engine` raise."""
+    """`transfer` from the library at `url`. `target` is asked for once that is there: where nothing can be pulled, nothing is made.
+
+    Raises what `target`, `transfer` and `open_engine` raise.
+    """
     from stackroom.engines import normalised, open_engine
 
-    other = open_engine(url, mode=mode)
-    try:
-        here = own.stats().library
-        origin, target = (own, other) if mode == "a" else (other, own)
-        names = (here, url) if mode == "a" else (url, here)
-        copy_of = normalised(url) if mode == "r" else None
+    with contextlib.closing(open_engine(url, mode="r")) as other:
+        own = target()
+        names = (url, own.stats().library)
+        copy_of = normalised(url)
         return transfer(
-            origin, target, names=names, since_last=since_last, copy_of=copy_of, progress=progress, cancel=cancel
+            other, own, names=names, since_last=since_last, copy_of=copy_of, progress=progress, cancel=cancel
         )
-    finally:
-        other.close()
 
 
 def transfer(
@@ -56,32 +72,25 @@ def transfer(
     progress: Progress,
     cancel: CancelToken,
 ) -> TransferReport:
-    """Make `target` hold what `origin` holds. `names` are theirs, for the report; `since_last` proves only what was sent now.
+    """Make `target` hold what `origin` holds. `names` are theirs, for the report; `since_last` proves only what was sent now, unless the target is not what
+    the run before had proven: that one did not come to its end, or what it pulled was written to since.
 
-    The target remembers that it is a copy of the library at the URL `copy_of` (normalised), where that is given.
+    The target remembers that it is a copy, of the library at the URL `copy_of` (normalised) where that is given; and from the first thing that is
+    sent until the proof that a transfer is under way. Where somebody wrote to it during the proof, it is proven again.
 
     Where an engine goes away it is waited for, longer each time. Raises EngineAwayError once that is in vain: what was committed stays,
     and the next run goes on there. Raises UsageError where the target holds something else, BusyError, EmbedderMismatchError, MigrationError.
     """
     begun = time.monotonic()
     run = _Run()
-    proof = None
+    sent, proof = run.sent, None
     try:
         _patiently(run, origin, target, copy_of, progress, cancel)
-        proof = prove(origin, target, run.sent if since_last else None, progress=progress, cancel=cancel)
+        # What was sent before, and what became of it, was proven only where the target still is as it was proven to be.
+        part = sent if since_last and sent.was_proven else None
+        proof = _proven(origin, target, names, part, sent, copy_of or "", progress, cancel)
     except Stopped:
         pass
-    sent = run.sent
-    if proof is not None and not proof.ok:
-        raise MigrationError(
-            f"{names[1]} is not what {names[0]} is: {proof.differences[0]}"
-            + (f" And {len(proof.differences) - 1} more." if len(proof.differences) > 1 else ""),
-            hint="Somebody else may have written to one of them meanwhile. Run it again: what differs is sent again.",
-            path=names[1],
-            actual=proof.differences,
-        )
-    if copy_of is not None and proof is not None:
-        copies.finish(target, copy_of, sent)
     return TransferReport(
         added=sent.added,
         updated=sent.updated,
@@ -96,6 +105,36 @@ def transfer(
         target=names[1],
         repeated=run.repeated,
         proof=proof,
+    )
+
+
+def _proven(
+    origin: Backend,
+    target: Backend,
+    names: tuple[str, str],
+    part: Sent | None,
+    sent: Sent,
+    url: str,
+    progress: Progress,
+    cancel: CancelToken,
+) -> TransferProof:
+    """The proof of what the target is at its end: where somebody wrote to it meanwhile, it is made again."""
+    for _ in range(_PROOFS):
+        proof, version = prove(origin, target, part, progress=progress, cancel=cancel)
+        if not proof.ok:
+            shown, more = proof.differences[:_NAMED], len(proof.differences) - _NAMED
+            raise MigrationError(
+                f"{names[1]} is not what {names[0]} is: {' '.join(shown)}{f' And {more:,} more.' if more > 0 else ''}",
+                hint="Somebody else may have written to one of them meanwhile. Run it again: what differs is sent again.",
+                path=names[1],
+                actual=proof.differences,
+            )
+        if copies.finish(target, url, sent, version):
+            return proof
+    raise BusyError(
+        f"Somebody wrote to {names[1]} each of the {_PROOFS} times that it was proven: what it is now was not compared.",
+        hint="Run it again while nobody writes there.",
+        path=names[1],
     )
 
 

@@ -1,57 +1,69 @@
-"""A copy that `pull` made remembers of what and when, so that it can answer while its engine is away, and say so."""
+"""A copy remembers of what and when it was made, and says where that did not come to its end; what `pull` made can answer while its engine is away."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import shlex
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stackroom.backend import Backend
+from stackroom import copied
+from stackroom.backend import Backend, View
 from stackroom.engines import normalised
-from stackroom.errors import EngineAwayError, NotFoundError, UnavailableError, UsageError
-from stackroom.reports import Fallback, Stats
+from stackroom.errors import EngineAwayError, NotFoundError, StackroomError, UnavailableError, UsageError
+from stackroom.reports import Copied, Fallback, Stats
 from stackroom.storage.store import LocalStore
 
 if TYPE_CHECKING:
     from stackroom.transfer.sending import Sent
 
-ORIGIN = "transfer-origin"
-"""The attachment that says of what a library is a copy, and of when: its own, and sent nowhere."""
+
+def begun(there: View, url: str) -> bytes:
+    """What the target keeps from the first commit on that brings something: it is between what it was and what is at `url` ("": where a push is from)."""
+    known = copied.read(there.attachment(copied.RECORD), there.version)
+    if known is None or known.url != url:
+        known = Copied(url, 0, "")
+    return copied.written(replace(known, begun_at=_now()), own=0)
 
 
-def begin(target: Backend, url: str) -> None:
-    """From now on the target is between what it was and what is at `url`; where it was a copy of something else, it is that no more."""
-    with target.view() as there:
-        known = _origin(there.attachment(ORIGIN))
-    if known is None or (known["url"] == url and known["unfinished"]):
-        return
+def finish(target: Backend, url: str, sent: Sent, proven: int) -> bool:
+    """The target is what the origin was when it was read, and its version `proven` was compared; False where it has another one by now."""
     with target.commit() as commit:
-        if known["url"] == url:
-            commit.attach(ORIGIN, json.dumps({**known, "unfinished": True}).encode())
-        else:
-            commit.detach(ORIGIN)
+        # Nobody else commits meanwhile.
+        with target.view() as there:
+            version = there.version
+        if version == proven:
+            commit.attach(copied.RECORD, copied.written(Copied(url, sent.version, sent.taken_at), own=version + 1))
+    return version == proven
 
 
-def finish(target: Backend, url: str, sent: Sent) -> None:
-    """The target is what was at `url` when it was read, and that was proven."""
-    origin = {"url": url, "version": sent.version, "taken_at": sent.taken_at, "unfinished": False}
-    with target.commit() as commit:
-        commit.attach(ORIGIN, json.dumps(origin).encode())
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-_FACTS = {"url": str, "version": int, "taken_at": str, "unfinished": bool}
-
-
-def _origin(data: bytes | None) -> dict[str, Any] | None:
-    """What the target says of where it is from; None where it says nothing that means something."""
+def unfit(folder: Path, url: str) -> str | None:
+    """Why what is in the folder could not stand in for what is at `url`; None where it could."""
     try:
-        found = json.loads(data or b"null")
-    except (ValueError, RecursionError):
-        return None
-    meant = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in _FACTS.items())
-    return found if meant else None
+        with contextlib.closing(LocalStore(folder, mode="r")) as store:
+            known_copy(store, url)
+    except NotFoundError:
+        return f"there is no copy in {folder}"
+    except StackroomError as error:
+        return error.message.rstrip(".")
+    return None
+
+
+def known_copy(store: LocalStore, url: str) -> Copied:
+    """What the store says of itself. Raises UsageError where it is no copy of what is at `url`."""
+    with store.view() as view:
+        known = copied.read(view.attachment(copied.RECORD), view.version)
+    if known is None or not known.url or not known.taken_at:
+        raise UsageError(f"{store.path} is no copy of it that was brought to its end.")
+    if known.url != normalised(url):
+        raise UsageError(f"{store.path} is a copy of {known.url}.")
+    return known
 
 
 class CopyStore(LocalStore):
@@ -71,13 +83,13 @@ class CopyStore(LocalStore):
             raise
 
     def _as_copy_of(self, url: str) -> Fallback:
-        with self.view() as view:
-            known = _origin(view.attachment(ORIGIN))
-        if known is None:
-            raise self._no_copy(url, f"{self.path} is no copy of it that was brought to its end")
-        if known["url"] != normalised(url):
-            raise self._no_copy(url, f"{self.path} is a copy of {known['url']}")
-        return Fallback(url, str(self.path), known["version"], known["taken_at"], known["unfinished"])
+        try:
+            known = known_copy(self, url)
+        except UsageError as error:
+            raise self._no_copy(url, error.message.rstrip(".")) from error
+        return Fallback(
+            url, str(self.path), known.version, known.taken_at, unfinished=bool(known.begun_at), changed=known.changed
+        )
 
     def stats(self) -> Stats:
         return replace(super().stats(), library=self.fallback.url, fallback=self.fallback)

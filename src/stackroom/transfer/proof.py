@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,8 +11,11 @@ from stackroom.backend import Backend, Scope, Scored, View
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import TransferProof
 from stackroom.transfer.sending import PREFIX, Sent
+from stackroom.types import Passage
 
 _BATCH = 512
+_SHOWN = 5
+"""Names that are told of many."""
 _QUERIES = 20
 _TOP = 10
 _TIE = 1e-6
@@ -21,12 +24,13 @@ _TIE = 1e-6
 
 def prove(
     origin: Backend, target: Backend, sent: Sent | None, *, progress: Progress, cancel: CancelToken
-) -> TransferProof:
-    """Compare the two as they are now; `sent` limits what is read back to it. What differs is sent again by the next run.
+) -> tuple[TransferProof, int]:
+    """Compare the two as they are now, and say which version of the target that was; `sent` limits what is read back to it.
 
-    Raises Stopped when cancelled.
+    What differs is sent again by the next run. Raises Stopped when cancelled.
     """
     with origin.view() as view, target.view() as there:
+        version = there.version
         found = _counts(view, there)
         wanted = view.live_keys() if sent is None else _keys_of(view, sent)
         passages, vectors, documents = _read_back(view, there, wanted.tolist(), found, progress, cancel)
@@ -36,24 +40,67 @@ def prove(
         with target.commit() as commit:
             for document_id in documents:
                 commit.detach(PREFIX + document_id)
-    return TransferProof(passages, vectors, queries, recall, sent is None, tuple(found))
+    return TransferProof(passages, vectors, queries, recall, sent is None, tuple(found)), version
 
 
 def _counts(view: View, there: View) -> list[str]:
-    numbers = (
-        ("sources", lambda one: sum(1 for _ in one.each_source())),
-        ("documents", lambda one: sum(1 for _ in one.each_document())),
-        ("passages", lambda one: len(one.live_keys())),
-        ("vectors", lambda one: len(one.live_keys(with_vector=True))),
-        ("active sources", lambda one: sum(source.active for source in one.listing())),
-        ("collections", lambda one: sorted((item.name, item.chunks) for item in one.collections() if item.chunks)),
-    )
+    """What is not as often in the target as it should be; the first that are too few or too many by name."""
     found = []
-    for what, count in numbers:
-        here, other = count(view), count(there)
-        if here != other:
-            found.append(f"{here} {what} are here, and {other} there.")
+    for what, count, names in _COUNTED:
+        wanted, arrived = count(view), count(there)
+        if wanted != arrived:
+            ours, theirs = names(view), names(there)
+            told = _first("missing", ours - theirs) + _first("too many", theirs - ours)
+            found.append(f"{wanted:,} {what} should be there, and {arrived:,} are{told}.")
+    of_each, arrived_of_each = _collections(view), _collections(there)
+    found += [
+        f"{of_each[name]:,} passages of the collection {name} should be there, and {arrived_of_each[name]:,} are."
+        for name in sorted(of_each.keys() & arrived_of_each.keys() - {"default"})
+        if of_each[name] != arrived_of_each[name]
+    ]
     return found
+
+
+def _first(what: str, names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"; {what}: {shown}{more}" if names else ""
+
+
+def _documents(view: View) -> set[str]:
+    names = {record.key: record.name for record in view.each_source()}
+    return {
+        _told(names.get(document.source_key, ""), document.document_id, document.title)
+        for document in view.each_document()
+    }
+
+
+def _active(view: View) -> set[str]:
+    return {source.path for source in view.listing() if source.active}
+
+
+def _collections(view: View) -> dict[str, int]:
+    return {item.name: item.chunks for item in view.collections() if item.chunks}
+
+
+_COUNTED: tuple[tuple[str, Callable[[View], int], Callable[[View], set[str]]], ...] = (
+    ("sources", lambda view: sum(1 for _ in view.each_source()), lambda view: {one.name for one in view.each_source()}),
+    ("documents", lambda view: sum(1 for _ in view.each_document()), _documents),
+    ("passages", lambda view: len(view.live_keys()), lambda view: set(view.chunk_ids())),
+    (
+        "vectors",
+        lambda view: len(view.live_keys(with_vector=True)),
+        lambda view: set(view.chunk_ids(view.live_keys(with_vector=True).tolist())),
+    ),
+    ("active sources", lambda view: len(_active(view)), _active),
+    ("collections", lambda view: len(_collections(view)), lambda view: set(_collections(view))),
+)
+"""What is counted, and how it is named where the counts differ, which is seldom."""
+
+
+def _told(source: str, document_id: str, title: str) -> str:
+    """A document for a person: by its source, and by its title where that says more."""
+    return f"{source} (document {document_id}{f', {title}' if title else ''})"
 
 
 def _keys_of(view: View, sent: Sent) -> np.ndarray:
@@ -70,6 +117,16 @@ def _read_back(
     have_vector = set(there.live_keys(with_vector=True).tolist())
     passages = vectors = 0
     differing: set[str] = set()
+    names: dict[str, str] = {}
+
+    def differs(what: str, passage: Passage, how: str) -> None:
+        document_id = passage.document_id
+        if document_id not in names and len(names) < _SHOWN:
+            document, source = view.document_of([document_id])[document_id]
+            names[document_id] = _told(source.name, document_id, document.title)
+        found.append(f"The {what} {passage.chunk_id} of {names.get(document_id, document_id)} {how}.")
+        differing.add(document_id)
+
     for first in range(0, len(keys), _BATCH):
         if cancel.cancelled:
             raise Stopped
@@ -86,16 +143,14 @@ def _read_back(
         same = []
         for key, passage, other in zip(part, own, others, strict=True):
             if other is None or theirs[other] != passage:
-                found.append(f"The passage {passage.chunk_id} {'is missing' if other is None else 'differs'}.")
-                differing.add(passage.document_id)
+                differs("passage", passage, "is missing" if other is None else "differs")
             else:
                 passages += 1
                 same.append((key, other, passage))
         pairs = [(key, other, passage) for key, other, passage in same if key in with_vector]
         for _, other, passage in pairs:
             if other not in have_vector:
-                found.append(f"The vector of {passage.chunk_id} is missing.")
-                differing.add(passage.document_id)
+                differs("vector of", passage, "is missing")
         pairs = [pair for pair in pairs if pair[1] in have_vector]
         rows = view.vectors([key for key, _, _ in pairs])
         arrived = there.vectors([other for _, other, _ in pairs])
@@ -103,8 +158,7 @@ def _read_back(
             if row.tobytes() == other_row.tobytes():
                 vectors += 1
             else:
-                found.append(f"The vector of {passage.chunk_id} differs.")
-                differing.add(passage.document_id)
+                differs("vector of", passage, "differs")
         progress(ProgressEvent("verify", min(first + _BATCH, len(keys)), len(keys)))
     return passages, vectors, differing
 

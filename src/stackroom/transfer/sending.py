@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from stackroom import copied
 from stackroom.backend import Backend, Commit, SourceRecord, View
 from stackroom.errors import EmbedderMismatchError, UsageError
 from stackroom.identity import interchangeable
@@ -50,6 +51,8 @@ class Sent:
     """the origin's commit that was read"""
     taken_at: str = ""
     """when that was the newest one: ISO 8601 in UTC"""
+    was_proven: bool | None = None
+    """whether the target was, before anything was sent, as the transfer before had proven it to be; None: it was not looked at"""
 
 
 def send(
@@ -64,15 +67,17 @@ def send(
     """Everything of one snapshot of the origin that the target has not; `copy_of` as in `transfer`. Raises Stopped when cancelled."""
     with target.lease("transfer"), origin.view() as view:
         sent.version, sent.taken_at = view.version, datetime.now(UTC).isoformat(timespec="seconds")
-        if copy_of is not None:
-            copies.begin(target, copy_of)
         with target.view() as there:
+            if sent.was_proven is None:
+                known = copied.read(there.attachment(copied.RECORD), there.version)
+                sent.was_proven = known is not None and known.is_proven
+            mark = copies.begun(there, copy_of or "")
             digests = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
             _require_own(there, digests)
             _require_model(view, there)
             # Somebody may have written to the copy: what is gone there is sent again, and what is new there goes.
             held = {document.document_id for document in there.each_document()}
-            known = {document_id: digest for document_id, digest in digests.items() if document_id in held}
+            arrived = {document_id: digest for document_id, digest in digests.items() if document_id in held}
             mine = {record.source_id: record for record in there.each_source()}
             replaced = _replaced(view, there, mine)
         sources = list(view.each_source())
@@ -81,11 +86,11 @@ def send(
         active = {source.id: source.active for source in view.listing()}
         for document_ids in replaced.values():
             for document_id in document_ids:
-                known.pop(document_id, None)
+                arrived.pop(document_id, None)
                 digests.pop(document_id, None)
                 held.discard(document_id)
-        keys = _send_sources(target, sources, mine, active, replaced, sent, cancel)
-        seen = _send_documents(view, target, known, keys, sent, total, progress, cancel)
+        keys = _send_sources(target, mark, sources, mine, active, replaced, sent, cancel)
+        seen = _send_documents(view, target, arrived, keys, sent, total, progress, cancel)
         _remove_documents(target, (held | digests.keys()) - seen, sent, cancel)
         _settle(view, target, {record.source_id for record in sources}, active, sent)
 
@@ -130,6 +135,7 @@ def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[in
 
 def _send_sources(
     target: Backend,
+    mark: bytes,
     sources: list[SourceRecord],
     mine: dict[str, SourceRecord],
     active: dict[str, bool],
@@ -137,7 +143,10 @@ def _send_sources(
     sent: Sent,
     cancel: CancelToken,
 ) -> dict[str, int]:
-    """Have every source in the target as it is in the origin, in portions; returns their keys there, by id. Raises Stopped."""
+    """Have every source in the target as it is in the origin, in portions; returns their keys there, by id. Raises Stopped.
+
+    `mark` goes with the first of them: from there on the target says that something is under way.
+    """
     keys: dict[str, int] = {}
     changed = []
     for record in sources:
@@ -154,10 +163,11 @@ def _send_sources(
     # Without any, one commit makes a library that is empty.
     portions = [changed[at : at + _SOURCES_AT_ONCE] for at in range(0, len(changed), _SOURCES_AT_ONCE)] or [[]]
     for number, portion in enumerate(portions):
-        if cancel.cancelled:
+        if number and cancel.cancelled:
             raise Stopped
         with target.commit() as commit:
             if number == 0:
+                commit.attach(copied.RECORD, mark)
                 _make_way(
                     commit, replaced, [mine[record.source_id] for record in changed if record.source_id in in_the_way]
                 )
@@ -366,5 +376,5 @@ def _attached(view: View) -> dict[str, bytes]:
     return {
         name: data
         for name, data in view.attachments()
-        if name not in (BROUGHT, copies.ORIGIN) and not name.startswith(PREFIX)
+        if name not in (BROUGHT, copied.RECORD) and not name.startswith(PREFIX)
     }

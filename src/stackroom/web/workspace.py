@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from stackroom.engines import normalised
 from stackroom.errors import NotFoundError, StackroomError
 from stackroom.opening import data_folder
 from stackroom.progress import CancelToken, Progress
@@ -23,8 +25,7 @@ class Workspace:
         self.library = library
         self.jobs = Jobs()
         self.removals = Removals(self._remove)
-        beside = data_folder() if library.folder is None else library.folder.parent
-        self.uploads = Uploads(documents or beside / f"{library.name}-documents")
+        self.uploads = Uploads(documents or _uploads_of(library))
         self.closing = threading.Event()
 
     def sources(self) -> list[Source]:
@@ -80,3 +81,11 @@ class Workspace:
         self.jobs.close()
         self.removals.close()
         self.library.close()
+
+
+def _uploads_of(library: Library) -> Path:
+    if library.folder is not None:
+        return library.folder.parent / f"{library.name}-documents"
+    # Another engine may have a library of the same name.
+    whose = hashlib.blake2b(normalised(library.where).encode(), digest_size=4).hexdigest()
+    return data_folder() / f"{library.name}-{whose}-documents"

@@ -25,6 +25,7 @@ from stackroom.errors import NotALibraryError, NotFoundError, UsageError
 from stackroom.progress import CancelToken
 from stackroom.reports import Report
 from stackroom.storage.disk import layout
+from stackroom.storage.store import LocalStore
 from support import WordEmbedder, write_files
 
 FILES = Path(__file__).parents[1] / "ingest" / "files"
@@ -486,3 +487,21 @@ def test_an_empty_list_of_failures_says_what_it_does_not_hold(run: Callable[...,
     assert "1 added, 1 failed." in said
     assert "list --failed" not in said
     assert "each add names them" in run("list", "--failed").stderr
+
+
+def test_what_needs_a_library_opens_it_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        index.add_documents([stackroom.Document("one", "one.txt", text="A cat purrs.")])
+    opened: list[str] = []
+    prepare = LocalStore._prepare
+
+    def counted(store: LocalStore, path: Path, mode: str) -> None:
+        opened.append(mode)
+        prepare(store, path, mode)
+
+    monkeypatch.setattr(LocalStore, "_prepare", counted)
+    assert CliRunner().invoke(cli, ["--library", str(library), "active", "none"]).exit_code == 0
+    assert opened == ["w"]
+    refused = CliRunner().invoke(cli, ["--library", str(library / "nothing"), "active", "none"])
+    assert isinstance(refused.exception, NotFoundError)
+    assert not (library / "nothing").exists()

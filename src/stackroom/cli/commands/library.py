@@ -160,6 +160,8 @@ def status_command(session: Session) -> int:
     rows = [("library", stats.library)]
     if stats.fallback is not None:
         rows.append(("away", f"the engine; this is {stats.fallback.said}"))
+    elif stats.copied is not None and stats.copied.said:
+        rows.append(("a copy", stats.copied.said))
     if now is not None:
         rows.append(("working", f"{now['purpose']} (process {now['pid']}, since {now['since']})"))
     rows += [

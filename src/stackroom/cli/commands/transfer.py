@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from stackroom.cli.session import Session, cancellable, count, safe
 from stackroom.reports import TransferReport
 
 if TYPE_CHECKING:
+    from stackroom.backend import Backend
     from stackroom.index import Index
 
 _URL = (
@@ -32,7 +34,7 @@ _SINCE = "Prove only what is sent now, not all that is there."
 def push_command(session: Session, url: str, since_last: bool) -> int:
     with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Sending") as progress:
         report = index.push(url, since_last=since_last, progress=progress, cancel=cancel)
-    return _tell(session, index, report, "sent")
+    return _tell(session, report, "sent", index)
 
 
 @click.command(
@@ -45,12 +47,19 @@ def push_command(session: Session, url: str, since_last: bool) -> int:
 @click.option("--since-last", is_flag=True, help=_SINCE)
 @click.pass_obj
 def pull_command(session: Session, url: str, since_last: bool) -> int:
-    with cancellable() as cancel, session.open() as index, meter(session, "Fetching") as progress:
-        report = index.pull(url, since_last=since_last, progress=progress, cancel=cancel)
-    return _tell(session, index, report, "fetched")
+    from stackroom.transfer import pull
+
+    with cancellable() as cancel, contextlib.ExitStack() as opened:
+
+        def target() -> Backend:
+            return opened.enter_context(session.open()).backend
+
+        progress = opened.enter_context(meter(session, "Fetching"))
+        report = pull(target, url, since_last=since_last, progress=progress, cancel=cancel)
+    return _tell(session, report, "fetched")
 
 
-def _tell(session: Session, index: Index, report: TransferReport, done: str) -> int:
+def _tell(session: Session, report: TransferReport, done: str, index: Index | None = None) -> int:
     if session.as_json:
         session.print_json(report, index)
     session.say(

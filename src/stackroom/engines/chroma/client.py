@@ -182,8 +182,8 @@ def _away(place: Place, said: str) -> EngineAwayError:
 
 def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
     said = _said(answer)
-    if answer.status_code in (502, 504):
-        # From what stands before it.
+    if answer.status_code in (502, 503, 504):
+        # From what stands before it, or from one that is not ready.
         return _away(place, said)
     if answer.status_code == 404:
         return AbsentError(f"The server of {place.url} has not what was asked for: {said}", path=place.url)
@@ -203,7 +203,7 @@ def _refusal(answer: httpx.Response, place: Place) -> StackroomError:
         )
     if answer.status_code == 403:
         return ReadOnlyError(f"The server of {place.url} refuses: {said}", hint="Ask who runs it.", path=place.url)
-    if answer.status_code in (429, 503) or "database is locked" in said:
+    if answer.status_code == 429 or "database is locked" in said:
         return BusyError(f"The server of {place.url} has too much to do: {said}", hint="Try again.", path=place.url)
     if "Error finding id" in said:
         return LostError(f"The server of {place.url} has lost a vector of its index: {said}", path=place.url)

@@ -130,10 +130,6 @@ def _translation(error: Exception, place: Place) -> StackroomError:
             hint="Credentials come from MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.",
             path=place.url,
         )
-    if "database" in said and "not" in said:
-        return UnavailableError(
-            f"The server of {place.url} has no such database: {said}", hint="Correct the URL.", path=place.url
-        )
     if code in (2, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
         return EngineAwayError(
             f"The server of {place.url} is not there: {said}",
@@ -145,6 +141,11 @@ def _translation(error: Exception, place: Place) -> StackroomError:
             f"The cluster of {place.url} has lost a part, and does not answer until it is loaded again ({code}): {said}",
             hint="Try again; in-memory replicas answer meanwhile. What was committed stays.",
             path=place.url,
+        )
+    # Asked last: a host's name may have the word in it.
+    if "database" in said and "not" in said:
+        return UnavailableError(
+            f"The server of {place.url} has no such database: {said}", hint="Correct the URL.", path=place.url
         )
     return StorageError(f"The server of {place.url} failed ({code}): {said}", path=place.url)
 

@@ -203,12 +203,8 @@ class PostgresView(EngineView[int]):
     def matching(self, query: str, k: int, scope: Scope) -> tuple[Scored, TextStatistics]:
         from stackroom.storage.words.tokenizer import parse_query
 
-        totals = self._derived.get("words", self._totals)
-        return words.matching(self._asking, parse_query(query), k, self._where(scope), totals)
-
-    def _totals(self) -> tuple[int, int]:
-        (row,) = self._asking.rows("SELECT count(*), coalesce(sum(words), 0)::bigint FROM chunks")
-        return row[0], row[1]
+        known = self._derived.get("words", lambda: words.totals(self._asking))
+        return words.matching(self._asking, parse_query(query), k, self._where(scope), known)
 
     def live_keys(self, *, with_vector: bool = False) -> NDArray[np.int64]:
         if with_vector:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import IsolationLevel
 
+from stackroom import copied
 from stackroom.engines.postgresql import nearest, tables
 from stackroom.engines.postgresql.asking import Asking
 from stackroom.engines.postgresql.client import Connection, Place, connect, ready_for_vectors, translated
@@ -141,8 +142,11 @@ class PostgresStore(EngineStore):
         """A snapshot of the newest commit. Raises ClosedError, UnavailableError."""
         with self._connected() as asking, asking.connection.transaction():
             asking.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            version = int(asking.value("SELECT value FROM settings WHERE name = 'commits'"))
-            yield PostgresView(asking, self._derived.of(version), version)
+            found: dict[str, int] = dict(
+                asking.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'commit_id')")
+            )
+            version, commit_id = int(found["commits"]), str(found.get("commit_id", "")).encode()
+            yield PostgresView(asking, self._derived.of(version, commit_id), version)
 
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[PostgresCommit]:
@@ -266,6 +270,7 @@ class PostgresStore(EngineStore):
                 collections=self._collections(view),
                 hiding=hiding,
                 recognised=recognised,
+                copied=copied.read(view.attachment(copied.RECORD), view.version),
             )
 
     def close(self) -> None:

@@ -17,12 +17,16 @@ from stackroom.engines import terms as shared
 from stackroom.engines.postgresql.asking import Asking, Where
 from stackroom.engines.terms import rank, tokens_of, tokens_of_terms
 from stackroom.engines.vectors import NOTHING
+from stackroom.storage.derived import Remembered
 
 if TYPE_CHECKING:
     from stackroom.storage.words.tokenizer import TextQuery
 
 CANDIDATES = 1_000
 """Passages that are scored by BM25, the best by PostgreSQL's own rank."""
+
+_REMEMBERED = 4_096
+"""Words of queries whose counts are kept, of one version."""
 
 _LONGEST = 500
 """Characters of a word; PostgreSQL takes 2,046 bytes."""
@@ -78,13 +82,25 @@ def any_of(parts: Iterable[Term]) -> str | None:
     return " | ".join(queries) or None
 
 
-def matching(
-    asking: Asking, query: TextQuery, k: int, scope: Where, totals: tuple[int, int]
-) -> tuple[Scored, TextStatistics]:
-    """The `k` best passages in scope by BM25, and the statistics of the query. `totals`: passages of the library, and their words."""
-    rows, all_words = totals
+class Totals(NamedTuple):
+    """What one version of a library is known to hold."""
+
+    rows: int
+    words: int
+    frequencies: Remembered[str, int]
+    """passages by the `tsquery` that they meet: to count those of a common word is to look at each of them"""
+
+
+def totals(asking: Asking) -> Totals:
+    (row,) = asking.rows("SELECT count(*), coalesce(sum(words), 0)::bigint FROM chunks")
+    return Totals(row[0], row[1], Remembered(_REMEMBERED))
+
+
+def matching(asking: Asking, query: TextQuery, k: int, scope: Where, known: Totals) -> tuple[Scored, TextStatistics]:
+    """The `k` best passages in scope by BM25, and the statistics of the query. `known` is of the version that is asked."""
+    rows, all_words, _ = known
     wanted = terms(query.terms)
-    frequencies = _frequencies(asking, wanted)
+    frequencies = _frequencies(asking, wanted, known.frequencies)
     statistics = TextStatistics(
         query.terms,
         # A phrase counts as its rarest word.
@@ -160,14 +176,18 @@ def _ranked(
     return rank([row.key for row in found], [row.words for row in found], counted, k, rows, average)
 
 
-def _frequencies(asking: Asking, wanted: Sequence[Term]) -> dict[str, int]:
+def _frequencies(asking: Asking, wanted: Sequence[Term], known: Remembered[str, int]) -> dict[str, int]:
     """In how many passages each term occurs, and each word of a phrase: by its `tsquery`."""
     queries: dict[str, None] = {}
     for term in wanted:
         if term.query is not None:
             queries.update(dict.fromkeys((term.query, *map(_quoted, term.tokens))))
-    if not queries:
-        return {}
-    counts = ", ".join(["(SELECT count(*) FROM chunks WHERE lexemes @@ %s::tsquery)"] * len(queries))
-    (row,) = asking.rows(f"SELECT {counts}", tuple(queries))
-    return dict(zip(queries, row, strict=True))
+    found = {query: known.get(query) for query in queries}
+    unknown = [query for query, count in found.items() if count is None]
+    if unknown:
+        counts = ", ".join(["(SELECT count(*) FROM chunks WHERE lexemes @@ %s::tsquery)"] * len(unknown))
+        (row,) = asking.rows(f"SELECT {counts}", tuple(unknown))
+        for query, count in zip(unknown, row, strict=True):
+            found[query] = count
+            known.put(query, count)
+    return {query: count for query, count in found.items() if count is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -304,3 +305,8 @@ class PostgresCommit(EngineCommit):
 
     def finish(self) -> None:
         self._asking.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+        # A library that was dropped and made anew, or restored, may come to the same number with other passages.
+        self._asking.execute(
+            "INSERT INTO settings VALUES('commit_id', %s) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+            (secrets.randbits(63),),
+        )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from stackroom import copied
 from stackroom.engines.store import SHOWN_FAILURES, EngineStore
 from stackroom.engines.versioned import purging, records
 from stackroom.engines.versioned.asking import RECORD_FIELDS, Asking, of_kind
@@ -236,6 +237,7 @@ class VersionedStore(EngineStore):
                 collections=self._collections(view),
                 hiding=count(DOCUMENT, HIDING),
                 recognised=count(DOCUMENT, RECOGNISED),
+                copied=copied.read(view.attachment(copied.RECORD), view.version),
             )
 
     def close(self) -> None:

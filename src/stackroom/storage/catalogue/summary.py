@@ -7,8 +7,11 @@ from pathlib import Path
 
 import apsw
 
-from stackroom.reports import Collection, Failure, Stats
-from stackroom.storage.catalogue.ids import unpack_text
+from stackroom import copied
+from stackroom.errors import DamagedError
+from stackroom.reports import Collection, Copied, Failure, Stats
+from stackroom.storage.catalogue.codec import Codec
+from stackroom.storage.catalogue.ids import pack_text, unpack_text
 from stackroom.storage.catalogue.schema import ACTIVE_SET
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
@@ -18,7 +21,7 @@ from stackroom.types import HIDDEN_CHARACTERS, RECOGNISED_PAGES
 _SHOWN_FAILURES = 10
 
 
-def stats(connection: Connection, library: Path) -> Stats:
+def stats(connection: Connection, blobs: Codec, library: Path) -> Stats:
     """The caller holds a read transaction."""
 
     def number(query: str, *values: object) -> int:
@@ -54,7 +57,20 @@ def stats(connection: Connection, library: Path) -> Stats:
         hiding=_documents_with(connection, HIDDEN_CHARACTERS),
         recognised=_documents_with(connection, RECOGNISED_PAGES),
         set_aside=tuple(map(str, _put_aside(library))),
+        copied=_copied(connection, blobs, number("SELECT value FROM settings WHERE name = 'commits'")),
     )
+
+
+def _copied(connection: Connection, blobs: Codec, version: int) -> Copied | None:
+    if connection.row("SELECT 1 FROM attachments WHERE name = ?", (pack_text(copied.RECORD),)) is None:
+        return None
+    from stackroom.storage.catalogue import originals
+
+    try:
+        return copied.read(originals.attachment(connection, blobs, copied.RECORD), version)
+    except DamagedError:
+        # `verify` tells of it.
+        return None
 
 
 def _documents_with(connection: Connection, field: str) -> int:

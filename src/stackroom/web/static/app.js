@@ -39,7 +39,7 @@ async function look() {
     showTrouble(told, look);
     sayWhere(told.uploads);
     sayLibrary(told.path);
-    sayFallback(told.status?.fallback);
+    sayFallback(told.status ?? {});
     if (ready) {
       fillFacets(told.facets, told.sets);
       known(told.facets.types, told.sets);
@@ -66,10 +66,17 @@ function facts({ status, facets, words_only: wordsOnly, path }) {
     : emptyNote());
 }
 
-/** A copy that answers while the engine is away is for reading, and stays until the page is started anew. */
-function sayFallback(copy) {
-  $("#fallback").hidden = !copy;
-  if (copy) $("#fallback").textContent = `The engine of this library was away: this is its copy of ${copy.taken_at.slice(0, 16).replace("T", " ")} UTC${copy.unfinished ? ", partly newer" : ""}, for reading. Start the page anew once the engine is there.`;
+/** A copy that answers while the engine is away is for reading, and stays until the page is started anew. What was copied in part says so. */
+function sayFallback({ fallback: copy, copied }) {
+  const moment = (said) => `${said.slice(0, 16).replace("T", " ")} UTC`;
+  const part = copied?.begun_at;
+  $("#fallback").hidden = !copy && !part;
+  if (copy) {
+    const since = [copy.unfinished && "partly newer", copy.changed && "changed here since"].filter(Boolean).map((said) => `, ${said}`).join("");
+    $("#fallback").textContent = `The engine of this library was away: this is its copy of ${moment(copy.taken_at)}${since}, for reading. Start the page anew once the engine is there.`;
+  } else if (part) {
+    $("#fallback").textContent = `This may be a part of the library: a ${copied.url ? "pull" : "push"} that began at ${moment(part)} did not finish, or goes on. Run it again.`;
+  }
 }
 
 function emptyNote() {
