@@ -119,8 +119,9 @@ class _Check:
                 raise
             said = database.in_words(error)
             if isinstance(error, StackroomError) and said in self._refused:
-                return
-            self._refused.add(said)
+                said = "It can't be checked, for the same reason."
+            else:
+                self._refused.add(said)
             path = getattr(error, "path", None)
             self._found(structure, said, file=file_of(self._store.path, path) or layout.CATALOGUE)
 
