@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from stackroom.backend import Backend, SourceRecord, Waiting
-from stackroom.errors import DamagedError, EmbedderMismatchError, StackroomError, UnavailableError, UsageError
+from stackroom.errors import (
+    DamagedError,
+    EmbedderMismatchError,
+    NotFoundError,
+    StackroomError,
+    UnavailableError,
+    UsageError,
+)
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Repair
 
@@ -112,7 +119,7 @@ def _read_again(
     if good:
         try:
             add_paths(backend, model, list(good.values()), retry=True, progress=progress, cancel=cancel)
-        except (EmbedderMismatchError, UnavailableError, UsageError) as error:
+        except (EmbedderMismatchError, NotFoundError, UnavailableError, UsageError) as error:
             refused = error
     _, records = _unread(backend)
     if not cancel.cancelled:
@@ -147,11 +154,14 @@ def _why_not(name: str, content: bytes | None, recipe: str) -> _Left | None:
     if recipe.startswith(IMPORTED):
         return _Left("another program had read it.", f"To have it read anew: stackroom rebuild {shlex.quote(name)}")
     try:
-        same = content is None or hash_file(name) == content
+        # What it was like is not known where its record is lost; that there is such a file is asked all the same.
+        same = hash_file(name) == content or content is None
     except FileNotFoundError as error:
         return _Left(
             f"{error.strerror}.", f"Put it back and repair again, or add it where it is now, and here: {without}"
         )
+    except ValueError:
+        return _Left("no file can have this name.", "Add it where it is.")
     except OSError as error:
         return _Left(f"{error.strerror}.", f"Once it can be read: {again}. Or give up what is left of it: {without}")
     return None if same else _Left("it has changed since it was read.", f"To have it read as it is now: {again}")

@@ -179,6 +179,38 @@ def test_a_changed_file_that_was_added_since_waits_no_more(harmed: Harmed) -> No
         file.write_bytes(before)
 
 
+@pytest.mark.parametrize("gone", ["moved", "renamed in the catalogue", "no name at all"])
+def test_a_record_that_is_damaged_of_a_file_that_is_gone_keeps_no_other_waiting(harmed: Harmed, gone: str) -> None:
+    first, second = (
+        f"(SELECT source_key FROM sources WHERE is_file ORDER BY source_key LIMIT 1 OFFSET {n})" for n in (0, 1)
+    )
+    names = {"moved": "name", "renamed in the catalogue": "name || 'x'", "no name at all": "name || char(0)"}
+    path = harmed(
+        lambda copy: sql(
+            copy,
+            f"UPDATE sources SET title = title || 'x', name = {names[gone]} WHERE source_key = {first}",
+            f"UPDATE sources SET title = title || 'x' WHERE source_key = {second}",
+        )
+    )
+    file = Path(
+        str(value(path, f"SELECT name FROM sources WHERE source_key = {first}")).removesuffix("\0").removesuffix("x")
+    )
+    beside = file.with_name(file.name + ".moved")
+    file.rename(beside)
+    try:
+        planned = repaired(path, dry_run=True)
+        done = repaired(path)
+    finally:
+        beside.rename(file)
+    assert [len(found.waiting) for found in (planned, done)] == [1, 1]
+    assert (planned.reread, done.reread) == (1, 1)
+    assert "can't be read again" in done.waiting[0].message
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        found = index.verify()
+    assert found.ok
+    assert len(found.incomplete) == 1
+
+
 def test_what_another_program_had_read_is_not_read_by_itself(harmed: Harmed) -> None:
     path = harmed(lambda copy: None)
     with stackroom.open(path, embedder=made.embedder()) as index:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 import numpy as np
@@ -16,10 +17,11 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
+from stackroom.reports import Verification
 from stackroom.storage.catalogue import sums
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
-from stackroom.storage.upkeep import backup, compaction
+from stackroom.storage.upkeep import backup, check, compaction
 from stackroom.types import Chunk
 from support import chunks, unit_rows
 
@@ -340,6 +342,44 @@ def test_a_copy_that_does_not_open_replaces_nothing(
     monkeypatch.setattr(backup, "_copy_start", spoiling)
     with pytest.raises(StorageError, match="can't be read back"):
         save(store, target)
+    assert held(target) == {"first"}
+    assert beside(target) == set()
+
+
+def test_a_damaged_library_takes_no_good_backups_place(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    assert save(store, target)
+    put(store, "b", ["second"])
+    (rows,) = (path for path in layout.vectors(store.path).iterdir() if path.suffix != ".norms")
+    with rows.open("rb+") as file:
+        file.seek(layout.VECTOR_HEADER + 3)
+        file.write(b"\x7f")
+    with pytest.raises(DamagedError, match=r"earlier backup .* was kept") as caught:
+        save(store, target)
+    assert rows.name in caught.value.message
+    assert "verify" in (caught.value.hint or "")
+    assert held(target) == {"first"}
+    assert beside(target) == set()
+    # Where there is no other one, a copy of what there is is better than none.
+    assert save(store, target.with_name("another"))
+
+
+def test_a_refresh_that_is_cancelled_as_it_is_compared_leaves_the_old_one(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", ["first"])
+    assert save(store, target)
+    put(store, "b", ["second"])
+    cancel = CancelToken()
+    comparing = check.verify
+
+    def stopped(*arguments: Any, **named: Any) -> Verification:
+        cancel.cancel()
+        return comparing(*arguments, **named)
+
+    monkeypatch.setattr(check, "verify", stopped)
+    assert not save(store, target, cancel=cancel)
+    monkeypatch.undo()
     assert held(target) == {"first"}
     assert beside(target) == set()
 

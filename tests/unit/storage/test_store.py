@@ -377,3 +377,20 @@ def test_vectors_beyond_what_float32_can_multiply_are_scored_all_the_same(store:
         # The first and the last point the same way; ties go to the older.
         assert found.keys.tolist() == [keys[0], keys[2], keys[1]]
         np.testing.assert_allclose(found.scores[:2], 2**-0.5, rtol=1e-6)
+
+
+def test_a_row_that_a_flipped_bit_made_endless_weighs_no_more_than_another(store: LocalStore, library: Path) -> None:
+    put(store, "a", [f"text {number}" for number in range(40)])
+    with store.view() as view:
+        before = view.background(QUERY)
+    (rows,) = (path for path in layout.vectors(library).iterdir() if path.suffix != ".norms")
+    store.close()
+    with rows.open("rb+") as file:
+        file.seek(layout.VECTOR_HEADER + 3)
+        file.write(b"\x7e")
+    again = LocalStore(library, mode="r")
+    with again.view() as view:
+        mean, deviation = view.background(QUERY)
+        assert abs(mean - before[0]) < 0.1
+        assert deviation < 2 * before[1]
+    again.close()

@@ -66,7 +66,7 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
     """Copy the newest commit to `folder`, which appears by a rename when it is whole; False when cancelled.
 
     `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library that nobody wrote to since, which is
-    replaced. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
+    replaced where every byte of the new one is what was written. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
     """
     # A link is followed: a rename would put the copy in the link's place.
     folder = Path(os.path.realpath(folder))
@@ -95,6 +95,8 @@ def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress,
             if cancel.cancelled:
                 return False
             _check(staging, folder, state)
+            if layout.is_library(folder) and not _is_sound(store.path, staging, folder, progress, cancel):
+                return False
             # Once more: whoever had the old backup open may have written to it during the copy.
             if not _is_current(folder, state, refresh):
                 _replace(folder, staging)
@@ -240,9 +242,39 @@ def _check(staging: Path, folder: Path, state: _State) -> None:
         raise _unreadable(folder) from error
     if found != (state, state.commit_id or b""):
         raise _unreadable(folder)
-    # Reading alone leaves these behind; the copy is its catalogue and its vectors.
+    _leave_no_log(staging)
+
+
+def _leave_no_log(staging: Path) -> None:
+    """Reading alone leaves these behind; the copy is its catalogue and its vectors."""
     for suffix in ("-wal", "-shm"):
         layout.catalogue(staging).with_name(layout.CATALOGUE + suffix).unlink(missing_ok=True)
+
+
+def _is_sound(home: Path, staging: Path, folder: Path, progress: Progress, cancel: CancelToken) -> bool:
+    """Look at every byte before a good backup goes for it; False when cancelled. Raises DamagedError."""
+    from stackroom.storage.store import LocalStore
+    from stackroom.storage.upkeep import check
+
+    try:
+        with contextlib.closing(LocalStore(staging, mode="r")) as copy:
+            found = check.verify(copy, progress=progress, cancel=cancel, refusing=True)
+    except StorageError as error:
+        raise type(error)(_unreadable(folder).message, hint=error.hint, path=folder) from error
+    # What waits for a model or a file is no damage, and the new backup knows it as well.
+    damage = [one for one in found.damage if one.structure != "repair"]
+    if cancel.cancelled:
+        return False
+    if damage:
+        more = f" and {len(damage) - 1:,} more" if len(damage) > 1 else ""
+        raise DamagedError(
+            f"What was copied from {home} is damaged ({damage[0].file}: {damage[0].structure}{more}), and the earlier backup {folder} was kept.",
+            hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair. Or back it up to another folder.",
+            path=home,
+            actual=len(damage),
+        )
+    _leave_no_log(staging)
+    return True
 
 
 def _unreadable(folder: Path) -> StorageError:
