@@ -61,11 +61,16 @@ def repair(backend: Backend, model: LibraryModel, *, dry_run: bool, progress: Pr
 def _planned(backend: Backend, model: LibraryModel, found: Repair) -> Repair:
     """What a dry run says: what the run would do with each file and with lost vectors, as far as that can be known without doing it.
 
-    Storage names the sources that lost passages in `waiting`, and counts lost vectors in `embedded`.
+    Storage names the sources that lost passages in `waiting`, and counts lost vectors in `embedded`; where it finds no damage, these are what
+    an earlier repair could not do.
     """
-    unread = [(name, _kept_from(backend, name)) for one in found.waiting if (name := one.source) is not None]
-    back = {name for name, left in unread if left is None}
-    waiting = [_not_read(name, left) for name, left in unread if left is not None]
+    if not found.damage:
+        waiting, records = _unread(backend)
+        unread = tuple(Damage("sources", "", None, record.name) for record in records.values())
+        found = replace(found, waiting=unread, embedded=len(waiting.embed))
+    files = [(name, _kept_from(backend, name)) for one in found.waiting if (name := one.source) is not None]
+    back = {name for name, left in files if left is None}
+    waits = [_not_read(name, left) for name, left in files if left is not None]
     embedded = found.embedded
     if embedded:
         try:
@@ -74,12 +79,12 @@ def _planned(backend: Backend, model: LibraryModel, found: Repair) -> Repair:
         except DamagedError:
             pass  # which model it is can't be read before the repair
         except (EmbedderMismatchError, UnavailableError, UsageError) as error:
-            waiting.insert(0, Damage("vectors", _to_be_made(embedded, error)))
+            waits.insert(0, Damage("vectors", _to_be_made(embedded, error)))
             embedded = 0
     return replace(
         found,
         lost=_without(found.lost, back),
-        waiting=tuple(waiting),
+        waiting=tuple(waits),
         embedded=embedded,
         reread=len(back),
         to_read=tuple(sorted(back)),
@@ -121,18 +126,18 @@ def _read_again(
             add_paths(backend, model, list(good.values()), retry=True, progress=progress, cancel=cancel)
         except (EmbedderMismatchError, NotFoundError, UnavailableError, UsageError) as error:
             refused = error
-    _, records = _unread(backend)
-    if not cancel.cancelled:
-        for key in good.keys() & records.keys():
-            left[key] = _refused(records[key], refused)
-    kept = tuple((key, content) for key, content in waiting.read if key in records)
-    failed = [(records[key], reason) for key, reason in left.items() if key in records]
-    if failed or kept != waiting.read:
+    failed: list[tuple[SourceRecord, _Left]] = []
+    if waiting.read:
         with backend.commit() as commit:
+            # Once more, now that nobody else writes: sources may have been removed, or read, since.
+            waiting, records = _unread(backend)
+            if not cancel.cancelled:
+                left |= {key: _refused(records[key], refused) for key in good.keys() & records.keys()}
+            failed = [(records[key], reason) for key, reason in left.items() if key in records]
             for record, reason in failed:
                 said = f"{_LOST} {reason}"
                 commit.put_source(replace(record, error=said, error_kind=DamagedError.__name__))
-            commit.set_waiting(waiting._replace(read=kept))
+            commit.set_waiting(waiting._replace(read=tuple(one for one in waiting.read if one[0] in records)))
     done = sum(key not in records for key in good)
     return done, [_not_read(record.name, reason) for record, reason in failed]
 
@@ -149,8 +154,14 @@ def _unread(backend: Backend) -> tuple[Waiting, dict[int, SourceRecord]]:
 def _why_not(name: str, content: bytes | None, recipe: str) -> _Left | None:
     """What keeps a file from being read in the place of what it was, if anything does. `recipe` says how it was read."""
     from stackroom.ingest.file_facts import IMPORTED, hash_file
+    from stackroom.ingest.pipeline import own_reader
 
     again, without = f"stackroom add {shlex.quote(name)}", f"stackroom remove {shlex.quote(name)}"
+    if name_of_reader := own_reader(recipe):
+        return _Left(
+            f"{name_of_reader!r} had read it, a reader of your own.",
+            f"To have it read anew: stackroom add --retry --reader MODULE:OBJECT {shlex.quote(name)}",
+        )
     if recipe.startswith(IMPORTED):
         return _Left("another program had read it.", f"To have it read anew: stackroom rebuild {shlex.quote(name)}")
     try:
@@ -158,7 +169,7 @@ def _why_not(name: str, content: bytes | None, recipe: str) -> _Left | None:
         same = hash_file(name) == content or content is None
     except FileNotFoundError as error:
         return _Left(
-            f"{error.strerror}.", f"Put it back and repair again, or add it where it is now, and here: {without}"
+            f"{error.strerror}.", f"Put it back and repair again; or, where it has moved, add it there, then: {without}"
         )
     except ValueError:
         return _Left("no file can have this name.", "Add it where it is.")

@@ -211,6 +211,54 @@ def test_a_record_that_is_damaged_of_a_file_that_is_gone_keeps_no_other_waiting(
     assert len(found.incomplete) == 1
 
 
+def test_what_a_reader_of_the_callers_had_read_is_not_read_by_another(harmed: Harmed) -> None:
+    path = harmed(
+        lambda copy: sql(copy, f"UPDATE chunks SET text = zeroblob(30) WHERE key = ({OF_A_FILE})"),
+    )
+    which = "(SELECT source_key FROM sources WHERE is_file ORDER BY source_key LIMIT 1)"
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        with index.backend.view() as view:
+            record = next(one for one in view.each_source() if one.is_file)
+        with index.backend.commit() as commit:
+            commit.put_source(replace(record, recipe="shouting:1 " + record.recipe.partition(" ")[2]))
+    planned, done = repaired(path, dry_run=True), repaired(path)
+    assert (planned.reread, done.reread) == (0, 0)
+    assert "'shouting' had read it, a reader of your own" in planned.waiting[0].message
+    assert planned.waiting == done.waiting
+    with stackroom.open(path, embedder=made.embedder()) as index:
+        assert index.add(record.name).failures[0].reason.startswith("It was read by 'shouting'")
+    assert str(value(path, f"SELECT recipe FROM sources WHERE source_key = {which}")).startswith("shouting")
+
+
+def test_a_dry_run_says_what_an_earlier_repair_left(harmed: Harmed) -> None:
+    path = harmed(lambda copy: spoil_text(copy, OF_A_FILE))
+    file = Path(str(value(path, "SELECT name FROM sources WHERE is_file ORDER BY source_key LIMIT 1")))
+    beside = file.with_name("elsewhere")
+    file.rename(beside)
+    try:
+        first = repaired(path)
+        planned = repaired(path, dry_run=True)
+        assert planned.waiting == first.waiting
+    finally:
+        beside.rename(file)
+    planned = repaired(path, dry_run=True)
+    assert (planned.reread, planned.to_read) == (1, (str(file),))
+    shown = CliRunner().invoke(cli, ["--library", str(path), "repair", "--dry-run"], standalone_mode=False)
+    assert shown.return_value == DamagedError.exit_code
+    assert "To do it: " in shown.stderr
+    assert repaired(path).reread == 1
+
+
+@pytest.mark.parametrize("name", ["format_version", "commits"])
+def test_a_dry_run_of_strange_settings_says_what_the_run_does(harmed: Harmed, name: str) -> None:
+    path = harmed(
+        lambda copy: (spoil_row(copy, 1), sql(copy, f"UPDATE settings SET value = 'many' WHERE name = '{name}'"))
+    )
+    planned, done = repaired(path, dry_run=True), repaired(path)
+    assert planned.damage == done.damage
+    assert (planned.embedded, planned.waiting) == (done.embedded, done.waiting) == (1, ())
+
+
 def test_what_another_program_had_read_is_not_read_by_itself(harmed: Harmed) -> None:
     path = harmed(lambda copy: None)
     with stackroom.open(path, embedder=made.embedder()) as index:

@@ -263,7 +263,7 @@ class _Run:
         Nothing is noted of it: the record goes on to say who read it.
         """
         record = decision.record
-        if record is None or record.state != "indexed" or record.error is not None:
+        if record is None or not (record.state == "partial" or (record.state == "indexed" and record.error is None)):
             return False
         name = _read_by(record)
         if not name or name in self._known:
@@ -520,9 +520,19 @@ class _Run:
         )
 
 
+def own_reader(recipe: str) -> str:
+    """The name of the caller's own reader that read a file of this recipe; "" where it was one of ours, or another program."""
+    name = _name_of_reader(recipe)
+    return "" if name in {reader.name for reader in READERS} else name
+
+
 def _read_by(record: SourceRecord) -> str:
     """The name of the reader that read it; "" where it was none of ours or of the caller's."""
-    return "" if record.recipe.startswith(IMPORTED) else record.recipe.partition(" ")[0].partition(":")[0]
+    return _name_of_reader(record.recipe)
+
+
+def _name_of_reader(recipe: str) -> str:
+    return "" if recipe.startswith(IMPORTED) else recipe.partition(" ")[0].partition(":")[0]
 
 
 def _kind(record: SourceRecord | None) -> str:

@@ -355,7 +355,10 @@ def test_a_backup_says_what_it_holds_and_how_it_brings_a_library_back(filled: Pa
         total = index.stats().bytes["total"]
     assert f"{filled} is copied to {copy}: 3 documents with 3 passages, {size(total)}." in said
     assert f"It was opened there. Every byte is compared by: stackroom --library '{copy}' verify" in said
-    assert f"To bring the library back: move {filled} away, then: stackroom --library '{copy}' backup {filled}" in said
+    assert (
+        f"Should {filled} be lost, move away what is left of it, then: stackroom --library '{copy}' backup {filled}"
+        in said
+    )
     for line in said.splitlines():
         if "backup" in line and "bring the library back" in line:
             os.rename(filled, tmp_path / "lost")

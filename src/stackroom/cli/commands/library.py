@@ -179,7 +179,12 @@ def status_command(session: Session) -> int:
         undo, forget = session.command("rebuild", "--back"), session.command("rebuild", "--discard")
         rows.append(("before", f"{stats.former.name or '(unnamed)'}, whose vectors are kept: {undo}, or {forget}"))
     if stats.needs_embedding:
-        rows.append(("to embed", f"{count(stats.needs_embedding, 'passage')} without a vector"))
+        rows.append(
+            (
+                "to embed",
+                f"{count(stats.needs_embedding, 'passage')} without a vector; to read their files again: {session.command('rebuild')}",
+            )
+        )
     if stats.pages_without_text:
         rows.append(
             (

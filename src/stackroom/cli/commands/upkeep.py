@@ -99,7 +99,7 @@ def repair_command(session: Session, embedder: str | None, dry_run: bool) -> int
     if done.cancelled:
         return 130
     if dry_run:
-        return DamagedError.exit_code if done.damage else 0
+        return DamagedError.exit_code if _has_work(done) else 0
     return 0 if done.ok else 1
 
 
@@ -132,15 +132,22 @@ def _ending(session: Session, done: Repair) -> Iterator[str]:
         return
     would = "would be" if done.dry_run else "is"
     if done.ok:
-        yield f"Everything {would} there again." if done.damage or done.reread or done.embedded else "All is well."
+        yield f"Everything {would} there again." if _has_work(done) else "All is well."
     else:
         yield f"Not everything {would} there again: {_what_is_not(done)}. What is left serves."
         if done.lost:
             yield "What is lost is in a backup, where there is one; else add it again from where it came."
     if done.dry_run:
-        yield f"Nothing was changed. To do it: {session.command('repair')}" if done.damage else "Nothing was changed."
+        yield (
+            f"Nothing was changed. To do it: {session.command('repair')}" if _has_work(done) else "Nothing was changed."
+        )
     elif any(one.structure == "sources" for one in done.waiting):
         yield f"The files that were not read again, and why: {session.command('list', '--failed')}"
+
+
+def _has_work(done: Repair) -> bool:
+    """Whether there is, or was, anything to bring back."""
+    return bool(done.damage or done.reread or done.embedded or done.waiting)
 
 
 def _what_is_not(done: Repair) -> str:
@@ -196,5 +203,5 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
     session.say(f"{index.path} is copied to {folder}: {of}, {total}. It can be used there: {there.command('status')}")
     session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
     home = str(index.path)
-    session.say(f"To bring the library back: move {home} away, then: {there.command('backup', home)}")
+    session.say(f"Should {home} be lost, move away what is left of it, then: {there.command('backup', home)}")
     return 0

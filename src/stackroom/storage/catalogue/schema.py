@@ -32,7 +32,7 @@ def check_not_empty(connection: Connection, library: Path) -> None:
     if not connection.value("PRAGMA page_count"):
         raise DamagedError(
             f"The catalogue {layout.catalogue(library)} is empty.",
-            hint="Restore the library from a backup.",
+            hint=layout.without_catalogue_hint(library),
             path=layout.catalogue(library),
         )
 

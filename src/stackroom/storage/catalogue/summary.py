@@ -25,7 +25,14 @@ def stats(connection: Connection, blobs: Codec, library: Path) -> Stats:
     """The caller holds a read transaction."""
 
     def number(query: str, *values: object) -> int:
-        return int(connection.value(query, values) or 0)
+        found = connection.value(query, values) or 0
+        if not isinstance(found, int | float):
+            raise DamagedError(
+                f"The catalogue {layout.catalogue(library)} has {found!r} where a number belongs.",
+                hint="See what is hit: stackroom verify",
+                path=layout.catalogue(library),
+            )
+        return int(found)
 
     space, kept = spaces.serving(connection), spaces.with_state(connection, spaces.FORMER)
     chunks = number("SELECT count(*) FROM chunks")

@@ -87,7 +87,7 @@ def refusal(number: int, where: Path, said: str) -> StorageError:
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnlyError(
             f"{where} can't be opened or written: {said}.",
-            hint="Check its permissions, or open the library read-only.",
+            hint="Check its permissions and its medium.",
             path=where,
         )
     hint = _HINTS.get(number, "Check the disk.")

@@ -87,6 +87,15 @@ def put_aside(library: Path) -> list[Path]:
 
 def without_catalogue(library: Path) -> DamagedError:
     """The error for a library whose catalogue is missing: what to do is the same, whatever was to be done with it."""
+    return DamagedError(
+        f"The catalogue of the library {library} is missing ({catalogue(library)}); its other files are there, and nothing was touched.",
+        hint=without_catalogue_hint(library),
+        path=catalogue(library),
+    )
+
+
+def without_catalogue_hint(library: Path) -> str:
+    """What to do where the catalogue is lost, whole or in part."""
     here = shlex.quote(str(library))
     hint = (
         "It says which vector is of which passage, and nothing else does. Restore it from a backup: "
@@ -96,11 +105,7 @@ def without_catalogue(library: Path) -> DamagedError:
     if aside := put_aside(library):
         kept = aside[-1] / CATALOGUE
         hint += f" An older, damaged one is {kept}: copy it to {catalogue(library)}, and see what is left: stackroom repair --dry-run"
-    return DamagedError(
-        f"The catalogue of the library {library} is missing ({catalogue(library)}); its other files are there, and nothing was touched.",
-        hint=hint,
-        path=catalogue(library),
-    )
+    return hint
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
