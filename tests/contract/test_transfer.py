@@ -253,6 +253,28 @@ def test_a_target_says_that_a_transfer_did_not_finish(
     assert not move(home, backend, since_last=True).proof.whole
 
 
+def test_a_copy_of_what_was_pushed_in_part_keeps_that(
+    home: LocalStore, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part was proven to be a part, and its copy was taken for whole."""
+    cancel, options = CancelToken(), {"copy_of": "chroma://db?library=papers"}
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.transfer.sending._CHUNKS", 10)
+        move(home, backend, progress=lambda _: cancel.cancel(), cancel=cancel)
+    with contextlib.closing(LocalStore(tmp_path / "copy")) as copy:
+        report = move(backend, copy, **options)
+        assert (report.proof.ok, report.origin_unfinished) == (True, True)
+        told = copy.stats().copied
+        assert (told.origin_unfinished, told.is_proven) == (True, True)
+        # And on to a copy of the copy.
+        with contextlib.closing(LocalStore(tmp_path / "next")) as further:
+            assert move(copy, further).origin_unfinished
+        assert not move(home, backend).origin_unfinished
+        assert not move(backend, copy, **options).origin_unfinished
+        assert not copy.stats().copied.origin_unfinished
+        assert content(copy) == content(home)
+
+
 def test_a_copy_that_was_written_to_is_compared_whole(home: LocalStore, backend: Backend) -> None:
     """A passage that was changed in the copy, or that a repair could not bring back as it was, stayed so for ever."""
     options = {"copy_of": "chroma://db?library=papers", "since_last": True}

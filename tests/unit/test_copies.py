@@ -312,6 +312,42 @@ def test_a_library_that_was_pushed_in_part_says_so(
     stackroom.open(away_url).close()
 
 
+def test_a_copy_of_what_was_pushed_in_part_says_so_until_a_whole_one_is_pulled(
+    away_url: str, home: Path, tmp_path: Path, there: Callable[[Path], None]
+) -> None:
+    there(tmp_path / "pushed")
+    copy = str(tmp_path / "copy")
+    with stackroom.open(home) as index:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("stackroom.transfer.prove", lambda *_, **__: _stop())
+            index.push(away_url)
+        part = run("--library", copy, "pull", away_url)
+        assert part.exit_code == 0
+        proven, beware = part.stderr.splitlines()[-2:]
+        assert proven.startswith("Proven:")
+        assert beware == (
+            f"Beware: {away_url} may itself hold a part of what it is to hold: a push to it did not finish (or goes on). "
+            f"Run that again, then: stackroom --library {copy} pull '{away_url}'"
+        )
+        assert run("--library", copy, "--quiet", "pull", away_url).stderr == f"{beware}\n"
+        assert json.loads(run("--library", copy, "--json", "pull", away_url).stdout)["origin_unfinished"]
+        assert (
+            "; of a library whose push had not finished: pull it again once" in run("--library", copy, "status").stdout
+        )
+        with pytest.MonkeyPatch.context() as gone:
+            gone.setattr("stackroom.engines.open_engine", _away)
+            told = pytest.warns(EngineAwayWarning, match="of a library whose push had not finished")
+            with told, stackroom.open(away_url, copy=copy) as found:
+                assert found.fallback.origin_unfinished
+        told = pytest.warns(UnfinishedTransferWarning, match="may itself hold a part")
+        with told, stackroom.open(tmp_path / "python") as other:
+            assert other.pull(away_url).origin_unfinished
+        assert index.push(away_url).proof.ok
+    whole = run("--library", copy, "pull", away_url)
+    assert "Beware" not in whole.stderr
+    assert "had not finished" not in run("--library", copy, "status").stdout
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_what_differs_is_named_in_the_terminal(
     away_url: str,
@@ -335,6 +371,10 @@ def test_what_differs_is_named_in_the_terminal(
     named = f"The passage {chunk.chunk.chunk_id} of one.txt (document one) differs."
     assert (json.loads(told)["error"]["differences"][0] if as_json else named) == named
     assert named in told
+
+
+def _away(url: str, mode: str = "a") -> None:
+    raise EngineAwayError(f"The server of {url} is not there.")
 
 
 def _stop() -> None:

@@ -105,6 +105,7 @@ def transfer(
         target=names[1],
         repeated=run.repeated,
         proof=proof,
+        origin_unfinished=sent.origin_unfinished,
     )
 
 

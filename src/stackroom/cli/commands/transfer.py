@@ -78,4 +78,8 @@ def _tell(session: Session, report: TransferReport, done: str, index: Index | No
     )
     if proof.recall is not None and proof.recall < 1:
         session.say(f"An ordinary search of {safe(report.target)} finds {proof.recall:.1%} of the exact ten best.")
+    if report.origin_unfinished:
+        verb = click.get_current_context().info_name
+        again = session.command(verb or "", report.target if verb == "push" else report.origin)
+        session.beware(f"{report.said_of_origin} Run that again, then: {again}")
     return 0
