@@ -441,6 +441,19 @@ def test_what_is_said_of_a_backup_needs_no_copy(away_url: str, copy: Path, tmp_p
     assert f"stackroom --library {tmp_path / 'made'} status" in done.stderr
 
 
+def test_a_backup_of_a_copy_says_what_was_copied_and_how_to_bring_it_back(
+    away_url: str, copy: Path, tmp_path: Path
+) -> None:
+    made = str(tmp_path / "made")
+    done = run("--library", away_url, "--copy", str(copy), "backup", made)
+    assert f"The copy {copy} of {away_url}, whose engine was away, is copied to {made}: 1 document" in done.stderr
+    assert f"To bring the copy back: move {copy} away, then: stackroom --library {made} backup {copy}\n" in done.stderr
+    assert f"To bring the library back where its engine lost it: stackroom --library {made} push '{away_url}'\n" in (
+        done.stderr
+    )
+    assert "None" not in done.stderr
+
+
 def test_the_terminal_writes_nothing(away_url: str, copy: Path) -> None:
     library = ("--library", away_url, "--copy", str(copy))
     for words in (("remove", "one.txt"), ("active", "none"), ("add", __file__)):
