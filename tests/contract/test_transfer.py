@@ -99,7 +99,7 @@ def content(store: Backend) -> object:
 
 
 def move(origin: Backend, target: Backend, **options: object):
-    return transfer(origin, target, names=NAMES, **{"progress": silent, "cancel": CancelToken(), **options})
+    return transfer(origin, target, **{"names": NAMES, "progress": silent, "cancel": CancelToken(), **options})
 
 
 def test_there_and_back_is_the_same(home: LocalStore, backend: Backend, tmp_path: Path) -> None:
@@ -294,6 +294,28 @@ def test_a_copy_that_was_written_to_is_compared_whole(home: LocalStore, backend:
     assert move(home, backend, **options).added == 1
     assert content(backend) == content(home)
     assert backend.stats().copied.is_proven
+
+
+def test_a_damaged_copy_is_told_by_its_sources_and_leads_to_verify(home: LocalStore, tmp_path: Path) -> None:
+    """A vector that changed on the disk was told by the number of a chunk, and somebody else was blamed."""
+    url = "chroma://db?library=papers"
+    options = {"copy_of": url, "since_last": True}
+    folder = tmp_path / "a copy"
+    with contextlib.closing(LocalStore(folder)) as copy:
+        move(home, copy, **options)
+    with home.view() as view:
+        row = view.vectors(view.keys_of(view.document("d0").key)[:1])[0]
+    (file,) = (one for one in (folder / "vectors").iterdir() if row.tobytes() in one.read_bytes())
+    file.write_bytes(file.read_bytes().replace(row.tobytes(), (-row).tobytes()))
+    with contextlib.closing(LocalStore(folder)) as copy, pytest.raises(MigrationError) as caught:
+        move(home, copy, **options, names=(url, str(folder)))
+    told = caught.value
+    assert "A search by the vector of the passage 0:0 of /files/0 (document d0) finds other passages." in told.actual
+    assert "of chunk" not in told.message
+    assert told.hint == (
+        f"Somebody else may have written to one of them meanwhile, or a disk may have changed what is kept: stackroom --library '{folder}' verify. "
+        "Run it again: all of it is compared then, and what differs is sent again."
+    )
 
 
 def test_who_writes_to_the_target_during_the_proof_has_it_made_again(
