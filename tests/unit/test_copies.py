@@ -246,6 +246,23 @@ def test_a_pull_of_nothing_makes_nothing(away_url: str, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("verb", ["push", "pull"])
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("me:secret@db.example/search", "That is no URL of a library on an engine."),
+        ("nothing://db", "There is no engine 'nothing'."),
+        ("chroma://:secret@db?library=papers", "A library's URL holds no password: others could read it."),
+    ],
+)
+def test_a_url_that_is_none_is_told_before_anything_is_opened(tmp_path: Path, verb: str, url: str, told: str) -> None:
+    """A push complained of the library that is not there, and not of what was mistyped."""
+    refused = run("--library", str(tmp_path / "nothing"), verb, url)
+    assert isinstance(refused.exception, UsageError)
+    assert refused.exception.message == told
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_pull_that_was_stopped_says_how_to_go_on(
     away_url: str, home: Path, tmp_path: Path, there: Callable[[Path], None]
 ) -> None:

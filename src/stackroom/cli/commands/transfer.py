@@ -32,6 +32,10 @@ _SINCE = "Prove only what is sent now, not all that is there."
 @click.option("--since-last", is_flag=True, help=_SINCE)
 @click.pass_obj
 def push_command(session: Session, url: str, since_last: bool) -> int:
+    from stackroom.engines import checked
+
+    # What was mistyped is told before what is not there.
+    checked(url)
     with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Sending") as progress:
         report = index.push(url, since_last=since_last, progress=progress, cancel=cancel)
     return _tell(session, report, "sent", index)
