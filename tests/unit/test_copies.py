@@ -274,7 +274,16 @@ def test_a_pull_that_was_stopped_says_how_to_go_on(
     status = run("--library", new, "status").stdout
     assert f"a pull of {away_url} that began at 20" in status
     assert "did not finish (or goes on): run it again" in status
-    assert run("--library", new, "pull", away_url, "--since-last").exit_code == 0
+    for words in (("search", "--mode", "text", "lighthouse"), ("--quiet", "list")):
+        told = run("--library", new, *words).stderr
+        assert told.startswith(f"Beware: {new} may hold a part of what it is to hold: a pull of {away_url} that began")
+    with pytest.warns(UnfinishedTransferWarning, match="may hold a part") as warned:
+        stackroom.open(new).close()
+    assert warned[0].filename == __file__
+    assert run("--library", new, "--json", "list").stderr == ""
+    whole = run("--library", new, "pull", away_url, "--since-last")
+    assert (whole.exit_code, "Beware" in whole.stderr) == (0, False)
+    stackroom.open(new).close()
     assert f"of {away_url}, of 20" in run("--library", new, "status").stdout
 
 
@@ -398,6 +407,14 @@ def _stop() -> None:
     from stackroom.progress import Stopped
 
     raise Stopped
+
+
+def test_a_damaged_word_of_what_it_is_a_copy_keeps_nothing_from_opening(copy: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(copy / "catalogue.db"))) as connection:
+        connection.execute("UPDATE attachments SET data = zeroblob(20)")
+    assert run("--library", str(copy), "list").exit_code == 0
+    with stackroom.open(copy) as index:
+        assert not index.verify().ok
 
 
 def test_of_what_it_is_a_copy_goes_nowhere_else(copy: Path, tmp_path: Path) -> None:

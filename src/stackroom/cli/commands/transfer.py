@@ -56,7 +56,7 @@ def pull_command(session: Session, url: str, since_last: bool) -> int:
     with cancellable() as cancel, contextlib.ExitStack() as opened:
 
         def target() -> Backend:
-            return opened.enter_context(session.open()).backend
+            return opened.enter_context(session.open(quiet=True)).backend
 
         progress = opened.enter_context(meter(session, "Fetching"))
         report = pull(target, url, since_last=since_last, progress=progress, cancel=cancel)
