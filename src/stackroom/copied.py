@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from stackroom.reports import Copied
 
@@ -15,7 +16,7 @@ _FACTS = {"url": str, "version": int, "taken_at": str, "begun_at": str, "own": i
 def written(found: Copied, own: int) -> bytes:
     """As it is kept. `own` is the number of the very commit that keeps it: with the next one the library is not what was proven any more."""
     facts = {"url": found.url, "version": found.version, "taken_at": found.taken_at, "begun_at": found.begun_at}
-    return json.dumps({**facts, "own": own}).encode()
+    return json.dumps({**facts, "own": own, "origin_unfinished": found.origin_unfinished}).encode()
 
 
 def read(data: bytes | None, version: int) -> Copied | None:
@@ -30,4 +31,4 @@ def read(data: bytes | None, version: int) -> Copied | None:
     told = Copied(*(found[name] for name in _FACTS if name != "own"))
     # What a push brought is used where it is: conversations, sets and the active set are kept there.
     changed = bool(told.url) and not told.begun_at and own != version
-    return Copied(told.url, told.version, told.taken_at, told.begun_at, changed)
+    return replace(told, changed=changed, origin_unfinished=found.get("origin_unfinished") is True)

@@ -28,7 +28,7 @@
         └── ReaderCrashedError               its parser died, hung or ran out of memory
 
 OldFilesChangedWarning is a warning: another program wrote to an index that was migrated. EngineAwayWarning is one: a local copy answers.
-NoCopyWarning is one: the engine answers, and what was named as its copy could not. UnfinishedTransferWarning is one: the library on an engine holds a part.
+NoCopyWarning is one: the engine answers, and what was named as its copy could not. UnfinishedTransferWarning is one: the library holds a part.
 
 An error says what happened, to which file, and what to do next: `message`, `path`, `hint`;
 where something was compared, `expected` and `actual` say with what.
@@ -231,7 +231,7 @@ class NoCopyWarning(UserWarning):
 
 
 class UnfinishedTransferWarning(UserWarning):
-    """A transfer to the library that was opened on an engine began and did not come to its end: it may hold a part of what it is to hold."""
+    """A transfer to the library that was opened, or to what it is a copy of, began and did not come to its end: it may hold a part of what it is to hold."""
 
 
 class OldFilesChangedWarning(UserWarning):

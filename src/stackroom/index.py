@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from stackroom import named_sets
 from stackroom._numbers import check_number
 from stackroom.backend import Backend, Scope, SourceRecord, View
-from stackroom.errors import EmbedderMismatchError, NotFoundError, UnavailableError, UsageError
+from stackroom.errors import (
+    EmbedderMismatchError,
+    NotFoundError,
+    UnavailableError,
+    UnfinishedTransferWarning,
+    UsageError,
+)
 from stackroom.model import LibraryModel
 from stackroom.progress import CancelToken, Progress, silent
 from stackroom.question import check_words, means, understood
@@ -595,17 +602,21 @@ class Index:
     ) -> TransferReport:
         """Make this library hold what the one at `url` holds: the way back from `push`, in the same steps. Raises what that raises, and NotFoundError.
 
-        With `since_last` all of it is read back where it was written to since the last pull, or that one did not come to its end.
+        With `since_last` all of it is read back where it was written to since the last pull, or that one did not come to its end. Warns with
+        errors.UnfinishedTransferWarning where a push to what is at `url` did not come to its end.
         """
         from stackroom.transfer import pull
 
-        return pull(
+        report = pull(
             lambda: self._backend,
             url,
             since_last=since_last,
             progress=progress or silent,
             cancel=cancel or CancelToken(),
         )
+        if report.origin_unfinished:
+            warnings.warn(report.said_of_origin, UnfinishedTransferWarning, stacklevel=2)
+        return report
 
     def check_embedder(self) -> None:
         """Raises EmbedderMismatchError when the embedder this was opened with is not the library's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import warnings
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stackroom import copied
 from stackroom.errors import (
+    DamagedError,
     EngineAwayError,
     EngineAwayWarning,
     MigrationNeeded,
@@ -27,7 +29,7 @@ from stackroom.storage.disk.layout import absolute, is_library, lacks_catalogue,
 if TYPE_CHECKING:
     from stackroom.progress import CancelToken, Progress
     from stackroom.protocols import AnyEmbedder
-    from stackroom.reports import Repair
+    from stackroom.reports import Copied, Repair
 
 
 def open(
@@ -58,8 +60,8 @@ def open(
     EmbedderMismatchError, MigrationNeeded, StorageError, UnavailableError; UsageError
     where `copy` is no copy of what is at the URL. Warns with errors.OldFilesChangedWarning where another program wrote to the old index after it was
     migrated, with errors.NoVectorsWarning where an old index that is migrated now has texts and no vectors, and with errors.EngineAwayWarning where
-    the copy answers; with errors.NoCopyWarning where the engine does, and `copy` could not, and with errors.UnfinishedTransferWarning where a push to
-    the library on an engine did not come to its end.
+    the copy answers; with errors.NoCopyWarning where the engine does, and `copy` could not, and with errors.UnfinishedTransferWarning where a transfer to
+    the library, or to what it is a copy of, did not come to its end.
     """
     if mode not in ("r", "a", "x"):
         raise UsageError(f"There is no mode {mode!r}.", hint="Use 'r', 'a' or 'x'.")
@@ -99,6 +101,9 @@ def opened(
     index = Index(backend, embedder=embedder, folder=folder)
     try:
         index.check_embedder()
+        # A library that is damaged is opened too: `verify` tells of it.
+        with contextlib.suppress(DamagedError):
+            _warn_of_part(backend.copied(), str(folder), stacklevel=4)
         if folder != asked:
             # A migration that ended before its last step, which this one left to a thread in any case.
             backend.maintain_beside()
@@ -172,7 +177,9 @@ def _on_engine(
     try:
         index = Index(open_engine(url, mode=mode), embedder=embedder)
         try:
-            _warn_of_part(index, url)
+            with index.backend.view() as view:
+                found = copied.read(view.attachment(copied.RECORD), view.version)
+            _warn_of_part(found, url, stacklevel=5)
             if copy:
                 _warn_of_no_copy(url, absolute(copy))
         except BaseException:
@@ -190,14 +197,11 @@ def _on_engine(
     return index
 
 
-def _warn_of_part(index: Index, url: str) -> None:
+def _warn_of_part(found: Copied | None, name: str, stacklevel: int) -> None:
     """A library that holds a part of what it is to hold answers like any other."""
-    with index.backend.view() as view:
-        found = copied.read(view.attachment(copied.RECORD), view.version)
-    if found is not None and found.begun_at:
-        warnings.warn(
-            f"{url} may hold a part of what it is to hold: {found.said}.", UnfinishedTransferWarning, stacklevel=5
-        )
+    if found is not None and (found.begun_at or found.origin_unfinished):
+        said = f"{name} may hold a part of what it is to hold: {found.said}."
+        warnings.warn(said, UnfinishedTransferWarning, stacklevel=stacklevel)
 
 
 def _warn_of_no_copy(url: str, folder: Path) -> None:

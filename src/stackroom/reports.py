@@ -246,6 +246,7 @@ class TransferReport(Report):
     """A Report of `push` or `pull`. `added`, `updated`, `unchanged` and `removed` count documents, `chunks` and `vectors` what was sent.
 
     `repeated` says how often the engine was away and the run went on; `proof` is None where the run was cancelled.
+    `origin_unfinished`: the origin holds a part of what it is to hold, as a transfer to it has not come to its end.
     """
 
     origin: str = ""
@@ -253,6 +254,17 @@ class TransferReport(Report):
     vectors: int = 0
     repeated: int = 0
     proof: TransferProof | None = None
+    origin_unfinished: bool = False
+
+    @property
+    def said_of_origin(self) -> str:
+        """For a person: what the target does not have, although it is what the origin is; "" where it is whole."""
+        if not self.origin_unfinished:
+            return ""
+        verb = "push" if "://" in self.origin else "transfer"
+        return (
+            f"{self.origin} may itself hold a part of what it is to hold: a {verb} to it did not finish (or goes on)."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +286,8 @@ class Copied:
 
     `url` is what a pull made it of, "" where a push brought it. `version` is the origin's commit that it is a copy of, `taken_at` when that was
     read (ISO 8601, UTC); 0 and "" as long as none came to its end. `begun_at`: a transfer began then, and has not come to its end; "" otherwise.
-    `changed`: it was written to, repaired or compacted here since it was pulled.
+    `changed`: it was written to, repaired or compacted here since it was pulled. `origin_unfinished`: what it is a copy of was a part itself, as a
+    transfer to that had not come to its end.
     """
 
     url: str
@@ -282,6 +295,7 @@ class Copied:
     taken_at: str
     begun_at: str = ""
     changed: bool = False
+    origin_unfinished: bool = False
 
     @property
     def is_proven(self) -> bool:
@@ -295,10 +309,16 @@ class Copied:
         parts = [f"{of}, of {minute(self.taken_at)}"] if self.taken_at else []
         if self.changed:
             parts.append("changed here since")
+        if self.origin_unfinished and self.taken_at:
+            again = "pull it" if self.url else "push"
+            parts.append(f"of a library {_HALF_PUSHED}: {again} again once that has")
         if self.begun_at:
             verb = f"pull of {self.url}" if self.url else "push to this"
             parts.append(f"a {verb} that began at {minute(self.begun_at)} did not finish (or goes on): run it again")
         return "; ".join(parts)
+
+
+_HALF_PUSHED = "whose push had not finished"
 
 
 def minute(moment: str) -> str:
@@ -311,7 +331,8 @@ class Fallback:
     """The local copy that answers, for reading, since the engine was away when its library was opened.
 
     `version` is the engine's commit that it is a copy of, `taken_at` when that was read (ISO 8601, UTC). `unfinished`: a later pull into it
-    did not come to its end, so that it is partly newer. `changed`: it was written to, repaired or compacted since.
+    did not come to its end, so that it is partly newer. `changed`: it was written to, repaired or compacted since. `origin_unfinished`: a push to
+    the engine had not come to its end when it was read.
     """
 
     url: str
@@ -320,13 +341,15 @@ class Fallback:
     taken_at: str
     unfinished: bool = False
     changed: bool = False
+    origin_unfinished: bool = False
 
     @property
     def said(self) -> str:
         """For a person: which copy, and how old it is."""
         newer = ", partly newer by a pull that did not end" if self.unfinished else ""
         changed = ", changed here since" if self.changed else ""
-        return f"the copy {self.folder} of {minute(self.taken_at)}{newer}{changed}"
+        part = f", of a library {_HALF_PUSHED}" if self.origin_unfinished else ""
+        return f"the copy {self.folder} of {minute(self.taken_at)}{newer}{changed}{part}"
 
 
 @dataclass(frozen=True, slots=True)

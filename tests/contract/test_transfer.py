@@ -99,7 +99,7 @@ def content(store: Backend) -> object:
 
 
 def move(origin: Backend, target: Backend, **options: object):
-    return transfer(origin, target, names=NAMES, **{"progress": silent, "cancel": CancelToken(), **options})
+    return transfer(origin, target, **{"names": NAMES, "progress": silent, "cancel": CancelToken(), **options})
 
 
 def test_there_and_back_is_the_same(home: LocalStore, backend: Backend, tmp_path: Path) -> None:
@@ -253,6 +253,28 @@ def test_a_target_says_that_a_transfer_did_not_finish(
     assert not move(home, backend, since_last=True).proof.whole
 
 
+def test_a_copy_of_what_was_pushed_in_part_keeps_that(
+    home: LocalStore, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part was proven to be a part, and its copy was taken for whole."""
+    cancel, options = CancelToken(), {"copy_of": "chroma://db?library=papers"}
+    with monkeypatch.context() as patched:
+        patched.setattr("stackroom.transfer.sending._CHUNKS", 10)
+        move(home, backend, progress=lambda _: cancel.cancel(), cancel=cancel)
+    with contextlib.closing(LocalStore(tmp_path / "copy")) as copy:
+        report = move(backend, copy, **options)
+        assert (report.proof.ok, report.origin_unfinished) == (True, True)
+        told = copy.stats().copied
+        assert (told.origin_unfinished, told.is_proven) == (True, True)
+        # And on to a copy of the copy.
+        with contextlib.closing(LocalStore(tmp_path / "next")) as further:
+            assert move(copy, further).origin_unfinished
+        assert not move(home, backend).origin_unfinished
+        assert not move(backend, copy, **options).origin_unfinished
+        assert not copy.stats().copied.origin_unfinished
+        assert content(copy) == content(home)
+
+
 def test_a_copy_that_was_written_to_is_compared_whole(home: LocalStore, backend: Backend) -> None:
     """A passage that was changed in the copy, or that a repair could not bring back as it was, stayed so for ever."""
     options = {"copy_of": "chroma://db?library=papers", "since_last": True}
@@ -272,6 +294,28 @@ def test_a_copy_that_was_written_to_is_compared_whole(home: LocalStore, backend:
     assert move(home, backend, **options).added == 1
     assert content(backend) == content(home)
     assert backend.stats().copied.is_proven
+
+
+def test_a_damaged_copy_is_told_by_its_sources_and_leads_to_verify(home: LocalStore, tmp_path: Path) -> None:
+    """A vector that changed on the disk was told by the number of a chunk, and somebody else was blamed."""
+    url = "chroma://db?library=papers"
+    options = {"copy_of": url, "since_last": True}
+    folder = tmp_path / "a copy"
+    with contextlib.closing(LocalStore(folder)) as copy:
+        move(home, copy, **options)
+    with home.view() as view:
+        row = view.vectors(view.keys_of(view.document("d0").key)[:1])[0]
+    (file,) = (one for one in (folder / "vectors").iterdir() if row.tobytes() in one.read_bytes())
+    file.write_bytes(file.read_bytes().replace(row.tobytes(), (-row).tobytes()))
+    with contextlib.closing(LocalStore(folder)) as copy, pytest.raises(MigrationError) as caught:
+        move(home, copy, **options, names=(url, str(folder)))
+    told = caught.value
+    assert "A search by the vector of the passage 0:0 of /files/0 (document d0) finds other passages." in told.actual
+    assert "of chunk" not in told.message
+    assert told.hint == (
+        f"Somebody else may have written to one of them meanwhile, or a disk may have changed what is kept: stackroom --library '{folder}' verify. "
+        "Run it again: all of it is compared then, and what differs is sent again."
+    )
 
 
 def test_who_writes_to_the_target_during_the_proof_has_it_made_again(

@@ -246,6 +246,23 @@ def test_a_pull_of_nothing_makes_nothing(away_url: str, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("verb", ["push", "pull"])
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("me:secret@db.example/search", "That is no URL of a library on an engine."),
+        ("nothing://db", "There is no engine 'nothing'."),
+        ("chroma://:secret@db?library=papers", "A library's URL holds no password: others could read it."),
+    ],
+)
+def test_a_url_that_is_none_is_told_before_anything_is_opened(tmp_path: Path, verb: str, url: str, told: str) -> None:
+    """A push complained of the library that is not there, and not of what was mistyped."""
+    refused = run("--library", str(tmp_path / "nothing"), verb, url)
+    assert isinstance(refused.exception, UsageError)
+    assert refused.exception.message == told
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_pull_that_was_stopped_says_how_to_go_on(
     away_url: str, home: Path, tmp_path: Path, there: Callable[[Path], None]
 ) -> None:
@@ -257,7 +274,16 @@ def test_a_pull_that_was_stopped_says_how_to_go_on(
     status = run("--library", new, "status").stdout
     assert f"a pull of {away_url} that began at 20" in status
     assert "did not finish (or goes on): run it again" in status
-    assert run("--library", new, "pull", away_url, "--since-last").exit_code == 0
+    for words in (("search", "--mode", "text", "lighthouse"), ("--quiet", "list")):
+        told = run("--library", new, *words).stderr
+        assert told.startswith(f"Beware: {new} may hold a part of what it is to hold: a pull of {away_url} that began")
+    with pytest.warns(UnfinishedTransferWarning, match="may hold a part") as warned:
+        stackroom.open(new).close()
+    assert warned[0].filename == __file__
+    assert run("--library", new, "--json", "list").stderr == ""
+    whole = run("--library", new, "pull", away_url, "--since-last")
+    assert (whole.exit_code, "Beware" in whole.stderr) == (0, False)
+    stackroom.open(new).close()
     assert f"of {away_url}, of 20" in run("--library", new, "status").stdout
 
 
@@ -312,6 +338,42 @@ def test_a_library_that_was_pushed_in_part_says_so(
     stackroom.open(away_url).close()
 
 
+def test_a_copy_of_what_was_pushed_in_part_says_so_until_a_whole_one_is_pulled(
+    away_url: str, home: Path, tmp_path: Path, there: Callable[[Path], None]
+) -> None:
+    there(tmp_path / "pushed")
+    copy = str(tmp_path / "copy")
+    with stackroom.open(home) as index:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("stackroom.transfer.prove", lambda *_, **__: _stop())
+            index.push(away_url)
+        part = run("--library", copy, "pull", away_url)
+        assert part.exit_code == 0
+        proven, beware = part.stderr.splitlines()[-2:]
+        assert proven.startswith("Proven:")
+        assert beware == (
+            f"Beware: {away_url} may itself hold a part of what it is to hold: a push to it did not finish (or goes on). "
+            f"Run that again, then: stackroom --library {copy} pull '{away_url}'"
+        )
+        assert run("--library", copy, "--quiet", "pull", away_url).stderr == f"{beware}\n"
+        assert json.loads(run("--library", copy, "--json", "pull", away_url).stdout)["origin_unfinished"]
+        assert (
+            "; of a library whose push had not finished: pull it again once" in run("--library", copy, "status").stdout
+        )
+        with pytest.MonkeyPatch.context() as gone:
+            gone.setattr("stackroom.engines.open_engine", _away)
+            told = pytest.warns(EngineAwayWarning, match="of a library whose push had not finished")
+            with told, stackroom.open(away_url, copy=copy) as found:
+                assert found.fallback.origin_unfinished
+        told = pytest.warns(UnfinishedTransferWarning, match="may itself hold a part")
+        with told, stackroom.open(tmp_path / "python") as other:
+            assert other.pull(away_url).origin_unfinished
+        assert index.push(away_url).proof.ok
+    whole = run("--library", copy, "pull", away_url)
+    assert "Beware" not in whole.stderr
+    assert "had not finished" not in run("--library", copy, "status").stdout
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_what_differs_is_named_in_the_terminal(
     away_url: str,
@@ -337,10 +399,22 @@ def test_what_differs_is_named_in_the_terminal(
     assert named in told
 
 
+def _away(url: str, mode: str = "a") -> None:
+    raise EngineAwayError(f"The server of {url} is not there.")
+
+
 def _stop() -> None:
     from stackroom.progress import Stopped
 
     raise Stopped
+
+
+def test_a_damaged_word_of_what_it_is_a_copy_keeps_nothing_from_opening(copy: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(copy / "catalogue.db"))) as connection:
+        connection.execute("UPDATE attachments SET data = zeroblob(20)")
+    assert run("--library", str(copy), "list").exit_code == 0
+    with stackroom.open(copy) as index:
+        assert not index.verify().ok
 
 
 def test_of_what_it_is_a_copy_goes_nowhere_else(copy: Path, tmp_path: Path) -> None:
@@ -399,6 +473,19 @@ def test_every_command_that_reads_says_so_in_json(
 def test_what_is_said_of_a_backup_needs_no_copy(away_url: str, copy: Path, tmp_path: Path) -> None:
     done = run("--library", away_url, "--copy", str(copy), "backup", str(tmp_path / "made"))
     assert f"stackroom --library {tmp_path / 'made'} status" in done.stderr
+
+
+def test_a_backup_of_a_copy_says_what_was_copied_and_how_to_bring_it_back(
+    away_url: str, copy: Path, tmp_path: Path
+) -> None:
+    made = str(tmp_path / "made")
+    done = run("--library", away_url, "--copy", str(copy), "backup", made)
+    assert f"The copy {copy} of {away_url}, whose engine was away, is copied to {made}: 1 document" in done.stderr
+    assert f"To bring the copy back: move {copy} away, then: stackroom --library {made} backup {copy}\n" in done.stderr
+    assert f"To bring the library back where its engine lost it: stackroom --library {made} push '{away_url}'\n" in (
+        done.stderr
+    )
+    assert "None" not in done.stderr
 
 
 def test_the_terminal_writes_nothing(away_url: str, copy: Path) -> None:

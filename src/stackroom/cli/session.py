@@ -66,9 +66,7 @@ class Session:
             if issubclass(warning.category, EngineAwayWarning) or (
                 issubclass(warning.category, UnfinishedTransferWarning) and not quiet
             ):
-                # Who wants no messages wants no stale answers, nor a part of them, that say nothing of it either; JSON says it itself.
-                if not self.as_json:
-                    click.echo(safe(f"Beware: {warning.message}"), err=True)
+                self.beware(str(warning.message))
             elif issubclass(warning.category, _TOLD):
                 if not quiet or issubclass(warning.category, NoCopyWarning):
                     self.say(safe(f"Beware: {warning.message}"))
@@ -81,6 +79,11 @@ class Session:
         library = ("--library", self.library) if self.library else ()
         copy = ("--copy", self.copy) if self.copy else ()
         return shlex.join(["stackroom", *library, *copy, *words])
+
+    def beware(self, message: str) -> None:
+        """Who wants no messages wants no stale answers, nor a part of them, that say nothing of it either; JSON says it itself."""
+        if not self.as_json:
+            click.echo(safe(f"Beware: {message}"), err=True)
 
     def say(self, message: str) -> None:
         """A message for a person, on standard error. It may name files, whose names may hold anything."""

@@ -22,13 +22,22 @@ PORTS = {"chroma": 8000, "milvus": 19530, "postgresql": 5432, "qdrant": 6333}
 
 def open_engine(url: str, *, mode: str = "a") -> Backend:
     """The library at this URL; `mode` as in `stackroom.open`. Raises UsageError, NotFoundError, MissingExtraError, UnavailableError."""
+    scheme = checked(url)
+    room = require(f"stackroom.engines.{scheme}.store", extra=scheme)
+    opened: Backend = getattr(room, ENGINES[scheme])(url, mode=mode)
+    return opened
+
+
+def checked(url: str) -> str:
+    """The engine that this URL names, of which nothing is asked. Raises UsageError where it names none, or holds a password."""
+    if "://" not in url:
+        # It is not repeated: a URL that lacks its beginning may hold a password.
+        raise UsageError("That is no URL of a library on an engine.", hint=_EXAMPLE)
     scheme = _scheme(url)
     if scheme not in ENGINES:
         raise UsageError(f"There is no engine {scheme!r}.", hint=f"There is: {', '.join(ENGINES)}.", actual=scheme)
     _refuse_password(url, scheme)
-    room = require(f"stackroom.engines.{scheme}.store", extra=scheme)
-    opened: Backend = getattr(room, ENGINES[scheme])(url, mode=mode)
-    return opened
+    return scheme
 
 
 def normalised(url: str) -> str:
@@ -50,6 +59,7 @@ def _scheme(url: str) -> str:
     return "postgresql" if scheme == "postgres" else scheme
 
 
+_EXAMPLE = "For example: postgresql://host:5432/database?library=NAME"
 _INSTEAD = {
     "chroma": "Put it into the environment: CHROMA_API_KEY.",
     "milvus": "Put it into the environment: MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.",
@@ -65,9 +75,7 @@ def _refuse_password(url: str, scheme: str) -> None:
         parts = urlsplit(url)
         named = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError:
-        raise UsageError(
-            "This URL can't be read.", hint="For example: postgresql://host:5432/database?library=NAME"
-        ) from None
+        raise UsageError("This URL can't be read.", hint=_EXAMPLE) from None
     if parts.password or _SECRETS & set(named):
         raise UsageError(
             "A library's URL holds no password: others could read it.",

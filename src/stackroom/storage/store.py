@@ -38,7 +38,7 @@ from stackroom.storage.disk.lock import FileLock
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
-    from stackroom.reports import Compaction, Repair, Stats, Verification
+    from stackroom.reports import Compaction, Copied, Repair, Stats, Verification
     from stackroom.storage.shared import Shared
     from stackroom.storage.snapshot import Snapshot
     from stackroom.storage.upkeep.background import Background
@@ -169,6 +169,13 @@ class LocalStore:
             from stackroom.storage.catalogue import summary
 
             return summary.stats(reader.connection, reader.codec, self.path)
+
+    def copied(self) -> Copied | None:
+        """What `stats` says of the transfer that made this a copy, which costs no view. Raises ClosedError, DamagedError, StorageError."""
+        with self._reading() as reader:
+            from stackroom.storage.catalogue import summary
+
+            return summary.copied_of(reader.connection, reader.codec)
 
     @contextlib.contextmanager
     def view(self) -> Iterator[Snapshot]:

@@ -7,6 +7,7 @@ remembered in the target, by a digest, in the commit that brings it; so a run th
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -105,6 +106,7 @@ def transfer(
         target=names[1],
         repeated=run.repeated,
         proof=proof,
+        origin_unfinished=sent.origin_unfinished,
     )
 
 
@@ -125,7 +127,8 @@ def _proven(
             shown, more = proof.differences[:_NAMED], len(proof.differences) - _NAMED
             raise MigrationError(
                 f"{names[1]} is not what {names[0]} is: {' '.join(shown)}{f' And {more:,} more.' if more > 0 else ''}",
-                hint="Somebody else may have written to one of them meanwhile. Run it again: what differs is sent again.",
+                hint=f"Somebody else may have written to one of them meanwhile{_checks(names)}. "
+                "Run it again: all of it is compared then, and what differs is sent again.",
                 path=names[1],
                 actual=proof.differences,
             )
@@ -136,6 +139,12 @@ def _proven(
         hint="Run it again while nobody writes there.",
         path=names[1],
     )
+
+
+def _checks(names: tuple[str, str]) -> str:
+    """How what is on a disk of one's own is told from what somebody wrote; what an engine keeps it looks after itself."""
+    here = [shlex.join(("stackroom", "--library", name, "verify")) for name in names if "://" not in name]
+    return f", or a disk may have changed what is kept: {' and '.join(here)}" if here else ""
 
 
 def _patiently(

@@ -30,12 +30,13 @@ def begun(there: View, url: str) -> bytes:
 
 def finish(target: Backend, url: str, sent: Sent, proven: int) -> bool:
     """The target is what the origin was when it was read, and its version `proven` was compared; False where it has another one by now."""
+    now = Copied(url, sent.version, sent.taken_at, origin_unfinished=sent.origin_unfinished)
     with target.commit() as commit:
         # Nobody else commits meanwhile.
         with target.view() as there:
             version = there.version
         if version == proven:
-            commit.attach(copied.RECORD, copied.written(Copied(url, sent.version, sent.taken_at), own=version + 1))
+            commit.attach(copied.RECORD, copied.written(now, own=version + 1))
     return version == proven
 
 
@@ -88,7 +89,13 @@ class CopyStore(LocalStore):
         except UsageError as error:
             raise self._no_copy(url, error.message.rstrip(".")) from error
         return Fallback(
-            url, str(self.path), known.version, known.taken_at, unfinished=bool(known.begun_at), changed=known.changed
+            url,
+            str(self.path),
+            known.version,
+            known.taken_at,
+            unfinished=bool(known.begun_at),
+            changed=known.changed,
+            origin_unfinished=known.origin_unfinished,
         )
 
     def stats(self) -> Stats:

@@ -103,6 +103,11 @@ def _told(source: str, document_id: str, title: str) -> str:
     return f"{source} (document {document_id}{f', {title}' if title else ''})"
 
 
+def _named(view: View, passage: Passage) -> str:
+    document, source = view.document_of([passage.document_id])[passage.document_id]
+    return f"{passage.chunk_id} of {_told(source.name, passage.document_id, document.title)}"
+
+
 def _keys_of(view: View, sent: Sent) -> np.ndarray:
     found = view.document_of(sorted(sent.documents))
     keys = [key for document, _ in found.values() for key in view.keys_of(document.key)]
@@ -167,30 +172,34 @@ def _searches(view: View, there: View, found: list[str], cancel: CancelToken) ->
     """How many sampled queries have the same ten best on both sides, and how many of these an ordinary search finds."""
     every = view.live_keys(with_vector=True)
     sample = every[np.linspace(0, len(every) - 1, min(_QUERIES, len(every))).astype(np.int64)].tolist()
+    passages = view.passages(sample)
     equal, shares = 0, []
-    for key, query in zip(sample, view.vectors(sample), strict=True):
+    for passage, query in zip(passages, view.vectors(sample), strict=True):
         if cancel.cancelled:
             raise Stopped
         best = view.nearest(query, _TOP, Scope(), exact=True)
         other = there.nearest(query, _TOP, Scope(), exact=True)
-        equal += _same(view, there, best, other, f"the vector of chunk {key}", found)
+        if _same(view, there, best, other):
+            equal += 1
+        else:
+            found.append(f"A search by the vector of the passage {_named(view, passage)} finds other passages.")
         usual = set(there.nearest(query, _TOP, Scope()).keys.tolist())
         shares.append(len(usual & set(other.keys.tolist())) / max(len(other.keys), 1))
-    for passage in view.passages(sample):
+    for passage in passages:
         words = " ".join(sorted(set(re.findall(r"\w{4,}", passage.text)), key=lambda word: (-len(word), word))[:3])
         if words:
             best, _ = view.matching(words, _TOP, Scope())
             other, _ = there.matching(words, _TOP, Scope())
-            equal += _same(view, there, best, other, repr(words), found)
+            if _same(view, there, best, other):
+                equal += 1
+            else:
+                found.append(f"A search for {words!r}, of the passage {_named(view, passage)}, finds other passages.")
     return equal, float(np.mean(shares)) if shares else None
 
 
-def _same(view: View, there: View, best: Scored, other: Scored, query: str, found: list[str]) -> bool:
+def _same(view: View, there: View, best: Scored, other: Scored) -> bool:
     own, theirs = view.chunk_ids(best.keys.tolist()), there.chunk_ids(other.keys.tolist())
-    same = len(own) == len(theirs) and all(
+    return len(own) == len(theirs) and all(
         one == two or abs(score - other_score) <= _TIE
         for one, two, score, other_score in zip(own, theirs, best.scores.tolist(), other.scores.tolist(), strict=True)
     )
-    if not same:
-        found.append(f"{query} finds other passages.")
-    return same

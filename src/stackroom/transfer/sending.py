@@ -51,6 +51,8 @@ class Sent:
     """the origin's commit that was read"""
     taken_at: str = ""
     """when that was the newest one: ISO 8601 in UTC"""
+    origin_unfinished: bool = False
+    """whether a transfer to the origin, or to what that is a copy of, had not come to its end then"""
     was_proven: bool | None = None
     """whether the target was, before anything was sent, as the transfer before had proven it to be; None: it was not looked at"""
 
@@ -67,6 +69,8 @@ def send(
     """Everything of one snapshot of the origin that the target has not; `copy_of` as in `transfer`. Raises Stopped when cancelled."""
     with target.lease("transfer"), origin.view() as view:
         sent.version, sent.taken_at = view.version, datetime.now(UTC).isoformat(timespec="seconds")
+        itself = copied.read(view.attachment(copied.RECORD), view.version)
+        sent.origin_unfinished = itself is not None and (bool(itself.begun_at) or itself.origin_unfinished)
         with target.view() as there:
             if sent.was_proven is None:
                 known = copied.read(there.attachment(copied.RECORD), there.version)

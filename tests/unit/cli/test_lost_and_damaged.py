@@ -198,6 +198,8 @@ def test_a_repair_whose_file_is_gone_ends_with_what_to_do_and_leaves_a_whole_lib
     listed = run(hurt, "list", "--failed")
     assert str(file) in listed.stdout
     assert "Passages of it were lost" in listed.stdout
+    assert f"stackroom --library {hurt} remove {file}" in listed.stdout
+    assert f"stackroom --library {hurt} remove {file}" in run(hurt, "show", str(file)).stderr
     assert "failed" in run(hurt, "status").stdout
 
 

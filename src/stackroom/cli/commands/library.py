@@ -37,11 +37,20 @@ def list_command(session: Session, wanted: str | None, failed: bool) -> int:
         session.say(nothing)
     width = shutil.get_terminal_size((100, 24)).columns
     for source in sources:
-        _print_source(source, width, reason=failed)
+        _print_source(source, width)
+        if failed and source.error:
+            click.echo(f"          {_reason(session, source)}")
     return 0
 
 
-def _print_source(source: Source, width: int, *, reason: bool) -> None:
+def _reason(session: Session, source: Source) -> str:
+    """Why its last reading failed, and what is advised, for the library that was named."""
+    from stackroom.cli.main import with_library
+
+    return with_library(safe(source.error or "", keep_newlines=False), session.library)
+
+
+def _print_source(source: Source, width: int) -> None:
     sign = "!" if source.error else "*" if source.active else " "
     facts = f"{sign} {source.chunks:>6,}  {source.type or ('failed' if source.error else '?'):<9}"
     title = safe(source.title, keep_newlines=False)
@@ -51,8 +60,6 @@ def _print_source(source: Source, width: int, *, reason: bool) -> None:
     rest = room - len(title)
     path = path if len(path) <= rest else "…" + path[-rest + 1 :]
     click.echo(f"{facts} {click.style(title, bold=True)}  {click.style(path, dim=True)}")
-    if reason and source.error:
-        click.echo(f"          {safe(source.error, keep_newlines=False)}")
 
 
 @click.command("show", help="Print the passages of one source with their places.")
@@ -71,7 +78,7 @@ def show_command(session: Session, source: str) -> int:
         click.echo(f"{click.style(f'[{number}]', bold=True)} {click.style(where, fg='cyan')}{told}")
         click.echo(safe(passage.text) + "\n")
     if found.error:
-        session.say(f"Its last reading failed: {safe(found.error)}")
+        session.say(f"Its last reading failed: {_reason(session, found)}")
     return 0
 
 
@@ -128,7 +135,7 @@ def set_command(session: Session, name: str | None, sources: tuple[str, ...], jo
         )
     width = shutil.get_terminal_size((100, 24)).columns
     for source in listed:
-        _print_source(source, width, reason=False)
+        _print_source(source, width)
     return 0
 
 

@@ -32,6 +32,10 @@ _SINCE = "Prove only what is sent now, not all that is there."
 @click.option("--since-last", is_flag=True, help=_SINCE)
 @click.pass_obj
 def push_command(session: Session, url: str, since_last: bool) -> int:
+    from stackroom.engines import checked
+
+    # What was mistyped is told before what is not there.
+    checked(url)
     with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Sending") as progress:
         report = index.push(url, since_last=since_last, progress=progress, cancel=cancel)
     return _tell(session, report, "sent", index)
@@ -52,7 +56,7 @@ def pull_command(session: Session, url: str, since_last: bool) -> int:
     with cancellable() as cancel, contextlib.ExitStack() as opened:
 
         def target() -> Backend:
-            return opened.enter_context(session.open()).backend
+            return opened.enter_context(session.open(quiet=True)).backend
 
         progress = opened.enter_context(meter(session, "Fetching"))
         report = pull(target, url, since_last=since_last, progress=progress, cancel=cancel)
@@ -78,4 +82,8 @@ def _tell(session: Session, report: TransferReport, done: str, index: Index | No
     )
     if proof.recall is not None and proof.recall < 1:
         session.say(f"An ordinary search of {safe(report.target)} finds {proof.recall:.1%} of the exact ten best.")
+    if report.origin_unfinished:
+        verb = click.get_current_context().info_name
+        again = session.command(verb or "", report.target if verb == "push" else report.origin)
+        session.beware(f"{report.said_of_origin} Run that again, then: {again}")
     return 0

@@ -200,8 +200,12 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
         f"{count(stats.documents, 'document')} with {count(stats.chunks, 'passage')}",
         size(stats.bytes["total"]),
     )
-    session.say(f"{index.path} is copied to {folder}: {of}, {total}. It can be used there: {there.command('status')}")
+    away = index.fallback
+    home = str(index.path) if away is None else away.folder
+    what = home if away is None else f"The copy {home} of {away.url}, whose engine was away,"
+    session.say(f"{what} is copied to {folder}: {of}, {total}. It can be used there: {there.command('status')}")
     session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
-    home = str(index.path)
     session.say(f"Should {home} be lost, move away what is left of it, then: {there.command('backup', home)}")
+    if away is not None:
+        session.say(f"To bring the library back where its engine lost it: {there.command('push', away.url)}")
     return 0

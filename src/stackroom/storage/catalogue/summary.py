@@ -64,16 +64,18 @@ def stats(connection: Connection, blobs: Codec, library: Path) -> Stats:
         hiding=_documents_with(connection, HIDDEN_CHARACTERS),
         recognised=_documents_with(connection, RECOGNISED_PAGES),
         set_aside=tuple(map(str, _put_aside(library))),
-        copied=_copied(connection, blobs, number("SELECT value FROM settings WHERE name = 'commits'")),
+        copied=copied_of(connection, blobs),
     )
 
 
-def _copied(connection: Connection, blobs: Codec, version: int) -> Copied | None:
+def copied_of(connection: Connection, blobs: Codec) -> Copied | None:
+    """What the library says of the transfer that made it a copy; None where none did, or where that is damaged."""
     if connection.row("SELECT 1 FROM attachments WHERE name = ?", (pack_text(copied.RECORD),)) is None:
         return None
     from stackroom.storage.catalogue import originals
 
     try:
+        version = int(connection.value("SELECT value FROM settings WHERE name = 'commits'") or 0)
         return copied.read(originals.attachment(connection, blobs, copied.RECORD), version)
     except DamagedError:
         # `verify` tells of it.

@@ -70,12 +70,15 @@ function facts({ status, facets, words_only: wordsOnly, path }) {
 function sayFallback({ fallback: copy, copied }) {
   const moment = (said) => `${said.slice(0, 16).replace("T", " ")} UTC`;
   const part = copied?.begun_at;
-  $("#fallback").hidden = !copy && !part;
+  const ofPart = copied?.origin_unfinished;
+  $("#fallback").hidden = !copy && !part && !ofPart;
   if (copy) {
-    const since = [copy.unfinished && "partly newer", copy.changed && "changed here since"].filter(Boolean).map((said) => `, ${said}`).join("");
+    const since = [copy.unfinished && "partly newer", copy.changed && "changed here since", copy.origin_unfinished && "of a library whose push had not finished"].filter(Boolean).map((said) => `, ${said}`).join("");
     $("#fallback").textContent = `The engine of this library was away: this is its copy of ${moment(copy.taken_at)}${since}, for reading. Start the page anew once the engine is there.`;
   } else if (part) {
     $("#fallback").textContent = `This may be a part of the library: a ${copied.url ? "pull" : "push"} that began at ${moment(part)} did not finish, or goes on. Run it again.`;
+  } else if (ofPart) {
+    $("#fallback").textContent = "This may be a part of the library: it is a copy of one whose push had not finished. Make it again once that has.";
   }
 }
 
