@@ -234,6 +234,19 @@ def test_what_is_too_few_or_too_many_is_named(home: LocalStore, backend: Backend
     assert content(backend) == content(home)
 
 
+def test_another_collection_of_the_same_size_is_seen(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    with backend.view() as there:
+        keys = there.members("mixed")
+    with backend.commit() as commit:
+        commit.disband("mixed")
+        commit.enlist("wrong", keys)
+    with pytest.raises(MigrationError) as caught:
+        move(home, backend)
+    assert "2 passages of the collection mixed should be there, and 0 are." in caught.value.actual
+    assert "0 passages of the collection wrong should be there, and 2 are." in caught.value.actual
+
+
 def test_a_target_says_that_a_transfer_did_not_finish(
     home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,11 +53,10 @@ def _counts(view: View, there: View) -> list[str]:
             told = _first("missing", ours - theirs) + _first("too many", theirs - ours)
             found.append(f"{wanted:,} {what} should be there, and {arrived:,} are{told}.")
     of_each, arrived_of_each = _collections(view), _collections(there)
-    found += [
-        f"{of_each[name]:,} passages of the collection {name} should be there, and {arrived_of_each[name]:,} are."
-        for name in sorted(of_each.keys() & arrived_of_each.keys() - {"default"})
-        if of_each[name] != arrived_of_each[name]
-    ]
+    for name in sorted((of_each.keys() | arrived_of_each.keys()) - {"default"}):
+        wanted, arrived = of_each.get(name, 0), arrived_of_each.get(name, 0)
+        if wanted != arrived:
+            found.append(f"{wanted:,} passages of the collection {name} should be there, and {arrived:,} are.")
     return found
 
 
@@ -93,7 +92,6 @@ _COUNTED: tuple[tuple[str, Callable[[View], int], Callable[[View], set[str]]], .
         lambda view: set(view.chunk_ids(view.live_keys(with_vector=True).tolist())),
     ),
     ("active sources", lambda view: len(_active(view)), _active),
-    ("collections", lambda view: len(_collections(view)), lambda view: set(_collections(view))),
 )
 """What is counted, and how it is named where the counts differ, which is seldom."""
 
