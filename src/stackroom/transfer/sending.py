@@ -21,6 +21,8 @@ from stackroom.types import EmbedderIdentity
 
 PREFIX = "transfer/"
 """The names of attachments that say by a digest as what a document was sent."""
+DIFFERS = b"differs"
+"""In place of a digest: the document is there, and not as it was sent. It goes again."""
 
 BROUGHT = "transfer"
 """The attachment that names the others that came by a transfer: what the target's own users keep there stays."""
