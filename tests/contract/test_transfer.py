@@ -285,9 +285,25 @@ def _collection_swapped(there: View, commit: Commit) -> None:
     commit.enlist("mixed", there.keys_of(there.document("d4").key)[:1])
 
 
+def _title_changed(there: View, commit: Commit) -> None:
+    commit.put_document(replace(there.document("d4"), title="Another"))
+
+
+def _metadata_changed(there: View, commit: Commit) -> None:
+    """Equal in Python, and another value."""
+    commit.put_document(replace(there.document("d4"), metadata={"n": 4.0}))
+
+
+def _document_moved(there: View, commit: Commit) -> None:
+    commit.put_document(replace(there.document("d4"), source_key=there.source("/files/5").key, title="Another"))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (_title_changed, r"The document /files/4 \(document d4\) differs in title\."),
+        (_metadata_changed, r"The document /files/4 \(document d4\) differs in metadata"),
+        (_document_moved, r"The document /files/4 \(document d4\) differs in title and source"),
         (_passage_added, "93 passages should be there, and 94 are"),
         (_passage_replaced, r"The passage 3:0 of /files/3 \(document d3\) is missing"),
         (_vector_added, r"The vector of c\x00 of odd.* is one too many"),
@@ -304,7 +320,7 @@ def _collection_swapped(there: View, commit: Commit) -> None:
 def test_what_was_changed_in_a_target_is_healed_by_the_next_run(
     home: LocalStore, backend: Backend, change: Callable[[View, Commit], None], told: str, since_last: bool
 ) -> None:
-    """An extra passage of a document, and a passage in another collection, ended every run with the same error."""
+    """A document's title was not compared; an extra passage of a document, and a passage in another collection, ended every run with the same error."""
     move(home, backend)
     with backend.view() as there, backend.commit() as commit:
         change(there, commit)

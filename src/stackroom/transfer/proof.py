@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.backend import Backend, Scope, Scored, View
+from stackroom.backend import Backend, DocumentRecord, Scope, Scored, SourceRecord, View
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import TransferProof
 from stackroom.transfer.sending import DIFFERS, PREFIX, Sent
@@ -36,12 +37,18 @@ class _Differences:
         self._names: dict[str, str] = {}
 
     def add(self, what: str, passage: Passage, how: str) -> None:
-        document_id = passage.document_id
+        self.told.append(f"The {what} {passage.chunk_id} of {self._name(passage.document_id)} {how}.")
+        self.documents.add(passage.document_id)
+
+    def add_document(self, document_id: str, how: str) -> None:
+        self.told.append(f"The document {self._name(document_id)} {how}.")
+        self.documents.add(document_id)
+
+    def _name(self, document_id: str) -> str:
         if document_id not in self._names and len(self._names) < _SHOWN:
             document, source = self._view.document_of([document_id])[document_id]
             self._names[document_id] = _told(source.name, document_id, document.title)
-        self.told.append(f"The {what} {passage.chunk_id} of {self._names.get(document_id, document_id)} {how}.")
-        self.documents.add(document_id)
+        return self._names.get(document_id, document_id)
 
 
 def prove(
@@ -57,6 +64,7 @@ def prove(
         found = _Differences(view, _counts(view, there))
         part = None if found.told else sent
         wanted = view.live_keys() if part is None else _keys_of(view, part)
+        _compare_documents(view, there, part, found, cancel)
         passages, vectors, arrived = _read_back(view, there, wanted, found, progress, cancel)
         _compare_collections(view, there, wanted, arrived, found)
         if part is None:
@@ -132,6 +140,29 @@ def _keys_of(view: View, sent: Sent) -> NDArray[np.int64]:
     found = view.document_of(sorted(sent.documents))
     keys = [key for document, _ in found.values() for key in view.keys_of(document.key)]
     return np.array(sorted(keys), dtype=np.int64)
+
+
+def _compare_documents(view: View, there: View, sent: Sent | None, found: _Differences, cancel: CancelToken) -> None:
+    """Whether each document is there, with its title, its metadata and its source."""
+    ids = [document.document_id for document in view.each_document()] if sent is None else sorted(sent.documents)
+    for first in range(0, len(ids), _BATCH):
+        if cancel.cancelled:
+            raise Stopped
+        part = ids[first : first + _BATCH]
+        arrived = there.document_of(part)
+        for document_id, record in view.document_of(part).items():
+            if document_id in arrived:
+                ours, theirs = _facts(*record), _facts(*arrived[document_id])
+                differing = [name for name, fact in ours.items() if theirs[name] != fact]
+                if differing:
+                    found.add_document(document_id, f"differs in {' and '.join(differing)}")
+            else:
+                found.add_document(document_id, "is missing")
+
+
+def _facts(document: DocumentRecord, source: SourceRecord) -> dict[str, str]:
+    metadata = json.dumps(dict(document.metadata), sort_keys=True)
+    return {"title": document.title, "metadata": metadata, "source": source.source_id}
 
 
 def _read_back(
