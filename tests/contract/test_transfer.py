@@ -180,6 +180,23 @@ def test_sources_are_sent_in_portions(home: LocalStore, backend: Backend, monkey
     assert content(backend) == content(home)
 
 
+def test_who_cancels_before_anything_is_sent_leaves_a_copy_as_it_is(home: LocalStore, backend: Backend) -> None:
+    """A copy that was proven said that a transfer had not finished; a new library says so."""
+    cancel = CancelToken()
+    cancel.cancel()
+    assert move(home, backend, cancel=cancel).cancelled
+    assert not backend.stats().copied.is_proven
+    move(home, backend)
+    before = backend.stats()
+    put(home, 40, ["new"])
+    report = move(home, backend, cancel=cancel)
+    assert report.cancelled
+    assert report.proof is None
+    assert backend.stats().copied == before.copied
+    with backend.view() as there:
+        assert there.source("/files/40") is None
+
+
 def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend) -> None:
     move(home, backend)
     with backend.view() as view:

@@ -73,6 +73,7 @@ def send(
             if sent.was_proven is None:
                 known = copied.read(there.attachment(copied.RECORD), there.version)
                 sent.was_proven = known is not None and known.is_proven
+            new = there.version == 0
             mark = copies.begun(there, copy_of or "")
             digests = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
             _require_own(there, digests)
@@ -91,6 +92,9 @@ def send(
                 arrived.pop(document_id, None)
                 digests.pop(document_id, None)
                 held.discard(document_id)
+        if cancel.cancelled and not new:
+            # A copy stays what it is said to be.
+            raise Stopped
         keys = _send_sources(target, mark, sources, mine, active, replaced, sent, cancel)
         seen = _send_documents(view, target, arrived, keys, sent, total, progress, cancel)
         _remove_documents(target, (held | digests.keys()) - seen, sent, cancel)
