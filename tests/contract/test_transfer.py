@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord
+from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord, View
 from stackroom.errors import BusyError, EmbedderMismatchError, MigrationError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
@@ -179,6 +180,23 @@ def test_sources_are_sent_in_portions(home: LocalStore, backend: Backend, monkey
     assert content(backend) == content(home)
 
 
+def test_who_cancels_before_anything_is_sent_leaves_a_copy_as_it_is(home: LocalStore, backend: Backend) -> None:
+    """A copy that was proven said that a transfer had not finished; a new library says so."""
+    cancel = CancelToken()
+    cancel.cancel()
+    assert move(home, backend, cancel=cancel).cancelled
+    assert not backend.stats().copied.is_proven
+    move(home, backend)
+    before = backend.stats()
+    put(home, 40, ["new"])
+    report = move(home, backend, cancel=cancel)
+    assert report.cancelled
+    assert report.proof is None
+    assert backend.stats().copied == before.copied
+    with backend.view() as there:
+        assert there.source("/files/40") is None
+
+
 def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend) -> None:
     move(home, backend)
     with backend.view() as view:
@@ -190,7 +208,7 @@ def test_what_differs_is_said_and_sent_again(home: LocalStore, backend: Backend)
     ) as caught:
         move(home, backend)
     assert "The passage 4:0 of /files/4 (document d4) is missing." in caught.value.actual
-    assert move(home, backend).updated == 0
+    assert move(home, backend).updated == 1
     assert content(backend) == content(home)
 
 
@@ -232,6 +250,125 @@ def test_what_is_too_few_or_too_many_is_named(home: LocalStore, backend: Backend
     assert "too many: x0, x1, x2, x3, x4 and 2 more." in told
     assert move(home, backend).proof.ok
     assert content(backend) == content(home)
+
+
+def test_another_collection_of_the_same_size_is_seen(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    with backend.view() as there:
+        keys = there.members("mixed")
+    with backend.commit() as commit:
+        commit.disband("mixed")
+        commit.enlist("wrong", keys)
+    with pytest.raises(MigrationError) as caught:
+        move(home, backend)
+    assert "2 passages of the collection mixed should be there, and 0 are." in caught.value.actual
+    assert "0 passages of the collection wrong should be there, and 2 are." in caught.value.actual
+    assert move(home, backend).proof.ok
+    with home.view() as view, backend.view() as there:
+        assert there.chunk_ids(there.members("mixed")) == view.chunk_ids(view.members("mixed"))
+        assert "wrong" not in {item.name for item in there.collections() if item.chunks}
+
+
+def _passage_added(there: View, commit: Commit) -> None:
+    commit.add_chunks(there.document("d4").key, [Chunk("what nobody sent", embedding=unit_rows(1, seed=5)[0])])
+
+
+def _passage_replaced(there: View, commit: Commit) -> None:
+    """As many as before."""
+    commit.remove_chunks(there.keys_of(there.document("d3").key)[:1])
+    _passage_added(there, commit)
+
+
+def _vector_added(there: View, commit: Commit) -> None:
+    (key,) = there.chunk_keys(["c\x00"])
+    commit.give_vectors([(key, unit_rows(1, seed=5)[0])])
+
+
+def _collection_disbanded(there: View, commit: Commit) -> None:
+    commit.disband("mixed")
+
+
+def _collection_left(there: View, commit: Commit) -> None:
+    commit.leave("mixed", there.members("mixed")[:1])
+
+
+def _collection_joined(there: View, commit: Commit) -> None:
+    commit.enlist("mixed", there.keys_of(there.document("d4").key))
+
+
+def _collection_swapped(there: View, commit: Commit) -> None:
+    """As many as before."""
+    commit.leave("mixed", there.members("mixed")[:1])
+    commit.enlist("mixed", there.keys_of(there.document("d4").key)[:1])
+
+
+def _title_changed(there: View, commit: Commit) -> None:
+    commit.put_document(replace(there.document("d4"), title="Another"))
+
+
+def _metadata_changed(there: View, commit: Commit) -> None:
+    """Equal in Python, and another value."""
+    commit.put_document(replace(there.document("d4"), metadata={"n": 4.0}))
+
+
+def _document_moved(there: View, commit: Commit) -> None:
+    commit.put_document(replace(there.document("d4"), source_key=there.source("/files/5").key, title="Another"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_title_changed, r"The document /files/4 \(document d4\) differs in title\."),
+        (_metadata_changed, r"The document /files/4 \(document d4\) differs in metadata"),
+        (_document_moved, r"The document /files/4 \(document d4\) differs in title and source"),
+        (_passage_added, "93 passages should be there, and 94 are"),
+        (_passage_replaced, r"The passage 3:0 of /files/3 \(document d3\) is missing"),
+        (_vector_added, r"The vector of c\x00 of odd.* is one too many"),
+        (_collection_disbanded, r"The passage empty of odd.* is not in the collection mixed"),
+        (_collection_left, r"The passage empty of odd.* is not in the collection mixed"),
+        (
+            _collection_joined,
+            r"The passage 4:0 of /files/4 \(document d4\) is in the collection mixed, and should not be",
+        ),
+        (_collection_swapped, r"The passage 4:0 of /files/4 \(document d4\) is in the collection mixed"),
+    ],
+)
+@pytest.mark.parametrize("since_last", [False, True])
+def test_what_was_changed_in_a_target_is_healed_by_the_next_run(
+    home: LocalStore, backend: Backend, change: Callable[[View, Commit], None], told: str, since_last: bool
+) -> None:
+    """A document's title was not compared; an extra passage of a document, and a passage in another collection, ended every run with the same error."""
+    move(home, backend)
+    with backend.view() as there, backend.commit() as commit:
+        change(there, commit)
+    with pytest.raises(MigrationError) as caught:
+        move(home, backend, copy_of="chroma://db?library=papers")
+    assert re.search(told, "\n".join(caught.value.actual))
+    assert "sent again" in caught.value.hint
+    assert move(home, backend, since_last=since_last).proof.ok
+    assert content(backend) == content(home)
+
+
+def test_a_library_of_one_document_that_differs_is_no_strangers(backend: Backend, tmp_path: Path) -> None:
+    """Without any digest it was taken for somebody's library, and every run was refused."""
+    with contextlib.closing(LocalStore(tmp_path / "small")) as small:
+        put(small, 1, ["one", "two"])
+        move(small, backend)
+        with backend.view() as there, backend.commit() as commit:
+            commit.remove_chunks(there.live_keys().tolist()[:1])
+        with pytest.raises(MigrationError, match="is missing"):
+            move(small, backend)
+        assert move(small, backend).updated == 1
+
+
+def test_answers_that_differ_are_not_promised_to_be_sent_again(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move(home, backend)
+    monkeypatch.setattr("stackroom.transfer.proof._same", lambda *arguments: bool(arguments[-1].append("It differs.")))
+    with pytest.raises(MigrationError) as caught:
+        move(home, backend)
+    assert "would change nothing" in caught.value.hint
 
 
 def test_a_target_says_that_a_transfer_did_not_finish(
@@ -291,7 +428,7 @@ def test_a_copy_that_was_written_to_is_compared_whole(home: LocalStore, backend:
     with pytest.raises(MigrationError, match=r"The passage 4:0 of /files/4 \(document d4\) differs"):
         move(home, backend, **options)
     assert "did not finish" in backend.stats().copied.said
-    assert move(home, backend, **options).added == 1
+    assert move(home, backend, **options).updated == 1
     assert content(backend) == content(home)
     assert backend.stats().copied.is_proven
 

@@ -481,7 +481,10 @@ def test_a_backup_of_a_copy_says_what_was_copied_and_how_to_bring_it_back(
     made = str(tmp_path / "made")
     done = run("--library", away_url, "--copy", str(copy), "backup", made)
     assert f"The copy {copy} of {away_url}, whose engine was away, is copied to {made}: 1 document" in done.stderr
-    assert f"To bring the copy back: move {copy} away, then: stackroom --library {made} backup {copy}\n" in done.stderr
+    assert (
+        f"Should {copy} be lost, move away what is left of it, then: stackroom --library {made} backup {copy}\n"
+        in done.stderr
+    )
     assert f"To bring the library back where its engine lost it: stackroom --library {made} push '{away_url}'\n" in (
         done.stderr
     )

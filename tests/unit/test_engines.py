@@ -49,6 +49,7 @@ def test_urls_that_are_written_differently_are_the_same(engine: str) -> None:
         f"{engine.upper()}://DB.Example?library=papers&tls=true",
         f"{engine}://db.example:{PORTS[engine]}?library=papers&tls=true",
         f"{engine}://db.example/?tls=true&library=papers",
+        f"{engine}://db.example?connect_timeout=5&library=papers&shards=4&sslmode=require&tls=true",
     ):
         assert normalised(same) == url
     for other in (
@@ -69,6 +70,11 @@ def test_urls_that_are_written_differently_are_the_same(engine: str) -> None:
         ("postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX", "postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX"),
         ("milvus://[2001:DB8::5]:19530", "milvus://[2001:db8::5]"),
         ("milvus://me:sesame@db", "milvus://me@db"),
+        (
+            "postgresql://a?user=u&port=1&hostaddr=::1&dbname=d",
+            "postgresql://a?dbname=d&hostaddr=%3A%3A1&port=1&user=u",
+        ),
+        ("postgresql://a?service=s&servicefile=f&library=x", "postgresql://a?library=x&service=s&servicefile=f"),
     ],
 )
 def test_what_is_no_way_of_writing_stays_but_a_password(url: str, normal: str) -> None:

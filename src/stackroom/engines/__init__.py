@@ -19,6 +19,9 @@ ENGINES = {"chroma": "ChromaStore", "milvus": "MilvusStore", "postgresql": "Post
 PORTS = {"chroma": 8000, "milvus": 19530, "postgresql": 5432, "qdrant": 6333}
 """Where each engine listens unless a URL says otherwise."""
 
+_NAMING = {"library", "tls", "host", "hostaddr", "port", "dbname", "user", "service", "servicefile"}
+"""The options of URLs that say which library is meant; most are those of PostgreSQL's own client."""
+
 
 def open_engine(url: str, *, mode: str = "a") -> Backend:
     """The library at this URL; `mode` as in `stackroom.open`. Raises UsageError, NotFoundError, MissingExtraError, UnavailableError."""
@@ -41,7 +44,8 @@ def checked(url: str) -> str:
 
 
 def normalised(url: str) -> str:
-    """The same for URLs that differ in nothing but how they are written: case of scheme and host, the usual port, a slash at the end, the order of options.
+    """The same for URLs that mean one library: whatever the case of scheme and host, the usual port, a slash at the end, the order of options,
+    and options that say how it is reached or made (`connect_timeout`, `shards`).
 
     No password is left in it.
     """
@@ -50,7 +54,8 @@ def normalised(url: str) -> str:
     usual = f":{PORTS.get(scheme)}"
     # PostgreSQL takes several, and a socket's folder, whose letters count.
     where = ",".join((host if "%" in host else host.lower()).removesuffix(usual) for host in hosts.split(","))
-    query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)))
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    query = urlencode(sorted((name, value) for name, value in options if name in _NAMING))
     return urlunsplit((scheme, user.partition(":")[0] + at + where, parts.path.rstrip("/"), query, ""))
 
 

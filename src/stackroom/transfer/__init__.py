@@ -28,6 +28,8 @@ _PROOFS = 3
 """Times that a target is proven to which somebody writes meanwhile."""
 _NAMED = 5
 """Differences that an error names; all are in its `actual`."""
+_SENT_AGAIN = "Run it again: all of it is compared then, and what differs is sent again."
+_NOT_SENT_AGAIN = "All that was compared is there as it was sent, and sending it again would change nothing. The engine may still be building its indexes: run it again later."
 
 
 @dataclass(slots=True)
@@ -122,13 +124,13 @@ def _proven(
 ) -> TransferProof:
     """The proof of what the target is at its end: where somebody wrote to it meanwhile, it is made again."""
     for _ in range(_PROOFS):
-        proof, version = prove(origin, target, part, progress=progress, cancel=cancel)
+        proof, version, curable = prove(origin, target, part, progress=progress, cancel=cancel)
         if not proof.ok:
             shown, more = proof.differences[:_NAMED], len(proof.differences) - _NAMED
             raise MigrationError(
                 f"{names[1]} is not what {names[0]} is: {' '.join(shown)}{f' And {more:,} more.' if more > 0 else ''}",
                 hint=f"Somebody else may have written to one of them meanwhile{_checks(names)}. "
-                "Run it again: all of it is compared then, and what differs is sent again.",
+                + (_SENT_AGAIN if curable else _NOT_SENT_AGAIN),
                 path=names[1],
                 actual=proof.differences,
             )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stackroom.backend import Backend, Scope, Scored, View
+from stackroom.backend import Backend, DocumentRecord, Scope, Scored, SourceRecord, View
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import TransferProof
-from stackroom.transfer.sending import PREFIX, Sent
+from stackroom.transfer.sending import DIFFERS, PREFIX, Sent
 from stackroom.types import Passage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BATCH = 512
 _SHOWN = 5
@@ -22,25 +27,55 @@ _TIE = 1e-6
 """Scores nearer than this may change places: keys, which decide between equals, are each engine's own."""
 
 
+class _Differences:
+    """What is not in the target as it is in the origin, in words, and the documents that are to be sent again for it."""
+
+    def __init__(self, view: View, told: list[str]) -> None:
+        self.told = told
+        self.documents: set[str] = set()
+        self._view = view
+        self._names: dict[str, str] = {}
+
+    def add(self, what: str, passage: Passage, how: str) -> None:
+        self.told.append(f"The {what} {passage.chunk_id} of {self._name(passage.document_id)} {how}.")
+        self.documents.add(passage.document_id)
+
+    def add_document(self, document_id: str, how: str) -> None:
+        self.told.append(f"The document {self._name(document_id)} {how}.")
+        self.documents.add(document_id)
+
+    def _name(self, document_id: str) -> str:
+        if document_id not in self._names and len(self._names) < _SHOWN:
+            document, source = self._view.document_of([document_id])[document_id]
+            self._names[document_id] = _told(source.name, document_id, document.title)
+        return self._names.get(document_id, document_id)
+
+
 def prove(
     origin: Backend, target: Backend, sent: Sent | None, *, progress: Progress, cancel: CancelToken
-) -> tuple[TransferProof, int]:
-    """Compare the two as they are now, and say which version of the target that was; `sent` limits what is read back to it.
+) -> tuple[TransferProof, int, bool]:
+    """Compare the two as they are now, and say which version of the target that was, and whether the next run sends again what differs.
 
-    What differs is sent again by the next run. Raises Stopped when cancelled.
+    `sent` limits to it what is read back; where the counts differ it is all. Only answers that differ while all is there can't be sent again.
+    Raises Stopped when cancelled.
     """
     with origin.view() as view, target.view() as there:
         version = there.version
-        found = _counts(view, there)
-        wanted = view.live_keys() if sent is None else _keys_of(view, sent)
-        passages, vectors, documents = _read_back(view, there, wanted.tolist(), found, progress, cancel)
-        queries, recall = _searches(view, there, found, cancel)
-    if documents:
-        # Without its digest a document is sent anew.
+        found = _Differences(view, _counts(view, there))
+        part = None if found.told else sent
+        wanted = view.live_keys() if part is None else _keys_of(view, part)
+        _compare_documents(view, there, part, found, cancel)
+        passages, vectors, arrived = _read_back(view, there, wanted, found, progress, cancel)
+        _compare_collections(view, there, wanted, arrived, found)
+        if part is None:
+            _mark_extra(there, arrived, found)
+        curable = bool(found.told)
+        queries, recall = _searches(view, there, found.told, cancel)
+    if found.documents:
         with target.commit() as commit:
-            for document_id in documents:
-                commit.detach(PREFIX + document_id)
-    return TransferProof(passages, vectors, queries, recall, sent is None, tuple(found)), version
+            for document_id in found.documents:
+                commit.attach(PREFIX + document_id, DIFFERS)
+    return TransferProof(passages, vectors, queries, recall, sent is None, tuple(found.told)), version, curable
 
 
 def _counts(view: View, there: View) -> list[str]:
@@ -53,11 +88,10 @@ def _counts(view: View, there: View) -> list[str]:
             told = _first("missing", ours - theirs) + _first("too many", theirs - ours)
             found.append(f"{wanted:,} {what} should be there, and {arrived:,} are{told}.")
     of_each, arrived_of_each = _collections(view), _collections(there)
-    found += [
-        f"{of_each[name]:,} passages of the collection {name} should be there, and {arrived_of_each[name]:,} are."
-        for name in sorted(of_each.keys() & arrived_of_each.keys() - {"default"})
-        if of_each[name] != arrived_of_each[name]
-    ]
+    for name in sorted((of_each.keys() | arrived_of_each.keys()) - {"default"}):
+        wanted, arrived = of_each.get(name, 0), arrived_of_each.get(name, 0)
+        if wanted != arrived:
+            found.append(f"{wanted:,} passages of the collection {name} should be there, and {arrived:,} are.")
     return found
 
 
@@ -93,7 +127,6 @@ _COUNTED: tuple[tuple[str, Callable[[View], int], Callable[[View], set[str]]], .
         lambda view: set(view.chunk_ids(view.live_keys(with_vector=True).tolist())),
     ),
     ("active sources", lambda view: len(_active(view)), _active),
-    ("collections", lambda view: len(_collections(view)), lambda view: set(_collections(view))),
 )
 """What is counted, and how it is named where the counts differ, which is seldom."""
 
@@ -108,36 +141,55 @@ def _named(view: View, passage: Passage) -> str:
     return f"{passage.chunk_id} of {_told(source.name, passage.document_id, document.title)}"
 
 
-def _keys_of(view: View, sent: Sent) -> np.ndarray:
+def _keys_of(view: View, sent: Sent) -> NDArray[np.int64]:
     found = view.document_of(sorted(sent.documents))
     keys = [key for document, _ in found.values() for key in view.keys_of(document.key)]
     return np.array(sorted(keys), dtype=np.int64)
 
 
+def _compare_documents(view: View, there: View, sent: Sent | None, found: _Differences, cancel: CancelToken) -> None:
+    """Whether each document is there, with its title, its metadata and its source."""
+    ids = [document.document_id for document in view.each_document()] if sent is None else sorted(sent.documents)
+    for first in range(0, len(ids), _BATCH):
+        if cancel.cancelled:
+            raise Stopped
+        part = ids[first : first + _BATCH]
+        arrived = there.document_of(part)
+        for document_id, record in view.document_of(part).items():
+            if document_id in arrived:
+                ours, theirs = _facts(*record), _facts(*arrived[document_id])
+                differing = [name for name, fact in ours.items() if theirs[name] != fact]
+                if differing:
+                    found.add_document(document_id, f"differs in {' and '.join(differing)}")
+            else:
+                found.add_document(document_id, "is missing")
+
+
+def _facts(document: DocumentRecord, source: SourceRecord) -> dict[str, str]:
+    metadata = json.dumps(dict(document.metadata), sort_keys=True)
+    return {"title": document.title, "metadata": metadata, "source": source.source_id}
+
+
 def _read_back(
-    view: View, there: View, keys: Sequence[int], found: list[str], progress: Progress, cancel: CancelToken
-) -> tuple[int, int, set[str]]:
-    """How many passages and vectors are the same, and the documents of those that are not."""
+    view: View,
+    there: View,
+    keys: NDArray[np.int64],
+    found: _Differences,
+    progress: Progress,
+    cancel: CancelToken,
+) -> tuple[int, int, NDArray[np.int64]]:
+    """How many passages and vectors are the same, and the key that each passage has in the target, int64 like `keys`; -1 where it is missing."""
     with_vector = set(view.live_keys(with_vector=True).tolist())
     have_vector = set(there.live_keys(with_vector=True).tolist())
     passages = vectors = 0
-    differing: set[str] = set()
-    names: dict[str, str] = {}
-
-    def differs(what: str, passage: Passage, how: str) -> None:
-        document_id = passage.document_id
-        if document_id not in names and len(names) < _SHOWN:
-            document, source = view.document_of([document_id])[document_id]
-            names[document_id] = _told(source.name, document_id, document.title)
-        found.append(f"The {what} {passage.chunk_id} of {names.get(document_id, document_id)} {how}.")
-        differing.add(document_id)
-
+    arrived = np.full(len(keys), -1, dtype=np.int64)
     for first in range(0, len(keys), _BATCH):
         if cancel.cancelled:
             raise Stopped
-        part = list(keys[first : first + _BATCH])
+        part = keys[first : first + _BATCH].tolist()
         own = view.passages(part)
         others = there.chunk_keys([passage.chunk_id for passage in own])
+        arrived[first : first + _BATCH] = [-1 if key is None else key for key in others]
         theirs = dict(
             zip(
                 [key for key in others if key is not None],
@@ -145,27 +197,56 @@ def _read_back(
                 strict=True,
             )
         )
-        same = []
+        pairs = []
         for key, passage, other in zip(part, own, others, strict=True):
             if other is None or theirs[other] != passage:
-                differs("passage", passage, "is missing" if other is None else "differs")
-            else:
-                passages += 1
-                same.append((key, other, passage))
-        pairs = [(key, other, passage) for key, other, passage in same if key in with_vector]
-        for _, other, passage in pairs:
-            if other not in have_vector:
-                differs("vector of", passage, "is missing")
-        pairs = [pair for pair in pairs if pair[1] in have_vector]
+                found.add("passage", passage, "is missing" if other is None else "differs")
+                continue
+            passages += 1
+            if key in with_vector and other in have_vector:
+                pairs.append((key, other, passage))
+            elif key in with_vector:
+                found.add("vector of", passage, "is missing")
+            elif other in have_vector:
+                found.add("vector of", passage, "is one too many")
         rows = view.vectors([key for key, _, _ in pairs])
-        arrived = there.vectors([other for _, other, _ in pairs])
-        for (_, _, passage), row, other_row in zip(pairs, rows, arrived, strict=True):
+        other_rows = there.vectors([other for _, other, _ in pairs])
+        for (_, _, passage), row, other_row in zip(pairs, rows, other_rows, strict=True):
             if row.tobytes() == other_row.tobytes():
                 vectors += 1
             else:
-                differs("vector of", passage, "differs")
+                found.add("vector of", passage, "differs")
         progress(ProgressEvent("verify", min(first + _BATCH, len(keys)), len(keys)))
-    return passages, vectors, differing
+    return passages, vectors, arrived
+
+
+def _compare_collections(
+    view: View, there: View, keys: NDArray[np.int64], arrived: NDArray[np.int64], found: _Differences
+) -> None:
+    """Whether each passage that arrived is in the collections that it was in, and in no other ones."""
+    names = {item.name for one in (view, there) for item in one.collections()}
+    if names <= {"default"}:
+        return
+    for name in sorted(names):
+        wanted, have = np.isin(keys, _members(view, name)), np.isin(arrived, _members(there, name))
+        wrong = np.flatnonzero((wanted != have) & (arrived >= 0))
+        for first in range(0, len(wrong), _BATCH):
+            part = wrong[first : first + _BATCH]
+            for passage, lost in zip(view.passages(keys[part].tolist()), wanted[part].tolist(), strict=True):
+                how = f"is not in the collection {name}" if lost else f"is in the collection {name}, and should not be"
+                found.add("passage", passage, how)
+
+
+def _members(view: View, collection: str) -> NDArray[np.int64]:
+    return np.array(view.members(collection) if view.has_collection(collection) else [], dtype=np.int64)
+
+
+def _mark_extra(there: View, arrived: NDArray[np.int64], found: _Differences) -> None:
+    """Passages that only the target has are counted and named before; here are the documents that lose them by being sent again."""
+    extra = np.setdiff1d(there.live_keys(), arrived)
+    for first in range(0, len(extra), _BATCH):
+        part = there.passages(extra[first : first + _BATCH].tolist())
+        found.documents.update(passage.document_id for passage in part)
 
 
 def _searches(view: View, there: View, found: list[str], cancel: CancelToken) -> tuple[int, float | None]:

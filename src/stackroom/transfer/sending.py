@@ -21,6 +21,8 @@ from stackroom.types import EmbedderIdentity
 
 PREFIX = "transfer/"
 """The names of attachments that say by a digest as what a document was sent."""
+DIFFERS = b"differs"
+"""In place of a digest: the document is there, and not as it was sent. It goes again."""
 
 BROUGHT = "transfer"
 """The attachment that names the others that came by a transfer: what the target's own users keep there stays."""
@@ -75,6 +77,7 @@ def send(
             if sent.was_proven is None:
                 known = copied.read(there.attachment(copied.RECORD), there.version)
                 sent.was_proven = known is not None and known.is_proven
+            new = there.version == 0
             mark = copies.begun(there, copy_of or "")
             digests = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
             _require_own(there, digests)
@@ -93,6 +96,9 @@ def send(
                 arrived.pop(document_id, None)
                 digests.pop(document_id, None)
                 held.discard(document_id)
+        if cancel.cancelled and not new:
+            # A copy stays what it is said to be.
+            raise Stopped
         keys = _send_sources(target, mark, sources, mine, active, replaced, sent, cancel)
         seen = _send_documents(view, target, arrived, keys, sent, total, progress, cancel)
         _remove_documents(target, (held | digests.keys()) - seen, sent, cancel)
