@@ -365,7 +365,7 @@ def test_answers_that_differ_are_not_promised_to_be_sent_again(
     home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     move(home, backend)
-    monkeypatch.setattr("stackroom.transfer.proof._same", lambda *arguments: bool(arguments[-1].append("It differs.")))
+    monkeypatch.setattr("stackroom.transfer.proof._same", lambda *arguments: False)
     with pytest.raises(MigrationError) as caught:
         move(home, backend)
     assert "would change nothing" in caught.value.hint
