@@ -406,6 +406,10 @@ class Backend(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]: ...
 
+    def require(self, capability: Capability) -> None:
+        """To be asked before anything is done that leads to it. Raises UsageError where the backend has it not."""
+        ...
+
     def stats(self) -> Stats:
         """The newest commit in numbers."""
         ...

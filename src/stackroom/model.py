@@ -100,7 +100,8 @@ class LibraryModel:
 
         Nothing is done where `agree` refuses to cut passages that are longer than the model reads. Raises BusyError, UsageError.
         """
-        self._require_change()
+        # Before a model is asked for, which may need another package.
+        self._backend.require("reembed")
         from stackroom.ingest import fitting
         from stackroom.ingest.embedders import resolve
 
@@ -139,7 +140,8 @@ class LibraryModel:
         Nothing is done where `agree` refuses to cut what of that is longer than the model reads. Raises NotFoundError, BusyError, and
         where something was added since what a call raises.
         """
-        self._require_change()
+        # Before a model is asked for, which may need another package.
+        self._backend.require("reembed")
         from stackroom.ingest import fitting
 
         begun = time.monotonic()
@@ -167,12 +169,6 @@ class LibraryModel:
         if switched:
             self._given = self._found = None
         return self._report(begun, embedded, switched, cancel, None, too_long)
-
-    def _require_change(self) -> None:
-        """Refuse what the backend does not do before a model is asked for, which may need another package. Raises UsageError."""
-        if "reembed" not in self._backend.capabilities:
-            # It says so.
-            self._backend.discard_former()
 
     @staticmethod
     def _report(

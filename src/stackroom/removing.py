@@ -25,7 +25,8 @@ class Removing(NamedTuple):
 
 def remove_sources(backend: Backend, records: Sequence[SourceRecord], how: Removing) -> Report:
     """Raises UsageError where the backend has no purge that is wanted."""
-    _require_purge(backend, how)
+    if how.purge:
+        backend.require("purge")
     with backend.view() as view:
         chunks = sum(source.chunks for source in view.listing(records))
     with backend.commit() as commit:
@@ -36,7 +37,8 @@ def remove_sources(backend: Backend, records: Sequence[SourceRecord], how: Remov
 
 def remove_documents(backend: Backend, document_ids: Sequence[str], how: Removing) -> Report:
     """Remove documents, and sources that have none left through it. Raises NotFoundError, and UsageError as `remove_sources`."""
-    _require_purge(backend, how)
+    if how.purge:
+        backend.require("purge")
     wanted = list(dict.fromkeys(document_ids))
     with backend.view() as view:
         records = [view.document(document_id) for document_id in wanted]
@@ -56,12 +58,6 @@ def remove_documents(backend: Backend, document_ids: Sequence[str], how: Removin
     return _cleared(backend, len(wanted), len(keys), how)
 
 
-def _require_purge(backend: Backend, how: Removing) -> None:
-    """Refuse a purge that the backend does not have before anything is gone."""
-    if how.purge and "purge" not in backend.capabilities:
-        backend.purge(progress=how.progress, cancel=how.cancel)
-
-
 def _cleared(backend: Backend, removed: int, chunks: int, how: Removing) -> Report:
     """Give back what so many removed chunks have left; where they are few, a thread does it once it is worth it."""
     if how.purge:
@@ -75,7 +71,8 @@ def purge_removed(backend: Backend, how: Removing) -> None:
     """Answers may repeat what is to be gone: conversations that were shown it go first."""
     from stackroom.conversations import delete_of_removed
 
-    _require_purge(backend, how)
+    if how.purge:
+        backend.require("purge")
     delete_of_removed(backend)
     named_sets.forget_removed(backend)
     backend.purge(progress=how.progress, cancel=how.cancel)

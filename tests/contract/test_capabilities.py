@@ -30,6 +30,11 @@ def test_what_it_has_not_it_refuses(backend: Backend) -> None:
         with pytest.raises(UsageError, match=capability) as caught:
             CALLS[capability](backend)
         assert caught.value.hint
+        with pytest.raises(UsageError, match=capability) as before:
+            backend.require(capability)
+        assert str(before.value) == str(caught.value)
+    for capability in backend.capabilities:
+        backend.require(capability)
 
 
 def test_the_local_store_has_all() -> None:

@@ -417,6 +417,13 @@ def test_a_damaged_word_of_what_it_is_a_copy_keeps_nothing_from_opening(copy: Pa
         assert not index.verify().ok
 
 
+def test_a_damaged_number_of_commits_keeps_no_copy_from_being_opened(copy: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(copy / "catalogue.db"))) as catalogue:
+        catalogue.execute("UPDATE settings SET value = 'many' WHERE name = 'commits'")
+    with stackroom.open(copy, mode="r", embedder=WordEmbedder()) as index:
+        assert not index.verify().ok
+
+
 def test_of_what_it_is_a_copy_goes_nowhere_else(copy: Path, tmp_path: Path) -> None:
     origin, target = LocalStore(copy, mode="r"), LocalStore(tmp_path / "pushed")
     transfer(origin, target, names=("copy", "pushed"), progress=silent, cancel=CancelToken())

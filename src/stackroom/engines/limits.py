@@ -23,6 +23,10 @@ class Limits:
     engine = "the engine"
     instead: dict[Capability, str] = {}  # noqa: RUF012 - a table of constants
 
+    def require(self, capability: Capability) -> None:
+        if capability not in self.capabilities:
+            self._refuse(capability)
+
     def _refuse(self, capability: Capability) -> NoReturn:
         raise UsageError(
             f"A library on {self.engine} has no {capability!r}.",

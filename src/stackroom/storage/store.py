@@ -72,6 +72,9 @@ class LocalStore:
 
     capabilities: frozenset[Capability] = EVERY_CAPABILITY
 
+    def require(self, capability: Capability) -> None:
+        """It has every one."""
+
     def __init__(self, path: Path, *, mode: str = "a") -> None:
         """Modes are those of `stackroom.open`, and "w": to write to what is there. Raises NotALibraryError, NotFoundError, DamagedError (no catalogue), FormatVersionError, StorageError."""
         self._prepare(path, mode)

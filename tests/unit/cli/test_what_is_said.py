@@ -238,11 +238,10 @@ def test_a_catalogue_that_cannot_be_read_leads_to_repair(unknown: Path) -> None:
 def test_a_purge_that_is_refused_removes_nothing(unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on an engine: it said that it could not, and the sources were gone."""
 
-    def refuse(*_: object, **__: object) -> None:
-        raise UsageError("There is no purge here.")
+    def refuse(_self: LocalStore, capability: str) -> None:
+        raise UsageError(f"There is no {capability} here.")
 
-    monkeypatch.setattr(LocalStore, "capabilities", LocalStore.capabilities - {"purge"})
-    monkeypatch.setattr(LocalStore, "purge", refuse)
+    monkeypatch.setattr(LocalStore, "require", refuse)
     before = told("--library", unknown, "list")["sources"]
     error = run("--library", unknown, "remove", "--purge", "--yes", before[0]["id"]).exception
     assert isinstance(error, UsageError)

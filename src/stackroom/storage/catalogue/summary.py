@@ -75,7 +75,7 @@ def copied_of(connection: Connection, blobs: Codec) -> Copied | None:
     from stackroom.storage.catalogue import originals
 
     try:
-        version = int(connection.value("SELECT value FROM settings WHERE name = 'commits'") or 0)
+        version = connection.value("SELECT value FROM settings WHERE name = 'commits'")
         return copied.read(originals.attachment(connection, blobs, copied.RECORD), version)
     except DamagedError:
         # `verify` tells of it.
