@@ -421,7 +421,7 @@ def test_a_damaged_word_of_what_it_is_a_copy_keeps_nothing_from_opening(copy: Pa
 def test_a_damaged_number_of_commits_keeps_no_copy_from_being_opened(copy: Path) -> None:
     with contextlib.closing(apsw.Connection(str(copy / "catalogue.db"))) as catalogue:
         catalogue.execute("UPDATE settings SET value = 'many' WHERE name = 'commits'")
-    with stackroom.open(copy, mode="r", embedder=WordEmbedder()) as index, pytest.raises(DamagedError):
+    with stackroom.open(copy, mode="r") as index, pytest.raises(DamagedError):
         index.verify()
     assert stackroom.repair(copy, embedder=WordEmbedder()).damage
 
