@@ -20,6 +20,7 @@ documents = st.lists(st.tuples(metadata, st.lists(metadata, min_size=1, max_size
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @example([({}, [{"a": [1]}])], [Condition("a", ">", ()), Condition("a", "<", [2])])
+@example([({}, [{"a": "\x00"}, {"a": "\ud800"}])], [Condition("a", ">", "0"), Condition("a", "text_match", "00")])
 @given(documents, st.lists(filters, min_size=1, max_size=6))
 def test_the_engine_agrees_with_the_reference(backend: Backend, described: list, conditions: list[Filter]) -> None:
     effective: dict[int, dict] = {}

@@ -51,6 +51,35 @@ def test_a_database_that_is_not_there_is_said(url: str) -> None:
     assert not isinstance(caught.value, EngineAwayError)
 
 
+def test_a_load_that_the_server_loses_is_asked_for_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymilvus import MilvusClient
+
+    load, lost = MilvusClient.load_collection, []
+
+    def loses_it_once(client: Any, name: str, **options: Any) -> None:
+        load(client, name, **options)
+        if not lost:
+            client.release_collection(name)
+            lost.append(name)
+
+    monkeypatch.setattr(MilvusClient, "load_collection", loses_it_once)
+    with contextlib.closing(open_engine(url)) as store:
+        put(store, "s", ["text"])
+        assert texts(store) == ["text"]
+    assert lost
+
+
+def test_a_load_that_does_not_end_is_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymilvus import MilvusClient
+
+    from stackroom.engines.milvus import client
+
+    monkeypatch.setattr(MilvusClient, "load_collection", lambda *arguments, **options: None)
+    monkeypatch.setattr(client, "_LOADING", 0.05)
+    with pytest.raises(EngineAwayError, match="has not loaded the library"):
+        open_engine(url)
+
+
 @contextlib.contextmanager
 def refusing(status: str, said: str) -> Iterator[str]:
     """The URL of a server that answers so: milvus-lite has no users, and is never between other machines."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import grpc
 from pymilvus import MilvusClient
+from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
 from stackroom.engines import PORTS
@@ -35,7 +36,10 @@ _SECONDS = 10.0
 """A server that does not answer a new connection for so long is away."""
 
 _AGAIN, _LOOKS = 20, 0.01
-"""Times that names are listed where that fails, and seconds between them."""
+"""Times that names are listed where that fails, and seconds between looks."""
+
+_LOADING = 600.0
+"""Seconds for which a collection's loading is waited for."""
 
 _ABSENT, _NOT_LOADED = 100, 101
 """Milvus's numbers for a collection that is not there, and for one that is not in memory."""
@@ -79,12 +83,33 @@ class Server:
             try:
                 return getattr(self._client, verb)(*arguments, retry_times=2, **options)
             except MilvusException as error:
-                if error.code != _NOT_LOADED or verb == "load_collection":
+                if error.code != _NOT_LOADED:
                     raise
-            self._client.load_collection(arguments[0], retry_times=2)
+            self._load(arguments[0])
             return getattr(self._client, verb)(*arguments, retry_times=2, **options)
         except (MilvusException, grpc.RpcError) as error:
             raise _translation(error, self.place) from error
+
+    def load(self, name: str) -> None:
+        """A collection into memory. Raises what a call does."""
+        try:
+            self._load(name)
+        except (MilvusException, grpc.RpcError) as error:
+            raise _translation(error, self.place) from error
+
+    def _load(self, name: str) -> None:
+        """The client's own waiting would have no end where milvus-lite loses a load beside a rename: it is asked for again."""
+        end = time.monotonic() + _LOADING
+        while (state := self._client.get_load_state(name, retry_times=2)["state"]) != LoadState.Loaded:
+            if time.monotonic() > end:
+                raise EngineAwayError(
+                    f"The server of {self.place.url} has not loaded the library in {_LOADING / 60:.0f} minutes.",
+                    hint="Try again, or ask who runs it. What was committed stays.",
+                    path=self.place.url,
+                )
+            if state != LoadState.Loading:
+                self._client.load_collection(name, retry_times=2, _async=True)
+            time.sleep(_LOOKS)
 
     def names(self) -> list[str]:
         """Of all collections of the database."""

@@ -100,7 +100,7 @@ class MilvusDatabase(Database):
             if not self._server.call("has_collection", name):
                 raise
             return False
-        self._server.call("load_collection", name)
+        self._server.load(name)
         return True
 
     def _create(self, table: str, name: str, *, dim: int, metric: Metric, index: str) -> None:

@@ -8,22 +8,43 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_ESCAPE = "\U0010ffff"
-"""A code point that is no character; what can't be held is its number behind it."""
-_REFUSED = re.compile(f"[\x00\ud800-\udfff{_ESCAPE}]")
-_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{6}})")
+_HIGH = "\ud7ff"
+"""The last code point before the surrogates."""
+_REFUSED = re.compile(f"[\x00-\x02{_HIGH}\ud800-\udfff]")
+_PACKED = re.compile(f"\x01[\x01\x02]|\x02\x01|{_HIGH}(?:\x01|\x02[\x01\x02]{{11}})")
+_CONTROLS = {"\x00": "\x01\x01", "\x01": "\x01\x02", "\x02": "\x02\x01"}
+_GIVEN = {stored: given for given, stored in _CONTROLS.items()} | {f"{_HIGH}\x01": _HIGH}
+_BITS = str.maketrans("01", "\x01\x02")
 _INFINITE = 10**400
 """Beyond every float: what JSON has for infinity, so that it is greater than all that is compared with it."""
-_NOT_A_NUMBER = {f"{_ESCAPE}nan": True}
+_NOT_A_NUMBER = {"\x01nan": True}
+"""Its name is one that no name is packed as."""
 
 
 def pack(text: str) -> str:
-    """Text as it is stored: as it is, but for what PostgreSQL refuses. No two texts are stored alike."""
-    return _REFUSED.sub(lambda found: f"{_ESCAPE}{ord(found[0]):06x}", text)
+    """Text as it is stored: as it is, but for what PostgreSQL refuses, and what stands for that.
+
+    No two texts are stored alike; what is stored has the order of the texts; and a plain text is found in what is stored
+    where it is in the text.
+    """
+    return _REFUSED.sub(_stored, text)
+
+
+def _stored(found: re.Match[str]) -> str:
+    code = found[0]
+    if code in _CONTROLS:
+        return _CONTROLS[code]
+    return f"{_HIGH}\x01" if code == _HIGH else f"{_HIGH}\x02" + f"{ord(code) - 0xD800:011b}".translate(_BITS)
 
 
 def unpack(stored: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), stored) if _ESCAPE in stored else stored
+    return (
+        stored if is_plain(stored) else _PACKED.sub(lambda found: _GIVEN.get(found[0]) or _surrogate(found[0]), stored)
+    )
+
+
+def _surrogate(stored: str) -> str:
+    return chr(0xD800 + int("".join("01"[bit == "\x02"] for bit in stored[2:]), 2))
 
 
 def is_plain(text: str) -> bool:
