@@ -56,6 +56,11 @@ class SourceRecord:
     source_id: str = ""
     key: int = 0
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was not read to its end: a run reads it now, or was interrupted, and the next one goes on."""
+        return self.state == "partial" and self.error is None
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:

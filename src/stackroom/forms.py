@@ -84,6 +84,7 @@ def status_form(stats: Stats) -> dict[str, Any]:
             "count": stats.failed_count,
             "first": [{"path": failure.path, "reason": failure.reason} for failure in stats.failed],
         },
+        "unfinished": stats.unfinished,
         "missing": stats.missing,
         "pages_without_text": stats.pages_without_text,
         "documents_with_hidden_text": stats.hiding,

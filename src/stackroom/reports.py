@@ -369,6 +369,8 @@ class Stats:
     missing: int
     pages_without_text: int
     sqlite: str
+    unfinished: int = 0
+    """sources that were not read to their end: a run reads them now, or was interrupted, and the next one goes on"""
     needs_embedding: int = 0
     dead_rows: int = 0
     collections: tuple[Collection, ...] = ()
@@ -441,7 +443,8 @@ class Damage:
 class Verification:
     """What `verify` checked and found; `ok` when nothing is damaged.
 
-    `incomplete` are sources of which a repair could not bring back every passage: what is stored of them is what was written. Each says why.
+    `incomplete` are sources that were not read to their end, or of which a repair could not bring back every passage: what is
+    stored of them is what was written. Each says why.
     """
 
     chunks: int

@@ -131,6 +131,11 @@ class Source:
     modified_at: str | None = None
     recognised_pages: int = 0
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was not read to its end: a run reads it now, or was interrupted, and the next one goes on."""
+        return self.state == "partial" and self.error is None
+
 
 @dataclass(frozen=True, slots=True)
 class HitDocument:

@@ -120,6 +120,17 @@ def test_a_source_says_on_how_many_pages_text_was_recognised(backend: Backend) -
     assert backend.stats().recognised == 6
 
 
+def test_what_was_not_read_to_its_end_is_counted(backend: Backend) -> None:
+    with backend.commit() as commit:
+        commit.put_source(SourceRecord(name="whole"))
+        commit.put_source(SourceRecord(name="begun", state="partial", pages_without_text=1))
+        commit.put_source(
+            SourceRecord(name="given up", state="partial", error="It can't be read.", error_kind="ReadError")
+        )
+    stats = backend.stats()
+    assert (stats.unfinished, stats.failed_count, stats.pages_without_text, stats.active_sources) == (1, 1, 1, 3)
+
+
 @pytest.mark.capability("purge")
 def test_a_purge_leaves_no_id_of_what_was_removed_in_a_set(backend: Backend) -> None:
     for name in ("one", "two"):

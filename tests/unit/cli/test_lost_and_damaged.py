@@ -194,7 +194,7 @@ def test_a_repair_whose_file_is_gone_ends_with_what_to_do_and_leaves_a_whole_lib
     sound = run(hurt, "verify")
     assert sound.code == 0
     assert "All is well" in sound.stderr
-    assert f"1 source is incomplete since a repair:\n  {file}" in sound.stderr
+    assert f"1 source is incomplete:\n  {file}" in sound.stderr
     listed = run(hurt, "list", "--failed")
     assert str(file) in listed.stdout
     assert "Passages of it were lost" in listed.stdout

@@ -20,16 +20,26 @@ _NOTHING_FAILED = (
 )
 
 
-@click.command("list", help="Show the sources: all, or those of a name, path or glob.")
+_UNFINISHED = (
+    "It was not read to its end: the run that reads it goes on, or was interrupted, and then the next add goes on."
+)
+
+
+@click.command(
+    "list",
+    help="""Show the sources: all, or those of a name, path or glob.
+
+    * is active, ! failed, ~ was not read to its end.""",
+)
 @click.argument("wanted", required=False, metavar="[SOURCE]")
-@click.option("--failed", is_flag=True, help="Only those that could not be read, with the reason.")
+@click.option("--failed", is_flag=True, help="Only those that could not be read, or not to their end, with the reason.")
 @click.pass_obj
 def list_command(session: Session, wanted: str | None, failed: bool) -> int:
     with session.open(mode="r") as index:
         sources = index.find(wanted) if wanted else index.sources()
         nothing = _NOTHING_FAILED if failed else "" if sources else empty(session, index)
     if failed:
-        sources = [source for source in sources if source.error]
+        sources = [source for source in sources if source.error or source.unfinished]
     if session.as_json:
         session.print_json({"sources": sources}, index)
         return 0
@@ -38,20 +48,20 @@ def list_command(session: Session, wanted: str | None, failed: bool) -> int:
     width = shutil.get_terminal_size((100, 24)).columns
     for source in sources:
         _print_source(source, width)
-        if failed and source.error:
+        if failed:
             click.echo(f"          {_reason(session, source)}")
     return 0
 
 
 def _reason(session: Session, source: Source) -> str:
-    """Why its last reading failed, and what is advised, for the library that was named."""
+    """Why its last reading failed or has not ended, and what is advised, for the library that was named."""
     from stackroom.cli.main import with_library
 
-    return with_library(safe(source.error or "", keep_newlines=False), session.library)
+    return with_library(safe(source.error or _UNFINISHED, keep_newlines=False), session.library)
 
 
 def _print_source(source: Source, width: int) -> None:
-    sign = "!" if source.error else "*" if source.active else " "
+    sign = "!" if source.error else "~" if source.unfinished else "*" if source.active else " "
     facts = f"{sign} {source.chunks:>6,}  {source.type or ('failed' if source.error else '?'):<9}"
     title = safe(source.title, keep_newlines=False)
     path = safe(source.path, keep_newlines=False)
@@ -79,6 +89,8 @@ def show_command(session: Session, source: str) -> int:
         click.echo(safe(passage.text) + "\n")
     if found.error:
         session.say(f"Its last reading failed: {_reason(session, found)}")
+    elif found.unfinished:
+        session.say(_UNFINISHED)
     return 0
 
 
@@ -213,11 +225,18 @@ def status_command(session: Session) -> int:
                 f"{count(stats.hiding, 'document')} with hidden text, which was left out; see: {session.command('search', '--where', 'hidden_characters > 0')} WORDS",
             )
         )
+    if stats.unfinished:
+        rows.append(
+            (
+                "unfinished",
+                f"{count(stats.unfinished, 'source')} not read to the end; the next add goes on; see: {session.command('list', '--failed')}",
+            )
+        )
     if stats.missing:
         rows.append(
             (
                 "missing",
-                f"{stats.missing:,} files are not where they were; their passages stay, until {session.command('add', '--prune')} FOLDER removes them",
+                f"{count(stats.missing, 'file')} no longer in place; what is stored of it stays, until {session.command('add', '--prune')} FOLDER removes it",
             )
         )
     if since is not None:

@@ -122,6 +122,9 @@ def nothing(
         session.say("Nothing was found." if unmet else "Nothing was found. Other words, or fewer conditions, may help.")
         if (now := filling(index)) is not None:
             session.say(now)
+        elif stats.unfinished:
+            unread = count(stats.unfinished, "source")
+            session.say(f"{unread} not read to the end yet; see: {session.command('list', '--failed')}")
     else:
         session.say(empty(session, index))
 

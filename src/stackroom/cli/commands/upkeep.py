@@ -70,7 +70,7 @@ def verify_command(session: Session) -> int:
         session.say(f"All is well: {found.chunks:,} passages and {found.rows:,} vectors checked.")
         if found.incomplete:
             what = "1 source is" if len(found.incomplete) == 1 else f"{len(found.incomplete):,} sources are"
-            _list(session, f"{what} incomplete since a repair", found.incomplete)
+            _list(session, f"{what} incomplete", found.incomplete)
         if kept:
             session.say(kept)
         return 0

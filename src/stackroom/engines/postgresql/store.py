@@ -238,12 +238,13 @@ class PostgresStore(EngineStore):
             (counts,) = asking.rows(
                 f"""SELECT (SELECT count(*) FROM sources), (SELECT count(*) FROM documents), (SELECT count(*) FROM chunks),
                        (SELECT count(*) FROM sources WHERE active), (SELECT count(*) FROM sources WHERE error IS NOT NULL),
+                       (SELECT count(*) FROM sources WHERE state = 'partial' AND error IS NULL),
                        (SELECT coalesce(sum(pages_without_text), 0)::bigint FROM sources),
                        (SELECT count(*) FROM vectors WHERE space_key = {tables.SERVING}),
                        (SELECT count(*) FROM documents WHERE facts ? 'hidden_characters'),
                        (SELECT count(*) FROM documents WHERE facts ? 'recognised_pages')"""
             )
-            sources, documents, chunks, active, failures, blank, with_vector, hiding, recognised = counts
+            sources, documents, chunks, active, failures, unfinished, blank, with_vector, hiding, recognised = counts
             version = asking.value("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
             return Stats(
                 library=self.url,
@@ -261,6 +262,7 @@ class PostgresStore(EngineStore):
                 },
                 failed=tuple(Failure(unpack(name), unpack(error), kind or "") for name, error, kind in failed),
                 failed_count=failures,
+                unfinished=unfinished,
                 # Its sources may be files of any machine.
                 missing=0,
                 pages_without_text=blank,

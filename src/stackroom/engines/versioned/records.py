@@ -23,6 +23,7 @@ from stackroom.engines.versioned.tables import (
     RECOGNISED,
     RECORDS,
     SOURCE,
+    UNFINISHED,
     number,
     record,
 )
@@ -73,6 +74,7 @@ def folder(name: str) -> int:
 def from_source(source: SourceRecord, *, active: bool) -> Row:
     """`key` and `source_id` are known."""
     flag = ACTIVE * active | FAILED * (source.error is not None) | BLANK * bool(source.pages_without_text)
+    flag |= UNFINISHED * source.unfinished
     said = [getattr(source, name) for name in _SOURCE_FIELDS]
     return record(
         SOURCE,

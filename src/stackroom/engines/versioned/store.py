@@ -28,6 +28,7 @@ from stackroom.engines.versioned.tables import (
     ROWS_OF_A_COMMIT,
     SOURCE,
     STATE,
+    UNFINISHED,
     State,
     flagged,
 )
@@ -228,6 +229,7 @@ class VersionedStore(EngineStore):
                     Failure(one.name, one.error or "", one.error_kind or "") for one in failed[:SHOWN_FAILURES]
                 ),
                 failed_count=len(failed),
+                unfinished=count(SOURCE, UNFINISHED),
                 # Its sources may be files of any machine.
                 missing=0,
                 pages_without_text=sum(pages),

@@ -44,8 +44,8 @@ FOREVER = 2**62
 ROWS_OF_A_COMMIT = 1 << 24
 """Ids of rows are the number of the attempt, and the place in it: no two attempts write the same one."""
 
-ACTIVE, FAILED, BLANK = 1, 2, 4
-"""Of a source's `flag`: in the active set; with an error; with pages without text."""
+ACTIVE, FAILED, BLANK, UNFINISHED = 1, 2, 4, 8
+"""Of a source's `flag`: in the active set; with an error; with pages without text; not read to its end."""
 HIDING, RECOGNISED = 1, 2
 """Of a document's."""
 
@@ -124,7 +124,7 @@ def cut(text: str) -> list[str]:
 
 def flagged(bits: int) -> Condition:
     """That one of these bits is set in `flag`."""
-    return among("flag", (flag for flag in range(8) if flag & bits))
+    return among("flag", (flag for flag in range(16) if flag & bits))
 
 
 @dataclass(slots=True)

@@ -51,6 +51,7 @@ def stats(connection: Connection, blobs: Codec, library: Path) -> Stats:
         bytes=sizes(library),
         failed=tuple(Failure(unpack_text(name), unpack_text(error), kind or "") for name, error, kind in failed),
         failed_count=number("SELECT count(*) FROM sources WHERE error IS NOT NULL"),
+        unfinished=number("SELECT count(*) FROM sources WHERE state = 'partial' AND error IS NULL"),
         missing=sum(
             not os.path.lexists(unpack_text(name))
             for (name,) in connection.execute("SELECT name FROM sources WHERE is_file")

@@ -54,6 +54,7 @@ def verify(store: LocalStore, *, progress: Progress, cancel: CancelToken, refusi
         check.part("originals", lambda: check.originals(connection, view.codec))
         check.part("full text", lambda: check.words(connection))
         check.part("repair", lambda: check.waiting(connection))
+        check.part("sources", lambda: check.unfinished(connection))
         check.part("metadata", lambda: check.metadata(connection, view.codec))
     damage = tuple(islice(check.damage, _MOST_DAMAGE))
     return Verification(check.checked_chunks, check.checked_rows, damage, tuple(check.incomplete))
@@ -316,6 +317,13 @@ class _Check:
         if untried:
             what = "1 file that lost passages was" if untried == 1 else f"{untried:,} files that lost passages were"
             self._found("repair", f"{what} not read again yet: stackroom repair")
+
+    def unfinished(self, connection: Connection) -> None:
+        """What no run has read to its end: all that is stored of it is as it was written."""
+        for (name,) in connection.execute("SELECT name FROM sources WHERE state = 'partial' AND error IS NULL"):
+            name = ids.unpack_text(name)
+            said = f"{name}: It was not read to its end; the next add of it goes on."
+            self.incomplete.append(Damage("sources", said, None, name))
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:
         """What the filter index says of each live record, and what the record says itself."""
