@@ -226,6 +226,24 @@ def test_a_copy_that_was_written_to_is_brought_back(home: LocalStore, backend: B
     assert content(backend) == content(home)
 
 
+def test_what_somebody_added_to_a_target_is_not_removed(home: LocalStore, backend: Backend) -> None:
+    move(home, backend)
+    put(backend, 70, ["mine alone"])
+    put(backend, 80, ["of a file that the origin has by now, too"])
+    put(home, 80, ["of that file"])
+    before = content(backend)
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"1 source was added to the target.*: /files/70\."):
+            move(home, backend)
+        assert content(backend) == before
+    with backend.view() as there:
+        added = there.source("/files/70").key
+    with backend.commit() as commit:
+        commit.remove_source(added)
+    assert move(home, backend).proof.ok
+    assert content(backend) == content(home)
+
+
 def test_what_is_too_few_or_too_many_is_named(home: LocalStore, backend: Backend) -> None:
     move(home, backend)
     with backend.view() as there:

@@ -32,6 +32,8 @@ _CHUNKS = 1_000
 _AHEAD = 2
 """Batches that wait to be sent."""
 _GONE_AT_ONCE = 500
+_NAMED = 5
+"""Sources that an error names."""
 _SOURCES_AT_ONCE = 10_000
 """A commit has room for so many, however many there are."""
 
@@ -82,13 +84,17 @@ def send(
             digests = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
             _require_own(there, digests)
             _require_model(view, there)
-            # Somebody may have written to the copy: what is gone there is sent again, and what is new there goes.
-            held = {document.document_id for document in there.each_document()}
-            arrived = {document_id: digest for document_id, digest in digests.items() if document_id in held}
+            sources = list(view.each_source())
             mine = {record.source_id: record for record in there.each_source()}
+            _require_kin(sources, mine)
+            # Somebody may have written to the copy: what is gone there is sent again, and what is new in a source of the origin's goes.
+            documents = list(there.each_document())
+            _require_brought(
+                sources, mine, {document.source_key for document in documents if document.document_id not in digests}
+            )
+            held = {document.document_id for document in documents}
+            arrived = {document_id: digest for document_id, digest in digests.items() if document_id in held}
             replaced = _replaced(view, there, mine)
-        sources = list(view.each_source())
-        _require_kin(sources, mine)
         total = len(view.live_keys())
         active = {source.id: source.active for source in view.listing()}
         for document_ids in replaced.values():
@@ -111,6 +117,21 @@ def _require_own(there: View, known: dict[str, bytes]) -> None:
         raise UsageError(
             "The target holds passages that no transfer brought: they would have to go.",
             hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
+        )
+
+
+def _require_brought(sources: list[SourceRecord], mine: dict[str, SourceRecord], unsent: set[int]) -> None:
+    """Raises UsageError where somebody has added sources to the target, of which the origin has none. `unsent` have documents that were never sent."""
+    ids, names = {record.source_id for record in sources}, {record.name for record in sources}
+    new = (record for source_id, record in mine.items() if source_id not in ids and record.name not in names)
+    added = sorted(record.name for record in new if record.key in unsent)
+    if added:
+        was = "source was" if len(added) == 1 else "sources were"
+        more = f" and {len(added) - _NAMED:,} more" if len(added) > _NAMED else ""
+        raise UsageError(
+            f"{len(added):,} {was} added to the target, by nobody's transfer, and would have to go: {', '.join(added[:_NAMED])}{more}.",
+            hint="Add them to the library that it is a copy of as well, or remove them from the target. Or choose another target: "
+            "on an engine another name (?library=NAME), on disk an empty folder.",
         )
 
 
