@@ -547,7 +547,7 @@ class Index:
     ) -> bool:
         """Copy the library to `folder` while others use it: the newest commit, whole or not at all. False when cancelled.
 
-        `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library. Raises UsageError, StorageError.
+        `folder` must be absent or empty; with `refresh` it may hold a backup of an earlier state of this library. Raises UsageError (it holds anything else), StorageError, DamagedError.
         """
         return self._backend.backup(
             absolute(folder), refresh=refresh, progress=progress or silent, cancel=cancel or CancelToken()

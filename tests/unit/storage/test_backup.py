@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -231,6 +232,74 @@ def test_a_backup_that_is_written_to_during_the_copy_is_not_replaced(store: Loca
         save(store, target, progress=write)
     assert held(target) == {"first", "other"}
     assert beside(target) == set()
+
+
+def lose(store: LocalStore) -> Path:
+    """The library's folder goes away, and so does who had it open."""
+    store.close()
+    shutil.rmtree(store.path)
+    return store.path
+
+
+def test_an_older_state_of_a_library_takes_no_newer_backups_place(store: LocalStore, target: Path) -> None:
+    """As where the wrong backup was restored, and the next refresh replaced the only copy of what came after it."""
+    old = target.with_name("old")
+    put(store, "a", ["first"])
+    save(store, old)
+    put(store, "bb", ["second"])
+    save(store, target)
+    library = lose(store)
+    with contextlib.closing(LocalStore(old, mode="r")) as kept:
+        assert save(kept, library)
+    with contextlib.closing(LocalStore(library)) as restored:
+        for refresh in (True, False):
+            with pytest.raises(UsageError, match="holds a later state of this library") as caught:
+                save(restored, target, refresh=refresh)
+            assert caught.value.message == (
+                f"{target} holds a later state of this library than {library}: "
+                "2 documents after 2 commits there, 1 document after 1 commit here."
+            )
+            assert f"move {library} away, then: stackroom --library {target} backup {library}" in str(caught.value.hint)
+    assert held(target) == {"first", "second"}
+    assert beside(target) == set()
+    shutil.rmtree(library)
+    with contextlib.closing(LocalStore(target, mode="r")) as kept:
+        assert save(kept, library)
+    assert held(library) == {"first", "second"}
+
+
+def test_a_copy_of_as_many_commits_that_are_others_is_not_replaced(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    store.close()
+    other = target.with_name("another")
+    shutil.copytree(store.path, other)
+    with contextlib.closing(LocalStore(other)) as parted:
+        put(parted, "bb", ["other"])
+        save(parted, target)
+    with contextlib.closing(LocalStore(store.path)) as library:
+        put(library, "bb", ["second"])
+        with pytest.raises(
+            UsageError, match=r"is no earlier state of .*: each holds what the other does not"
+        ) as caught:
+            save(library, target)
+        assert "Choose another folder" in str(caught.value.hint)
+    assert held(target) == {"first", "other"}
+
+
+def test_what_was_added_last_is_said_of_both(store: LocalStore, target: Path) -> None:
+    for name, at in (("a", "2026-01-02T03:04:05+00:00"), ("bb", "2026-02-03T04:05:06+00:00")):
+        with store.commit() as commit:
+            commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name, indexed_at=at))))
+        save(store, target.with_name(name))
+    with (
+        contextlib.closing(LocalStore(target.with_name("a"), mode="r")) as older,
+        pytest.raises(UsageError) as caught,
+    ):
+        save(older, target.with_name("bb"))
+    assert caught.value.message.endswith(
+        ": 2 documents after 2 commits (the last read at 2026-02-03 04:05 UTC) there, "
+        "1 document after 1 commit (the last read at 2026-01-02 03:04 UTC) here."
+    )
 
 
 def test_only_backups_are_replaced(store: LocalStore, target: Path) -> None:

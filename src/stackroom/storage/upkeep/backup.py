@@ -65,7 +65,7 @@ class _Cancelled(Exception):
 def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
     """Copy the newest commit to `folder`, which appears by a rename when it is whole; False when cancelled.
 
-    `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library that nobody wrote to since, which is
+    `folder` must be absent or empty; with `refresh` it may hold a backup of an earlier state of this library that nobody wrote to since, which is
     replaced where every byte of the new one is what was written. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
     """
     # A link is followed: a rename would put the copy in the link's place.
@@ -87,7 +87,7 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
 def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
     with store.view() as view, _blaming(folder):
         state = _state(view.connection)
-        if _is_current(folder, state, refresh):
+        if _is_current(folder, store.path, state, refresh):
             return True
         staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
         try:
@@ -98,7 +98,7 @@ def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress,
             if layout.is_library(folder) and not _is_sound(store.path, staging, folder, progress, cancel):
                 return False
             # Once more: whoever had the old backup open may have written to it during the copy.
-            if not _is_current(folder, state, refresh):
+            if not _is_current(folder, store.path, state, refresh):
                 _replace(folder, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -187,28 +187,63 @@ def _clear(folder: Path) -> None:
             fsio.sync_directory(folder.parent)
 
 
-def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
-    """Whether `folder` holds this state already; UsageError where it holds what must not be replaced."""
+def _is_current(folder: Path, home: Path, state: _State, refresh: bool) -> bool:
+    """Whether `folder` holds this state of the library `home` already; UsageError where it holds what must not be replaced."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    found, hint = _read(folder), "Choose another folder."
+    found = _read(folder)
     if found is None or found[0].library != state.library:
-        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
+        raise _kept(folder, f"{folder} is not empty.")
     there, backup_of = found
     if backup_of is None:
-        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, path=folder, actual=str(folder))
+        raise _kept(folder, f"{folder} holds a library that is no backup.")
     if backup_of != (there.commit_id or b""):
-        raise UsageError(
-            f"The backup {folder} was changed since it was made.", hint=hint, path=folder, actual=str(folder)
-        )
-    if there != state and not refresh:
-        raise UsageError(
+        raise _kept(folder, f"The backup {folder} was changed since it was made.")
+    if there == state:
+        return True
+    if there.commits >= state.commits:
+        raise _not_earlier(folder, home, later=there.commits > state.commits)
+    if not refresh:
+        raise _kept(
+            folder,
             f"{folder} holds an earlier backup of this library.",
-            hint=f"Replace it: stackroom backup --refresh {shlex.quote(str(folder))}. Or choose another folder.",
-            path=folder,
-            actual=str(folder),
+            f"Replace it: stackroom backup --refresh {shlex.quote(str(folder))}. Or choose another folder.",
         )
-    return there == state
+    return False
+
+
+def _kept(folder: Path, message: str, hint: str = "Choose another folder.") -> UsageError:
+    return UsageError(message, hint=hint, path=folder, actual=str(folder))
+
+
+def _not_earlier(folder: Path, home: Path, *, later: bool) -> UsageError:
+    """The error for a backup that has what the library has not: as where that was brought back from an older one."""
+    what = (
+        f"holds a later state of this library than {home}"
+        if later
+        else f"is no earlier state of {home}: each holds what the other does not"
+    )
+    return _kept(
+        folder,
+        f"{folder} {what}: {_in_words(folder)} there, {_in_words(home)} here.",
+        f"Choose another folder. Or put this backup in the library's place: {layout.put_in_place(home, folder)}",
+    )
+
+
+def _in_words(library: Path) -> str:
+    """2 documents after 7 commits (the last read at 2026-11-28 08:55 UTC)"""
+    from stackroom.storage.store import LocalStore
+
+    with contextlib.closing(LocalStore(library, mode="r")) as store, store.view() as view:
+        documents = view.connection.value("SELECT count(*) FROM documents")
+        # Of what came without a file nobody knows when.
+        last = view.connection.value("SELECT max(indexed_at) FROM sources")
+        when = f" (the last read at {last[:10]} {last[11:16]} UTC)" if isinstance(last, str) else ""
+        return f"{_count(documents, 'document')} after {_count(view.version, 'commit')}{when}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _state(connection: Connection) -> _State:
