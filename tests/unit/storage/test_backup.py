@@ -19,7 +19,7 @@ from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.reports import Verification
-from stackroom.storage.catalogue import sums
+from stackroom.storage.catalogue import branches, sums
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import backup, check, compaction
@@ -284,6 +284,93 @@ def test_a_copy_of_as_many_commits_that_are_others_is_not_replaced(store: LocalS
             save(library, target)
         assert "Choose another folder" in str(caught.value.hint)
     assert held(target) == {"first", "other"}
+
+
+def restored(backup: Path, library: Path) -> LocalStore:
+    """The library, brought back from a backup as it is advised."""
+    with contextlib.closing(LocalStore(backup, mode="r")) as kept:
+        assert save(kept, library)
+    return LocalStore(library)
+
+
+def test_a_library_that_went_on_from_an_older_backup_replaces_none_of_what_it_lost(
+    store: LocalStore, target: Path
+) -> None:
+    """Then it has more commits than the newer backup, and not those."""
+    old, older = target.with_name("old"), target.with_name("older")
+    put(store, "a", ["first"])
+    save(store, older)
+    put(store, "bb", ["second"])
+    save(store, old)
+    put(store, "ccc", ["third"])
+    save(store, target)
+    with contextlib.closing(restored(old, lose(store))) as library:
+        for number in range(3):
+            put(library, f"other {number}", [f"other {number}"])
+        with pytest.raises(UsageError, match="is no earlier state"):
+            save(library, target)
+        assert held(target) == {"first", "second", "third"}
+        # What it has in common with them, and what came since, is its own.
+        assert save(library, older)
+        assert save(library, old)
+        put(library, "another", ["other 3"])
+        assert save(library, old)
+    assert held(old) == {"first", "second", *(f"other {number}" for number in range(4))}
+    # And the other way round: to the library that the newer one brings back, it is a stranger's.
+    with contextlib.closing(restored(target, lose(library))) as library:
+        for number in range(9):
+            put(library, f"later {number}", [f"other {number}"])
+        with pytest.raises(UsageError, match="is no earlier state"):
+            save(library, old)
+        assert save(library, target)
+
+
+def test_a_library_that_was_brought_back_again_and_again_knows_its_backups(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    library = store
+    for number in range(3):
+        library = restored(target, lose(library))
+        put(library, f"source {number}", [f"other {number}"])
+        assert save(library, target)
+    library.close()
+    assert held(target) == {"first", "other 0", "other 1", "other 2"}
+
+
+def test_a_repair_keeps_where_a_library_went_on_from(store: LocalStore, target: Path) -> None:
+    old = target.with_name("old")
+    put(store, "a", ["first"])
+    save(store, old)
+    put(store, "bb", ["second"])
+    save(store, target)
+    with contextlib.closing(restored(old, lose(store))) as library:
+        for number in range(3):
+            put(library, f"other {number}", [f"other {number}"])
+        with library.exclusive() as writer:
+            writer.connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = (SELECT max(key) FROM chunks)")
+        assert library.repair(dry_run=False, progress=silent, cancel=CancelToken()).damage
+        with pytest.raises(UsageError, match="is no earlier state"):
+            save(library, target)
+        assert save(library, old)
+
+
+@pytest.mark.parametrize("stored", [None, "text", 7, b"too short", bytes(25)])
+def test_a_damaged_note_of_branches_is_none(store: LocalStore, target: Path, stored: object) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    with contextlib.closing(LocalStore(target)) as copy:
+        if stored is not None:
+            with copy.exclusive() as writer:
+                writer.connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (branches.NAME, stored))
+        put(copy, "bb", ["second"])
+        with copy.view() as view:
+            ((number, commit_id),) = branches.read(
+                view.connection.value("SELECT value FROM settings WHERE name = ?", (branches.NAME,))
+            )
+            assert (number, commit_id) == (
+                2,
+                view.connection.value("SELECT value FROM settings WHERE name = 'commit_id'"),
+            )
 
 
 def test_what_was_added_last_is_said_of_both(store: LocalStore, target: Path) -> None:

@@ -20,7 +20,7 @@ import apsw
 
 from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage.catalogue import database, sums
+from stackroom.storage.catalogue import branches, database, sums
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
@@ -48,6 +48,11 @@ class _State(NamedTuple):
     library: bytes
     commits: int
     commit_id: bytes | None
+    branches: branches.Branches
+
+    def precedes(self, other: _State) -> bool:
+        """Whether what is here is an earlier state of that: fewer commits, all of which are in its history."""
+        return self.commits < other.commits and self.branches == branches.until(self.commits, other.branches)
 
 
 class _Replaced(Exception):
@@ -201,8 +206,8 @@ def _is_current(folder: Path, home: Path, state: _State, refresh: bool) -> bool:
         raise _kept(folder, f"The backup {folder} was changed since it was made.")
     if there == state:
         return True
-    if there.commits >= state.commits:
-        raise _not_earlier(folder, home, later=there.commits > state.commits)
+    if not there.precedes(state):
+        raise _not_earlier(folder, home, later=state.precedes(there))
     if not refresh:
         raise _kept(
             folder,
@@ -248,7 +253,9 @@ def _count(number: int, noun: str) -> str:
 
 def _state(connection: Connection) -> _State:
     found: dict[str, Any] = dict(connection.rows("SELECT name, value FROM settings"))
-    return _State(found["library_uuid"], found["commits"], found.get("commit_id"))
+    return _State(
+        found["library_uuid"], found["commits"], found.get("commit_id"), branches.read(found.get(branches.NAME))
+    )
 
 
 def _read(folder: Path) -> tuple[_State, bytes | None] | None:
