@@ -398,13 +398,25 @@ def test_only_backups_are_replaced(store: LocalStore, target: Path) -> None:
         sums.put(writer.connection)
     copy.close()
     put(store, "bb", ["second"])
-    with pytest.raises(UsageError, match="no backup"):
+    with pytest.raises(UsageError, match="no backup") as caught:
         save(store, target)
+    assert f"move {target} away, then: stackroom --library {store.path} backup {target}" in str(caught.value.hint)
     LocalStore(target.with_name("another")).close()
     target.with_name("file").write_text("mine")
-    for other in ("another", "file"):
-        with pytest.raises(UsageError, match="is not empty"):
-            save(store, target.with_name(other))
+    target.with_name("folder").mkdir()
+    (target.with_name("folder") / "file").write_text("mine")
+    shutil.copytree(target, target.with_name("broken"))
+    layout.catalogue(target.with_name("broken")).write_bytes(b"broken")
+    for name, what in {
+        "another": "holds another library",
+        "file": "is a file, and a backup is a folder",
+        "folder": "is not empty",
+        "broken": "holds a library that can't be read",
+    }.items():
+        for refresh in (True, False):
+            with pytest.raises(UsageError, match=f"{name} {what}") as caught:
+                save(store, target.with_name(name), refresh=refresh)
+            assert "another" in str(caught.value.hint)
     assert held(target) == {"first"}
 
 
@@ -412,13 +424,10 @@ def test_the_library_and_what_is_in_or_around_it_is_no_target(store: LocalStore,
     put(store, "a", ["first"])
     (tmp_path / "link").symlink_to(store.path, target_is_directory=True)
     before = sorted(store.path.rglob("*"))
-    for folder in (
-        store.path,
-        store.path / "in" / "it",
-        store.path.parent,
-        tmp_path / "link",
-        tmp_path / "link" / "in",
-    ):
+    for folder in (store.path, tmp_path / "link"):
+        with pytest.raises(UsageError, match=f"{store.path} is the library itself"):
+            save(store, folder)
+    for folder in (store.path / "in" / "it", store.path.parent, tmp_path / "link" / "in"):
         with pytest.raises(UsageError, match="within each other"):
             save(store, folder)
     assert sorted(store.path.rglob("*")) == before
@@ -426,12 +435,34 @@ def test_the_library_and_what_is_in_or_around_it_is_no_target(store: LocalStore,
 
 
 def test_a_link_is_followed(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    target.mkdir(parents=True)
     (tmp_path / "link").symlink_to(target, target_is_directory=True)
     for name, text in (("a", "first"), ("bb", "second")):
         put(store, name, [text])
         assert save(store, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert held(target) == {"first", "second"}
+
+
+def test_a_link_to_what_is_not_there_is_no_target(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    """Its medium may not be mounted, and what would be made there is on no medium of its own."""
+    put(store, "a", ["first"])
+    (tmp_path / "link").symlink_to(target, target_is_directory=True)
+    for folder in (tmp_path / "link", tmp_path / "link" / "in" / "it"):
+        with pytest.raises(UsageError, match=f"{tmp_path / 'link'} is a link to {target}, which is not there"):
+            save(store, folder)
+    assert not target.parent.exists()
+
+
+def test_what_a_run_that_died_left_behind_a_link_is_put_right(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    (tmp_path / "link").symlink_to(target, target_is_directory=True)
+    target.rename(target.with_name(".copy.backup.gone"))
+    put(store, "bb", ["second"])
+    assert save(store, tmp_path / "link")
+    assert held(target) == {"first", "second"}
+    assert beside(target) == set()
 
 
 def test_a_compaction_meanwhile_lets_it_begin_again(

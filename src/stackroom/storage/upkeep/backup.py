@@ -74,7 +74,8 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
     replaced where every byte of the new one is what was written. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
     """
     # A link is followed: a rename would put the copy in the link's place.
-    folder = Path(os.path.realpath(folder))
+    named, folder = folder, Path(os.path.realpath(folder))
+    _require_there(named, folder)
     _require_apart(store.path, folder)
     try:
         with _alone(folder, cancel):
@@ -124,16 +125,28 @@ def _blaming(folder: Path) -> Iterator[None]:
             raise OSError(error.errno, error.strerror or str(error)) from error
 
 
+def _require_there(named: Path, folder: Path) -> None:
+    """Refuse a link to what is not there: its medium may not be mounted. What a run that died has put aside there comes back."""
+    with _blaming(folder):
+        link = next((path for path in (named, *named.parents) if path.is_symlink() and not path.exists()), None)
+        put_aside = _beside(folder, "gone").exists()
+    if link is not None and not put_aside:
+        to = os.path.realpath(link)
+        raise _kept(
+            named,
+            f"{link} is a link to {to}, which is not there.",
+            f"Mount its medium, or make it: mkdir -p {shlex.quote(to)}",
+        )
+
+
 def _require_apart(library: Path, folder: Path) -> None:
     """Refuse the library's own folder, and what lies in it or around it."""
-    home = Path(os.path.realpath(library))
+    home, hint = Path(os.path.realpath(library)), "Choose a folder outside of the library."
+    if _same(home, folder):
+        raise _kept(folder, f"{folder} is the library itself.", hint)
     inside = any(_same(home, other) for other in (folder, *folder.parents))
     if inside or any(_same(folder, other) for other in home.parents):
-        raise UsageError(
-            f"{folder} and the library {home} lie within each other.",
-            hint="Choose a folder outside of the library.",
-            actual=str(folder),
-        )
+        raise _kept(folder, f"{folder} and the library {home} lie within each other.", hint)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -196,14 +209,20 @@ def _is_current(folder: Path, home: Path, state: _State, refresh: bool) -> bool:
     """Whether `folder` holds this state of the library `home` already; UsageError where it holds what must not be replaced."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
+    if not folder.is_dir():
+        raise _kept(folder, f"{folder} is a file, and a backup is a folder.", "Choose another name.")
     found = _read(folder)
-    if found is None or found[0].library != state.library:
-        raise _kept(folder, f"{folder} is not empty.")
+    if found is None:
+        what = "holds a library that can't be read" if layout.is_library(folder) else "is not empty"
+        raise _kept(folder, f"{folder} {what}.")
     there, backup_of = found
+    if there.library != state.library:
+        raise _kept(folder, f"{folder} holds another library.")
+    instead = f"Choose another folder. Or put the copy in its place: {layout.put_in_place(folder, home)}"
     if backup_of is None:
-        raise _kept(folder, f"{folder} holds a library that is no backup.")
+        raise _kept(folder, f"{folder} holds a library that is no backup.", instead)
     if backup_of != (there.commit_id or b""):
-        raise _kept(folder, f"The backup {folder} was changed since it was made.")
+        raise _kept(folder, f"The backup {folder} was changed since it was made.", instead)
     if there == state:
         return True
     if not there.precedes(state):
