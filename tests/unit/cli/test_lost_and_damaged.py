@@ -372,7 +372,26 @@ def test_a_backup_says_the_same_as_json(filled: Path, tmp_path: Path) -> None:
     told = json.loads(run(filled, "--json", "backup", tmp_path / "copy").stdout)
     with stackroom.open(tmp_path / "copy", mode="r") as index:
         total = index.stats().bytes["total"]
-    assert told == {"folder": str(tmp_path / "copy"), "sources": 3, "documents": 3, "chunks": 3, "bytes": total}
+    held = {"sources": 3, "documents": 3, "chunks": 3, "bytes": total}
+    assert told == {"folder": str(tmp_path / "copy"), "copied": True, **held}
+    told = json.loads(run(filled, "--json", "backup", tmp_path / "copy").stdout)
+    assert told == {"folder": str(tmp_path / "copy"), "copied": False, **held}
+
+
+def test_a_backup_that_is_what_it_was_says_so_and_the_first_one_how_to_go_on(
+    filled: Path, folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "a backup"
+    command = f"stackroom --library {filled} backup --refresh '{copy}'"
+    assert f"Bring it up to date: {command}\n" in run(filled, "backup", copy).stderr
+    for refresh in ([], ["--refresh"]):
+        again = run(filled, "backup", *refresh, copy)
+        assert (again.code, "is copied" in again.stderr) == (0, False)
+        assert f"Nothing was copied: {copy} is what {filled} is, 3 documents with 3 passages" in again.stderr
+        assert command in again.stderr
+    write_files(folder, {"more.txt": "tides turn"})
+    run(filled, "add", folder)
+    assert f"{filled} is copied to {copy}: 4 documents" in run(filled, *shlex.split(command)[3:]).stderr
 
 
 def test_an_earlier_backup_is_replaced_by_a_command_that_can_be_pasted(

@@ -43,7 +43,8 @@ def save(
     progress: Progress = silent,
     cancel: CancelToken | None = None,
 ) -> bool:
-    return store.backup(folder, refresh=refresh, progress=progress, cancel=cancel or CancelToken())
+    """Whether it was not cancelled."""
+    return not store.backup(folder, refresh=refresh, progress=progress, cancel=cancel or CancelToken()).cancelled
 
 
 def held(folder: Path, mode: str = "r") -> set[str]:
@@ -81,12 +82,14 @@ def test_a_backup_of_this_commit_is_left_alone(store: LocalStore, target: Path) 
     put(store, "a", ["first"])
     save(store, target)
     made = target.stat().st_ino
-    assert save(store, target, refresh=False)
+    for refresh in (True, False):
+        done = store.backup(target, refresh=refresh, progress=silent, cancel=CancelToken())
+        assert (done.copied, done.cancelled) == (False, False)
     assert target.stat().st_ino == made
     put(store, "bb", ["second"])
     with pytest.raises(UsageError, match=r"earlier backup.*--refresh"):
         save(store, target, refresh=False)
-    assert save(store, target)
+    assert store.backup(target, refresh=True, progress=silent, cancel=CancelToken()).copied
     assert held(target) == {"first", "second"}
 
 

@@ -20,6 +20,7 @@ import apsw
 
 from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
+from stackroom.reports import Backup
 from stackroom.storage.catalogue import branches, database, sums
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
@@ -38,6 +39,8 @@ _ATTEMPTS = 5
 
 _WAIT_SECONDS = 600.0
 """How long another backup to the same folder may take before this one gives up."""
+
+_CANCELLED = Backup(copied=False, cancelled=True)
 
 _READING = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ)
 
@@ -67,8 +70,8 @@ class _Cancelled(Exception):
     """The wait for the lock was cancelled."""
 
 
-def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
-    """Copy the newest commit to `folder`, which appears by a rename when it is whole; False when cancelled.
+def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
+    """Copy the newest commit to `folder`, which appears by a rename when it is whole.
 
     `folder` must be absent or empty; with `refresh` it may hold a backup of an earlier state of this library that nobody wrote to since, which is
     replaced where every byte of the new one is what was written. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
@@ -86,29 +89,29 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
                 except _Replaced as error:
                     missing = error
     except _Cancelled:
-        return False
+        return _CANCELLED
     raise vector_file.missing(missing.path) from missing
 
 
-def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
     with store.view() as view, _blaming(folder):
         state = _state(view.connection)
         if _is_current(folder, store.path, state, refresh):
-            return True
+            return Backup(copied=False)
         staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
         try:
             _copy(view, staging, folder, progress, cancel)
             if cancel.cancelled:
-                return False
+                return _CANCELLED
             _check(staging, folder, state)
             if layout.is_library(folder) and not _is_sound(store.path, staging, folder, progress, cancel):
-                return False
+                return _CANCELLED
             # Once more: whoever had the old backup open may have written to it during the copy.
             if not _is_current(folder, store.path, state, refresh):
                 _replace(folder, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return True
+    return Backup(copied=True)
 
 
 def _beside(folder: Path, what: str) -> Path:
