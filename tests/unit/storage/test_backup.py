@@ -282,7 +282,7 @@ def test_a_copy_of_as_many_commits_that_are_others_is_not_replaced(store: LocalS
     with contextlib.closing(LocalStore(store.path)) as library:
         put(library, "bb", ["second"])
         with pytest.raises(
-            UsageError, match=r"is no earlier state of .*: each holds what the other does not"
+            UsageError, match=r"is no earlier state of .*, and each holds what the other does not"
         ) as caught:
             save(library, target)
         assert "Choose another folder" in str(caught.value.hint)

@@ -248,7 +248,7 @@ def _not_earlier(folder: Path, home: Path, *, later: bool) -> UsageError:
     what = (
         f"holds a later state of this library than {home}"
         if later
-        else f"is no earlier state of {home}: each holds what the other does not"
+        else f"is no earlier state of {home}, and each holds what the other does not"
     )
     return _kept(
         folder,
