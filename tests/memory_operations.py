@@ -176,7 +176,7 @@ def change_model(library: str) -> None:
 
 def backup(library: str, target: str) -> None:
     with stackroom.open(library, mode="r") as index:
-        assert index.backup(target)
+        assert index.backup(target).copied
 
 
 def export(library: str, target: str) -> None:

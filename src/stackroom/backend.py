@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from stackroom.filters import Filter
     from stackroom.progress import CancelToken, Progress
-    from stackroom.reports import Compaction, Repair, Stats, Verification
+    from stackroom.reports import Backup, Compaction, Repair, Stats, Verification
 
 SourceState = Literal["indexed", "partial", "failed"]
 
@@ -444,8 +444,8 @@ class Backend(Protocol):
 
     def compact(self, *, progress: Progress, cancel: CancelToken) -> Compaction: ...
 
-    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
-        """Copy the newest commit to a folder, whole or not at all; False when cancelled. Raises UsageError, StorageError."""
+    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
+        """Copy the newest commit to a folder, whole or not at all. Raises UsageError, StorageError."""
         ...
 
     def purge(self, *, progress: Progress, cancel: CancelToken) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stackroom.named_sets import NamedSet
     from stackroom.protocols import AnyEmbedder, Embedder, Reranker
     from stackroom.reports import (
+        Backup,
         Collection,
         Compaction,
         Comparison,
@@ -544,10 +545,10 @@ class Index:
         refresh: bool = False,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> bool:
-        """Copy the library to `folder` while others use it: the newest commit, whole or not at all. False when cancelled.
+    ) -> Backup:
+        """Copy the library to `folder` while others use it: the newest commit, whole or not at all. A folder that holds it already is left as it is.
 
-        `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library. Raises UsageError, StorageError.
+        `folder` must be absent or empty; with `refresh` it may hold a backup of an earlier state of this library. Raises UsageError (it holds anything else), StorageError, DamagedError.
         """
         return self._backend.backup(
             absolute(folder), refresh=refresh, progress=progress or silent, cancel=cancel or CancelToken()

@@ -484,6 +484,14 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """What `backup` did: whether it copied anything, which a folder that holds the newest commit already needs not; `cancelled` leaves it as it was."""
+
+    copied: bool
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Compaction:
     """What `compact` did: bytes on disk before and after, and rows that were dropped."""
 

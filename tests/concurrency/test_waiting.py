@@ -241,7 +241,7 @@ def test_a_library_that_is_replaced_while_a_writer_opens_it_is_the_one_that_is_w
 ) -> None:
     """Else its commits went to a file that has no name any more, and said that they were durable."""
     put(store, "first")
-    assert store.backup(library.with_name("backup"), refresh=False, progress=silent, cancel=CancelToken())
+    assert store.backup(library.with_name("backup"), refresh=False, progress=silent, cancel=CancelToken()).copied
     opened = database.open_writer
 
     def replaced(folder: Path) -> sql.Connection:

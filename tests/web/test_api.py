@@ -328,7 +328,9 @@ def test_another_model_is_switched_to_and_back(filled: Asker) -> None:
 
 def test_copies_of_the_library_and_measurements(filled: Asker, tmp_path: Path) -> None:
     done = filled.ended(filled.post("/api/backup", {"folder": str(tmp_path / "copy")}, 202))
-    assert done["result"] == {"folder": str(tmp_path / "copy")}
+    assert done["result"] == {"folder": str(tmp_path / "copy"), "copied": True}
+    again = filled.ended(filled.post("/api/backup", {"folder": str(tmp_path / "copy")}, 202))
+    assert again["result"] == {"folder": str(tmp_path / "copy"), "copied": False}
     with stackroom.open(tmp_path / "copy", mode="r", embedder=WordEmbedder()) as copy:
         assert len(copy.sources()) == len(FILES)
     write_files(tmp_path / "taken", {"mine.txt": "Mine."})

@@ -68,9 +68,8 @@ class _Verbs(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             # Which verbs there are click asks of a group that has imported them all.
-            like = difflib.get_close_matches(args[0].lower(), VERBS)
             raise click.UsageError(
-                error.format_message() + (f" Did you mean {' or '.join(map(repr, like))}?" if like else ""), ctx
+                error.format_message() + _instead(args[0].lower(), ctx.params["library"]), ctx
             ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,6 +80,21 @@ class _Verbs(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Global options may stand after the verb as well."""
         return super().parse_args(ctx, _globals_first(args))
+
+
+def _instead(typed: str, library: str | None) -> str:
+    """What may have been meant by a verb that there is none of; never one that takes documents away."""
+    if typed == "restore":
+        from stackroom.opening import default_library
+        from stackroom.storage.disk.layout import put_in_place
+
+        if "://" in (library or os.environ.get("STACKROOM_LIBRARY", "")):
+            return ""
+        return (
+            f" A backup is a library, and takes the place of a lost one: {put_in_place(library or default_library())}"
+        )
+    like = difflib.get_close_matches(typed, VERBS.keys() - {"remove"})
+    return f" Did you mean {' or '.join(map(repr, like))}?" if like else ""
 
 
 _FLAGS = {"--json", "--quiet", "-q"}

@@ -10,7 +10,7 @@ from stackroom.errors import UsageError
 if TYPE_CHECKING:
     from stackroom.backend import Capability, EmbedTexts, Judge
     from stackroom.progress import CancelToken, Progress
-    from stackroom.reports import Compaction, Repair, Verification
+    from stackroom.reports import Backup, Compaction, Repair, Verification
     from stackroom.types import EmbedderIdentity
 
 _LOCALLY = "Pull it into a local library, and do it there: stackroom --library NEW pull URL"
@@ -46,7 +46,7 @@ class Limits:
         del progress, cancel
         self._refuse("compact")
 
-    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
         del folder, refresh, progress, cancel
         self._refuse("backup")
 

@@ -38,7 +38,7 @@ from stackroom.storage.disk.lock import FileLock
 from stackroom.types import EmbedderIdentity
 
 if TYPE_CHECKING:
-    from stackroom.reports import Compaction, Copied, Repair, Stats, Verification
+    from stackroom.reports import Backup, Compaction, Copied, Repair, Stats, Verification
     from stackroom.storage.shared import Shared
     from stackroom.storage.snapshot import Snapshot
     from stackroom.storage.upkeep.background import Background
@@ -458,7 +458,7 @@ class LocalStore:
 
         compaction.purge(self, progress=progress, cancel=cancel)
 
-    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+    def backup(self, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
         from stackroom.storage.upkeep import backup
 
         return backup.backup(self, folder, refresh=refresh, progress=progress, cancel=cancel)

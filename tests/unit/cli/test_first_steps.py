@@ -176,12 +176,38 @@ def test_an_index_that_is_added_is_told_from_documents(run: Callable[..., Result
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("serch", "'search'"), ("LIST", "'list'"), ("expot", "'export'"), ("hello", None)]
+    ("typed", "meant"),
+    [("serch", "'search'"), ("LIST", "'list'"), ("expot", "'export'"), ("hello", None), ("remov", None)],
 )
 def test_a_verb_that_is_mistyped_is_guessed(typed: str, meant: str | None) -> None:
     error = CliRunner().invoke(cli, [typed, "x"], standalone_mode=False).exception
     assert isinstance(error, click.UsageError)
     assert error.message.partition("Did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("named", "where"), [([], "/my/library"), (["--library", "a library"], "'a library'"), (["--json"], "/my/library")]
+)
+@pytest.mark.parametrize("typed", ["restore", "Restore"])
+def test_who_wants_to_restore_a_library_is_told_how(
+    named: list[str], where: str, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such verb, and what is most like it takes documents away."""
+    monkeypatch.setenv("STACKROOM_LIBRARY", "/my/library")
+    error = CliRunner().invoke(cli, [*named, typed, "kept"], standalone_mode=False).exception
+    assert isinstance(error, click.UsageError)
+    assert error.message == (
+        f"No such command '{typed}'. A backup is a library, and takes the place of a lost one: "
+        f"move {where} away, then: stackroom --library BACKUP backup {where}"
+    )
+
+
+def test_a_library_on_an_engine_is_restored_by_no_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    for named in ([], ["-l", "qdrant://host/x"]):
+        monkeypatch.setenv("STACKROOM_LIBRARY", "/my/library" if named else "qdrant://host/x")
+        error = CliRunner().invoke(cli, [*named, "restore"], standalone_mode=False).exception
+        assert isinstance(error, click.UsageError)
+        assert error.message == "No such command 'restore'."
 
 
 def test_a_folder_that_is_no_library_is_not_repaired_and_not_touched(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import pytest
@@ -165,15 +165,47 @@ def test_its_backup_brings_it_back(filled: Path, tmp_path: Path) -> None:
 # Where nothing can be written
 
 
-@pytest.mark.parametrize("how", [[], ["--dry-run"]], ids=["repair", "dry run"])
-def test_a_repair_where_nothing_can_be_written_says_what_to_do(
-    filled: Path, how: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def refusing(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on: the library is filled before."""
+    del filled
     # Whoever runs the tests may be allowed everything.
-    def refused(*_: object, **__: object) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied")
+    opened = os.open
+
+    def refused(path: str | Path, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, "Read-only file system", os.fspath(path))
+        return opened(path, flags, *rest, **named)
 
     monkeypatch.setattr("stackroom.storage.disk.lock.os.open", refused)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["add", "."],
+        ["remove", "0.txt"],
+        ["active", "none"],
+        ["set", "x", "0.txt"],
+        ["compact"],
+        ["rebuild"],
+        ["repair"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("refusing")
+def test_every_verb_that_writes_says_of_the_library_that_it_can_not_be_written(filled: Path, verb: list[str]) -> None:
+    done = run(filled, *verb)
+    assert done.code == ReadOnlyError.exit_code
+    said, hint = done.stderr.splitlines()[-2:]
+    assert said == f"The library {filled} can't be written: Read-only file system."
+    assert "opy the whole folder" in hint
+    assert run(filled, "list").code == 0
+
+
+@pytest.mark.parametrize("how", [[], ["--dry-run"]], ids=["repair", "dry run"])
+@pytest.mark.usefixtures("refusing")
+def test_a_repair_where_nothing_can_be_written_says_what_to_do(filled: Path, how: list[str]) -> None:
     done = run(filled, "repair", *how)
     assert done.code == ReadOnlyError.exit_code
     assert f"Copy the whole folder {filled} to where you may write, and repair the copy" in done.stderr
@@ -372,7 +404,26 @@ def test_a_backup_says_the_same_as_json(filled: Path, tmp_path: Path) -> None:
     told = json.loads(run(filled, "--json", "backup", tmp_path / "copy").stdout)
     with stackroom.open(tmp_path / "copy", mode="r") as index:
         total = index.stats().bytes["total"]
-    assert told == {"folder": str(tmp_path / "copy"), "sources": 3, "documents": 3, "chunks": 3, "bytes": total}
+    held = {"sources": 3, "documents": 3, "chunks": 3, "bytes": total}
+    assert told == {"folder": str(tmp_path / "copy"), "copied": True, **held}
+    told = json.loads(run(filled, "--json", "backup", tmp_path / "copy").stdout)
+    assert told == {"folder": str(tmp_path / "copy"), "copied": False, **held}
+
+
+def test_a_backup_that_is_what_it_was_says_so_and_the_first_one_how_to_go_on(
+    filled: Path, folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "a backup"
+    command = f"stackroom --library {filled} backup --refresh '{copy}'"
+    assert f"Bring it up to date: {command}\n" in run(filled, "backup", copy).stderr
+    for refresh in ([], ["--refresh"]):
+        again = run(filled, "backup", *refresh, copy)
+        assert (again.code, "is copied" in again.stderr) == (0, False)
+        assert f"Nothing was copied: {copy} is what {filled} is, 3 documents with 3 passages" in again.stderr
+        assert command in again.stderr
+    write_files(folder, {"more.txt": "tides turn"})
+    run(filled, "add", folder)
+    assert f"{filled} is copied to {copy}: 4 documents" in run(filled, *shlex.split(command)[3:]).stderr
 
 
 def test_an_earlier_backup_is_replaced_by_a_command_that_can_be_pasted(

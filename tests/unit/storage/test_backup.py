@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -18,7 +19,7 @@ from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.reports import Verification
-from stackroom.storage.catalogue import sums
+from stackroom.storage.catalogue import branches, sums
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
 from stackroom.storage.upkeep import backup, check, compaction
@@ -42,7 +43,8 @@ def save(
     progress: Progress = silent,
     cancel: CancelToken | None = None,
 ) -> bool:
-    return store.backup(folder, refresh=refresh, progress=progress, cancel=cancel or CancelToken())
+    """Whether it was not cancelled."""
+    return not store.backup(folder, refresh=refresh, progress=progress, cancel=cancel or CancelToken()).cancelled
 
 
 def held(folder: Path, mode: str = "r") -> set[str]:
@@ -80,12 +82,14 @@ def test_a_backup_of_this_commit_is_left_alone(store: LocalStore, target: Path) 
     put(store, "a", ["first"])
     save(store, target)
     made = target.stat().st_ino
-    assert save(store, target, refresh=False)
+    for refresh in (True, False):
+        done = store.backup(target, refresh=refresh, progress=silent, cancel=CancelToken())
+        assert (done.copied, done.cancelled) == (False, False)
     assert target.stat().st_ino == made
     put(store, "bb", ["second"])
     with pytest.raises(UsageError, match=r"earlier backup.*--refresh"):
         save(store, target, refresh=False)
-    assert save(store, target)
+    assert store.backup(target, refresh=True, progress=silent, cancel=CancelToken()).copied
     assert held(target) == {"first", "second"}
 
 
@@ -233,6 +237,161 @@ def test_a_backup_that_is_written_to_during_the_copy_is_not_replaced(store: Loca
     assert beside(target) == set()
 
 
+def lose(store: LocalStore) -> Path:
+    """The library's folder goes away, and so does who had it open."""
+    store.close()
+    shutil.rmtree(store.path)
+    return store.path
+
+
+def test_an_older_state_of_a_library_takes_no_newer_backups_place(store: LocalStore, target: Path) -> None:
+    """As where the wrong backup was restored, and the next refresh replaced the only copy of what came after it."""
+    old = target.with_name("old")
+    put(store, "a", ["first"])
+    save(store, old)
+    put(store, "bb", ["second"])
+    save(store, target)
+    library = lose(store)
+    with contextlib.closing(LocalStore(old, mode="r")) as kept:
+        assert save(kept, library)
+    with contextlib.closing(LocalStore(library)) as restored:
+        for refresh in (True, False):
+            with pytest.raises(UsageError, match="holds a later state of this library") as caught:
+                save(restored, target, refresh=refresh)
+            assert caught.value.message == (
+                f"{target} holds a later state of this library than {library}: "
+                "2 documents after 2 commits there, 1 document after 1 commit here."
+            )
+            assert f"move {library} away, then: stackroom --library {target} backup {library}" in str(caught.value.hint)
+    assert held(target) == {"first", "second"}
+    assert beside(target) == set()
+    shutil.rmtree(library)
+    with contextlib.closing(LocalStore(target, mode="r")) as kept:
+        assert save(kept, library)
+    assert held(library) == {"first", "second"}
+
+
+def test_a_copy_of_as_many_commits_that_are_others_is_not_replaced(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    store.close()
+    other = target.with_name("another")
+    shutil.copytree(store.path, other)
+    with contextlib.closing(LocalStore(other)) as parted:
+        put(parted, "bb", ["other"])
+        save(parted, target)
+    with contextlib.closing(LocalStore(store.path)) as library:
+        put(library, "bb", ["second"])
+        with pytest.raises(
+            UsageError, match=r"is no earlier state of .*, and each holds what the other does not"
+        ) as caught:
+            save(library, target)
+        assert "Choose another folder" in str(caught.value.hint)
+    assert held(target) == {"first", "other"}
+
+
+def restored(backup: Path, library: Path) -> LocalStore:
+    """The library, brought back from a backup as it is advised."""
+    with contextlib.closing(LocalStore(backup, mode="r")) as kept:
+        assert save(kept, library)
+    return LocalStore(library)
+
+
+def test_a_library_that_went_on_from_an_older_backup_replaces_none_of_what_it_lost(
+    store: LocalStore, target: Path
+) -> None:
+    """Then it has more commits than the newer backup, and not those."""
+    old, older = target.with_name("old"), target.with_name("older")
+    put(store, "a", ["first"])
+    save(store, older)
+    put(store, "bb", ["second"])
+    save(store, old)
+    put(store, "ccc", ["third"])
+    save(store, target)
+    with contextlib.closing(restored(old, lose(store))) as library:
+        for number in range(3):
+            put(library, f"other {number}", [f"other {number}"])
+        with pytest.raises(UsageError, match="is no earlier state"):
+            save(library, target)
+        assert held(target) == {"first", "second", "third"}
+        # What it has in common with them, and what came since, is its own.
+        assert save(library, older)
+        assert save(library, old)
+        put(library, "another", ["other 3"])
+        assert save(library, old)
+    assert held(old) == {"first", "second", *(f"other {number}" for number in range(4))}
+    # And the other way round: to the library that the newer one brings back, it is a stranger's.
+    with contextlib.closing(restored(target, lose(library))) as library:
+        for number in range(9):
+            put(library, f"later {number}", [f"other {number}"])
+        with pytest.raises(UsageError, match="is no earlier state"):
+            save(library, old)
+        assert save(library, target)
+
+
+def test_a_library_that_was_brought_back_again_and_again_knows_its_backups(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    library = store
+    for number in range(3):
+        library = restored(target, lose(library))
+        put(library, f"source {number}", [f"other {number}"])
+        assert save(library, target)
+    library.close()
+    assert held(target) == {"first", "other 0", "other 1", "other 2"}
+
+
+def test_a_repair_keeps_where_a_library_went_on_from(store: LocalStore, target: Path) -> None:
+    old = target.with_name("old")
+    put(store, "a", ["first"])
+    save(store, old)
+    put(store, "bb", ["second"])
+    save(store, target)
+    with contextlib.closing(restored(old, lose(store))) as library:
+        for number in range(3):
+            put(library, f"other {number}", [f"other {number}"])
+        with library.exclusive() as writer:
+            writer.connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = (SELECT max(key) FROM chunks)")
+        assert library.repair(dry_run=False, progress=silent, cancel=CancelToken()).damage
+        with pytest.raises(UsageError, match="is no earlier state"):
+            save(library, target)
+        assert save(library, old)
+
+
+@pytest.mark.parametrize("stored", [None, "text", 7, b"too short", bytes(25)])
+def test_a_damaged_note_of_branches_is_none(store: LocalStore, target: Path, stored: object) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    with contextlib.closing(LocalStore(target)) as copy:
+        if stored is not None:
+            with copy.exclusive() as writer:
+                writer.connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (branches.NAME, stored))
+        put(copy, "bb", ["second"])
+        with copy.view() as view:
+            ((number, commit_id),) = branches.read(
+                view.connection.value("SELECT value FROM settings WHERE name = ?", (branches.NAME,))
+            )
+            assert (number, commit_id) == (
+                2,
+                view.connection.value("SELECT value FROM settings WHERE name = 'commit_id'"),
+            )
+
+
+def test_what_was_added_last_is_said_of_both(store: LocalStore, target: Path) -> None:
+    for name, at in (("a", "2026-01-02T03:04:05+00:00"), ("bb", "2026-02-03T04:05:06+00:00")):
+        with store.commit() as commit:
+            commit.put_document(DocumentRecord(name, commit.put_source(SourceRecord(name=name, indexed_at=at))))
+        save(store, target.with_name(name))
+    with (
+        contextlib.closing(LocalStore(target.with_name("a"), mode="r")) as older,
+        pytest.raises(UsageError) as caught,
+    ):
+        save(older, target.with_name("bb"))
+    assert caught.value.message.endswith(
+        ": 2 documents after 2 commits (the last read at 2026-02-03 04:05 UTC) there, "
+        "1 document after 1 commit (the last read at 2026-01-02 03:04 UTC) here."
+    )
+
+
 def test_only_backups_are_replaced(store: LocalStore, target: Path) -> None:
     put(store, "a", ["first"])
     save(store, target)
@@ -242,13 +401,25 @@ def test_only_backups_are_replaced(store: LocalStore, target: Path) -> None:
         sums.put(writer.connection)
     copy.close()
     put(store, "bb", ["second"])
-    with pytest.raises(UsageError, match="no backup"):
+    with pytest.raises(UsageError, match="no backup") as caught:
         save(store, target)
+    assert f"move {target} away, then: stackroom --library {store.path} backup {target}" in str(caught.value.hint)
     LocalStore(target.with_name("another")).close()
     target.with_name("file").write_text("mine")
-    for other in ("another", "file"):
-        with pytest.raises(UsageError, match="is not empty"):
-            save(store, target.with_name(other))
+    target.with_name("folder").mkdir()
+    (target.with_name("folder") / "file").write_text("mine")
+    shutil.copytree(target, target.with_name("broken"))
+    layout.catalogue(target.with_name("broken")).write_bytes(b"broken")
+    for name, what in {
+        "another": "holds another library",
+        "file": "is a file, and a backup is a folder",
+        "folder": "is not empty",
+        "broken": "holds a library that can't be read",
+    }.items():
+        for refresh in (True, False):
+            with pytest.raises(UsageError, match=f"{name} {what}") as caught:
+                save(store, target.with_name(name), refresh=refresh)
+            assert "another" in str(caught.value.hint)
     assert held(target) == {"first"}
 
 
@@ -256,13 +427,10 @@ def test_the_library_and_what_is_in_or_around_it_is_no_target(store: LocalStore,
     put(store, "a", ["first"])
     (tmp_path / "link").symlink_to(store.path, target_is_directory=True)
     before = sorted(store.path.rglob("*"))
-    for folder in (
-        store.path,
-        store.path / "in" / "it",
-        store.path.parent,
-        tmp_path / "link",
-        tmp_path / "link" / "in",
-    ):
+    for folder in (store.path, tmp_path / "link"):
+        with pytest.raises(UsageError, match=f"{store.path} is the library itself"):
+            save(store, folder)
+    for folder in (store.path / "in" / "it", store.path.parent, tmp_path / "link" / "in"):
         with pytest.raises(UsageError, match="within each other"):
             save(store, folder)
     assert sorted(store.path.rglob("*")) == before
@@ -270,12 +438,34 @@ def test_the_library_and_what_is_in_or_around_it_is_no_target(store: LocalStore,
 
 
 def test_a_link_is_followed(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    target.mkdir(parents=True)
     (tmp_path / "link").symlink_to(target, target_is_directory=True)
     for name, text in (("a", "first"), ("bb", "second")):
         put(store, name, [text])
         assert save(store, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert held(target) == {"first", "second"}
+
+
+def test_a_link_to_what_is_not_there_is_no_target(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    """Its medium may not be mounted, and what would be made there is on no medium of its own."""
+    put(store, "a", ["first"])
+    (tmp_path / "link").symlink_to(target, target_is_directory=True)
+    for folder in (tmp_path / "link", tmp_path / "link" / "in" / "it"):
+        with pytest.raises(UsageError, match=f"{tmp_path / 'link'} is a link to {target}, which is not there"):
+            save(store, folder)
+    assert not target.parent.exists()
+
+
+def test_what_a_run_that_died_left_behind_a_link_is_put_right(store: LocalStore, target: Path, tmp_path: Path) -> None:
+    put(store, "a", ["first"])
+    save(store, target)
+    (tmp_path / "link").symlink_to(target, target_is_directory=True)
+    target.rename(target.with_name(".copy.backup.gone"))
+    put(store, "bb", ["second"])
+    assert save(store, tmp_path / "link")
+    assert held(target) == {"first", "second"}
+    assert beside(target) == set()
 
 
 def test_a_compaction_meanwhile_lets_it_begin_again(

@@ -179,15 +179,19 @@ def compact_command(session: Session, purge: bool) -> int:
 
 @click.command(
     "backup",
-    help="Copy the library to DIR while it is used: its newest commit, whole or not at all. A backup is a library like any other.",
+    help="Copy the library to DIR while it is used: its newest commit, whole or not at all. A backup is a library like any other. With --refresh it can be run each night.",
 )
 @click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--refresh", is_flag=True, help="DIR holds an earlier backup of this library: replace it.")
+@click.option(
+    "--refresh",
+    is_flag=True,
+    help="Bring DIR up to date: it holds a backup of an earlier state of this library, or nothing yet.",
+)
 @click.pass_obj
 def backup_command(session: Session, folder: str, refresh: bool) -> int:
     with cancellable() as cancel, session.open(mode="r") as index, meter(session, "Copying") as progress:
         done = index.backup(folder, refresh=refresh, progress=progress, cancel=cancel)
-    if not done:
+    if done.cancelled:
         session.say(f"Interrupted: {folder} is what it was before.")
         return 130
     there = replace(session, library=folder, copy=None)
@@ -195,7 +199,9 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
         stats = copied.stats()
     held = {name: getattr(stats, name) for name in ("sources", "documents", "chunks")}
     if session.as_json:
-        session.print_json({"folder": os.path.abspath(folder), **held, "bytes": stats.bytes["total"]}, index)
+        session.print_json(
+            {"folder": os.path.abspath(folder), "copied": done.copied, **held, "bytes": stats.bytes["total"]}, index
+        )
     of, total = (
         f"{count(stats.documents, 'document')} with {count(stats.chunks, 'passage')}",
         size(stats.bytes["total"]),
@@ -203,7 +209,13 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
     away = index.fallback
     home = str(index.path) if away is None else away.folder
     what = home if away is None else f"The copy {home} of {away.url}, whose engine was away,"
-    session.say(f"{what} is copied to {folder}: {of}, {total}. It can be used there: {there.command('status')}")
+    use = f"{of}, {total}. It can be used there: {there.command('status')}"
+    session.say(
+        f"{what} is copied to {folder}: {use}"
+        if done.copied
+        else f"Nothing was copied: {folder} is what {home} is, {use}"
+    )
+    session.say(f"Bring it up to date: {session.command('backup', '--refresh', folder)}")
     session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
     session.say(f"Should {home} be lost, move away what is left of it, then: {there.command('backup', home)}")
     if away is not None:

@@ -86,11 +86,14 @@ def count_commit(connection: Connection, *, members: bool = False) -> None:
 
     It is the last change of a commit: the full-text index and the small tables get their checksums, those of sets and collections where `members` changed.
     """
-    connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
-    connection.execute("INSERT OR REPLACE INTO settings VALUES('commit_id', randomblob(16))")
     # Imported where something is written: `status` starts without them.
-    from stackroom.storage.catalogue import sums
+    from stackroom.storage.catalogue import branches, sums
     from stackroom.storage.words import checksums
 
+    begins = branches.begins(connection)
+    connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'commits'")
+    connection.execute("INSERT OR REPLACE INTO settings VALUES('commit_id', randomblob(16))")
+    if begins:
+        branches.note(connection)
     checksums.put(connection)
     sums.put(connection, members=members)

@@ -96,16 +96,21 @@ def without_catalogue(library: Path) -> DamagedError:
 
 def without_catalogue_hint(library: Path) -> str:
     """What to do where the catalogue is lost, whole or in part."""
-    here = shlex.quote(str(library))
     hint = (
         "It says which vector is of which passage, and nothing else does. Restore it from a backup: "
-        f"move {here} away, then: stackroom --library BACKUP backup {here}. "
+        f"{put_in_place(library)}. "
         "Without a backup, index the files anew in another folder: stackroom --library DIR add PATH."
     )
     if aside := put_aside(library):
         kept = aside[-1] / CATALOGUE
         hint += f" An older, damaged one is {kept}: copy it to {catalogue(library)}, and see what is left: stackroom repair --dry-run"
     return hint
+
+
+def put_in_place(library: Path | str, backup: Path | None = None) -> str:
+    """How a backup takes the place of a library: it is one, and is copied there."""
+    there, here = "BACKUP" if backup is None else shlex.quote(str(backup)), shlex.quote(str(library))
+    return f"move {here} away, then: stackroom --library {there} backup {here}"
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stackroom._forking import in_children
-from stackroom.errors import BusyError
+from stackroom.errors import BusyError, ReadOnlyError
 from stackroom.storage.disk import fsio
 
 _POLL_SECONDS = 0.005
@@ -84,10 +84,13 @@ class FileLock:
         if not self._thread.acquire(timeout=max(wait, 0)):
             raise self._busy()
         try:
-            with fsio.translated(self.path):
-                descriptor = os.open(
-                    self.path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600
-                )
+            try:
+                with fsio.translated(self.path):
+                    descriptor = os.open(
+                        self.path, os.O_RDWR | os.O_CREAT | fsio.NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600
+                    )
+            except ReadOnlyError as error:
+                raise self._unwritable(error.__cause__) from error.__cause__
             pid = os.getpid()
             _held.add(descriptor)
             self._descriptor = descriptor
@@ -156,6 +159,16 @@ class FileLock:
             except (OSError, OverflowError):
                 pass  # somebody else's
         return found
+
+    def _unwritable(self, cause: BaseException | None) -> ReadOnlyError:
+        """That a lock can't be taken is how a library says that it can't be written, which is what its user needs to know."""
+        why = cause.strerror if isinstance(cause, OSError) else cause
+        return ReadOnlyError(
+            f"The library {self.path.parent} can't be written: {why}.",
+            hint=f"It can be read as it is. To change it, check its medium and its permissions ({self.path.name}), "
+            "or copy the whole folder to where you may write.",
+            path=self.path.parent,
+        )
 
     def _busy(self) -> BusyError:
         holder = self.holder()

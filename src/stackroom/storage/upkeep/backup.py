@@ -20,7 +20,8 @@ import apsw
 
 from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.storage.catalogue import database, sums
+from stackroom.reports import Backup
+from stackroom.storage.catalogue import branches, database, sums
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
@@ -39,6 +40,8 @@ _ATTEMPTS = 5
 _WAIT_SECONDS = 600.0
 """How long another backup to the same folder may take before this one gives up."""
 
+_CANCELLED = Backup(copied=False, cancelled=True)
+
 _READING = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ)
 
 
@@ -48,6 +51,11 @@ class _State(NamedTuple):
     library: bytes
     commits: int
     commit_id: bytes | None
+    branches: branches.Branches
+
+    def precedes(self, other: _State) -> bool:
+        """Whether what is here is an earlier state of that: fewer commits, all of which are in its history."""
+        return self.commits < other.commits and self.branches == branches.until(self.commits, other.branches)
 
 
 class _Replaced(Exception):
@@ -62,14 +70,15 @@ class _Cancelled(Exception):
     """The wait for the lock was cancelled."""
 
 
-def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
-    """Copy the newest commit to `folder`, which appears by a rename when it is whole; False when cancelled.
+def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
+    """Copy the newest commit to `folder`, which appears by a rename when it is whole.
 
-    `folder` must be absent or empty; with `refresh` it may hold an earlier backup of this library that nobody wrote to since, which is
+    `folder` must be absent or empty; with `refresh` it may hold a backup of an earlier state of this library that nobody wrote to since, which is
     replaced where every byte of the new one is what was written. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
     """
     # A link is followed: a rename would put the copy in the link's place.
-    folder = Path(os.path.realpath(folder))
+    named, folder = folder, Path(os.path.realpath(folder))
+    _require_there(named, folder)
     _require_apart(store.path, folder)
     try:
         with _alone(folder, cancel):
@@ -80,29 +89,29 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
                 except _Replaced as error:
                     missing = error
     except _Cancelled:
-        return False
+        return _CANCELLED
     raise vector_file.missing(missing.path) from missing
 
 
-def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> bool:
+def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
     with store.view() as view, _blaming(folder):
         state = _state(view.connection)
-        if _is_current(folder, state, refresh):
-            return True
+        if _is_current(folder, store.path, state, refresh):
+            return Backup(copied=False)
         staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
         try:
             _copy(view, staging, folder, progress, cancel)
             if cancel.cancelled:
-                return False
+                return _CANCELLED
             _check(staging, folder, state)
             if layout.is_library(folder) and not _is_sound(store.path, staging, folder, progress, cancel):
-                return False
+                return _CANCELLED
             # Once more: whoever had the old backup open may have written to it during the copy.
-            if not _is_current(folder, state, refresh):
+            if not _is_current(folder, store.path, state, refresh):
                 _replace(folder, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return True
+    return Backup(copied=True)
 
 
 def _beside(folder: Path, what: str) -> Path:
@@ -119,16 +128,28 @@ def _blaming(folder: Path) -> Iterator[None]:
             raise OSError(error.errno, error.strerror or str(error)) from error
 
 
+def _require_there(named: Path, folder: Path) -> None:
+    """Refuse a link to what is not there: its medium may not be mounted. What a run that died has put aside there comes back."""
+    with _blaming(folder):
+        link = next((path for path in (named, *named.parents) if path.is_symlink() and not path.exists()), None)
+        put_aside = _beside(folder, "gone").exists()
+    if link is not None and not put_aside:
+        to = os.path.realpath(link)
+        raise _kept(
+            named,
+            f"{link} is a link to {to}, which is not there.",
+            f"Mount its medium, or make it: mkdir -p {shlex.quote(to)}",
+        )
+
+
 def _require_apart(library: Path, folder: Path) -> None:
     """Refuse the library's own folder, and what lies in it or around it."""
-    home = Path(os.path.realpath(library))
+    home, hint = Path(os.path.realpath(library)), "Choose a folder outside of the library."
+    if _same(home, folder):
+        raise _kept(folder, f"{folder} is the library itself.", hint)
     inside = any(_same(home, other) for other in (folder, *folder.parents))
     if inside or any(_same(folder, other) for other in home.parents):
-        raise UsageError(
-            f"{folder} and the library {home} lie within each other.",
-            hint="Choose a folder outside of the library.",
-            actual=str(folder),
-        )
+        raise _kept(folder, f"{folder} and the library {home} lie within each other.", hint)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -187,33 +208,76 @@ def _clear(folder: Path) -> None:
             fsio.sync_directory(folder.parent)
 
 
-def _is_current(folder: Path, state: _State, refresh: bool) -> bool:
-    """Whether `folder` holds this state already; UsageError where it holds what must not be replaced."""
+def _is_current(folder: Path, home: Path, state: _State, refresh: bool) -> bool:
+    """Whether `folder` holds this state of the library `home` already; UsageError where it holds what must not be replaced."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    found, hint = _read(folder), "Choose another folder."
-    if found is None or found[0].library != state.library:
-        raise UsageError(f"{folder} is not empty.", hint=hint, path=folder, actual=str(folder))
+    if not folder.is_dir():
+        raise _kept(folder, f"{folder} is a file, and a backup is a folder.", "Choose another name.")
+    found = _read(folder)
+    if found is None:
+        what = "holds a library that can't be read" if layout.is_library(folder) else "is not empty"
+        raise _kept(folder, f"{folder} {what}.")
     there, backup_of = found
+    if there.library != state.library:
+        raise _kept(folder, f"{folder} holds another library.")
+    instead = f"Choose another folder. Or put the copy in its place: {layout.put_in_place(folder, home)}"
     if backup_of is None:
-        raise UsageError(f"{folder} holds a library that is no backup.", hint=hint, path=folder, actual=str(folder))
+        raise _kept(folder, f"{folder} holds a library that is no backup.", instead)
     if backup_of != (there.commit_id or b""):
-        raise UsageError(
-            f"The backup {folder} was changed since it was made.", hint=hint, path=folder, actual=str(folder)
-        )
-    if there != state and not refresh:
-        raise UsageError(
+        raise _kept(folder, f"The backup {folder} was changed since it was made.", instead)
+    if there == state:
+        return True
+    if not there.precedes(state):
+        raise _not_earlier(folder, home, later=state.precedes(there))
+    if not refresh:
+        raise _kept(
+            folder,
             f"{folder} holds an earlier backup of this library.",
-            hint=f"Replace it: stackroom backup --refresh {shlex.quote(str(folder))}. Or choose another folder.",
-            path=folder,
-            actual=str(folder),
+            f"Replace it: stackroom backup --refresh {shlex.quote(str(folder))}. Or choose another folder.",
         )
-    return there == state
+    return False
+
+
+def _kept(folder: Path, message: str, hint: str = "Choose another folder.") -> UsageError:
+    return UsageError(message, hint=hint, path=folder, actual=str(folder))
+
+
+def _not_earlier(folder: Path, home: Path, *, later: bool) -> UsageError:
+    """The error for a backup that has what the library has not: as where that was brought back from an older one."""
+    what = (
+        f"holds a later state of this library than {home}"
+        if later
+        else f"is no earlier state of {home}, and each holds what the other does not"
+    )
+    return _kept(
+        folder,
+        f"{folder} {what}: {_in_words(folder)} there, {_in_words(home)} here.",
+        f"Choose another folder. Or put this backup in the library's place: {layout.put_in_place(home, folder)}",
+    )
+
+
+def _in_words(library: Path) -> str:
+    """2 documents after 7 commits (the last read at 2026-11-28 08:55 UTC)"""
+    from stackroom.storage.store import LocalStore
+
+    with contextlib.closing(LocalStore(library, mode="r")) as store, store.view() as view:
+        documents = view.connection.value("SELECT count(*) FROM documents")
+        # Of what came without a file nobody knows when.
+        last = view.connection.value("SELECT max(indexed_at) FROM sources")
+        when = f" (the last read at {last[:10]} {last[11:16]} UTC)" if isinstance(last, str) else ""
+        return f"{_count(documents, 'document')} after {_count(view.version, 'commit')}{when}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _state(connection: Connection) -> _State:
     found: dict[str, Any] = dict(connection.rows("SELECT name, value FROM settings"))
-    return _State(found["library_uuid"], found["commits"], found.get("commit_id"))
+    return _State(
+        found["library_uuid"], found["commits"], found.get("commit_id"), branches.read(found.get(branches.NAME))
+    )
 
 
 def _read(folder: Path) -> tuple[_State, bytes | None] | None:

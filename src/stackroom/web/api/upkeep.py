@@ -94,7 +94,7 @@ def backup(workspace: Workspace, given: Given) -> object:
 
     def work(progress: Progress, cancel: CancelToken) -> object:
         done = index.backup(folder, refresh=given["refresh"], progress=progress, cancel=cancel)
-        return _Told({"folder": folder}, cancelled=not done)
+        return _Told({"folder": folder, "copied": done.copied}, cancelled=done.cancelled)
 
     return job_form(workspace.jobs.start("backup", f"Copy the library to {folder}", work, writes=False))
 

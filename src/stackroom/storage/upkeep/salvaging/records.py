@@ -12,7 +12,7 @@ import numpy as np
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.progress import Progress, ProgressEvent
 from stackroom.reports import Damage
-from stackroom.storage.catalogue import codec, ids, originals, records, schema, sums, waiting
+from stackroom.storage.catalogue import branches, codec, ids, originals, records, schema, sums, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
@@ -22,7 +22,7 @@ from stackroom.storage.words import fulltext
 
 LONGEST_SEQUENCE = 1 << 48
 _AT_ONCE = 512
-_KEPT = {"library_uuid": bytes, "commit_id": bytes, "candidates": int, "backup_of": bytes}
+_KEPT = {"library_uuid": bytes, "commit_id": bytes, "candidates": int, "backup_of": bytes, branches.NAME: bytes}
 
 
 class Records:
