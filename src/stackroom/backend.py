@@ -138,7 +138,7 @@ class Scope:
 
 
 class Waiting(NamedTuple):
-    """What a repair could not do without the model, or without a file as it was.
+    """What a repair could not do without the model, without a file as it was, or without being given a record again.
 
     `embed`: keys of chunks whose vector is lost. `read`: keys of sources that lost chunks, with the hash of the content they had.
     """

@@ -190,7 +190,7 @@ def test_a_repair_whose_file_is_gone_ends_with_what_to_do_and_leaves_a_whole_lib
     assert done.code == 1
     assert f"{file} can't be read again: No such file or directory." in done.stderr
     assert f"stackroom --library {hurt} remove {file}" in done.stderr
-    assert "Not everything is there again: 1 thing is lost, and 1 file was not read again." in done.stderr
+    assert "Not everything is there again: 1 thing is lost, and 1 source was not read again." in done.stderr
     sound = run(hurt, "verify")
     assert sound.code == 0
     assert "All is well" in sound.stderr
@@ -261,9 +261,61 @@ def test_a_repair_that_was_stopped_before_it_read_leaves_a_library_that_says_so(
         assert [one.structure for one in index.verify().damage] == ["repair"]
     said = run(hurt, "verify")
     assert said.code == DamagedError.exit_code
-    assert "1 file that lost passages was not read again yet" in said.stderr
+    assert "1 source that lost passages was not read again yet" in said.stderr
     assert run(hurt, "repair").code == 0
     assert run(hurt, "verify").code == 0
+
+
+# A record, which no file has
+
+
+RECORDS = [*(Document(f"rec-{n}", text=f"The harbour has {n} lanterns.") for n in range(3)), Document("empty")]
+
+
+@pytest.fixture
+def records(library: Path) -> Path:
+    """Three records with a passage each, and one that never had any; that of the last is damaged."""
+    with stackroom.open(library) as index:
+        index.add_documents(RECORDS)
+    spoil(library)
+    return library
+
+
+def test_a_record_that_a_repair_emptied_is_named_by_every_verb_and_an_empty_one_is_not(records: Path) -> None:
+    done = run(records, "repair")
+    assert done.code == 1
+    assert "rec-2 can't be read again: it came without a file. Give it again." in done.stderr
+    assert "Not everything is there again: 1 thing is lost, and 1 source was not read again." in done.stderr
+    sound = run(records, "verify")
+    assert sound.code == 0
+    assert "1 source is incomplete since a repair:\n  rec-2" in sound.stderr
+    listed = run(records, "list", "--failed").stdout
+    assert "Passages of it were lost, and it was not read again: it came without a file. Give it again." in listed
+    assert f"stackroom --library {records} remove rec-2" in listed
+    assert "1 (DamagedError first)" in run(records, "status").stdout
+    marked = [line.split()[-1] for line in run(records, "list").stdout.splitlines() if line.startswith("!")]
+    assert marked == ["rec-2"]
+    again = run(records, "repair")
+    assert (again.code, "rec-2" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("how", ["given again", "removed"])
+def test_a_record_that_a_repair_emptied_is_told_until_it_is_whole_or_gone(records: Path, how: str) -> None:
+    stackroom.repair(records)
+    with stackroom.open(records) as index:
+        if how == "removed":
+            index.remove(["rec-2"])
+        else:
+            index.add_documents([RECORDS[2]])
+        found = index.verify()
+        assert (found.ok, found.incomplete, index.stats().failed_count) == (True, (), 0)
+    assert run(records, "repair").code == 0
+
+
+def test_a_dry_run_says_of_a_record_what_the_run_does(records: Path) -> None:
+    planned, done = stackroom.repair(records, dry_run=True), stackroom.repair(records)
+    assert sources(planned.lost) == sources(done.lost)
+    assert sources(planned.waiting) == sources(done.waiting)
 
 
 # The dry run

@@ -142,7 +142,7 @@ def _ending(session: Session, done: Repair) -> Iterator[str]:
             f"Nothing was changed. To do it: {session.command('repair')}" if _has_work(done) else "Nothing was changed."
         )
     elif any(one.structure == "sources" for one in done.waiting):
-        yield f"The files that were not read again, and why: {session.command('list', '--failed')}"
+        yield f"The sources that were not read again, and why: {session.command('list', '--failed')}"
 
 
 def _has_work(done: Repair) -> bool:
@@ -151,15 +151,15 @@ def _has_work(done: Repair) -> bool:
 
 
 def _what_is_not(done: Repair) -> str:
-    """1 thing is lost, and 1 file was not read again"""
-    lost, files = len(done.lost), sum(one.structure == "sources" for one in done.waiting)
-    documents = len(done.waiting) - files
+    """1 thing is lost, and 1 source was not read again"""
+    lost, sources = len(done.lost), sum(one.structure == "sources" for one in done.waiting)
+    documents = len(done.waiting) - sources
     told = []
     if lost:
         told.append(f"{count(lost, 'thing')} {'is' if lost == 1 else 'are'} lost")
-    if files:
-        was = "would not be" if done.dry_run else "was not" if files == 1 else "were not"
-        told.append(f"{count(files, 'file')} {was} read again")
+    if sources:
+        was = "would not be" if done.dry_run else "was not" if sources == 1 else "were not"
+        told.append(f"{count(sources, 'source')} {was} read again")
     if documents:
         told.append(f"{count(documents, 'document')} {'waits' if documents == 1 else 'wait'} for the model")
     return ", and ".join(told)

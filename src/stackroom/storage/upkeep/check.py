@@ -314,7 +314,7 @@ class _Check:
             else:
                 self.incomplete.append(Damage("sources", f"{source.name}: {source.error}", None, source.name))
         if untried:
-            what = "1 file that lost passages was" if untried == 1 else f"{untried:,} files that lost passages were"
+            what = "1 source that lost passages was" if untried == 1 else f"{untried:,} sources that lost passages were"
             self._found("repair", f"{what} not read again yet: stackroom repair")
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:

@@ -70,7 +70,8 @@ class Records:
         names = self._tables.by_index("sources", "source_key", "name", "sqlite_autoindex_sources_2")
         known = self._tables.by_index("sources", "source_key", "source_id", "sqlite_autoindex_sources_1")
         hints = sorted({*names, *known})
-        for row in self._tables.table("sources", records.SOURCE_COLUMNS, "source_key").rows(lambda: hints):
+        table = self._tables.table("sources", records.SOURCE_COLUMNS, "source_key")
+        for row in table.rows(lambda: hints):
             key = row[0]
             for source_id in (row[1], known.get(key)):
                 for name in (row[2], names.get(key)):
@@ -84,7 +85,11 @@ class Records:
             source_id = decoded(ids.unpack_id, known.get(key)) or ids.unpack_id(ids.new_id())
             record = SourceRecord(text, is_file=os.path.isabs(text), state="partial", source_id=source_id, key=key)
             self.keep_source(record)
+            self._found.bereft.add(key)
             self._found.lost.append(Damage("sources", "What was known of the source but its name.", None, text))
+        indexes = ("sqlite_autoindex_sources_1", "sqlite_autoindex_sources_2")
+        if not table.whole and not any(self._tables.is_whole("source_key", f"sources INDEXED BY {i}") for i in indexes):
+            self._found.is_lost("sources", "Others, of which nothing tells any more.")
 
     def keep_source(self, record: SourceRecord) -> None:
         self._found.sources[record.key] = record
@@ -97,7 +102,8 @@ class Records:
         known = self._tables.by_index("documents", "document_key", "document_id", "sqlite_autoindex_documents_1")
         owners = self._tables.by_index("documents", "document_key", "source_key", "documents_by_source")
         hints = sorted({*known, *owners})
-        for row in self._tables.table("documents", records.DOCUMENT_COLUMNS, "document_key").rows(lambda: hints):
+        table = self._tables.table("documents", records.DOCUMENT_COLUMNS, "document_key")
+        for row in table.rows(lambda: hints):
             key = row[0]
             for document_id in (row[1], known.get(key)):
                 for source_key in (row[2], owners.get(key)):
@@ -107,6 +113,16 @@ class Records:
         for key in hints:
             if key not in self._found.documents:
                 self._stand_in(key, decoded(ids.unpack_id, known.get(key)), owners.get(key))
+        indexes = ("sqlite_autoindex_documents_1", "documents_by_source")
+        if not table.whole and not any(
+            self._tables.is_whole("document_key", f"documents INDEXED BY {i}") for i in indexes
+        ):
+            holding = {document.source_key for document in self._found.documents.values()}
+            for key, source in self._found.sources.items():
+                # A file that could not be read has none.
+                if key not in holding and key not in self._found.bereft and source.error is None:
+                    self._found.bereft.add(key)
+                    self._found.lost.append(Damage("documents", "What it held, if anything.", None, source.name))
 
     def _keep_document(self, record: DocumentRecord) -> None:
         if record.source_key not in self._found.sources:
@@ -200,7 +216,25 @@ class Records:
                 document = indexed.get(key, runs.get(key, 0))
                 self._found.hurt.add(document)
                 self._found.is_lost("chunks", f"The passage with key {key}.", document)
+        if not table.whole:
+            self._untold(runs, indexed)
         return table.whole
+
+    def _untold(self, runs: dict[int, int], indexed: dict[int, int]) -> None:
+        """Where passages are lost, and nothing that lists them can be read to its end: the documents that it may have told of.
+
+        Both lists are in the order of the documents, so that of the last one that was read there may be more.
+        """
+        if self._tables.is_whole("n", "runs") or self._tables.is_whole(
+            "position", "chunks INDEXED BY chunks_by_document"
+        ):
+            return
+        told: set[int] = set()
+        for owners in (runs.values(), indexed.values()):
+            told |= set(owners) - {max(owners, default=0)}
+        for key in self._found.documents.keys() - told - self._found.hurt:
+            self._found.hurt.add(key)
+            self._found.is_lost("chunks", "Passages of which nothing tells any more, if it had any.", key)
 
     def _owners(self, table: str) -> dict[int, int]:
         """The document of each key, as one table of runs of keys has it."""
