@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import apsw
+import numpy as np
 import pytest
 
 import stackroom
 from stackroom import Chunk, Document
+from stackroom.cli.commands import upkeep
 from stackroom.cli.commands.library import size
 from stackroom.cli.main import main
+from stackroom.cli.session import Session
 from stackroom.errors import DamagedError, NotALibraryError, ReadOnlyError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.reports import Damage
@@ -316,6 +319,68 @@ def test_a_dry_run_says_of_a_record_what_the_run_does(records: Path) -> None:
     planned, done = stackroom.repair(records, dry_run=True), stackroom.repair(records)
     assert sources(planned.lost) == sources(done.lost)
     assert sources(planned.waiting) == sources(done.waiting)
+
+
+# Long lists
+
+
+def listed(found: list[Damage], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    upkeep._list(Session(library=None, as_json=False, quiet=False), "Lost", found)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_loss_names_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        Damage("sources", "What was known of the source but its name.", None, "rec-0"),
+        Damage("sources", "rec-1 can't be read again.", None, "rec-1"),
+    ]
+    assert listed(found, capsys) == [
+        "Lost:",
+        "  What was known of the source but its name. (rec-0)",
+        "  rec-1 can't be read again.",
+    ]
+
+
+def test_many_of_a_kind_are_one_with_their_number_and_names_and_texts_come_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [Damage("sources", "What was known of the source but its name.", None, f"rec-{n}") for n in range(40)]
+    texts = [Damage("chunks", f"The passage with key {n}.", f"d{n // 2}", f"s{n // 2}") for n in range(8)]
+    assert listed([Damage("sets", "Which were not active.", None, None), *names, *texts], capsys) == [
+        "Lost:",
+        "  chunks: The passage with key 0. (s0, document d0)",
+        "    and 7 more like it, of 4 sources: s0, s1, s2, s3",
+        "  What was known of the source but its name. (rec-0)",
+        "    and 39 more like it, of 40 sources: rec-0, rec-1, rec-2, rec-3, rec-4, …",
+        "  sets: Which were not active.",
+        "  --json names them all.",
+    ]
+
+
+def test_few_of_a_kind_are_all_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Damage("chunks", f"The passage with key {n}.", f"d{n}", f"s{n}") for n in range(3)]
+    assert len(listed(found, capsys)) == 4
+
+
+def test_of_many_kinds_some_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Damage("metadata", f"The filter index of {chr(97 + n) * 3!r} does not agree.") for n in range(25)]
+    said = listed(found, capsys)
+    assert (len(said), said[-1]) == (22, "  and 5 more; --json names them all.")
+
+
+def test_what_sqlite_says_of_many_pages_is_said_once(library: Path) -> None:
+    noise = (" ".join(map(str, np.random.default_rng(n).integers(0, 1 << 40, 1000))) for n in range(60))
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        index.add_documents(Document(f"d{n}", chunks=[Chunk(text)]) for n, text in enumerate(noise))
+    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as connection:
+        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'chunks'").fetchall()
+    with layout.catalogue(library).open("r+b") as file:
+        file.seek((root - 1) * layout.PAGE_SIZE)
+        file.write(bytes(layout.PAGE_SIZE))
+    everything = json.loads(run(library, "--json", "verify").stdout)["damage"]
+    assert sum("never used" in one["message"] for one in everything) > 20
+    assert run(library, "verify").stderr.count("never used") == 1
+    assert run(library, "repair", "--dry-run").stderr.count("never used") == 1
 
 
 # The dry run
