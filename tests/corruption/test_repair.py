@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from stackroom.errors import BusyError, DamagedError, FormatVersionError, Storag
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.vectors import vector_file
+from support import write_files
 
 Harmed = Callable[..., Path]
 
@@ -417,6 +419,49 @@ def test_sources_of_which_nothing_is_left_are_told(harmed: Harmed) -> None:
     assert ("sources", "Others, of which nothing tells any more.") in [
         (one.structure, one.message) for one in repaired(path).lost
     ]
+
+
+EMPTY = ("attachments", "sqlite_autoindex_attachments_1", "originals", "collection_members", "collections", "sets")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A library of two files, and nothing else."""
+    write_files(tmp_path / "files", {"a.txt": "harbour lantern", "b.txt": "orchard granite"})
+    with stackroom.open(tmp_path / "plain", embedder=made.embedder()) as index:
+        index.add(tmp_path / "files")
+    return tmp_path / "plain"
+
+
+@pytest.mark.parametrize("tables", [*((name,) for name in EMPTY), EMPTY, ("set_members",)], ids="+".join)
+def test_what_never_was_is_not_lost(plain: Path, tables: tuple[str, ...]) -> None:
+    """Nothing can be read of tables that held nothing, or nothing but what every library has."""
+    without_pages_of(*tables)(plain)
+    done = repaired(plain)
+    assert (done.lost, done.waiting) == ((), ())
+    assert done.damage
+
+
+def test_sources_that_were_not_active_are_lost(plain: Path) -> None:
+    with stackroom.open(plain, embedder=made.embedder()) as index:
+        index.set_active(["a.txt"], False)
+    without_pages_of("set_members")(plain)
+    assert [one.structure for one in repaired(plain).lost] == ["sets"]
+
+
+def test_attachments_that_were_there_are_lost_and_those_that_may_have_been_are_told(plain: Path) -> None:
+    """A library of before says nothing of how many there were."""
+    with stackroom.open(plain, embedder=made.embedder()) as index, index.backend.commit() as commit:
+        commit.attach("something", b"unread " * 200)
+    older = plain.with_name("older")
+    shutil.copytree(plain, older)
+    sql(older, "UPDATE settings SET value = json_remove(value, '$.attachments') WHERE name = 'sums'")
+    for path in (plain, older):
+        without_pages_of("attachments", "sqlite_autoindex_attachments_1")(path)
+    assert [one.structure for one in repaired(plain).lost] == ["attachments"]
+    done = repaired(older)
+    assert done.ok
+    assert any("Whether anything was carried along from another program can't be told" in one for one in done.restored)
 
 
 def test_nothing_at_all_is_an_error_and_leaves_what_there_is(harmed: Harmed) -> None:

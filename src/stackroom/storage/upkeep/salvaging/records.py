@@ -22,6 +22,7 @@ from stackroom.storage.words import fulltext
 
 LONGEST_SEQUENCE = 1 << 48
 _AT_ONCE = 512
+_CANT_TELL = "Whether anything was {} another program can't be told: nothing shows that it was."
 _KEPT = {"library_uuid": bytes, "commit_id": bytes, "candidates": int, "backup_of": bytes}
 
 
@@ -51,8 +52,7 @@ class Records:
             differing.remove("spaces")
             self._found.identities = dict([flipped])
             self._found.restored.append("What is known of the model: one bit of it had flipped.")
-        for table in differing:
-            self._found.is_lost("catalogue", f"What the table {table} said: what it says now was taken over.")
+        self._doubtful = differing
         self.before = waiting.parsed(found.get(waiting.NAME))
 
     def dictionaries(self) -> None:
@@ -160,7 +160,7 @@ class Records:
         for key, first, n in listed.rows():
             if key in self._known and isinstance(first, int) and isinstance(n, int) and 0 < n <= self._tables.most:
                 self._target.execute("INSERT OR IGNORE INTO collection_members VALUES(?, ?, ?)", (key, first, n))
-        if not listed.whole:
+        if not listed.whole and self._as_written("collection_members") is not True:
             self._found.is_lost("collections", "Which passages some collections listed.")
 
     def chunks(self) -> bool:
@@ -287,7 +287,8 @@ class Records:
             self._target.execute(
                 "INSERT OR IGNORE INTO set_members SELECT ?, source_key FROM sources", (schema.ACTIVE_SET,)
             )
-            self._found.is_lost("sets", "Which sources were not active: all of them are now.")
+            if self._as_written("set_members") is not True:
+                self._found.is_lost("sets", "Which sources were not active: all of them are now.")
 
     def originals(self, live: KeySet) -> None:
         table = self._tables.table("originals", "owner, key, checksum, data", "owner, key")
@@ -305,8 +306,10 @@ class Records:
                     f"What another program had written about the {'passage' if owner else 'document'} {key}.",
                 )
         told = decoded(originals.stored_tally, self._tables.connection)
-        if not table.whole and (told is None or seen < told[0]):
+        if not table.whole and (seen if told is None else seen < told[0]):
             self._found.is_lost("originals", "Some of what another program had written about documents and passages.")
+        elif not table.whole and told is None:
+            self._found.restored.append(_CANT_TELL.format("written by"))
         elif told is not None and seen < told[0]:
             self._found.is_lost("originals", originals.missing(told[0], seen))
         originals.put_tally(self._target)
@@ -314,7 +317,9 @@ class Records:
     def attachments(self) -> None:
         table = self._tables.table("attachments", "rowid, name, checksum, data", "rowid")
         names = self._tables.by_index("attachments", "rowid", "name", "sqlite_autoindex_attachments_1")
+        seen = 0
         for number, name, checksum, data in table.rows(lambda: sorted(names)):
+            seen += 1
             if names.get(number, name) != name:
                 called = decoded(ids.unpack_text, name)
                 self._found.is_lost(
@@ -325,7 +330,26 @@ class Records:
             else:
                 self._found.is_lost("attachments", f"The attachment {decoded(ids.unpack_text, name)!r}.")
         if not table.whole:
-            self._found.is_lost("attachments", "Some of what was carried along from another program.")
+            written = self._as_written("attachments")
+            if written is False or (written is None and (names or seen)):
+                self._found.is_lost("attachments", "Some of what was carried along from another program.")
+            elif written is None:
+                self._found.restored.append(_CANT_TELL.format("carried along from"))
+
+    def small_tables(self) -> None:
+        """Those that are not what was written, but for what was told of them already. To be asked last."""
+        for table in list(self._doubtful):
+            if self._as_written(table) is not True:
+                self._found.is_lost("catalogue", f"What the table {table} said: what it says now was taken over.")
+
+    def _as_written(self, table: str) -> bool | None:
+        """Whether what was taken over of a small table is all that was written, however it came; None where nothing says so. Who asks tells of it."""
+        if table in self._doubtful:
+            self._doubtful.remove(table)
+        written: bool | None = decoded(
+            lambda source: sums.is_as_written(self._target, table, source), self._tables.connection
+        )
+        return written
 
     def _is_intact(self, checksum: Any, data: Any) -> bool:
         return bool(decoded(lambda frame: zlib.crc32(self._codec.decode(frame)), data) == checksum)
