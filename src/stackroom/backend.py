@@ -147,6 +147,10 @@ class Waiting(NamedTuple):
     read: tuple[tuple[int, bytes | None], ...] = ()
 
 
+EMBED_AGAIN = "to be embedded again by the model that made their vectors: stackroom repair"
+"""What a verification says of passages that wait: storage does not know whether the model is at hand."""
+
+
 class TextStatistics(NamedTuple):
     """What a text leg knows of the query, for the fusion to weigh it."""
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from stackroom.backend import Backend, SourceRecord, Waiting
+from stackroom.backend import EMBED_AGAIN, Backend, SourceRecord, Waiting
 from stackroom.errors import (
     DamagedError,
     EmbedderMismatchError,
@@ -19,7 +19,7 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.reports import Damage, Repair
+from stackroom.reports import Damage, Repair, Verification
 
 if TYPE_CHECKING:
     from stackroom.model import LibraryModel
@@ -90,6 +90,21 @@ def _planned(backend: Backend, model: LibraryModel, found: Repair) -> Repair:
         reread=len(back),
         to_read=tuple(sorted(back)),
     )
+
+
+def naming_model(backend: Backend, model: LibraryModel, found: Verification) -> Verification:
+    """What was found, where something waits for a repair: one that needs a model that is not at hand has to be told of it."""
+    try:
+        model(backend.stats().embedder)
+    except DamagedError:
+        pass  # which model it is can't be read before the repair
+    except (EmbedderMismatchError, UnavailableError, UsageError):
+        named = (
+            replace(one, message=f"{one.message} --embedder NAME") if one.message.endswith(EMBED_AGAIN) else one
+            for one in found.damage
+        )
+        return replace(found, damage=tuple(named))
+    return found
 
 
 def _kept_from(backend: Backend, name: str) -> _Left | None:

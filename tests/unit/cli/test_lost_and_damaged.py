@@ -433,8 +433,22 @@ def test_a_dry_run_says_that_the_model_is_not_at_hand(library: Path) -> None:
     assert "can't be made from its name" in done.waiting[0].message
     said = run(library, "verify")
     assert said.code == DamagedError.exit_code
-    assert "3 passages wait for the model that made their vectors" in said.stderr
-    assert "repair --embedder NAME" in said.stderr
+    left = "3 passages wait to be embedded again by the model that made their vectors"
+    assert f"{left}: stackroom --library {library} repair --embedder NAME" in said.stderr
+    assert said.stderr.count("repair") == 2  # what is left, and its command
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        assert index.verify().damage[0].message == f"{left}: stackroom repair"
+
+
+def test_what_a_stopped_repair_left_is_finished_by_a_plain_one_where_the_model_is_at_hand(filled: Path) -> None:
+    next((filled / layout.VECTORS).iterdir()).unlink()
+    with stackroom.open(filled) as index:
+        index.backend.repair(dry_run=False, progress=silent, cancel=CancelToken())
+    said = run(filled, "verify")
+    assert said.code == DamagedError.exit_code
+    assert f"made their vectors: stackroom --library {filled} repair\n" in said.stderr
+    assert "--embedder" not in said.stderr
+    assert run(filled, "repair").code == 0
 
 
 # What a repair has put aside

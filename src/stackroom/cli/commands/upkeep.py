@@ -115,7 +115,9 @@ def verify_command(session: Session) -> int:
             session.say(kept)
         return 0
     damaged = "1 thing is damaged" if len(found.damage) == 1 else f"{len(found.damage):,} things are damaged"
-    session.say(f"{damaged}. Bring back what can be: {session.command('repair')}")
+    # What a repair has left names its command itself.
+    begun = all(one.structure == "repair" for one in found.damage)
+    session.say(f"{damaged}." if begun else f"{damaged}. Bring back what can be: {session.command('repair')}")
     return DamagedError.exit_code
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import numpy as np
 
-from stackroom.backend import indexed_metadata
+from stackroom.backend import EMBED_AGAIN, indexed_metadata
 from stackroom.errors import DamagedError, StackroomError, StorageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
@@ -304,10 +304,7 @@ class _Check:
         left = waiting.get(connection)
         if left.embed:
             what = "1 passage waits" if len(left.embed) == 1 else f"{len(left.embed):,} passages wait"
-            self._found(
-                "repair",
-                f"{what} for the model that made their vectors, to be embedded again: stackroom repair --embedder NAME",
-            )
+            self._found("repair", f"{what} {EMBED_AGAIN}")
         untried = 0
         for key, _ in left.read:
             source = records.source_by_key(connection, key)
