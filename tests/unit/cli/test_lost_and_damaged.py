@@ -184,6 +184,23 @@ def test_a_repair_where_nothing_can_be_written_says_what_to_do(
     assert "open the library read-only" not in done.stderr
 
 
+# A catalogue that can't be read
+
+
+def test_verify_of_half_a_catalogue_says_what_could_be_compared_and_where_the_list_is(filled: Path) -> None:
+    catalogue = layout.catalogue(filled)
+    os.truncate(catalogue, catalogue.stat().st_size // 2)
+    advised = f"stackroom --library {filled} verify"
+    assert advised in run(filled, "search", "cats").stderr
+    said = run(filled, "verify")
+    assert said.code == DamagedError.exit_code
+    assert f"The catalogue {catalogue} is damaged" in said.stderr
+    assert "Nothing else could be compared: only the catalogue says what the vector files are to hold." in said.stderr
+    command = f"stackroom --library {filled} repair --dry-run"
+    assert f"What can be brought back, and what can't: {command}" in said.stderr
+    assert "Nothing was changed" in run(filled, *command.split()[3:]).stderr
+
+
 # A file that can't be read again
 
 

@@ -98,7 +98,10 @@ def verify_command(session: Session) -> int:
     except DamagedError as error:
         # Elsewhere this command is what to do next.
         if "stackroom verify" in (error.hint or ""):
-            error.hint = "Bring back what can be: stackroom repair"
+            error.hint = (
+                "Nothing else could be compared: only the catalogue says what the vector files are to hold. "
+                "What can be brought back, and what can't: stackroom repair --dry-run"
+            )
         raise
     if session.as_json:
         session.print_json({"ok": found.ok, **plain(found)}, index)
