@@ -143,13 +143,17 @@ class Scope:
 
 
 class Waiting(NamedTuple):
-    """What a repair could not do without the model, or without a file as it was.
+    """What a repair could not do without the model, without a file as it was, or without being given a record again.
 
     `embed`: keys of chunks whose vector is lost. `read`: keys of sources that lost chunks, with the hash of the content they had.
     """
 
     embed: tuple[int, ...] = ()
     read: tuple[tuple[int, bytes | None], ...] = ()
+
+
+EMBED_AGAIN = "to be embedded again by the model that made their vectors: stackroom repair"
+"""What a verification says of passages that wait: storage does not know whether the model is at hand."""
 
 
 class TextStatistics(NamedTuple):

@@ -507,7 +507,12 @@ class Index:
 
     def verify(self, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Verification:
         """Check every stored byte that means something; the result names what is damaged."""
-        return self._backend.verify(progress=progress or silent, cancel=cancel or CancelToken())
+        found = self._backend.verify(progress=progress or silent, cancel=cancel or CancelToken())
+        if all(one.structure != "repair" for one in found.damage):
+            return found
+        from stackroom.repairing import naming_model
+
+        return naming_model(self._backend, self._model, found)
 
     def repair(
         self, *, dry_run: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None

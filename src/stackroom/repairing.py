@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from stackroom.backend import Backend, SourceRecord, Waiting
+from stackroom.backend import EMBED_AGAIN, Backend, SourceRecord, Waiting
 from stackroom.errors import (
     DamagedError,
     EmbedderMismatchError,
@@ -18,7 +19,7 @@ from stackroom.errors import (
     UsageError,
 )
 from stackroom.progress import CancelToken, Progress, ProgressEvent
-from stackroom.reports import Damage, Repair
+from stackroom.reports import Damage, Repair, Verification
 
 if TYPE_CHECKING:
     from stackroom.model import LibraryModel
@@ -59,7 +60,7 @@ def repair(backend: Backend, model: LibraryModel, *, dry_run: bool, progress: Pr
 
 
 def _planned(backend: Backend, model: LibraryModel, found: Repair) -> Repair:
-    """What a dry run says: what the run would do with each file and with lost vectors, as far as that can be known without doing it.
+    """What a dry run says: what the run would do with each source and with lost vectors, as far as that can be known without doing it.
 
     Storage names the sources that lost passages in `waiting`, and counts lost vectors in `embedded`; where it finds no damage, these are what
     an earlier repair could not do.
@@ -91,14 +92,30 @@ def _planned(backend: Backend, model: LibraryModel, found: Repair) -> Repair:
     )
 
 
+def naming_model(backend: Backend, model: LibraryModel, found: Verification) -> Verification:
+    """What was found, where something waits for a repair: one that needs a model that is not at hand has to be told of it."""
+    try:
+        model(backend.stats().embedder)
+    except DamagedError:
+        pass  # which model it is can't be read before the repair
+    except (EmbedderMismatchError, UnavailableError, UsageError):
+        named = (
+            replace(one, message=f"{one.message} --embedder NAME") if one.message.endswith(EMBED_AGAIN) else one
+            for one in found.damage
+        )
+        return replace(found, damage=tuple(named))
+    return found
+
+
 def _kept_from(backend: Backend, name: str) -> _Left | None:
-    """What would keep this file of a damaged library from being read again, if anything would."""
+    """What would keep this source of a damaged library from being read again, if anything would."""
     try:
         with backend.view() as view:
             record = view.source(name)
     except StackroomError:
         record = None  # then nobody will know what it was like
-    return _why_not(name, record.content_hash if record else None, record.recipe if record else "")
+    # Of a record that is lost there is its name, and a file's is a path.
+    return _why_not(record or SourceRecord(name, is_file=os.path.isabs(name)))
 
 
 def _read_again(
@@ -115,7 +132,7 @@ def _read_again(
     good: dict[int, str] = {}
     for key, content in waiting.read:
         if (record := records.get(key)) is not None:
-            reason = _why_not(record.name, content, record.recipe)
+            reason = _why_not(replace(record, content_hash=content))
             if reason is None:
                 good[key] = record.name
             else:
@@ -151,22 +168,25 @@ def _unread(backend: Backend) -> tuple[Waiting, dict[int, SourceRecord]]:
         return waiting, {record.key: record for record in records if record.state != "indexed"}
 
 
-def _why_not(name: str, content: bytes | None, recipe: str) -> _Left | None:
-    """What keeps a file from being read in the place of what it was, if anything does. `recipe` says how it was read."""
+def _why_not(record: SourceRecord) -> _Left | None:
+    """What keeps a source from being read in the place of what it was, if anything does."""
     from stackroom.ingest.file_facts import IMPORTED, hash_file
     from stackroom.ingest.pipeline import own_reader
 
+    name = record.name
     again, without = f"stackroom add {shlex.quote(name)}", f"stackroom remove {shlex.quote(name)}"
-    if name_of_reader := own_reader(recipe):
+    if not record.is_file:
+        return _Left("it came without a file.", f"Give it again. Or give up what is left of it: {without}")
+    if name_of_reader := own_reader(record.recipe):
         return _Left(
             f"{name_of_reader!r} had read it, a reader of your own.",
             f"To have it read anew: stackroom add --retry --reader MODULE:OBJECT {shlex.quote(name)}",
         )
-    if recipe.startswith(IMPORTED):
+    if record.recipe.startswith(IMPORTED):
         return _Left("another program had read it.", f"To have it read anew: stackroom rebuild {shlex.quote(name)}")
     try:
         # What it was like is not known where its record is lost; that there is such a file is asked all the same.
-        same = hash_file(name) == content or content is None
+        same = hash_file(name) == record.content_hash or record.content_hash is None
     except FileNotFoundError as error:
         return _Left(
             f"{error.strerror}.", f"Put it back and repair again; or, where it has moved, add it there, then: {without}"

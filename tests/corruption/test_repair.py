@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import look
 import pytest
 from click.testing import CliRunner
 from harm_campaign import Bench
-from places import norms_file, row_file, spoil, sql, value
+from places import norms_file, pages, row_file, spoil, sql, value
 
 import stackroom
 from stackroom.cli.main import cli
@@ -24,6 +25,7 @@ from stackroom.errors import BusyError, DamagedError, FormatVersionError, Storag
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
 from stackroom.storage.vectors import vector_file
+from support import write_files
 
 Harmed = Callable[..., Path]
 
@@ -369,6 +371,99 @@ def test_half_a_catalogue_says_what_it_still_knows(harmed: Harmed) -> None:
         assert len(index.sources()) == 16
 
 
+def without_pages_of(*names: str) -> Callable[[Path], None]:
+    """Nothing can be read of these tables and indexes."""
+
+    def harm(library: Path) -> None:
+        for name, offsets in pages(library).items():
+            if name in names:
+                for offset in offsets:
+                    spoil(layout.catalogue(library), offset, bytes(layout.PAGE_SIZE))
+
+    return harm
+
+
+def names_in(library: Path) -> set[str]:
+    with stackroom.open(library, mode="r", embedder=made.embedder()) as index:
+        return {source.path for source in index.sources()}
+
+
+def test_documents_are_named_whose_passages_nothing_tells_of(bench: Bench, harmed: Harmed) -> None:
+    """Each of them was emptied, and not a word was said of it."""
+    path = harmed(without_pages_of("chunks", "chunks_by_document", "runs"))
+    names = names_in(bench.made.closed)
+    done = repaired(path)
+    assert {one.source for one in done.waiting} == {name for name in names if not name.startswith("/")}
+    assert {one.source for one in done.lost if one.structure == "chunks"} == {one.source for one in done.waiting}
+    assert done.reread == sum(name.startswith("/") for name in names)
+    with stackroom.open(path, mode="r", embedder=made.embedder()) as index:
+        assert {one.source for one in index.verify().incomplete} == {one.source for one in done.waiting}
+
+
+def test_a_document_whose_passages_are_listed_nowhere_and_there_is_not_named(harmed: Harmed) -> None:
+    """Two lists can't be read, and the passages can."""
+    assert repaired(harmed(without_pages_of("chunks_by_document", "runs"))).ok
+
+
+def test_sources_are_named_whose_documents_nothing_tells_of(bench: Bench, harmed: Harmed) -> None:
+    lists = ("documents", "sqlite_autoindex_documents_1", "documents_by_source")
+    path = harmed(without_pages_of(*lists, "chunks", "chunks_by_document", "runs", "extents"))
+    names = names_in(bench.made.closed)
+    done = repaired(path)
+    assert {one.source for one in done.waiting} == {name for name in names if not name.startswith("/")}
+    assert done.reread == sum(name.startswith("/") for name in names)
+
+
+def test_sources_of_which_nothing_is_left_are_told(harmed: Harmed) -> None:
+    path = harmed(without_pages_of("sources", "sqlite_autoindex_sources_1", "sqlite_autoindex_sources_2"))
+    assert ("sources", "Others, of which nothing tells any more.") in [
+        (one.structure, one.message) for one in repaired(path).lost
+    ]
+
+
+EMPTY = ("attachments", "sqlite_autoindex_attachments_1", "originals", "collection_members", "collections", "sets")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A library of two files, and nothing else."""
+    write_files(tmp_path / "files", {"a.txt": "harbour lantern", "b.txt": "orchard granite"})
+    with stackroom.open(tmp_path / "plain", embedder=made.embedder()) as index:
+        index.add(tmp_path / "files")
+    return tmp_path / "plain"
+
+
+@pytest.mark.parametrize("tables", [*((name,) for name in EMPTY), EMPTY, ("set_members",)], ids="+".join)
+def test_what_never_was_is_not_lost(plain: Path, tables: tuple[str, ...]) -> None:
+    """Nothing can be read of tables that held nothing, or nothing but what every library has."""
+    without_pages_of(*tables)(plain)
+    done = repaired(plain)
+    assert (done.lost, done.waiting) == ((), ())
+    assert done.damage
+
+
+def test_sources_that_were_not_active_are_lost(plain: Path) -> None:
+    with stackroom.open(plain, embedder=made.embedder()) as index:
+        index.set_active(["a.txt"], False)
+    without_pages_of("set_members")(plain)
+    assert [one.structure for one in repaired(plain).lost] == ["sets"]
+
+
+def test_attachments_that_were_there_are_lost_and_those_that_may_have_been_are_told(plain: Path) -> None:
+    """A library of before says nothing of how many there were."""
+    with stackroom.open(plain, embedder=made.embedder()) as index, index.backend.commit() as commit:
+        commit.attach("something", b"unread " * 200)
+    older = plain.with_name("older")
+    shutil.copytree(plain, older)
+    sql(older, "UPDATE settings SET value = json_remove(value, '$.attachments') WHERE name = 'sums'")
+    for path in (plain, older):
+        without_pages_of("attachments", "sqlite_autoindex_attachments_1")(path)
+    assert [one.structure for one in repaired(plain).lost] == ["attachments"]
+    done = repaired(older)
+    assert done.ok
+    assert any("Whether anything was carried along from another program can't be told" in one for one in done.restored)
+
+
 def test_nothing_at_all_is_an_error_and_leaves_what_there_is(harmed: Harmed) -> None:
     path = harmed(lambda copy: layout.catalogue(copy).write_bytes(b"\xa5" * 50_000))
     before = layout.catalogue(path).read_bytes()
@@ -406,8 +501,8 @@ def test_the_command_says_what_it_did(harmed: Harmed) -> None:
     assert report["lost"][0]["document_id"] == "record2"
     assert Path(report["aside"]).is_dir()
     again = CliRunner().invoke(cli, ["--library", str(path), "repair"], standalone_mode=False)
-    assert again.return_value == 0
-    assert "All is well." in again.stderr
+    assert again.return_value == 1
+    assert "record source 2 can't be read again: it came without a file" in again.stderr
 
 
 def test_a_name_that_no_checksum_covers_is_told_as_doubtful(harmed: Harmed) -> None:

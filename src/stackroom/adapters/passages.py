@@ -68,6 +68,9 @@ def write(
             record, source = known.get(document_id, (None, None))
             if source is None:
                 source = sources[passages[0].source] or _new_source(passages[0], facts, recipe)
+            if not source.is_file:
+                # What a repair had lost of it is given again.
+                source = replace(source, state="indexed", error=None, error_kind=None)
             source_key = commit.put_source(replace(source, key=0))
             if record is None:
                 record = DocumentRecord(document_id, 0, passages[0].title, passages[0].metadata)

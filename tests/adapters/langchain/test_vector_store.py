@@ -7,6 +7,7 @@ import pickle
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_documents_come_back_as_they_were(store: StackroomVectorStore, source: o
     assert store.get_by_ids(["x"]) == [before]
     assert store.similarity_search("one text", k=1) == [before]
     assert list(store.get_by_ids(["x"])[0].metadata) == list(metadata)
+
+
+def test_what_a_repair_had_lost_is_whole_once_it_is_given_again(store: StackroomVectorStore) -> None:
+    given = document("one text", "x", source="notes")
+    store.add_documents([given])
+    with store.index.backend.view() as view, store.index.backend.commit() as commit:
+        (record,) = view.each_source()
+        commit.put_source(replace(record, state="partial", error="Passages were lost.", error_kind="DamagedError"))
+    store.add_documents([given])
+    (source,) = store.index.sources()
+    assert (source.error, source.state) == (None, "indexed")
 
 
 def test_a_change_to_what_was_found_changes_nothing(store: StackroomVectorStore) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+import numpy as np
 import pytest
 
 import stackroom
 from stackroom import Chunk, Document
+from stackroom.cli.commands import upkeep
 from stackroom.cli.commands.library import size
 from stackroom.cli.main import main
+from stackroom.cli.session import Session
 from stackroom.errors import DamagedError, NotALibraryError, ReadOnlyError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.reports import Damage
@@ -213,6 +216,23 @@ def test_a_repair_where_nothing_can_be_written_says_what_to_do(filled: Path, how
     assert "open the library read-only" not in done.stderr
 
 
+# A catalogue that can't be read
+
+
+def test_verify_of_half_a_catalogue_says_what_could_be_compared_and_where_the_list_is(filled: Path) -> None:
+    catalogue = layout.catalogue(filled)
+    os.truncate(catalogue, catalogue.stat().st_size // 2)
+    advised = f"stackroom --library {filled} verify"
+    assert advised in run(filled, "search", "cats").stderr
+    said = run(filled, "verify")
+    assert said.code == DamagedError.exit_code
+    assert f"The catalogue {catalogue} is damaged" in said.stderr
+    assert "Nothing else could be compared: only the catalogue says what the vector files are to hold." in said.stderr
+    command = f"stackroom --library {filled} repair --dry-run"
+    assert f"What can be brought back, and what can't: {command}" in said.stderr
+    assert "Nothing was changed" in run(filled, *command.split()[3:]).stderr
+
+
 # A file that can't be read again
 
 
@@ -222,7 +242,7 @@ def test_a_repair_whose_file_is_gone_ends_with_what_to_do_and_leaves_a_whole_lib
     assert done.code == 1
     assert f"{file} can't be read again: No such file or directory." in done.stderr
     assert f"stackroom --library {hurt} remove {file}" in done.stderr
-    assert "Not everything is there again: 1 thing is lost, and 1 file was not read again." in done.stderr
+    assert "Not everything is there again: 1 thing is lost, and 1 source was not read again." in done.stderr
     sound = run(hurt, "verify")
     assert sound.code == 0
     assert "All is well" in sound.stderr
@@ -293,9 +313,123 @@ def test_a_repair_that_was_stopped_before_it_read_leaves_a_library_that_says_so(
         assert [one.structure for one in index.verify().damage] == ["repair"]
     said = run(hurt, "verify")
     assert said.code == DamagedError.exit_code
-    assert "1 file that lost passages was not read again yet" in said.stderr
+    assert "1 source that lost passages was not read again yet" in said.stderr
     assert run(hurt, "repair").code == 0
     assert run(hurt, "verify").code == 0
+
+
+# A record, which no file has
+
+
+RECORDS = [*(Document(f"rec-{n}", text=f"The harbour has {n} lanterns.") for n in range(3)), Document("empty")]
+
+
+@pytest.fixture
+def records(library: Path) -> Path:
+    """Three records with a passage each, and one that never had any; that of the last is damaged."""
+    with stackroom.open(library) as index:
+        index.add_documents(RECORDS)
+    spoil(library)
+    return library
+
+
+def test_a_record_that_a_repair_emptied_is_named_by_every_verb_and_an_empty_one_is_not(records: Path) -> None:
+    done = run(records, "repair")
+    assert done.code == 1
+    assert "rec-2 can't be read again: it came without a file. Give it again." in done.stderr
+    assert "Not everything is there again: 1 thing is lost, and 1 source was not read again." in done.stderr
+    sound = run(records, "verify")
+    assert sound.code == 0
+    assert "1 source is incomplete since a repair:\n  rec-2" in sound.stderr
+    listed = run(records, "list", "--failed").stdout
+    assert "Passages of it were lost, and it was not read again: it came without a file. Give it again." in listed
+    assert f"stackroom --library {records} remove rec-2" in listed
+    assert "1 (DamagedError first)" in run(records, "status").stdout
+    marked = [line.split()[-1] for line in run(records, "list").stdout.splitlines() if line.startswith("!")]
+    assert marked == ["rec-2"]
+    again = run(records, "repair")
+    assert (again.code, "rec-2" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("how", ["given again", "removed"])
+def test_a_record_that_a_repair_emptied_is_told_until_it_is_whole_or_gone(records: Path, how: str) -> None:
+    stackroom.repair(records)
+    with stackroom.open(records) as index:
+        if how == "removed":
+            index.remove(["rec-2"])
+        else:
+            index.add_documents([RECORDS[2]])
+        found = index.verify()
+        assert (found.ok, found.incomplete, index.stats().failed_count) == (True, (), 0)
+    assert run(records, "repair").code == 0
+
+
+def test_a_dry_run_says_of_a_record_what_the_run_does(records: Path) -> None:
+    planned, done = stackroom.repair(records, dry_run=True), stackroom.repair(records)
+    assert sources(planned.lost) == sources(done.lost)
+    assert sources(planned.waiting) == sources(done.waiting)
+
+
+# Long lists
+
+
+def listed(found: list[Damage], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    upkeep._list(Session(library=None, as_json=False, quiet=False), "Lost", found)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_loss_names_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        Damage("sources", "What was known of the source but its name.", None, "rec-0"),
+        Damage("sources", "rec-1 can't be read again.", None, "rec-1"),
+    ]
+    assert listed(found, capsys) == [
+        "Lost:",
+        "  What was known of the source but its name. (rec-0)",
+        "  rec-1 can't be read again.",
+    ]
+
+
+def test_many_of_a_kind_are_one_with_their_number_and_names_and_texts_come_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [Damage("sources", "What was known of the source but its name.", None, f"rec-{n}") for n in range(40)]
+    texts = [Damage("chunks", f"The passage with key {n}.", f"d{n // 2}", f"s{n // 2}") for n in range(8)]
+    assert listed([Damage("sets", "Which were not active.", None, None), *names, *texts], capsys) == [
+        "Lost:",
+        "  chunks: The passage with key 0. (s0, document d0)",
+        "    and 7 more like it, of 4 sources: s0, s1, s2, s3",
+        "  What was known of the source but its name. (rec-0)",
+        "    and 39 more like it, of 40 sources: rec-0, rec-1, rec-2, rec-3, rec-4, …",
+        "  sets: Which were not active.",
+        "  --json names them all.",
+    ]
+
+
+def test_few_of_a_kind_are_all_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Damage("chunks", f"The passage with key {n}.", f"d{n}", f"s{n}") for n in range(3)]
+    assert len(listed(found, capsys)) == 4
+
+
+def test_of_many_kinds_some_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Damage("metadata", f"The filter index of {chr(97 + n) * 3!r} does not agree.") for n in range(25)]
+    said = listed(found, capsys)
+    assert (len(said), said[-1]) == (22, "  and 5 more; --json names them all.")
+
+
+def test_what_sqlite_says_of_many_pages_is_said_once(library: Path) -> None:
+    noise = (" ".join(map(str, np.random.default_rng(n).integers(0, 1 << 40, 1000))) for n in range(60))
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        index.add_documents(Document(f"d{n}", chunks=[Chunk(text)]) for n, text in enumerate(noise))
+    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as connection:
+        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'chunks'").fetchall()
+    with layout.catalogue(library).open("r+b") as file:
+        file.seek((root - 1) * layout.PAGE_SIZE)
+        file.write(bytes(layout.PAGE_SIZE))
+    everything = json.loads(run(library, "--json", "verify").stdout)["damage"]
+    assert sum("never used" in one["message"] for one in everything) > 20
+    assert run(library, "verify").stderr.count("never used") == 1
+    assert run(library, "repair", "--dry-run").stderr.count("never used") == 1
 
 
 # The dry run
@@ -348,8 +482,22 @@ def test_a_dry_run_says_that_the_model_is_not_at_hand(library: Path) -> None:
     assert "can't be made from its name" in done.waiting[0].message
     said = run(library, "verify")
     assert said.code == DamagedError.exit_code
-    assert "3 passages wait for the model that made their vectors" in said.stderr
-    assert "repair --embedder NAME" in said.stderr
+    left = "3 passages wait to be embedded again by the model that made their vectors"
+    assert f"{left}: stackroom --library {library} repair --embedder NAME" in said.stderr
+    assert said.stderr.count("repair") == 2  # what is left, and its command
+    with stackroom.open(library, embedder=WordEmbedder()) as index:
+        assert index.verify().damage[0].message == f"{left}: stackroom repair"
+
+
+def test_what_a_stopped_repair_left_is_finished_by_a_plain_one_where_the_model_is_at_hand(filled: Path) -> None:
+    next((filled / layout.VECTORS).iterdir()).unlink()
+    with stackroom.open(filled) as index:
+        index.backend.repair(dry_run=False, progress=silent, cancel=CancelToken())
+    said = run(filled, "verify")
+    assert said.code == DamagedError.exit_code
+    assert f"made their vectors: stackroom --library {filled} repair\n" in said.stderr
+    assert "--embedder" not in said.stderr
+    assert run(filled, "repair").code == 0
 
 
 # What a repair has put aside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from stackroom.index import Index
 
 _SHOWN = 20
+"""Lines of one list."""
+_FEW = 3
+"""Of one kind so many are shown, and more are counted."""
+_NAMES = 5
+_NUMBER = re.compile(r"\d[\d,.]*")
+_GRAVEST = ("chunks", "documents", "sources", "originals", "attachments", "vectors")
 
 
 def _put_aside(index: Index) -> str:
@@ -30,19 +37,52 @@ def _put_aside(index: Index) -> str:
 def _list(session: Session, title: str, found: Sequence[Damage]) -> None:
     from stackroom.cli.main import with_library
 
-    if found:
-        session.say(f"{title}:")
-    for damage in found[:_SHOWN]:
-        session.say(with_library(_line(damage), session.library))
-    if len(found) > _SHOWN:
-        session.say(f"  and {len(found) - _SHOWN:,} more; --json names them all.")
+    if not found:
+        return
+    session.say(f"{title}:")
+    kinds: dict[object, list[Damage]] = {}
+    for damage in found:
+        kinds.setdefault(_kind(damage), []).append(damage)
+    told = [lines for alike in sorted(kinds.values(), key=_gravity) for lines in _told_of(alike)]
+    for line, _ in told[:_SHOWN]:
+        session.say(with_library(line, session.library))
+    if left := sum(n for _, n in told[_SHOWN:]):
+        session.say(f"  and {left:,} more; --json names them all.")
+    elif len(told) < len(found):
+        session.say("  --json names them all.")
+
+
+def _kind(damage: Damage) -> object:
+    """What those have in common that differ in numbers and names alone."""
+    message = damage.message.replace(damage.source, "") if damage.source else damage.message
+    return damage.structure, damage.file, _NUMBER.sub("", message)
+
+
+def _gravity(alike: Sequence[Damage]) -> int:
+    """The place of a kind in the order of what weighs more: texts before what is known of them."""
+    part = alike[0].structure
+    return _GRAVEST.index(part) if part in _GRAVEST else len(_GRAVEST)
+
+
+def _told_of(alike: Sequence[Damage]) -> Iterator[tuple[str, int]]:
+    """Each of a few; of many the first, with their number and whose they are. With each line how many it tells of."""
+    if len(alike) <= _FEW:
+        yield from ((_line(damage), 1) for damage in alike)
+        return
+    names = list(dict.fromkeys(damage.source for damage in alike if damage.source))
+    more = ", …" if len(names) > _NAMES else ""
+    whose = f", of {count(len(names), 'source')}: {', '.join(names[:_NAMES])}{more}" if names else ""
+    yield f"{_line(alike[0])}\n{safe(f'    and {len(alike) - 1:,} more like it{whose}')}", len(alike)
 
 
 def _line(damage: Damage) -> str:
     """The file that is hit, what is wrong, and whose it is."""
     part, file = damage.structure, damage.file
     where = part if file is None else file if file.startswith(part) else f"{file} ({part})"
-    whose = f" ({damage.source or ''}, document {damage.document_id})" if damage.document_id else ""
+    if damage.document_id:
+        whose = f" ({damage.source or ''}, document {damage.document_id})"
+    else:
+        whose = f" ({damage.source})" if damage.source and damage.source not in damage.message else ""
     # Of a source its name is said first, and nothing of how it is kept.
     head = "" if part == "sources" and file is None and damage.source else f"{where}: "
     return safe(f"  {head}{damage.message}{whose}")
@@ -58,7 +98,10 @@ def verify_command(session: Session) -> int:
     except DamagedError as error:
         # Elsewhere this command is what to do next.
         if "stackroom verify" in (error.hint or ""):
-            error.hint = "Bring back what can be: stackroom repair"
+            error.hint = (
+                "Nothing else could be compared: only the catalogue says what the vector files are to hold. "
+                "What can be brought back, and what can't: stackroom repair --dry-run"
+            )
         raise
     if session.as_json:
         session.print_json({"ok": found.ok, **plain(found)}, index)
@@ -75,7 +118,9 @@ def verify_command(session: Session) -> int:
             session.say(kept)
         return 0
     damaged = "1 thing is damaged" if len(found.damage) == 1 else f"{len(found.damage):,} things are damaged"
-    session.say(f"{damaged}. Bring back what can be: {session.command('repair')}")
+    # What a repair has left names its command itself.
+    begun = all(one.structure == "repair" for one in found.damage)
+    session.say(f"{damaged}." if begun else f"{damaged}. Bring back what can be: {session.command('repair')}")
     return DamagedError.exit_code
 
 
@@ -142,7 +187,7 @@ def _ending(session: Session, done: Repair) -> Iterator[str]:
             f"Nothing was changed. To do it: {session.command('repair')}" if _has_work(done) else "Nothing was changed."
         )
     elif any(one.structure == "sources" for one in done.waiting):
-        yield f"The files that were not read again, and why: {session.command('list', '--failed')}"
+        yield f"The sources that were not read again, and why: {session.command('list', '--failed')}"
 
 
 def _has_work(done: Repair) -> bool:
@@ -151,15 +196,15 @@ def _has_work(done: Repair) -> bool:
 
 
 def _what_is_not(done: Repair) -> str:
-    """1 thing is lost, and 1 file was not read again"""
-    lost, files = len(done.lost), sum(one.structure == "sources" for one in done.waiting)
-    documents = len(done.waiting) - files
+    """1 thing is lost, and 1 source was not read again"""
+    lost, sources = len(done.lost), sum(one.structure == "sources" for one in done.waiting)
+    documents = len(done.waiting) - sources
     told = []
     if lost:
         told.append(f"{count(lost, 'thing')} {'is' if lost == 1 else 'are'} lost")
-    if files:
-        was = "would not be" if done.dry_run else "was not" if files == 1 else "were not"
-        told.append(f"{count(files, 'file')} {was} read again")
+    if sources:
+        was = "would not be" if done.dry_run else "was not" if sources == 1 else "were not"
+        told.append(f"{count(sources, 'source')} {was} read again")
     if documents:
         told.append(f"{count(documents, 'document')} {'waits' if documents == 1 else 'wait'} for the model")
     return ", and ".join(told)

@@ -1,4 +1,5 @@
-"""Checksums of the small tables whose rows have none of their own: settings, spaces, collections and sets, who is in them, and the last keys.
+"""Checksums of the small tables whose rows have none of their own: settings, spaces, collections and sets, who is in them, the last keys, and
+how many attachments there are.
 
 They are one row of `settings`, which each commit writes anew. Only `verify` reads it. A library without that row is not checked so.
 """
@@ -36,6 +37,8 @@ _SMALL = {
     "collections": "SELECT * FROM collections ORDER BY collection_key",
     "sets": "SELECT * FROM sets ORDER BY set_key",
     "sqlite_sequence": "SELECT name, seq FROM sqlite_sequence ORDER BY name",
+    # Each has a checksum of its own: how many there were no other table says.
+    "attachments": "SELECT count(*) FROM attachments",
 }
 # Added up by SQLite: there may be as many members as sources, or more. No product leaves 63 bits.
 _LARGE = {
@@ -64,12 +67,23 @@ def differing(connection: Connection, unread: tuple[type[BaseException], ...] = 
     stored = _stored(connection)
     for name in stored:
         try:
-            now = _small(connection, name) if name in _SMALL else _large(connection, name) if name in _LARGE else None
+            now = _now(connection, name)
         except unread:
             yield name
             continue
         if now is not None and now != stored[name]:
             yield name
+
+
+def is_as_written(connection: Connection, name: str, of: Connection) -> bool | None:
+    """Whether a table is what was written in the catalogue `of`; None where that does not say. Raises DamagedError."""
+    stored = _stored(of).get(name)
+    return None if stored is None else _now(connection, name) == stored
+
+
+def _now(connection: Connection, name: str) -> Any:
+    """What is to be stored of a table; None where it is none of these."""
+    return _small(connection, name) if name in _SMALL else _large(connection, name) if name in _LARGE else None
 
 
 def flipped_identity(connection: Connection) -> tuple[int, str] | None:

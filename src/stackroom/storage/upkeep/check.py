@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import apsw
 import numpy as np
 
-from stackroom.backend import indexed_metadata
+from stackroom.backend import EMBED_AGAIN, indexed_metadata
 from stackroom.errors import DamagedError, StackroomError, StorageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Damage, Verification
@@ -129,10 +131,12 @@ class _Check:
     def structure(self, connection: Connection) -> None:
         """SQLite's own check of its pages, trees and indexes."""
         # A query has FTS5 look at its structure anew; its part of the check trusts what this connection saw last.
-        connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
-        for (line,) in connection.execute("PRAGMA integrity_check(100)"):
-            if line != "ok":
-                self._found("catalogue", f"SQLite's check of its pages says: {line}")
+        with contextlib.suppress(apsw.CorruptError):
+            connection.rows("SELECT rowid FROM words WHERE words MATCH 'a' LIMIT 1")
+        for (said,) in connection.execute("PRAGMA integrity_check(100)"):
+            for line in said.splitlines():
+                if line != "ok" and not line.startswith("***"):
+                    self._found("catalogue", f"SQLite's check of its pages says: {line}")
         # SQLite looks for each row in these indexes, and does not count what else is in them.
         for name, (_, of, where) in tables.PARTIAL_INDEXES.items():
             table = of.partition("(")[0]
@@ -301,10 +305,7 @@ class _Check:
         left = waiting.get(connection)
         if left.embed:
             what = "1 passage waits" if len(left.embed) == 1 else f"{len(left.embed):,} passages wait"
-            self._found(
-                "repair",
-                f"{what} for the model that made their vectors, to be embedded again: stackroom repair --embedder NAME",
-            )
+            self._found("repair", f"{what} {EMBED_AGAIN}")
         untried = 0
         for key, _ in left.read:
             source = records.source_by_key(connection, key)
@@ -315,7 +316,7 @@ class _Check:
             else:
                 self.incomplete.append(Damage("sources", f"{source.name}: {source.error}", None, source.name))
         if untried:
-            what = "1 file that lost passages was" if untried == 1 else f"{untried:,} files that lost passages were"
+            what = "1 source that lost passages was" if untried == 1 else f"{untried:,} sources that lost passages were"
             self._found("repair", f"{what} not read again yet: stackroom repair")
 
     def unfinished(self, connection: Connection) -> None:

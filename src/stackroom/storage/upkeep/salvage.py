@@ -63,6 +63,7 @@ def salvage(library: Path, source: Connection, target: Connection, progress: Pro
     compaction.rebuild_metadata(target, blobs)
     remains.word_files_of(library, tables, target, live)
     remains.sequences(tables, target)
+    taken.small_tables()
     left = remains.waiting_of(found, taken)
     waiting.put(target, left)
     schema.count_commit(target, members=True)

@@ -18,6 +18,8 @@ class Findings:
     documents: dict[int, DocumentRecord] = field(default_factory=dict)
     hurt: set[int] = field(default_factory=set)
     """documents of which passages are lost"""
+    bereft: set[int] = field(default_factory=set)
+    """sources of which nobody knows what they held"""
     named_alone: set[int] = field(default_factory=set)
     """collections of which no more than the name is known: one may have had vectors of its own"""
     identities: dict[int, str] = field(default_factory=dict)

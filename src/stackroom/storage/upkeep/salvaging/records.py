@@ -22,6 +22,7 @@ from stackroom.storage.words import fulltext
 
 LONGEST_SEQUENCE = 1 << 48
 _AT_ONCE = 512
+_CANT_TELL = "Whether anything was {} another program can't be told: nothing shows that it was."
 _KEPT = {"library_uuid": bytes, "commit_id": bytes, "candidates": int, "backup_of": bytes, branches.NAME: bytes}
 
 
@@ -51,8 +52,7 @@ class Records:
             differing.remove("spaces")
             self._found.identities = dict([flipped])
             self._found.restored.append("What is known of the model: one bit of it had flipped.")
-        for table in differing:
-            self._found.is_lost("catalogue", f"What the table {table} said: what it says now was taken over.")
+        self._doubtful = differing
         self.before = waiting.parsed(found.get(waiting.NAME))
 
     def dictionaries(self) -> None:
@@ -70,7 +70,8 @@ class Records:
         names = self._tables.by_index("sources", "source_key", "name", "sqlite_autoindex_sources_2")
         known = self._tables.by_index("sources", "source_key", "source_id", "sqlite_autoindex_sources_1")
         hints = sorted({*names, *known})
-        for row in self._tables.table("sources", records.SOURCE_COLUMNS, "source_key").rows(lambda: hints):
+        table = self._tables.table("sources", records.SOURCE_COLUMNS, "source_key")
+        for row in table.rows(lambda: hints):
             key = row[0]
             for source_id in (row[1], known.get(key)):
                 for name in (row[2], names.get(key)):
@@ -84,7 +85,11 @@ class Records:
             source_id = decoded(ids.unpack_id, known.get(key)) or ids.unpack_id(ids.new_id())
             record = SourceRecord(text, is_file=os.path.isabs(text), state="partial", source_id=source_id, key=key)
             self.keep_source(record)
+            self._found.bereft.add(key)
             self._found.lost.append(Damage("sources", "What was known of the source but its name.", None, text))
+        indexes = ("sqlite_autoindex_sources_1", "sqlite_autoindex_sources_2")
+        if not table.whole and not any(self._tables.is_whole("source_key", f"sources INDEXED BY {i}") for i in indexes):
+            self._found.is_lost("sources", "Others, of which nothing tells any more.")
 
     def keep_source(self, record: SourceRecord) -> None:
         self._found.sources[record.key] = record
@@ -97,7 +102,8 @@ class Records:
         known = self._tables.by_index("documents", "document_key", "document_id", "sqlite_autoindex_documents_1")
         owners = self._tables.by_index("documents", "document_key", "source_key", "documents_by_source")
         hints = sorted({*known, *owners})
-        for row in self._tables.table("documents", records.DOCUMENT_COLUMNS, "document_key").rows(lambda: hints):
+        table = self._tables.table("documents", records.DOCUMENT_COLUMNS, "document_key")
+        for row in table.rows(lambda: hints):
             key = row[0]
             for document_id in (row[1], known.get(key)):
                 for source_key in (row[2], owners.get(key)):
@@ -107,6 +113,16 @@ class Records:
         for key in hints:
             if key not in self._found.documents:
                 self._stand_in(key, decoded(ids.unpack_id, known.get(key)), owners.get(key))
+        indexes = ("sqlite_autoindex_documents_1", "documents_by_source")
+        if not table.whole and not any(
+            self._tables.is_whole("document_key", f"documents INDEXED BY {i}") for i in indexes
+        ):
+            holding = {document.source_key for document in self._found.documents.values()}
+            for key, source in self._found.sources.items():
+                # A file that could not be read has none.
+                if key not in holding and key not in self._found.bereft and source.error is None:
+                    self._found.bereft.add(key)
+                    self._found.lost.append(Damage("documents", "What it held, if anything.", None, source.name))
 
     def _keep_document(self, record: DocumentRecord) -> None:
         if record.source_key not in self._found.sources:
@@ -144,7 +160,7 @@ class Records:
         for key, first, n in listed.rows():
             if key in self._known and isinstance(first, int) and isinstance(n, int) and 0 < n <= self._tables.most:
                 self._target.execute("INSERT OR IGNORE INTO collection_members VALUES(?, ?, ?)", (key, first, n))
-        if not listed.whole:
+        if not listed.whole and self._as_written("collection_members") is not True:
             self._found.is_lost("collections", "Which passages some collections listed.")
 
     def chunks(self) -> bool:
@@ -200,7 +216,25 @@ class Records:
                 document = indexed.get(key, runs.get(key, 0))
                 self._found.hurt.add(document)
                 self._found.is_lost("chunks", f"The passage with key {key}.", document)
+        if not table.whole:
+            self._untold(runs, indexed)
         return table.whole
+
+    def _untold(self, runs: dict[int, int], indexed: dict[int, int]) -> None:
+        """Where passages are lost, and nothing that lists them can be read to its end: the documents that it may have told of.
+
+        Both lists are in the order of the documents, so that of the last one that was read there may be more.
+        """
+        if self._tables.is_whole("n", "runs") or self._tables.is_whole(
+            "position", "chunks INDEXED BY chunks_by_document"
+        ):
+            return
+        told: set[int] = set()
+        for owners in (runs.values(), indexed.values()):
+            told |= set(owners) - {max(owners, default=0)}
+        for key in self._found.documents.keys() - told - self._found.hurt:
+            self._found.hurt.add(key)
+            self._found.is_lost("chunks", "Passages of which nothing tells any more, if it had any.", key)
 
     def _owners(self, table: str) -> dict[int, int]:
         """The document of each key, as one table of runs of keys has it."""
@@ -253,7 +287,8 @@ class Records:
             self._target.execute(
                 "INSERT OR IGNORE INTO set_members SELECT ?, source_key FROM sources", (schema.ACTIVE_SET,)
             )
-            self._found.is_lost("sets", "Which sources were not active: all of them are now.")
+            if self._as_written("set_members") is not True:
+                self._found.is_lost("sets", "Which sources were not active: all of them are now.")
 
     def originals(self, live: KeySet) -> None:
         table = self._tables.table("originals", "owner, key, checksum, data", "owner, key")
@@ -271,8 +306,10 @@ class Records:
                     f"What another program had written about the {'passage' if owner else 'document'} {key}.",
                 )
         told = decoded(originals.stored_tally, self._tables.connection)
-        if not table.whole and (told is None or seen < told[0]):
+        if not table.whole and (seen if told is None else seen < told[0]):
             self._found.is_lost("originals", "Some of what another program had written about documents and passages.")
+        elif not table.whole and told is None:
+            self._found.restored.append(_CANT_TELL.format("written by"))
         elif told is not None and seen < told[0]:
             self._found.is_lost("originals", originals.missing(told[0], seen))
         originals.put_tally(self._target)
@@ -280,7 +317,9 @@ class Records:
     def attachments(self) -> None:
         table = self._tables.table("attachments", "rowid, name, checksum, data", "rowid")
         names = self._tables.by_index("attachments", "rowid", "name", "sqlite_autoindex_attachments_1")
+        seen = 0
         for number, name, checksum, data in table.rows(lambda: sorted(names)):
+            seen += 1
             if names.get(number, name) != name:
                 called = decoded(ids.unpack_text, name)
                 self._found.is_lost(
@@ -291,7 +330,26 @@ class Records:
             else:
                 self._found.is_lost("attachments", f"The attachment {decoded(ids.unpack_text, name)!r}.")
         if not table.whole:
-            self._found.is_lost("attachments", "Some of what was carried along from another program.")
+            written = self._as_written("attachments")
+            if written is False or (written is None and (names or seen)):
+                self._found.is_lost("attachments", "Some of what was carried along from another program.")
+            elif written is None:
+                self._found.restored.append(_CANT_TELL.format("carried along from"))
+
+    def small_tables(self) -> None:
+        """Those that are not what was written, but for what was told of them already. To be asked last."""
+        for table in list(self._doubtful):
+            if self._as_written(table) is not True:
+                self._found.is_lost("catalogue", f"What the table {table} said: what it says now was taken over.")
+
+    def _as_written(self, table: str) -> bool | None:
+        """Whether what was taken over of a small table is all that was written, however it came; None where nothing says so. Who asks tells of it."""
+        if table in self._doubtful:
+            self._doubtful.remove(table)
+        written: bool | None = decoded(
+            lambda source: sums.is_as_written(self._target, table, source), self._tables.connection
+        )
+        return written
 
     def _is_intact(self, checksum: Any, data: Any) -> bool:
         return bool(decoded(lambda frame: zlib.crc32(self._codec.decode(frame)), data) == checksum)

@@ -39,16 +39,12 @@ def sequences(tables: Tables, target: Connection) -> None:
 
 
 def waiting_of(found: Findings, taken: Records) -> Waiting:
-    """What needs a model or a file: passages whose vectors are lost, sources whose passages are."""
+    """What needs a model, or to be read or given again: passages whose vectors are lost, sources whose passages are."""
     read = dict(taken.before.read)
-    for document_key in found.hurt:
-        document = found.documents.get(document_key)
-        source = None if document is None else found.sources.get(document.source_key)
-        if source is not None and source.is_file:
-            read[source.key] = source.content_hash or read.get(source.key)
-            taken.keep_source(replace(source, state="partial"))
-    for key, source in found.sources.items():
-        if source.is_file and source.state == "partial" and source.indexed_at is None and source.recipe == "":
-            read.setdefault(key, None)
+    owners = {found.documents[key].source_key for key in found.hurt & found.documents.keys()}
+    for source_key in sorted((owners | found.bereft) & found.sources.keys()):
+        source = found.sources[source_key]
+        read[source_key] = source.content_hash or read.get(source_key)
+        taken.keep_source(replace(source, state="partial"))
     missing = found.missing.union(KeySet.from_keys(np.array(taken.before.embed, dtype=np.int64)))
     return Waiting(tuple(missing.keys().tolist()), tuple(sorted(read.items())))

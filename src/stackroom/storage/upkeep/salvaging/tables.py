@@ -90,6 +90,10 @@ class Tables:
             pass
         return found
 
+    def is_whole(self, column: str, where: str) -> bool:
+        """Whether every row of a table can be read, or of one of its indexes."""
+        return decoded(self.connection.value, f"SELECT count({column}) FROM {where}") is not None
+
     def by_index(self, table: str, key: str, column: str, index: str) -> dict[int, Any]:
         """A column as an index has it, by key."""
         rows = self.column(f"SELECT {key}, {column} FROM {table} INDEXED BY {index}")
