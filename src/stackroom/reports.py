@@ -316,7 +316,9 @@ class Copied:
             parts.append(f"of a library {_HALF_PUSHED}: {again} again once that has")
         if self.begun_at:
             verb = f"pull of {self.url}" if self.url else "push to this"
-            parts.append(f"a {verb} that began at {minute(self.begun_at)} did not finish (or goes on): run it again")
+            parts.append(
+                f"a {verb} that began at {minute(self.begun_at)} did not finish (or goes on; sources come before their documents): run it again"
+            )
         return "; ".join(parts)
 
 
