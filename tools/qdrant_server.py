@@ -1,6 +1,6 @@
 """The part of Qdrant's HTTP interface that Stackroom asks for, over Qdrant's own engine.
 
-    qdrant_server.py FOLDER PORT
+    qdrant_server.py FOLDER [PORT]
 
 Qdrant's server is in no package index, but its engine is: qdrant-edge, which Qdrant's makers build from the same code for use within a process. It
 stores, indexes, filters and searches here, and Qdrant's client sends and reads. What stands in for the server is this file: a folder for each
@@ -9,6 +9,8 @@ collection, the list of aliases, which it writes in one step, and HTTP.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import re
@@ -21,7 +23,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import qdrant_edge as edge
+try:
+    import qdrant_edge as edge
+except ModuleNotFoundError:
+    sys.exit("Qdrant's engine is not installed: pip install qdrant-edge-py")
 
 _DISTANCES = {"Dot": edge.Distance.Dot, "Euclid": edge.Distance.Euclid, "Cosine": edge.Distance.Cosine}
 _DONE = {"operation_id": 0, "status": "completed"}
@@ -287,10 +292,22 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def main(folder: str, port: int) -> None:
-    Handler.server_ = Server(Path(folder))
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Stand in for Qdrant's server, over Qdrant's own engine: for tests, and for trying a push on one machine. Ctrl-C stops it."
+    )
+    parser.add_argument("folder", type=Path, help="keeps the collections; it is made where it is missing")
+    parser.add_argument("port", type=int, nargs="?", default=6333, help="listened on at 127.0.0.1 (default: 6333)")
+    asked = parser.parse_args()
+    Handler.server_ = Server(asked.folder)
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", asked.port), Handler)
+    except OSError as error:
+        sys.exit(f"Port {asked.port} can't be listened on: {error.strerror}.")
+    print(f"Listens on 127.0.0.1:{asked.port}, and keeps its collections in {asked.folder.resolve()}.", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main()

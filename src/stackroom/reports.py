@@ -224,14 +224,16 @@ class TransferProof:
     """What was compared between two libraries after a transfer: numbers of what was found equal.
 
     `passages`: texts with their metadata and places; `vectors`: bit for bit; `queries`: stored vectors and words of passages used as
-    queries, whose ten best are the same on both sides. `recall` is the share of the exact ten best that an ordinary search of the target
-    finds, None where there is no vector. `whole`: everything was read back, not only what was sent now.
+    queries, whose ten best are the same on both sides; `filters`: values of metadata, which find the same of sampled passages. `recall` is
+    the share of the exact ten best that an ordinary search of the target finds, None where there is no vector. `whole`: everything was read
+    back, not only what was sent now.
     `differences` say what is not the same, the counts first, and then by name.
     """
 
     passages: int
     vectors: int
     queries: int
+    filters: int
     recall: float | None
     whole: bool
     differences: tuple[str, ...] = ()
@@ -314,7 +316,9 @@ class Copied:
             parts.append(f"of a library {_HALF_PUSHED}: {again} again once that has")
         if self.begun_at:
             verb = f"pull of {self.url}" if self.url else "push to this"
-            parts.append(f"a {verb} that began at {minute(self.begun_at)} did not finish (or goes on): run it again")
+            parts.append(
+                f"a {verb} that began at {minute(self.begun_at)} did not finish (or goes on; sources come before their documents): run it again"
+            )
         return "; ".join(parts)
 
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from engine_servers import Server, server_of
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.engines import open_engine
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.errors import EngineAwayError, StorageError, UnavailableError, UsageError
-from stackroom.types import Chunk
+from stackroom.errors import EngineAwayError, MigrationError, StorageError, UnavailableError, UsageError
+from stackroom.types import Chunk, Document
 from support import chunks, unit_rows
 
 pytestmark = pytest.mark.engines
@@ -245,3 +246,21 @@ def test_a_server_that_has_lost_its_index_loses_no_passage_and_no_vector(
             assert set(exact.keys.tolist()) & set(keys)
             assert ordinary.keys.tolist() == exact.keys.tolist()
             assert ordinary.scores.tolist() == exact.scores.tolist()
+
+
+def test_lost_postings_are_told_by_searches_and_filters(store: Any, url: str, tmp_path: Path) -> None:
+    """The advice was to wait for indexes, for ever."""
+    with stackroom.open(tmp_path / "local") as index:
+        index.add_documents([Document("d", metadata={"year": 1999}, chunks=chunks(["a lighthouse", "another word"]))])
+        assert index.push(url).proof.ok
+        with store.view() as view:
+            table = f"postings_of_{view.asking.state.chunk_table}"
+        server = store.database._server
+        server.ask(table, "delete", ids=server.ask(table, "get", include=[])["ids"])
+        for _ in range(2):
+            with pytest.raises(MigrationError) as caught:
+                index.push(url)
+            told = "\n".join(caught.value.actual)
+            assert "The filter year == 1999 finds other passages: 2 of 2 differ" in told
+            assert "A search for 'lighthouse', of the passage" in told
+            assert "Push under another name" in caught.value.hint

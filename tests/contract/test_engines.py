@@ -219,6 +219,29 @@ def test_a_server_killed_in_the_middle_of_a_push_loses_nothing(
         assert report.proof.vectors == 400
 
 
+def test_a_server_killed_in_the_middle_of_the_proof_is_waited_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was an error at once, and the server was back a second later."""
+    monkeypatch.setattr("stackroom.transfer.proof._BATCH", 20)
+    with stackroom.open(tmp_path / "local") as index:
+        chunks = [Chunk(f"p {n}", embedding=row) for n, row in enumerate(unit_rows(100))]
+        index.add_documents([Document("d", chunks=chunks)])
+        index.push(server.url)
+        killed = threading.Event()
+
+        def kill(event) -> None:
+            if event.stage == "verify" and not killed.is_set():
+                server.kill()
+                killed.set()
+                threading.Timer(0.3, server.start).start()
+
+        report = index.push(server.url, progress=kill)
+        assert killed.is_set()
+        assert report.repeated >= 1
+        assert (report.proof.ok, report.proof.vectors) == (True, 100)
+
+
 def test_a_server_killed_while_it_is_searched_is_said(server: Server) -> None:
     with stackroom.open(server.url) as index:
         index.add_documents([Document("d", chunks=[Chunk("words", embedding=np.ones(4, dtype=np.float32))])])

@@ -12,7 +12,7 @@ import pytest
 import stackroom
 from engine_servers import server_of
 from stackroom.backend import Scope, View
-from stackroom.errors import EngineAwayError, ReadOnlyError, UnavailableError, UsageError
+from stackroom.errors import EngineAwayError, MigrationError, ReadOnlyError, UnavailableError, UsageError
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows
 
@@ -169,3 +169,31 @@ def test_words_are_counted_once_a_version(url: str, monkeypatch: pytest.MonkeyPa
             commit.remove_document(added.key)
         with index.backend.view() as view:
             assert asked(view, "one four") == ((2, 0), 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE documents SET facts = '{}'", "The filter year == 1999 finds other passages: 2 of 3 differ"),
+        ("UPDATE chunks SET lexemes = ''", "A search for 'Rotate every logs', of the passage"),
+    ],
+)
+def test_what_searches_go_by_is_proven_and_can_only_be_sent_to_another_place(
+    url: str, tmp_path: Path, damage: str, told: str
+) -> None:
+    """All filters were wrong and it was proven to be the same; words were lost, and the advice was to wait for indexes."""
+    import psycopg
+
+    server, _, name = url.rpartition("library=")
+    with stackroom.open(tmp_path / "local", embedder=WordEmbedder()) as index:
+        index.add_documents(DOCUMENTS)
+        assert index.push(url).proof.ok
+        with psycopg.connect(server.rstrip("?&"), autocommit=True) as owner:
+            owner.execute(f'SET search_path TO "stackroom_{name}"')
+            owner.execute(damage)
+        for _ in range(2):
+            with pytest.raises(MigrationError) as caught:
+                index.push(url)
+            assert told in "\n".join(caught.value.actual)
+            assert "Push under another name" in caught.value.hint
+        assert index.push(f"{url}2").proof.ok

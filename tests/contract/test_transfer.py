@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord, View
-from stackroom.errors import BusyError, EmbedderMismatchError, MigrationError, UsageError
+from stackroom.errors import BusyError, EmbedderMismatchError, EngineAwayError, MigrationError, UsageError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.store import LocalStore
 from stackroom.transfer import transfer
@@ -383,10 +383,101 @@ def test_answers_that_differ_are_not_promised_to_be_sent_again(
     home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     move(home, backend)
+    """It was said for ever that indexes may still be built."""
     monkeypatch.setattr("stackroom.transfer.proof._same", lambda *arguments: False)
+    for name, told in (
+        ("chroma://db?library=papers", "Push under another name"),
+        ("folder", "push this under another"),
+    ):
+        with pytest.raises(MigrationError) as caught:
+            move(home, backend, names=("here", name))
+        assert "would change nothing" in caught.value.hint
+        assert told in caught.value.hint
+
+
+class _Unfiltered:
+    """A view whose filters let everything through."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._view, name)
+
+    def select(self, scope: Scope) -> object:
+        return self._view.select(replace(scope, where=None))
+
+
+def test_filters_that_find_other_passages_are_said(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every filter on the engine was wrong, and the proof asked none."""
+    assert move(home, backend).proof.filters == 10
+    assert move(home, backend, since_last=True).proof.filters == 10
+    view = backend.view
+
+    @contextlib.contextmanager
+    def unfiltered() -> Iterator[object]:
+        with view() as there:
+            yield _Unfiltered(there)
+
+    monkeypatch.setattr(backend, "view", unfiltered)
     with pytest.raises(MigrationError) as caught:
         move(home, backend)
+    assert "The filter n == 0 finds other passages: 91 of 93 differ, such as 1:0 of /files/1 (document d1)." in (
+        caught.value.actual
+    )
+    assert len(caught.value.actual) == 10
     assert "would change nothing" in caught.value.hint
+
+
+def test_searches_and_filters_of_the_collection_that_has_most_are_compared(backend: Backend, tmp_path: Path) -> None:
+    """They were asked of the default one, where nothing was, and an ordinary search was said to find nothing of what there is."""
+    with contextlib.closing(LocalStore(tmp_path / "collected")) as collected:
+        with collected.commit() as commit:
+            source = commit.put_source(SourceRecord(name="s"))
+            document = commit.put_document(DocumentRecord("d", source))
+            chunks = [Chunk(f"passage {n}", f"c{n}", {"n": n}, embedding=row) for n, row in enumerate(unit_rows(5))]
+            commit.add_chunks(document, chunks, collection="apart")
+        asked: list[Scope] = []
+        with collected.view() as view:
+            select = type(view).select
+
+        def noted(self: View, scope: Scope) -> object:
+            found = select(self, scope)
+            asked.append((scope.where.key, len(found)) if scope.where else scope)
+            return found
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(type(view), "select", noted)
+            proof = move(collected, backend).proof
+        assert (proof.filters, proof.recall) == (7, 1.0)
+        assert ("n", 1) in asked
+        assert ("document_id", 5) in asked
+
+
+def test_an_engine_that_goes_away_during_the_proof_is_waited_for(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While documents were sent it was waited for, and in the proof it was not."""
+    monkeypatch.setattr("stackroom.transfer._DELAYS", (0.0, 0.0))
+    away = iter([True, True, False, True, True, True, True])
+
+    def leaving(*arguments: object, **options: object):
+        if next(away):
+            raise EngineAwayError("The server is not there.")
+        return prove(*arguments, **options)
+
+    monkeypatch.setattr("stackroom.transfer.prove", leaving)
+    report = move(home, backend)
+    assert (report.proof.ok, report.repeated) == (True, 2)
+    with pytest.raises(EngineAwayError):
+        move(home, backend)
+    monkeypatch.setattr("stackroom.transfer._DELAYS", (60.0,))
+    cancel, wait = CancelToken(), CancelToken.wait
+    monkeypatch.setattr(CancelToken, "wait", lambda self, seconds: self.cancel() or wait(self, seconds))
+    report = move(home, backend, cancel=cancel)
+    assert (report.cancelled, report.proof) == (True, None)
 
 
 def test_a_target_says_that_a_transfer_did_not_finish(

@@ -274,7 +274,7 @@ def test_a_pull_that_was_stopped_says_how_to_go_on(
         assert "Interrupted: the next run goes on" in run("--library", new, "pull", away_url).stderr
     status = run("--library", new, "status").stdout
     assert f"a pull of {away_url} that began at 20" in status
-    assert "did not finish (or goes on): run it again" in status
+    assert "did not finish (or goes on; sources come before their documents): run it again" in status
     for words in (("search", "--mode", "text", "lighthouse"), ("--quiet", "list")):
         told = run("--library", new, *words).stderr
         assert told.startswith(f"Beware: {new} may hold a part of what it is to hold: a pull of {away_url} that began")

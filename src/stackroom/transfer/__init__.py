@@ -11,6 +11,8 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from stackroom.backend import Backend
 from stackroom.errors import BusyError, EngineAwayError, MigrationError
@@ -23,13 +25,21 @@ from stackroom.transfer.sending import Sent, send
 _DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before the run goes on, each time that it got no further; then the engine is away for good."""
 
+_Done = TypeVar("_Done")
 
 _PROOFS = 3
 """Times that a target is proven to which somebody writes meanwhile."""
 _NAMED = 5
 """Differences that an error names; all are in its `actual`."""
 _SENT_AGAIN = "Run it again: all of it is compared then, and what differs is sent again."
-_NOT_SENT_AGAIN = "All that was compared is there as it was sent, and sending it again would change nothing. The engine may still be building its indexes: run it again later."
+_NOT_SENT_AGAIN = (
+    "All that was compared is there as it was sent, and sending it again would change nothing: what is not right is what searches and filters go by there. "
+    "Push under another name (?library=NAME), or delete the library there and push again."
+)
+_NOT_FETCHED_AGAIN = (
+    "All that was compared is here as it is there, and fetching it again would change nothing. Where verify finds nothing, it is the engine that finds otherwise: "
+    "push this under another name (?library=NAME)."
+)
 
 
 @dataclass(slots=True)
@@ -88,10 +98,10 @@ def transfer(
     run = _Run()
     sent, proof = run.sent, None
     try:
-        _patiently(run, origin, target, copy_of, progress, cancel)
+        _patiently(run, partial(send, origin, target, sent, copy_of=copy_of, progress=progress, cancel=cancel), cancel)
         # What was sent before, and what became of it, was proven only where the target still is as it was proven to be.
         part = sent if since_last and sent.was_proven else None
-        proof = _proven(origin, target, names, part, sent, copy_of or "", progress, cancel)
+        proof = _proven(origin, target, names, part, run, copy_of or "", progress, cancel)
     except Stopped:
         pass
     return TransferReport(
@@ -117,24 +127,25 @@ def _proven(
     target: Backend,
     names: tuple[str, str],
     part: Sent | None,
-    sent: Sent,
+    run: _Run,
     url: str,
     progress: Progress,
     cancel: CancelToken,
 ) -> TransferProof:
     """The proof of what the target is at its end: where somebody wrote to it meanwhile, it is made again."""
     for _ in range(_PROOFS):
-        proof, version, curable = prove(origin, target, part, progress=progress, cancel=cancel)
+        proof, version, curable = _patiently(
+            run, partial(prove, origin, target, part, progress=progress, cancel=cancel), cancel
+        )
         if not proof.ok:
             shown, more = proof.differences[:_NAMED], len(proof.differences) - _NAMED
             raise MigrationError(
                 f"{names[1]} is not what {names[0]} is: {' '.join(shown)}{f' And {more:,} more.' if more > 0 else ''}",
-                hint=f"Somebody else may have written to one of them meanwhile{_checks(names)}. "
-                + (_SENT_AGAIN if curable else _NOT_SENT_AGAIN),
+                hint=f"Somebody else may have written to one of them meanwhile{_checks(names)}. {_advice(names, curable)}",
                 path=names[1],
                 actual=proof.differences,
             )
-        if copies.finish(target, url, sent, version):
+        if _patiently(run, partial(copies.finish, target, url, run.sent, version), cancel):
             return proof
     raise BusyError(
         f"Somebody wrote to {names[1]} each of the {_PROOFS} times that it was proven: what it is now was not compared.",
@@ -149,22 +160,27 @@ def _checks(names: tuple[str, str]) -> str:
     return f", or a disk may have changed what is kept: {' and '.join(here)}" if here else ""
 
 
-def _patiently(
-    run: _Run, origin: Backend, target: Backend, copy_of: str | None, progress: Progress, cancel: CancelToken
-) -> None:
-    """Send, and go on where it stopped when an engine was away."""
+def _advice(names: tuple[str, str], curable: bool) -> str:
+    if curable:
+        return _SENT_AGAIN
+    return _NOT_SENT_AGAIN if "://" in names[1] else _NOT_FETCHED_AGAIN
+
+
+def _patiently(run: _Run, step: Callable[[], _Done], cancel: CancelToken) -> _Done:
+    """Do it again when an engine was away. What was sent is not sent again; a proof begins anew, and so is never further than before."""
     vain = 0
     while True:
         before = run.sent.commits
         try:
-            send(origin, target, run.sent, copy_of=copy_of, progress=progress, cancel=cancel)
-            return
+            return step()
         except (EngineAwayError, BusyError) as error:
             if isinstance(error, BusyError) and not run.sent.commits:
                 raise
-            vain = 0 if run.sent.commits > before else vain + 1
+            if run.sent.commits > before:
+                vain = 0
             if vain >= len(_DELAYS):
                 raise
             if cancel.wait(_DELAYS[vain]):
                 raise Stopped from error
+            vain += 1
             run.repeated += 1

@@ -78,7 +78,7 @@ def _tell(session: Session, report: TransferReport, done: str, index: Index | No
     proof = report.proof
     session.say(
         f"Proven: {count(proof.passages, 'passage')} and {count(proof.vectors, 'vector')} are the same"
-        f"{'' if proof.whole else ' of those sent'}, and so are the answers to {proof.queries:,} queries."
+        f"{'' if proof.whole else ' of those sent'}, and so are the answers to {proof.queries:,} queries and {count(proof.filters, 'filter')}."
     )
     if proof.recall is not None and proof.recall < 1:
         session.say(f"An ordinary search of {safe(report.target)} finds {proof.recall:.1%} of the exact ten best.")
