@@ -76,7 +76,8 @@ class PostgresStore(EngineStore):
         self._check_mode(mode, exists=exists)
         if not exists:
             self._create(asking)
-        if asking.value("SELECT to_regclass('settings') IS NULL"):
+        # By its whole name: without permission for the schema the server says so, and a search path would pass it over.
+        if asking.value("SELECT to_regclass(%s) IS NULL", (f'"{schema}".settings',)):
             raise NotALibraryError(
                 f"The schema {schema} of {self.url} is no Stackroom library.",
                 hint="Choose another name: ?library=NAME",
