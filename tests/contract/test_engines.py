@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import stackroom
-from engine_servers import Server, server_of
+from engine_servers import Server, answering, server_of
 from stackroom.cli.main import cli
 from stackroom.engines import ENGINES, open_engine
 from stackroom.errors import (
@@ -145,6 +145,32 @@ def test_the_terminal_takes_its_url(engine: str, url: str, tmp_path: Path) -> No
     with stackroom.open(tmp_path / "back") as index:
         assert index.vectors([hit.chunk_id for hit in index.search(rows[1], k=1)]).tobytes() == rows[1].tobytes()
         assert index.verify().ok
+
+
+SPEAKERS = {"chroma": "milvus", "milvus": "chroma", "qdrant": "milvus"}
+
+
+@pytest.mark.parametrize("tls", ["", "&tls=true"])
+@pytest.mark.parametrize("engine", SPEAKERS)
+def test_another_server_at_its_port_is_not_taken_for_one_that_is_away(engine: str, tls: str, tmp_path: Path) -> None:
+    """So that a copy does not answer for a mistyped port."""
+    port = os.environ[f"STACKROOM_TEST_{SPEAKERS[engine].upper()}"].rpartition(":")[2].partition("/")[0]
+    url = f"{engine}://127.0.0.1:{port}?library=a{tls}"
+    with pytest.raises(UnavailableError, match=f"does not answer as {NAMES[engine]} does") as caught:
+        stackroom.open(url, copy=tmp_path)
+    assert not isinstance(caught.value, EngineAwayError)
+    assert url in caught.value.message
+    assert "Correct the URL" in caught.value.hint
+
+
+@pytest.mark.parametrize("engine", ["chroma", "qdrant"])
+def test_any_server_of_http_is_none_of_these(engine: str, tmp_path: Path) -> None:
+    with (
+        answering(404, "no such page") as port,
+        pytest.raises(UnavailableError, match=f"does not answer as {NAMES[engine]} does") as caught,
+    ):
+        stackroom.open(f"{engine}://127.0.0.1:{port}", copy=tmp_path)
+    assert not isinstance(caught.value, EngineAwayError)
 
 
 def test_modes_say_what_is_there(url: str) -> None:

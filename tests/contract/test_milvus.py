@@ -111,6 +111,20 @@ def test_a_login_that_is_refused_is_told() -> None:
     assert "MILVUS_TOKEN" in (caught.value.hint or "")
 
 
+def test_a_proxy_without_its_server_is_away_and_another_server_is_not() -> None:
+    with (
+        refusing("UNAVAILABLE", "Received http2 header with status: 502") as url,
+        pytest.raises(EngineAwayError, match="502"),
+    ):
+        stackroom.open(url)
+    with (
+        refusing("UNIMPLEMENTED", "Received http2 header with status: 404") as url,
+        pytest.raises(UnavailableError, match="does not answer as Milvus does") as caught,
+    ):
+        stackroom.open(url)
+    assert not isinstance(caught.value, EngineAwayError)
+
+
 def test_a_server_that_is_away_may_be_called_database() -> None:
     """As the error names the host, it was said that there is no such database, and no copy answered."""
     with (

@@ -12,7 +12,14 @@ import pytest
 import stackroom
 from engine_servers import server_of
 from stackroom.backend import Scope, View
-from stackroom.errors import EngineAwayError, MigrationError, ReadOnlyError, UnavailableError, UsageError
+from stackroom.errors import (
+    EngineAwayError,
+    MigrationError,
+    NotALibraryError,
+    ReadOnlyError,
+    UnavailableError,
+    UsageError,
+)
 from stackroom.types import Chunk, Document
 from support import WordEmbedder, unit_rows
 
@@ -101,6 +108,48 @@ def test_a_role_that_may_only_read_reads(url: str) -> None:
         assert index.stats().chunks == 3
     with stackroom.open(theirs, embedder=WordEmbedder()) as index, pytest.raises(ReadOnlyError, match="refuses"):
         index.remove(["one.txt"])
+
+
+def test_who_may_not_enter_the_schema_is_told_so(url: str) -> None:
+    """It was said that this is no library, and to choose another name."""
+    import psycopg
+
+    role = f"outsider_{uuid.uuid4().hex}"
+    with stackroom.open(url, embedder=WordEmbedder()) as index:
+        place = index.backend.place
+    with psycopg.connect(place.server, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN")
+        for _ in range(2):
+            with pytest.raises(ReadOnlyError, match="permission denied"):
+                stackroom.open(f"{url}&user={role}", mode="r")
+            owner.execute(f'GRANT USAGE ON SCHEMA "{place.schema}" TO {role}')
+
+
+def test_a_schema_without_its_tables_is_no_library(url: str) -> None:
+    """Also where there is a table of that name in `public`, which the search path has."""
+    import psycopg
+
+    from stackroom.engines.postgresql.client import Place
+
+    place = Place.of(url)
+    with psycopg.connect(place.server, autocommit=True) as owner:
+        owner.execute(f'CREATE SCHEMA "{place.schema}"')
+    with pytest.raises(NotALibraryError, match="no Stackroom library"):
+        stackroom.open(url)
+
+
+def test_a_url_without_a_host_is_taken(url: str) -> None:
+    """As libpq's own programs take it; a folder with a slash at its end is the same."""
+    from urllib.parse import parse_qs, urlsplit
+
+    parts = urlsplit(url)
+    socket = parse_qs(parts.query)["host"][0]
+    stackroom.open(url).close()
+    library = parse_qs(parts.query)["library"][0]
+    theirs = f"postgresql://{parts.path}?host={socket}/&user=postgres&library={library}"
+    assert theirs.startswith("postgresql:///")
+    with stackroom.open(theirs, mode="r") as index:
+        assert index.stats().library == theirs
 
 
 def test_an_index_of_the_vectors_finds_what_a_scan_finds(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

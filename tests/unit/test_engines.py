@@ -67,7 +67,7 @@ def test_urls_that_are_written_differently_are_the_same(engine: str) -> None:
     ("url", "normal"),
     [
         ("postgres://Me@A:5432,B:5433/Db/", "postgresql://Me@a,b:5433/Db"),
-        ("postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX", "postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX"),
+        ("postgresql://%2Fvar%2FRun/db?host=%2Ftmp%2FX", "postgresql://%2Fvar%2FRun/db?host=/tmp/X"),
         ("milvus://[2001:DB8::5]:19530", "milvus://[2001:db8::5]"),
         ("milvus://me:sesame@db", "milvus://me@db"),
         (
@@ -152,3 +152,35 @@ def test_a_server_that_took_a_password_may_be_full_or_going_down(said: str, refu
         pgconn = Tried()
 
     assert client._refuses(Failed(), said) is refused
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_option_that_stands_twice_is_refused(engine: str) -> None:
+    """The last one counted on some engines, and said nothing."""
+    url = f"{engine}://db.example/x?library=a&library=b"
+    with pytest.raises(UsageError, match="library= stands twice") as caught:
+        stackroom.open(url)
+    assert url in caught.value.message
+
+
+def test_a_value_that_cannot_be_is_told_with_those_that_can() -> None:
+    from stackroom.engines.versioned.place import Place
+
+    with pytest.raises(UsageError, match="shards=99") as caught:
+        Place.of("qdrant://h?shards=99", engine="Qdrant", port=1, options={"shards": ("1", "2", "3", "4")})
+    assert caught.value.hint == "Use shards=1 to 4."
+
+
+def test_a_url_without_a_host_keeps_its_slashes() -> None:
+    pytest.importorskip("psycopg")
+    from stackroom.engines.postgresql.client import Place
+
+    place = Place.of("postgres:///db?host=/tmp/s&user=me&library=a")
+    assert place.server == "postgresql:///db?host=%2Ftmp%2Fs&user=me"
+    assert place.schema == "stackroom_a"
+
+
+@pytest.mark.parametrize("same", ["?host=/tmp/s/&library=a", "?library=a&host=%2Ftmp%2Fs", "/?host=/tmp/s&library=a"])
+def test_the_folder_of_a_socket_may_end_in_a_slash_and_is_told_as_a_folder(same: str) -> None:
+    assert normalised(f"postgresql:///db{same}") == "postgresql:///db?host=/tmp/s&library=a"
+    assert normalised("postgresql:///db?host=/tmp/s/,/tmp/t/,c") == "postgresql:///db?host=/tmp/s,/tmp/t,c"

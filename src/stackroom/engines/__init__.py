@@ -6,7 +6,7 @@ Each is a room of its own, whose client is an extra and is imported when a libra
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from stackroom._optional import require
 from stackroom.errors import UsageError
@@ -32,20 +32,23 @@ def open_engine(url: str, *, mode: str = "a") -> Backend:
 
 
 def checked(url: str) -> str:
-    """The engine that this URL names, of which nothing is asked. Raises UsageError where it names none, or holds a password."""
+    """The engine that this URL names, of which nothing is asked. Raises UsageError where it names none, holds a password, or says something twice."""
     if "://" not in url:
         # It is not repeated: a URL that lacks its beginning may hold a password.
         raise UsageError("That is no URL of a library on an engine.", hint=_EXAMPLE)
     scheme = _scheme(url)
     if scheme not in ENGINES:
         raise UsageError(f"There is no engine {scheme!r}.", hint=f"There is: {', '.join(ENGINES)}.", actual=scheme)
-    _refuse_password(url, scheme)
+    named = _options_of(url, scheme)
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice}= stands twice in {url}.", hint="Say it once.", actual=twice)
     return scheme
 
 
 def normalised(url: str) -> str:
-    """The same for URLs that mean one library: whatever the case of scheme and host, the usual port, a slash at the end, the order of options,
-    and options that say how it is reached or made (`connect_timeout`, `shards`).
+    """The same for URLs that mean one library: whatever the case of scheme and host, the usual port, a slash at the end (also of a socket's folder),
+    the order of options, and options that say how it is reached or made (`connect_timeout`, `shards`).
 
     No password is left in it.
     """
@@ -55,8 +58,20 @@ def normalised(url: str) -> str:
     # PostgreSQL takes several, and a socket's folder, whose letters count.
     where = ",".join((host if "%" in host else host.lower()).removesuffix(usual) for host in hosts.split(","))
     options = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode(sorted((name, value) for name, value in options if name in _NAMING))
-    return urlunsplit((scheme, user.partition(":")[0] + at + where, parts.path.rstrip("/"), query, ""))
+    naming = [(name, _folders(value) if name == "host" else value) for name, value in options if name in _NAMING]
+    # For people too: a folder is told as they write it.
+    query = urlencode(sorted(naming), safe="/,")
+    return joined(scheme, user.partition(":")[0] + at + where, parts.path.rstrip("/"), query)
+
+
+def joined(scheme: str, netloc: str, path: str, query: str) -> str:
+    """The parts as a URL. `urlunsplit` leaves out the slashes before a host that is empty, and PostgreSQL's client takes no URL without."""
+    return f"{scheme}://{netloc}{path}{'?' if query else ''}{query}"
+
+
+def _folders(hosts: str) -> str:
+    """Folders of sockets without a slash at the end."""
+    return ",".join((host.rstrip("/") or "/") if host.startswith("/") else host for host in hosts.split(","))
 
 
 def _scheme(url: str) -> str:
@@ -74,15 +89,16 @@ _INSTEAD = {
 _SECRETS = {"api_key", "apikey", "password", "sslpassword", "token"}
 
 
-def _refuse_password(url: str, scheme: str) -> None:
-    """A URL is told in errors, logs and lists of processes; what is secret goes another way. The password is not repeated here."""
+def _options_of(url: str, scheme: str) -> list[str]:
+    """The names of what stands behind the `?`. Raises UsageError for a password, which is not repeated: URLs are told in errors, logs and lists of processes."""
     try:
         parts = urlsplit(url)
-        named = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        named = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError:
         raise UsageError("This URL can't be read.", hint=_EXAMPLE) from None
-    if parts.password or _SECRETS & set(named):
+    if parts.password or not _SECRETS.isdisjoint(map(str.lower, named)):
         raise UsageError(
             "A library's URL holds no password: others could read it.",
             hint=_INSTEAD[scheme],
         )
+    return named

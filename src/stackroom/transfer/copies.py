@@ -62,7 +62,7 @@ def known_copy(store: LocalStore, url: str) -> Copied:
         known = copied.read(view.attachment(copied.RECORD), view.version)
     if known is None or not known.url or not known.taken_at:
         raise UsageError(f"{store.path} is no copy of it that was brought to its end.")
-    if known.url != normalised(url):
+    if normalised(known.url) != normalised(url):
         raise UsageError(f"{store.path} is a copy of {known.url}.")
     return known
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from stackroom.backend import Backend, DocumentRecord, Scope, Scored, SourceRecord, View, indexed_metadata
+from stackroom.errors import DamagedError
 from stackroom.filters import Condition
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import TransferProof
@@ -20,6 +21,9 @@ from stackroom.types import Passage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
 _BATCH = 512
 _SHOWN = 5
@@ -54,8 +58,7 @@ class _Differences:
 
     def _name(self, document_id: str) -> str:
         if document_id not in self._names and len(self._names) < _SHOWN:
-            document, source = self._view.document_of([document_id])[document_id]
-            self._names[document_id] = _told(source.name, document_id, document.title)
+            self._names[document_id] = _called(self._view, document_id)
         return self._names.get(document_id, document_id)
 
 
@@ -81,9 +84,14 @@ def prove(
         curable = bool(found.told) or part is not None
         queries, recall, filters = 0, None, 0
         scope = Scope(collection=_largest(view))
-        if there.has_collection(scope.collection):
-            queries, recall = _searches(view, there, scope, found.told, cancel)
-            filters = _filters(view, there, scope, found.told, cancel)
+        try:
+            if there.has_collection(scope.collection):
+                queries, recall = _searches(view, there, scope, found.told, cancel)
+                filters = _filters(view, there, scope, found.told, cancel)
+        except DamagedError:
+            # What can't be read there is told and sent again: then its answers are compared.
+            if not found.told:
+                raise
     if found.documents:
         with target.commit() as commit:
             for document_id in found.documents:
@@ -151,8 +159,13 @@ def _told(source: str, document_id: str, title: str) -> str:
 
 
 def _named(view: View, passage: Passage) -> str:
-    document, source = view.document_of([passage.document_id])[passage.document_id]
-    return f"{passage.chunk_id} of {_told(source.name, passage.document_id, document.title)}"
+    return f"{passage.chunk_id} of {_called(view, passage.document_id)}"
+
+
+def _called(view: View, document_id: str) -> str:
+    """By its id alone where there is none of that id: the passage that names it is damaged."""
+    found = view.document_of([document_id]).get(document_id)
+    return document_id if found is None else _told(found[1].name, document_id, found[0].title)
 
 
 def _keys_of(view: View, sent: Sent) -> NDArray[np.int64]:
@@ -202,15 +215,10 @@ def _read_back(
             raise Stopped
         part = keys[first : first + _BATCH].tolist()
         own = view.passages(part)
-        others = there.chunk_keys([passage.chunk_id for passage in own])
+        others = _readable(there.chunk_keys, [passage.chunk_id for passage in own])
         arrived[first : first + _BATCH] = [-1 if key is None else key for key in others]
-        theirs = dict(
-            zip(
-                [key for key in others if key is not None],
-                there.passages([key for key in others if key is not None]),
-                strict=True,
-            )
-        )
+        known = [key for key in others if key is not None]
+        theirs = dict(zip(known, _readable(there.passages, known), strict=True))
         pairs = []
         for key, passage, other in zip(part, own, others, strict=True):
             if other is None or theirs[other] != passage:
@@ -232,6 +240,17 @@ def _read_back(
                 found.add("vector of", passage, "differs")
         progress(ProgressEvent("verify", min(first + _BATCH, len(keys)), len(keys)))
     return passages, vectors, arrived
+
+
+def _readable(ask: Callable[[Sequence[Asked]], Sequence[Told | None]], of: Sequence[Asked]) -> list[Told | None]:
+    """What is answered of each; None where it can't be read, which the others are not to suffer from."""
+    try:
+        return list(ask(of))
+    except DamagedError:
+        if len(of) == 1:
+            return [None]
+        half = len(of) // 2
+        return _readable(ask, of[:half]) + _readable(ask, of[half:])
 
 
 def _compare_collections(
@@ -259,8 +278,8 @@ def _mark_extra(there: View, arrived: NDArray[np.int64], found: _Differences) ->
     """Passages that only the target has are counted and named before; here are the documents that lose them by being sent again."""
     extra = np.setdiff1d(there.live_keys(), arrived)
     for first in range(0, len(extra), _BATCH):
-        part = there.passages(extra[first : first + _BATCH].tolist())
-        found.documents.update(passage.document_id for passage in part)
+        part = _readable(there.passages, extra[first : first + _BATCH].tolist())
+        found.documents.update(passage.document_id for passage in part if passage is not None)
 
 
 def _largest(view: View) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from stackroom.backend import DocumentRecord, Scope, StoredChunk, View
+from stackroom.engines.records import lost_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,10 +84,12 @@ class Collections:
 
 
 def parcels(view: View) -> Iterator[Parcel]:
-    """Every document, in the order of its key."""
+    """Every document, in the order of its key. Raises DamagedError where the source of one is not there."""
     collections = Collections(view)
     sources = {record.key: record.source_id for record in view.each_source()}
     for document in view.each_document():
+        if document.source_key not in sources:
+            raise lost_source(document.document_id)
         yield _parcel(view, document, sources[document.source_key], collections)
 
 

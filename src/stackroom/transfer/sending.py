@@ -157,11 +157,18 @@ def _require_model(view: View, there: View) -> None:
 
 
 def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[int, list[str]]:
-    """Sources of the target whose name another source has now, by key, with the ids of their documents."""
+    """Sources of the target whose name another source has now, and those that are lost while their documents are not, by key, with the ids of their
+    documents.
+    """
     ids = {record.name: record.source_id for record in view.each_source()}
     here = set(ids.values())
     old = [record for record in mine.values() if record.source_id not in here and record.name in ids]
-    return {record.key: [document.document_id for document in there.documents(record.key)] for record in old}
+    found = {record.key: [document.document_id for document in there.documents(record.key)] for record in old}
+    known = {record.key for record in mine.values()}
+    for document in there.each_document():
+        if document.source_key not in known:
+            found.setdefault(document.source_key, []).append(document.document_id)
+    return found
 
 
 def _send_sources(

@@ -11,7 +11,7 @@ import httpx
 
 from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.engines.versioned.place import Place
+from stackroom.engines.versioned.place import Place, is_strange, something_else
 from stackroom.errors import (
     BusyError,
     DiskFullError,
@@ -78,7 +78,13 @@ class Server:
 
     def _require_server(self) -> None:
         """That it is one, new enough, and that it has the database."""
-        if not self._request("GET", "/pre-flight-checks").get("supports_base64_encoding"):
+        try:
+            found = self._request("GET", "/pre-flight-checks")
+        except AbsentError as error:
+            raise something_else(self.place.url, "Chroma", f"it has no {self._address}") from error
+        if not isinstance(found, dict):
+            raise something_else(self.place.url, "Chroma", f"it says {found!r:.100}")
+        if not found.get("supports_base64_encoding"):
             raise UsageError(
                 f"The Chroma server of {self.place.url} is too old.", hint="Upgrade it: 1.5.9 is new enough."
             )
@@ -165,8 +171,13 @@ class Server:
             if answer.is_error:
                 raise _refusal(answer, self.place)
             return answer.json() if answer.content else None
-        except (httpx.TransportError, ValueError) as error:
-            raise _away(self.place, str(error) or type(error).__name__) from error
+        except httpx.TransportError as error:
+            said = str(error) or type(error).__name__
+            if is_strange(said):
+                raise something_else(self.place.url, "Chroma", said) from error
+            raise _away(self.place, said) from error
+        except ValueError as error:
+            raise something_else(self.place.url, "Chroma", f"it answers, and not in JSON ({error})") from error
 
     def close(self) -> None:
         self._client.close()

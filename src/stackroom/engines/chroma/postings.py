@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.engines.records import readable
 from stackroom.engines.versioned.database import Row
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _pack(found: NDArray[Any]) -> str:
     return base64.b64encode(zlib.compress(b"".join([*columns, found["count"].tobytes()]), 1)).decode()
 
 
+@readable(lambda _: "the postings of some words")
 def _unpack(text: str) -> NDArray[Any]:
     columns = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i8").reshape(3, -1)
     found = np.empty(columns.shape[1], dtype=POSTING)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackroom.engines.records import AGAIN, readable
 from stackroom.engines.versioned.database import Row
 from stackroom.engines.versioned.tables import ARRAYS, FOREVER, NUMBERS, kind_of
 
@@ -85,6 +86,7 @@ def metadata(table: str, row: Row) -> dict[str, Any]:
     return made
 
 
+@readable(lambda _: "a record of Chroma's", AGAIN)
 def from_metadata(said: dict[str, Any], fields: Sequence[str]) -> Row:
     """Those of these fields that are metadata."""
     row: Row = {}

@@ -16,7 +16,7 @@ from pymilvus.exceptions import MilvusException
 
 from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.engines.versioned.place import Place
+from stackroom.engines.versioned.place import Place, is_strange, something_else
 from stackroom.errors import (
     BusyError,
     DiskFullError,
@@ -137,6 +137,8 @@ def _translation(error: Exception, place: Place) -> StackroomError:
         error = error.__cause__
     code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
     said = _first_line(error)
+    if is_strange(said):
+        return something_else(place.url, "Milvus", said)
     if code == _ABSENT:
         return AbsentError(f"The server of {place.url} has not what was asked for: {said}", path=place.url)
     if code in _FULL:

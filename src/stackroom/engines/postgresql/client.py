@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import psycopg
@@ -16,6 +16,7 @@ from psycopg import conninfo, errors, pq
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.types import TypeInfo
 
+from stackroom.engines import joined
 from stackroom.engines.postgresql.asking import Row
 from stackroom.errors import (
     BusyError,
@@ -49,16 +50,15 @@ class Place(NamedTuple):
         """`postgresql://[user@]host[:port]/database?library=NAME`. Raises UsageError."""
         parts = urlsplit(url)
         options = parse_qsl(parts.query, keep_blank_values=True)
-        names = [value for name, value in options if name == "library"] or [_DEFAULT_NAME]
-        if len(names) > 1 or not _NAME.fullmatch(names[0]):
+        library = dict(options).get("library", _DEFAULT_NAME)
+        if not _NAME.fullmatch(library):
             raise UsageError(
-                f"{names[-1]!r} can't be a library's name on PostgreSQL.",
+                f"{library!r} can't be a library's name on PostgreSQL.",
                 hint="Use up to 40 letters, digits, _ and -: postgresql://host/database?library=NAME",
-                actual=names[-1],
+                actual=library,
             )
         query = urlencode([(name, value) for name, value in options if name != "library"])
-        server = urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
-        return cls(url, server, f"stackroom_{names[0]}")
+        return cls(url, joined("postgresql", parts.netloc, parts.path, query), f"stackroom_{library}")
 
 
 class _VectorDumper(Dumper):

@@ -10,7 +10,9 @@ from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.engines.postgresql.asking import Asking, Row
 from stackroom.engines.postgresql.tables import DOCUMENT_COLUMNS, SOURCE_COLUMNS
 from stackroom.engines.postgresql.values import pack, unpack
+from stackroom.engines.records import AGAIN, an_object, load_details, readable
 from stackroom.storage.catalogue.records import as_path, meant
+from stackroom.types import Place
 
 _AT_ONCE = 1_000
 
@@ -58,11 +60,18 @@ def to_source(row: Row) -> SourceRecord:
     )
 
 
+@readable(lambda row: f"the record of the document {row[1]} {row[3]}".rstrip())
 def to_document(row: Row, chunks: int = 0) -> DocumentRecord:
     key, document_id, source_key, title, metadata = row
-    return DocumentRecord(
-        unpack(document_id), source_key, unpack(title), json.loads(metadata) if metadata else {}, chunks, key
-    )
+    described = an_object(json.loads(metadata)) if metadata else {}
+    return DocumentRecord(unpack(document_id), source_key, unpack(title), described, chunks, key)
+
+
+@readable(lambda _, chunk_id: f"what is said of the passage {chunk_id}", AGAIN)
+def to_details(text: str | None, chunk_id: str) -> tuple[Place, dict[str, Any]]:
+    """Place and metadata of a passage; its id is for the error."""
+    del chunk_id
+    return load_details(text)
 
 
 def sources(asking: Asking, condition: str = "true", values: Sequence[Any] = ()) -> list[SourceRecord]:

@@ -25,7 +25,6 @@ from stackroom.engines.records import each, load_identity
 from stackroom.engines.snapshot import EngineView, no_collection
 from stackroom.engines.vectors import NOTHING, require_dim
 from stackroom.errors import NotFoundError
-from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import shown
 from stackroom.storage.derived import Derived
 from stackroom.types import Chunk, EmbedderIdentity, Passage, Source
@@ -109,13 +108,14 @@ class PostgresView(EngineView[int]):
 
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         rows = self._asking.rows(
-            f"SELECT c.position, {_PASSAGE} FROM chunks c WHERE document_key = %s ORDER BY position, key",
+            f"SELECT c.position, {_PASSAGE}, document_id FROM chunks c JOIN documents USING(document_key) WHERE document_key = %s ORDER BY position, key",
             (document_key,),
         )
         found = nearest.embeddings(self._asking, SERVING, [row[1] for row in rows]) if vectors else {}
-        for position, key, chunk_id, details, body in rows:
-            place, metadata = load_details(None if details is None else details.encode())
-            yield StoredChunk(key, position, Chunk(unpack(body), unpack(chunk_id), metadata, place, found.get(key)))
+        for position, key, *rest in rows:
+            passage = _passage((key, *rest))
+            chunk = Chunk(passage.text, passage.chunk_id, passage.metadata, passage.place, found.get(key))
+            yield StoredChunk(key, position, chunk)
 
     def keys_of(self, document_key: int) -> list[int]:
         rows = self._asking.rows(
@@ -278,7 +278,7 @@ class PostgresView(EngineView[int]):
 def _passage(row: Row) -> Passage:
     """Of a row of `_PASSAGE` with the document's id behind it."""
     _, chunk_id, details, body, document_id = row
-    place, metadata = load_details(None if details is None else details.encode())
+    place, metadata = records.to_details(details, f"{chunk_id} of the document {document_id}")
     return Passage(unpack(chunk_id), unpack(document_id), unpack(body), place, metadata)
 
 

@@ -18,7 +18,7 @@ from stackroom.engines.postgresql.client import Connection, Place, connect, read
 from stackroom.engines.postgresql.snapshot import PostgresView
 from stackroom.engines.postgresql.values import unpack
 from stackroom.engines.postgresql.writing import PostgresCommit
-from stackroom.engines.records import load_identity
+from stackroom.engines.records import load_identity, unreadable_of
 from stackroom.engines.store import SHOWN_FAILURES, EngineStore
 from stackroom.errors import (
     BusyError,
@@ -76,7 +76,8 @@ class PostgresStore(EngineStore):
         self._check_mode(mode, exists=exists)
         if not exists:
             self._create(asking)
-        if asking.value("SELECT to_regclass('settings') IS NULL"):
+        # By its whole name: without permission for the schema the server says so, and a search path would pass it over.
+        if asking.value("SELECT to_regclass(%s) IS NULL", (f'"{schema}".settings',)):
             raise NotALibraryError(
                 f"The schema {schema} of {self.url} is no Stackroom library.",
                 hint="Choose another name: ?library=NAME",
@@ -118,7 +119,7 @@ class PostgresStore(EngineStore):
         self._check_open()
         with self._guard:
             connection = self._idle.pop() if self._idle else None
-        with translated(self.place):
+        with translated(self.place), unreadable_of(self.url):
             if connection is None or connection.broken:
                 connection = connect(self.place, autocommit=True)
             try:

@@ -20,7 +20,6 @@ from stackroom.engines.snapshot import no_collection
 from stackroom.engines.vectors import as_row, require_row
 from stackroom.engines.writing import EngineCommit, last_of_each
 from stackroom.errors import NotFoundError, UsageError
-from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import dump_details, dump_metadata
 from stackroom.types import Chunk, EmbedderIdentity, Place
 
@@ -251,10 +250,10 @@ class PostgresCommit(EngineCommit):
 
     def move_chunks(self, moves: Sequence[tuple[int, int, Place]]) -> None:
         for key, position, place in moves:
-            row = self._asking.row("SELECT details FROM chunks WHERE key = %s", (key,))
+            row = self._asking.row("SELECT details, chunk_id FROM chunks WHERE key = %s", (key,))
             if row is None:
                 raise NotFoundError(f"There is no chunk with key {key}.")
-            _, metadata = load_details(None if row[0] is None else row[0].encode())
+            _, metadata = records.to_details(*row)
             moved = dump_details(place, metadata)
             self._asking.execute(
                 "UPDATE chunks SET position = %s, details = %s WHERE key = %s",

@@ -12,7 +12,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from stackroom.engines import PORTS
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.engines.versioned.place import Place
+from stackroom.engines.versioned.place import Place, is_strange, something_else
 from stackroom.errors import (
     BusyError,
     DiskFullError,
@@ -79,6 +79,8 @@ class Server:
 def _translation(error: Exception, url: str) -> StackroomError:
     code = error.status_code if isinstance(error, UnexpectedResponse) else None
     said = _said(error)
+    if is_strange(said) or (code in (404, 405, 501) and not _is_its_own(error)):
+        return something_else(url, "Qdrant", said)
     if code == 404:
         return AbsentError(f"The server of {url} has not what was asked for: {said}", path=url)
     if code == 409:
@@ -108,12 +110,20 @@ def _translation(error: Exception, url: str) -> StackroomError:
     return StorageError(f"The server of {url} failed ({code}): {said}", path=url)
 
 
+def _is_its_own(error: Exception) -> bool:
+    return isinstance(error, UnexpectedResponse) and _status(error) is not None
+
+
+def _status(error: UnexpectedResponse) -> str | None:
+    """What Qdrant says went wrong; None where it is not Qdrant that says so."""
+    try:
+        return str(json.loads(error.content)["status"]["error"])
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def _said(error: Exception) -> str:
     text = str(error)
     if isinstance(error, UnexpectedResponse):
-        text = error.content.decode(errors="replace")
-        try:
-            text = json.loads(text)["status"]["error"]
-        except (ValueError, LookupError, TypeError):
-            text = text or error.reason_phrase
+        text = _status(error) or error.content.decode(errors="replace") or error.reason_phrase
     return text.strip().partition("\n")[0] or type(error).__name__

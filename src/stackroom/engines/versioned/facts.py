@@ -16,6 +16,7 @@ from stackroom import filters
 from stackroom.engines.versioned.asking import Asking
 from stackroom.engines.versioned.conditions import EVERYTHING, All, Among, Either, Not, among
 from stackroom.engines.versioned.conditions import Condition as OnRows
+from stackroom.engines.versioned.records import to_value
 from stackroom.engines.versioned.tables import VALUE, number
 from stackroom.filters import Condition, Filter, Group
 from stackroom.storage.catalogue.records import RESERVED
@@ -155,7 +156,7 @@ def _values(asking: Asking, name: str) -> dict[int, Any]:
     """The distinct values of a field, by number. Some may be of chunks that are gone: nothing carries them."""
     found = {}
     for row in asking.records(VALUE, Among("name", (field(name),))):
-        its_name, value = json.loads(row["data"])
+        its_name, value = to_value(row)
         if its_name == name:
             found[int(row["owner"])] = value
     return found

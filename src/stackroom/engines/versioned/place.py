@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from stackroom.errors import UsageError
+from stackroom.errors import UnavailableError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _LONGEST_NAME = 40
 _DEFAULT_NAME = "library"
+_STRANGE = re.compile(
+    r"^illegal |http2 header with status: 404|parsing HTTP/2|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|CERTIFICATE_VERIFY_FAILED"
+)
+"""What clients say of an answer that is no HTTP, or no gRPC, or no TLS, or TLS of somebody whom nobody vouches for."""
 
 
 class Place(NamedTuple):
@@ -49,6 +53,9 @@ class Place(NamedTuple):
                 actual=name,
             )
         wrong = next((option for option, value in given.items() if value not in options.get(option, ())), None)
+        if wrong is not None and wrong in options:
+            said = f"{wrong}={given[wrong]}"
+            raise UsageError(f"{said} of {url} can't be.", hint=f"Use {wrong}={_said(options[wrong])}.", actual=said)
         if wrong is not None:
             there = ", ".join(["library=NAME", *(f"{option}={_said(values)}" for option, values in options.items())])
             raise UsageError(f"{wrong!r} of {url} means nothing.", hint=f"There are: {there}.", actual=wrong)
@@ -58,6 +65,20 @@ class Place(NamedTuple):
     def named(self, part: str) -> str:
         """The name of something of this library on the server."""
         return f"stackroom_{self.name}__{part}"
+
+
+def is_strange(said: str) -> bool:
+    """Whether a connection failed by what was answered."""
+    return _STRANGE.search(said) is not None
+
+
+def something_else(url: str, engine: str, said: str) -> UnavailableError:
+    """Another server, or none of its kind. It is not away, so that no copy answers for a mistyped port, and nobody waits for it."""
+    return UnavailableError(
+        f"What answers at {url} does not answer as {engine} does: {said}",
+        hint="Correct the URL: its host, its port, and whether it says tls=true.",
+        path=url,
+    )
 
 
 def _said(values: Sequence[str]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from stackroom.backend import DocumentRecord, SourceRecord, indexed_metadata
+from stackroom.engines.records import AGAIN, an_object, load_details, readable
 from stackroom.engines.versioned.asking import RECORD_FIELDS
 from stackroom.engines.versioned.conditions import EVERYTHING, Condition
 from stackroom.engines.versioned.database import Row
@@ -27,7 +28,6 @@ from stackroom.engines.versioned.tables import (
     number,
     record,
 )
-from stackroom.storage.catalogue.codec import load_details
 from stackroom.storage.catalogue.records import as_path, meant
 from stackroom.storage.derived import Derived, Remembered
 from stackroom.types import RECOGNISED_PAGES, Passage
@@ -87,6 +87,11 @@ def from_source(source: SourceRecord, *, active: bool) -> Row:
     )
 
 
+def _record_of(kind: str) -> Callable[[Row], str]:
+    return lambda row: f"the record of {kind} (row {row['id']})"
+
+
+@readable(_record_of("a source"))
 def to_source(row: Row) -> SourceRecord:
     *said, content_hash = json.loads(row["data"])
     return SourceRecord(
@@ -114,15 +119,15 @@ def from_document(document: DocumentRecord, source: SourceRecord, chunks: int) -
     )
 
 
+@readable(_record_of("a document"))
 def to_document(row: Row, *, counted: bool = True) -> DocumentRecord:
     its_id, title, metadata = json.loads(row["data"])
-    return DocumentRecord(
-        its_id, int(row["owner"]), title, metadata, int(row["mark"]) if counted else 0, int(row["key"])
-    )
+    chunks = int(row["mark"]) if counted else 0
+    return DocumentRecord(its_id, int(row["owner"]), title, an_object(metadata), chunks, int(row["key"]))
 
 
 def recognised_pages(row: Row) -> int:
-    pages = json.loads(row["data"])[2].get(RECOGNISED_PAGES)
+    pages: Any = to_document(row).metadata.get(RECOGNISED_PAGES)
     known = isinstance(pages, int | float) and not isinstance(pages, bool)
     return int(min(max(pages, 0), 1e9)) if known else 0
 
@@ -131,6 +136,7 @@ def from_collection(key: int, name: str, identity: str | None) -> Row:
     return record(COLLECTION, key=key, name=collection_name(name), data=[name, identity])
 
 
+@readable(_record_of("a collection"))
 def to_collection(row: Row) -> tuple[str, str | None]:
     """Its name, and the identity of its own vectors."""
     name, identity = json.loads(row["data"])
@@ -143,6 +149,7 @@ def from_attachment(name: str, data: bytes) -> Row:
     )
 
 
+@readable(_record_of("what is kept under a name"))
 def to_attachment(row: Row) -> tuple[str, bytes]:
     name, data = json.loads(row["data"])
     return name, base64.b64decode(data)
@@ -155,14 +162,23 @@ def from_original(owner: str, key: int, data: bytes) -> Row:
     return record(ORIGINAL, key=key, owner=OWNERS[owner], data=base64.b64encode(data).decode())
 
 
+@readable(_record_of("what another program kept"))
 def to_original(row: Row) -> bytes:
     return base64.b64decode(json.loads(row["data"]))
 
 
+@readable(_record_of("a value of metadata"))
+def to_value(row: Row) -> tuple[str, Any]:
+    """The name of a field, and one of its values."""
+    name, value = json.loads(row["data"])
+    return name, value
+
+
+@readable(lambda row: f"a passage (row {row['id']})", AGAIN)
 def to_passage(row: Row) -> Passage:
     """Of a whole row of a chunk."""
     its_id, its_document, text, details = json.loads(row["data"])
-    place, metadata = load_details(None if details is None else json.dumps(details).encode())
+    place, metadata = load_details(None if details is None else json.dumps(details))
     return Passage(its_id, its_document, text, place, metadata)
 
 
@@ -236,7 +252,9 @@ class Reading:
         found = {id_: known.get(id_) for id_ in ids}
         unknown = [id_ for id_, rows in found.items() if rows is None]
         if unknown:
-            rows = {json.loads(row["data"])[0]: row for row in self.whole(DOCUMENT, "name", map(document_id, unknown))}
+            rows = {
+                to_document(row).document_id: row for row in self.whole(DOCUMENT, "name", map(document_id, unknown))
+            }
             for id_ in unknown:
                 found[id_] = there = (rows[id_],) if id_ in rows else ()
                 known.put(id_, there)

@@ -18,12 +18,13 @@ from stackroom.backend import (
     StoredChunk,
     TextStatistics,
 )
-from stackroom.engines.records import each, load_identity
+from stackroom.engines.records import UnreadableError, each, load_identity, lost_source
 from stackroom.engines.snapshot import EngineView, no_collection
 from stackroom.engines.vectors import NOTHING, require_dim
 from stackroom.engines.versioned import facts, nearest, records, scoping, words
 from stackroom.engines.versioned.asking import Asking, of_kind
 from stackroom.engines.versioned.conditions import EVERYTHING, Among, Condition, among, both
+from stackroom.engines.versioned.database import Row
 from stackroom.engines.versioned.nearest import EMBEDDED
 from stackroom.engines.versioned.tables import (
     ATTACHMENT,
@@ -125,7 +126,7 @@ class VersionedView(EngineView[str]):
             found = {row["id"]: row for row in self.asking.whole(self.asking.find(self._chunks, "id", part, fields))}
             for id_ in part:
                 row = found[id_]
-                passage = records.to_passage(row)
+                passage = self._passage(row)
                 vector = row["embedding"] if vectors and row["embedded"] else None
                 chunk = Chunk(passage.text, passage.chunk_id, passage.metadata, passage.place, vector)
                 yield StoredChunk(int(row["key"]), int(row["position"]), chunk)
@@ -138,9 +139,19 @@ class VersionedView(EngineView[str]):
     def keys_of(self, document_key: int) -> list[int]:
         return [key for _, key, _ in self._order(document_key)]
 
+    def _passage(self, row: Row) -> Passage:
+        """Of a whole row. Raises UnreadableError that names its document."""
+        try:
+            return records.to_passage(row)
+        except UnreadableError as error:
+            keys = self.document_keys([int(row["key"])])
+            for document in map(records.to_document, self._reading.whole(DOCUMENT, "key", keys)):
+                error.message += f", of the document {document.document_id} {document.title}".rstrip()
+            raise
+
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         rows = self.asking.whole(self.asking.find(self._chunks, "key", map(int, keys), _READ))
-        return each({int(row["key"]): records.to_passage(row) for row in rows}, keys)
+        return each({int(row["key"]): self._passage(row) for row in rows}, keys)
 
     def document_keys(self, keys: Sequence[int]) -> list[int]:
         rows = self.asking.find(self._chunks, "key", map(int, keys), ("key", "document_key"))
@@ -150,11 +161,14 @@ class VersionedView(EngineView[str]):
         found = self._reading.documents_of(document_ids)
         rows = self._reading.whole(SOURCE, "key", {one.source_key for one in found.values()})
         sources = {int(row["key"]): records.to_source(row) for row in rows}
+        lost = next((id_ for id_, one in found.items() if one.source_key not in sources), None)
+        if lost is not None:
+            raise lost_source(lost)
         return {id_: (found[id_], sources[found[id_].source_key]) for id_ in document_ids if id_ in found}
 
     def chunk_keys(self, chunk_ids: Sequence[str]) -> list[int | None]:
         rows = self.asking.whole(self.asking.find(self._chunks, "name", map(records.chunk_id, chunk_ids), _READ))
-        found = {records.to_passage(row).chunk_id: int(row["key"]) for row in rows}
+        found = {self._passage(row).chunk_id: int(row["key"]) for row in rows}
         return [found.get(id_) for id_ in chunk_ids]
 
     def neighbours(self, key: int, context: int) -> tuple[list[Passage], list[Passage]]:
@@ -270,7 +284,7 @@ class VersionedView(EngineView[str]):
         found: dict[int, str] = {}
         for part in _parts(list(map(int, keys))):
             for row in self.asking.whole(self.asking.find(self._chunks, "key", part, _READ)):
-                found[int(row["key"])] = records.to_passage(row).chunk_id
+                found[int(row["key"])] = self._passage(row).chunk_id
         missing = next((key for key in keys if key not in found), None)
         if missing is not None:
             raise NotFoundError(f"There is no chunk with key {missing}.", actual=missing)

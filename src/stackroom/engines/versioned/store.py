@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stackroom import copied
+from stackroom.engines.records import readable, unreadable_of
 from stackroom.engines.store import SHOWN_FAILURES, EngineStore
 from stackroom.engines.versioned import purging, records
 from stackroom.engines.versioned.asking import RECORD_FIELDS, Asking, of_kind
 from stackroom.engines.versioned.conditions import Among, both
-from stackroom.engines.versioned.database import Database
+from stackroom.engines.versioned.database import Database, Row
 from stackroom.engines.versioned.gate import Gate, Mark
 from stackroom.engines.versioned.sending import Sender
 from stackroom.engines.versioned.snapshot import VersionedView
@@ -56,7 +57,8 @@ class VersionedStore(EngineStore):
         """Modes are those of `stackroom.open`. Raises UsageError, NotFoundError, NotALibraryError, UnavailableError."""
         super().__init__(url, mode=mode)
         try:
-            self._prepare(mode)
+            with unreadable_of(url):
+                self._prepare(mode)
         except BaseException:
             self.database.close()
             raise
@@ -135,14 +137,15 @@ class VersionedStore(EngineStore):
                 path=self.url,
             )
         asking = Asking(self.database, State(version=version))
-        return State.load(asking.whole(rows)[0]["data"])
+        return _loaded(asking.whole(rows)[0])
 
     @contextlib.contextmanager
     def view(self) -> Iterator[VersionedView]:
         """The newest version. Raises ClosedError, UnavailableError."""
         self._check_open()
         mark = self._mark()
-        yield VersionedView(Asking(self.database, self._state(mark)), self._known(mark))
+        with unreadable_of(self.url):
+            yield VersionedView(Asking(self.database, self._state(mark)), self._known(mark))
 
     @contextlib.contextmanager
     def commit(self, *, wait: float = 30.0) -> Iterator[VersionedCommit]:
@@ -151,12 +154,13 @@ class VersionedStore(EngineStore):
         hold = self._gate.take("commit", wait=wait)
         sender: Sender | None = None
         try:
-            before = self._state(hold.before)
-            sender = Sender(self.database, hold, before)
-            commit = VersionedCommit(Asking(self.database, before), self._known(hold.before), hold.attempt)
-            yield commit
-            commit.finish()
-            sender.send(commit)
+            with unreadable_of(self.url):
+                before = self._state(hold.before)
+                sender = Sender(self.database, hold, before)
+                commit = VersionedCommit(Asking(self.database, before), self._known(hold.before), hold.attempt)
+                yield commit
+                commit.finish()
+                sender.send(commit)
         except BaseException:
             # A gate that can't be left now is taken from us by our next commit.
             with contextlib.suppress(StackroomError):
@@ -246,3 +250,8 @@ class VersionedStore(EngineStore):
         if self._is_mine:
             self._closed = True
             self.database.close()
+
+
+@readable(lambda row: f"what it says of its version {row['key']}")
+def _loaded(row: Row) -> State:
+    return State.load(row["data"])

@@ -8,7 +8,6 @@ word of the query, or where the database has no such search, all are scored.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from stackroom.engines.versioned import conditions
 from stackroom.engines.versioned.asking import Asking
 from stackroom.engines.versioned.conditions import All, Among, Condition, Either, Not, among, both
 from stackroom.engines.versioned.database import Row
+from stackroom.engines.versioned.records import to_passage
 from stackroom.engines.versioned.tables import dimension, term
 from stackroom.storage.derived import Derived, Remembered
 from stackroom.storage.words import okapi
@@ -208,7 +208,7 @@ def _count(asking: Asking, wanted: Sequence[_Wanted], rows: Iterable[Row]) -> li
         read = asking.rows(asking.state.chunk_table, All((part, holds)), ("id", "data", "pieces"))
         for row in asking.whole(read):
             places: dict[str, list[int]] = defaultdict(list)
-            for place, token in enumerate(tokens_of(json.loads(row["data"])[2])):
+            for place, token in enumerate(tokens_of(to_passage(row).text)):
                 places[token].append(place)
             for at, one in enumerate(wanted):
                 times = one.parsed.count(places)

@@ -1,0 +1,161 @@
+"""Rows of an engine that are not what was written there: said as damage of that library, and sent again where that can be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stackroom
+from stackroom.engines import open_engine
+from stackroom.engines.versioned.conditions import Among
+from stackroom.engines.versioned.tables import ARRAYS, DOCUMENT, NUMBERS, RECORDS, SOURCE, kind_of
+from stackroom.errors import DamagedError, MigrationError
+from stackroom.storage.store import LocalStore
+from support import put
+
+pytestmark = pytest.mark.engines
+
+VERSIONED = ["chroma", "milvus", "qdrant"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[stackroom.Index]:
+    with contextlib.closing(LocalStore(tmp_path / "home")) as store:
+        for name in ("/a", "/b", "/c"):
+            put(store, name, [f"the okapi of {name}", f"the hall of {name}"])
+        with stackroom.Index(store) as index:
+            yield index
+
+
+def pushed(home: stackroom.Index, engine: str) -> str:
+    base = os.environ[f"STACKROOM_TEST_{engine.upper()}"]
+    url = f"{base}{'&' if '?' in base else '?'}library={uuid.uuid4().hex}"
+    assert home.push(url).proof.ok
+    return url
+
+
+def rewrite(url: str, table: str, condition: Any, data: str | None) -> None:
+    """Put other data into a row of such an engine; None: delete it."""
+    with contextlib.closing(open_engine(url)) as store, store.view() as view:
+        table = view.asking.state.chunk_table if table == "chunks" else table
+        wide = ("data", *ARRAYS, "sparse", "embedding") if kind_of(table) == "chunks" else ("data",)
+        row = store.database.rows(table, condition, ("id", *NUMBERS[kind_of(table)], *wide))[0]
+        if data is None:
+            store.database.delete(table, Among("id", (row["id"],)))
+        else:
+            store.database.put(table, [{**row, "data": data}])
+
+
+def execute(url: str, statement: str) -> None:
+    import psycopg
+
+    from stackroom.engines.postgresql.client import Place
+
+    place = Place.of(url)
+    with psycopg.connect(place.server, autocommit=True) as connection:
+        connection.execute(f'SET search_path = "{place.schema}"')
+        assert connection.execute(statement).rowcount == 1
+
+
+def key_of(url: str, document_id: str) -> int:
+    with contextlib.closing(open_engine(url)) as store, store.view() as view:
+        return view.document(document_id).key
+
+
+def damage_passage(url: str, engine: str, data: str) -> None:
+    key = key_of(url, "doc:/b")
+    if engine == "postgresql":
+        execute(url, f"UPDATE chunks SET details = '{data}' WHERE document_key = {key} AND position = 0")
+    else:
+        rewrite(url, "chunks", Among("document_key", (key,)), data)
+
+
+ROWS = ["nojson", "{}", '["a"]', '["a", "b", "c", [0, 0, 0, 0, 0, 0, "text"]]']
+
+
+@pytest.mark.parametrize(
+    ("engine", "data"),
+    [
+        *(("postgresql", data) for data in ("nojson", "{}", '[0, 0, 0, 0, 0, 0, "text"]')),
+        *((engine, data) for engine in VERSIONED for data in ROWS),
+    ],
+)
+def test_a_passage_that_cannot_be_read_is_said_and_sent_again(
+    home: stackroom.Index, engine: str, data: str, tmp_path: Path
+) -> None:
+    """It was an internal fault of every push, pull and search that met it."""
+    url = pushed(home, engine)
+    damage_passage(url, engine, data)
+    with pytest.raises(DamagedError, match="can't be read") as caught, stackroom.open(tmp_path / "copy") as copy:
+        copy.pull(url)
+    assert url in caught.value.message
+    assert "doc:/b" in caught.value.message
+    assert caught.value.path == url
+    assert "Push the library" in caught.value.hint
+    with stackroom.open(url) as there, pytest.raises(DamagedError, match="can't be read"):
+        there.search("okapi", k=10, mode="text")
+    with pytest.raises(MigrationError, match="doc:/b") as told:
+        home.push(url)
+    assert "sent again" in told.value.hint
+    assert home.push(url).updated == 1
+    with stackroom.open(tmp_path / "whole") as copy:
+        assert copy.pull(url).proof.ok
+
+
+@pytest.mark.parametrize("engine", VERSIONED)
+def test_documents_whose_source_is_lost_are_sent_again(home: stackroom.Index, engine: str, tmp_path: Path) -> None:
+    """It was an internal fault (KeyError) of every push, pull and search, for good."""
+    url = pushed(home, engine)
+    with contextlib.closing(open_engine(url)) as store, store.view() as view:
+        key = view.source("/b").key
+    rewrite(url, RECORDS, Among("key", (key,)), None)
+    with (
+        pytest.raises(DamagedError, match="the source of the document doc:/b is not there") as caught,
+        stackroom.open(tmp_path / "copy") as copy,
+    ):
+        copy.pull(url)
+    assert url in caught.value.message
+    with stackroom.open(url) as there, pytest.raises(DamagedError, match="doc:/b is not there"):
+        there.search("okapi", k=10, mode="text")
+    report = home.push(url)
+    assert report.proof.ok
+    assert report.added == 1
+    with stackroom.open(tmp_path / "whole") as copy:
+        assert copy.pull(url).proof.ok
+        assert len(copy.search("okapi", k=10, mode="text")) == 3
+
+
+@pytest.mark.parametrize("data", ["nojson", "[]", '["a","b","c"]'])
+@pytest.mark.parametrize("engine", VERSIONED)
+@pytest.mark.parametrize("kind", [SOURCE, DOCUMENT])
+def test_a_record_that_cannot_be_read_is_said(
+    home: stackroom.Index, engine: str, kind: int, data: str, tmp_path: Path
+) -> None:
+    url = pushed(home, engine)
+    rewrite(url, RECORDS, Among("kind", (kind,)), data)
+    _said_of(home, url, tmp_path)
+
+
+def test_a_document_of_postgresql_that_cannot_be_read_is_said(home: stackroom.Index, tmp_path: Path) -> None:
+    for number, data in enumerate(("nojson", "[]")):
+        url = pushed(home, "postgresql")
+        execute(url, f"UPDATE documents SET metadata = '{data}' WHERE document_id = 'doc:/b'")
+        error = _said_of(home, url, tmp_path / str(number))
+        assert "doc:/b" in error.message
+
+
+def _said_of(home: stackroom.Index, url: str, folder: Path) -> DamagedError:
+    with pytest.raises(DamagedError, match="can't be read") as pulled, stackroom.open(folder / "copy") as copy:
+        copy.pull(url)
+    with pytest.raises(DamagedError, match="can't be read") as caught:
+        home.push(url)
+    for error in (pulled.value, caught.value):
+        assert url in error.message
+        assert "under another name" in error.hint
+    return caught.value
