@@ -139,7 +139,7 @@ def _require_kin(sources: list[SourceRecord], mine: dict[str, SourceRecord]) -> 
     """Raises UsageError where the target is a copy of another library: not one source is of both."""
     if mine and mine.keys().isdisjoint(record.source_id for record in sources):
         raise UsageError(
-            f"The target is a copy of another library: none of its {len(mine):,} sources is here, and all of them would have to go.",
+            f"The target is a copy of another library: none of its {len(mine):,} sources came from this one, even if they are of the same files, and all of them would have to go.",
             hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
         )
 
