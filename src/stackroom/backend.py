@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stackroom.filters import Filter
+    from stackroom.history import History
     from stackroom.progress import CancelToken, Progress
     from stackroom.reports import Backup, Compaction, Repair, Stats, Verification
 
@@ -173,6 +174,11 @@ class View(Protocol):
     @property
     def version(self) -> int:
         """The number of commits so far."""
+        ...
+
+    @property
+    def history(self) -> History | None:
+        """Of which library this is which commit; None on an engine, which does not say."""
         ...
 
     @property

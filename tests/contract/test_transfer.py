@@ -14,7 +14,7 @@ import pytest
 
 from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord, View
 from stackroom.errors import BusyError, EmbedderMismatchError, EngineAwayError, MigrationError, UsageError
-from stackroom.progress import CancelToken, silent
+from stackroom.progress import CancelToken, ProgressEvent, silent
 from stackroom.storage.store import LocalStore
 from stackroom.transfer import transfer
 from stackroom.transfer.proof import prove
@@ -97,6 +97,18 @@ def content(store: Backend) -> object:
         own = view.vectors(view.members("third"), collection="third").tobytes()
         attached = {name: data for name, data in view.attachments() if not name.startswith("transfer")}
         return view.listing(), view.identity, view.candidates, documents, collections, own, attached
+
+
+def remove(store: Backend, name: str) -> None:
+    with store.view() as view:
+        key = view.source(name).key
+    with store.commit() as commit:
+        commit.remove_source(key)
+
+
+def source_names(store: Backend) -> set[str]:
+    with store.view() as view:
+        return {source.name for source in view.each_source()}
 
 
 def move(origin: Backend, target: Backend, **options: object):
@@ -242,6 +254,87 @@ def test_what_somebody_added_to_a_target_is_not_removed(home: LocalStore, backen
         commit.remove_source(added)
     assert move(home, backend).proof.ok
     assert content(backend) == content(home)
+
+
+def test_what_is_added_to_a_target_during_a_run_stays_there(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is sent to, and while it is proven: the proof tells of it, and the next run refuses."""
+    move(home, backend)
+    put(home, 90, ["new at home"])
+
+    def meddle(event: ProgressEvent) -> None:
+        if event.stage == "send":
+            put(backend, 70, ["added while documents were sent"])
+
+    with pytest.raises(MigrationError, match=r"too many: /files/70\."):
+        move(home, backend, progress=meddle)
+
+    def prove_late(*arguments: object, **options: object):
+        monkeypatch.undo()
+        put(backend, 71, ["added before the proof"])
+        return prove(*arguments, **options)
+
+    remove(backend, "/files/70")
+    monkeypatch.setattr("stackroom.transfer.prove", prove_late)
+    with pytest.raises(MigrationError, match=r"too many: /files/71\."):
+        move(home, backend)
+    with pytest.raises(UsageError, match=r"1 source was added to the target.*: /files/71\."):
+        move(home, backend)
+    assert source_names(backend) == {*source_names(home), "/files/71"}
+
+
+def test_an_added_source_is_known_by_itself_and_not_by_its_documents(home: LocalStore, backend: Backend) -> None:
+    """One without any, as of a scanned page, and one that took over a document that was sent."""
+    move(home, backend)
+    with backend.commit() as commit:
+        commit.put_source(SourceRecord("/files/scan", is_file=True, state="failed", error="It has no text."))
+        mine = commit.put_source(SourceRecord("mine"))
+        commit.put_document(DocumentRecord("d4", mine))
+    with pytest.raises(UsageError, match=r"2 sources were added to the target.*: /files/scan, mine\."):
+        move(home, backend)
+    assert source_names(backend) >= {"/files/scan", "mine"}
+
+
+def test_a_library_that_was_brought_back_from_an_older_copy_takes_nothing_away(
+    home: LocalStore, backend: Backend, tmp_path: Path
+) -> None:
+    home.backup(tmp_path / "older", refresh=False, progress=silent, cancel=CancelToken())
+    put(home, 90, ["what the older one has not"])
+    move(home, backend)
+    with contextlib.closing(LocalStore(tmp_path / "older")) as older:
+        for number in range(2):
+            with pytest.raises(UsageError, match="holds a later state of this library, up to its commit"):
+                move(older, backend)
+            put(older, 91 + number, ["as many commits, and others"])
+    assert content(backend) == content(home)
+
+
+def test_what_another_library_has_pushed_is_not_removed(home: LocalStore, backend: Backend, tmp_path: Path) -> None:
+    """A copy that was pulled is pushed back with what it has gained and lost; the first one does not undo it."""
+    move(home, backend)
+    with contextlib.closing(LocalStore(tmp_path / "copy")) as copy:
+        move(backend, copy, copy_of="chroma://db?library=papers")
+        put(copy, 70, ["gained by the copy"])
+        remove(copy, "/files/3")
+        move(copy, backend)
+        assert content(backend) == content(copy)
+    with pytest.raises(UsageError, match=r"1 source was added to the target, not by this library.*: /files/70\."):
+        move(home, backend)
+    assert "/files/70" in source_names(backend)
+
+
+def test_a_library_all_of_whose_sources_are_others_by_now_is_the_same_one(backend: Backend, tmp_path: Path) -> None:
+    with contextlib.closing(LocalStore(tmp_path / "small")) as small:
+        put(small, 1, ["only one"])
+        move(small, backend)
+        remove(small, "/files/1")
+        put(small, 2, ["another one"])
+        move(small, backend)
+        assert source_names(backend) == source_names(small) == {"/files/2"}
+        remove(small, "/files/2")
+        move(small, backend)
+        assert source_names(backend) == set()
 
 
 def test_what_is_too_few_or_too_many_is_named(home: LocalStore, backend: Backend) -> None:

@@ -43,6 +43,10 @@ class EngineView(Generic[SpaceT]):
         raise NotImplementedError
 
     @property
+    def history(self) -> None:
+        return None
+
+    @property
     def former(self) -> EmbedderIdentity | None:
         return None
 

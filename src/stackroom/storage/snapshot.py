@@ -35,6 +35,8 @@ from stackroom.types import EmbedderIdentity, Passage, Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stackroom.history import History
+
 # What knows words and filters is imported where it is needed: a process that asks with a vector starts sooner.
 
 _OWNERS = 1024
@@ -76,6 +78,12 @@ class Snapshot:
     def mapped(self, space: spaces.Space) -> VectorMap:
         """The rows of a space of this commit. Raises FileNotFoundError, DamagedError."""
         return self._embeddings.mapped(space)
+
+    @property
+    def history(self) -> History:
+        from stackroom.storage.catalogue import branches
+
+        return branches.history(self.connection)
 
     @property
     def identity(self) -> EmbedderIdentity | None:

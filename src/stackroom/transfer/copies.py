@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def begun(there: View, url: str) -> bytes:
     """What the target keeps from the first commit on that brings something: it is between what it was and what is at `url` ("": where a push is from)."""
     known = copied.read(there.attachment(copied.RECORD), there.version)
-    if known is None or known.url != url:
+    if known is None or (known.url and normalised(known.url)) != url:
         known = Copied(url, 0, "")
     return copied.written(replace(known, begun_at=_now()), own=0)
 

@@ -16,7 +16,8 @@ from stackroom.errors import DamagedError
 from stackroom.filters import Condition
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import TransferProof
-from stackroom.transfer.sending import DIFFERS, PREFIX, Sent
+from stackroom.transfer.sending import Sent
+from stackroom.transfer.target import DIFFERS, PREFIX
 from stackroom.types import Passage
 
 if TYPE_CHECKING:

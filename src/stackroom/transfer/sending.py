@@ -6,34 +6,23 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from stackroom import copied
 from stackroom.backend import Backend, Commit, SourceRecord, View
-from stackroom.errors import EmbedderMismatchError, UsageError
-from stackroom.identity import interchangeable
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.transfer import copies
 from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
+from stackroom.transfer.target import BROUGHT, HISTORY, PREFIX, SOURCES, is_mark, library_of, require_fit
 from stackroom.types import EmbedderIdentity
-
-PREFIX = "transfer/"
-"""The names of attachments that say by a digest as what a document was sent."""
-DIFFERS = b"differs"
-"""In place of a digest: the document is there, and not as it was sent. It goes again."""
-
-BROUGHT = "transfer"
-"""The attachment that names the others that came by a transfer: what the target's own users keep there stays."""
 
 _BYTES = 8 << 20
 _CHUNKS = 1_000
 _AHEAD = 2
 """Batches that wait to be sent."""
 _GONE_AT_ONCE = 500
-_NAMED = 5
-"""Sources that an error names."""
 _SOURCES_AT_ONCE = 10_000
 """A commit has room for so many, however many there are."""
 
@@ -82,17 +71,12 @@ def send(
             new = there.version == 0
             mark = copies.begun(there, copy_of or "")
             digests = {name.removeprefix(PREFIX): digest for name, digest in there.attachments(PREFIX)}
-            _require_own(there, digests)
-            _require_model(view, there)
+            whose = {name.removeprefix(SOURCES): library for name, library in there.attachments(SOURCES)}
             sources = list(view.each_source())
             mine = {record.source_id: record for record in there.each_source()}
-            _require_kin(sources, mine)
+            require_fit(view, there, sources, mine, whose, copy_of, was_sent=bool(digests))
             # Somebody may have written to the copy: what is gone there is sent again, and what is new in a source of the origin's goes.
-            documents = list(there.each_document())
-            _require_brought(
-                sources, mine, {document.source_key for document in documents if document.document_id not in digests}
-            )
-            held = {document.document_id for document in documents}
+            held = {document.document_id for document in there.each_document()}
             arrived = {document_id: digest for document_id, digest in digests.items() if document_id in held}
             replaced = _replaced(view, there, mine)
         total = len(view.live_keys())
@@ -105,55 +89,10 @@ def send(
         if cancel.cancelled and not new:
             # A copy stays what it is said to be.
             raise Stopped
-        keys = _send_sources(target, mark, sources, mine, active, replaced, sent, cancel)
+        keys = _send_sources(view, target, mark, sources, mine, whose, active, replaced, sent, cancel)
         seen = _send_documents(view, target, arrived, keys, sent, total, progress, cancel)
         _remove_documents(target, (held | digests.keys()) - seen, sent, cancel)
-        _settle(view, target, {record.source_id for record in sources}, active, sent)
-
-
-def _require_own(there: View, known: dict[str, bytes]) -> None:
-    """Raises UsageError where the target is somebody's library, and no copy of one."""
-    if not known and len(there.live_keys()):
-        raise UsageError(
-            "The target holds passages that no transfer brought: they would have to go.",
-            hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
-        )
-
-
-def _require_brought(sources: list[SourceRecord], mine: dict[str, SourceRecord], unsent: set[int]) -> None:
-    """Raises UsageError where somebody has added sources to the target, of which the origin has none. `unsent` have documents that were never sent."""
-    ids, names = {record.source_id for record in sources}, {record.name for record in sources}
-    new = (record for source_id, record in mine.items() if source_id not in ids and record.name not in names)
-    added = sorted(record.name for record in new if record.key in unsent)
-    if added:
-        was = "source was" if len(added) == 1 else "sources were"
-        more = f" and {len(added) - _NAMED:,} more" if len(added) > _NAMED else ""
-        raise UsageError(
-            f"{len(added):,} {was} added to the target, by nobody's transfer, and would have to go: {', '.join(added[:_NAMED])}{more}.",
-            hint="Add them to the library that it is a copy of as well, or remove them from the target. Or choose another target: "
-            "on an engine another name (?library=NAME), on disk an empty folder.",
-        )
-
-
-def _require_kin(sources: list[SourceRecord], mine: dict[str, SourceRecord]) -> None:
-    """Raises UsageError where the target is a copy of another library: not one source is of both."""
-    if mine and mine.keys().isdisjoint(record.source_id for record in sources):
-        raise UsageError(
-            f"The target is a copy of another library: none of its {len(mine):,} sources came from this one, even if they are of the same files, and all of them would have to go.",
-            hint="Choose another one: on an engine another name (?library=NAME), on disk an empty folder.",
-        )
-
-
-def _require_model(view: View, there: View) -> None:
-    own, other = view.identity, there.identity
-    if own is None or other is None or not other.name or interchangeable(other, own):
-        return
-    raise EmbedderMismatchError(
-        f"The vectors in the target are of {other.name!r} ({other.dim} dimensions), and these of {own.name!r} ({own.dim} dimensions).",
-        hint="A library whose model was changed is sent anew: choose another name for it (?library=NAME).",
-        expected=other,
-        actual=own,
-    )
+        _settle(view, target, {record.source_id for record in sources}, mine.keys(), active, sent)
 
 
 def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[int, list[str]]:
@@ -172,10 +111,12 @@ def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[in
 
 
 def _send_sources(
+    view: View,
     target: Backend,
     mark: bytes,
     sources: list[SourceRecord],
     mine: dict[str, SourceRecord],
+    whose: dict[str, bytes],
     active: dict[str, bool],
     replaced: dict[int, list[str]],
     sent: Sent,
@@ -186,10 +127,11 @@ def _send_sources(
     `mark` goes with the first of them: from there on the target says that something is under way.
     """
     keys: dict[str, int] = {}
+    history, library = view.history, library_of(view)
     changed = []
     for record in sources:
         known = mine.get(record.source_id)
-        if known is not None and known == replace(record, key=known.key):
+        if known is not None and record.source_id in whose and known == replace(record, key=known.key):
             keys[record.source_id] = known.key
         else:
             changed.append(replace(record, key=0 if known is None else known.key))
@@ -206,11 +148,15 @@ def _send_sources(
         with target.commit() as commit:
             if number == 0:
                 commit.attach(copied.RECORD, mark)
+                if history is not None:
+                    commit.attach(HISTORY + history.library.hex(), history.dump())
                 _make_way(
                     commit, replaced, [mine[record.source_id] for record in changed if record.source_id in in_the_way]
                 )
             for record in portion:
                 keys[record.source_id] = commit.put_source(record)
+                if record.source_id not in whose:
+                    commit.attach(SOURCES + record.source_id, library)
             idle = [keys[record.source_id] for record in portion if not active[record.source_id]]
             if idle:
                 commit.set_active(idle, False)
@@ -380,12 +326,19 @@ def _remove_documents(target: Backend, gone: set[str], sent: Sent, cancel: Cance
         sent.commits += 1
 
 
-def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bool], sent: Sent) -> None:
-    """What belongs to no document: sources that are gone, the active set, what is kept under names, the setting of searches."""
+def _settle(
+    view: View, target: Backend, sources: set[str], known: Set[str], active: dict[str, bool], sent: Sent
+) -> None:
+    """What belongs to no document: sources that are gone, the active set, what is kept under names, the setting of searches.
+
+    Of the target's sources only those that were there when the run began (`known`) may go.
+    """
     kept = _attached(view)
     with target.view() as there:
         mine = list(there.each_source())
-        gone = [record.key for record in mine if record.source_id not in sources]
+        gone = [record for record in mine if record.source_id in known and record.source_id not in sources]
+        stay = {record.source_id for record in mine} - {record.source_id for record in gone}
+        marks = [name for name, _ in there.attachments(SOURCES) if name.removeprefix(SOURCES) not in stay]
         shown = {source.id: source.active for source in there.listing()}
         turned = [record for record in mine if record.source_id in sources]
         turned = [record for record in turned if shown[record.source_id] != active[record.source_id]]
@@ -394,11 +347,13 @@ def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bo
         candidates = there.candidates
     changed = {name: data for name, data in kept.items() if others.get(name) != data}
     vanished = (others.keys() & set(brought)) - kept.keys()
-    if not (gone or turned or changed or vanished or candidates != view.candidates):
+    if not (gone or marks or turned or changed or vanished or candidates != view.candidates):
         return
     with target.commit() as commit:
-        for key in gone:
-            commit.remove_source(key)
+        for record in gone:
+            commit.remove_source(record.key)
+        for name in marks:
+            commit.detach(name)
         for record in turned:
             commit.set_active([record.key], active[record.source_id])
         for name, data in changed.items():
@@ -411,8 +366,4 @@ def _settle(view: View, target: Backend, sources: set[str], active: dict[str, bo
 
 
 def _attached(view: View) -> dict[str, bytes]:
-    return {
-        name: data
-        for name, data in view.attachments()
-        if name not in (BROUGHT, copied.RECORD) and not name.startswith(PREFIX)
-    }
+    return {name: data for name, data in view.attachments() if not is_mark(name)}

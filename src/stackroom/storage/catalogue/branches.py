@@ -9,12 +9,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from stackroom.errors import DamagedError
+from stackroom.history import Branches, History
 from stackroom.storage.catalogue.sql import Connection
 
 NAME = "branches"
-
-Branches = tuple[tuple[int, bytes], ...]
-"""The number and the id of each commit that was the first one to a copy, in order."""
 
 _NOTE = struct.Struct("<q16s")
 
@@ -45,6 +44,9 @@ def read(stored: object) -> Branches:
     return tuple(_NOTE.iter_unpack(stored))
 
 
-def until(commits: int, noted: Branches) -> Branches:
-    """What of it was noted up to that commit."""
-    return tuple(one for one in noted if one[0] <= commits)
+def history(connection: Connection) -> History:
+    """Up to the commit that is read. The caller holds a read transaction. Raises DamagedError."""
+    found: dict[str, Any] = dict(connection.rows("SELECT name, value FROM settings"))
+    if not isinstance(found.get("library_uuid"), bytes) or not isinstance(found.get("commits"), int):
+        raise DamagedError("The settings of the library are damaged.", hint="See what is hit: stackroom verify")
+    return History(found["library_uuid"], found["commits"], found.get("commit_id"), read(found.get(NAME)))

@@ -14,11 +14,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import apsw
 
 from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomError, StorageError, UsageError
+from stackroom.history import History
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Backup
 from stackroom.storage.catalogue import branches, database, sums
@@ -43,19 +44,6 @@ _WAIT_SECONDS = 600.0
 _CANCELLED = Backup(copied=False, cancelled=True)
 
 _READING = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ)
-
-
-class _State(NamedTuple):
-    """What a library holds. The counter alone names no state: two copies that part count on alike."""
-
-    library: bytes
-    commits: int
-    commit_id: bytes | None
-    branches: branches.Branches
-
-    def precedes(self, other: _State) -> bool:
-        """Whether what is here is an earlier state of that: fewer commits, all of which are in its history."""
-        return self.commits < other.commits and self.branches == branches.until(self.commits, other.branches)
 
 
 class _Replaced(Exception):
@@ -95,7 +83,7 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
 
 def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
     with store.view() as view, _blaming(folder):
-        state = _state(view.connection)
+        state = branches.history(view.connection)
         if _is_current(folder, store.path, state, refresh):
             return Backup(copied=False)
         staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
@@ -208,7 +196,7 @@ def _clear(folder: Path) -> None:
             fsio.sync_directory(folder.parent)
 
 
-def _is_current(folder: Path, home: Path, state: _State, refresh: bool) -> bool:
+def _is_current(folder: Path, home: Path, state: History, refresh: bool) -> bool:
     """Whether `folder` holds this state of the library `home` already; UsageError where it holds what must not be replaced."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
@@ -273,30 +261,25 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _state(connection: Connection) -> _State:
-    found: dict[str, Any] = dict(connection.rows("SELECT name, value FROM settings"))
-    return _State(
-        found["library_uuid"], found["commits"], found.get("commit_id"), branches.read(found.get(branches.NAME))
-    )
-
-
-def _read(folder: Path) -> tuple[_State, bytes | None] | None:
+def _read(folder: Path) -> tuple[History, bytes | None] | None:
     """The state of the library there and what it is a backup of; None where there is no whole one. Raises StorageError."""
     with contextlib.suppress(DamagedError, NotFoundError, FileNotFoundError):
         return _opened(folder) if layout.is_library(folder) else None
     return None
 
 
-def _opened(folder: Path) -> tuple[_State, bytes | None]:
+def _opened(folder: Path) -> tuple[History, bytes | None]:
     from stackroom.storage.store import LocalStore
 
     with contextlib.closing(LocalStore(folder, mode="r")) as other, other.view() as view:
         for space in spaces.every(view.connection):
             view.mapped(space)
-        return _state(view.connection), view.connection.value("SELECT value FROM settings WHERE name = 'backup_of'")
+        return branches.history(view.connection), view.connection.value(
+            "SELECT value FROM settings WHERE name = 'backup_of'"
+        )
 
 
-def _check(staging: Path, folder: Path, state: _State) -> None:
+def _check(staging: Path, folder: Path, state: History) -> None:
     """Open the copy as anyone would, before it takes the old one's place."""
     try:
         found = _opened(staging)
