@@ -74,8 +74,9 @@ def migrate(
 
 def _reading(old: Path, format: str | None, choices: Choices, cancel: CancelToken) -> Reading:
     """A process that reads while this one writes, where the old store is large enough to be worth one."""
-    files = old.iterdir() if old.is_dir() else iter([old])
-    if size(path for path in files if path.is_file()) < WORTH_IT or (os.cpu_count() or 1) < 2:
+    with fsio.translated(old):
+        held = size(path for path in (old.iterdir() if old.is_dir() else [old]) if path.is_file())
+    if held < WORTH_IT or (os.cpu_count() or 1) < 2:
         store = open_old(old, format)
         try:
             require_index(store.indexes(), choices.index_id)

@@ -135,6 +135,8 @@ def test_an_old_folder_that_the_system_refuses_to_list_is_told(old: Path, monkey
         changed.setattr(Path, "iterdir", refused)
         with pytest.raises(StorageError, match="Too many open files"):
             migration.discard_old(old)
+        with pytest.raises(StorageError, match="Too many open files"):
+            migration.migrate(old, library=old.parent / "another")
     assert old_files(old) == before
     assert migration.discard_old(old)
 
