@@ -112,6 +112,25 @@ def test_a_passage_that_cannot_be_read_is_said_and_sent_again(
 
 
 @pytest.mark.parametrize("engine", VERSIONED)
+def test_a_passage_that_cannot_be_read_beside_one_that_is_lost_is_sent_again(
+    home: stackroom.Index, engine: str
+) -> None:
+    """What is missing was named by reading all, which failed before anything was noted as to be sent again: so did every later push."""
+    url = pushed(home, engine)
+    damage_passage(url, engine, "nojson")
+    with contextlib.closing(open_engine(url)) as store:
+        with store.view() as view:
+            lost = view.keys_of(view.document("doc:/c").key)[:1]
+        with store.commit() as commit:
+            commit.remove_chunks(lost)
+    with pytest.raises(MigrationError, match="6 passages should be there, and 5 are; missing: ") as told:
+        home.push(url)
+    assert "sent again" in told.value.hint
+    report = home.push(url)
+    assert (report.proof.ok, report.updated) == (True, 2)
+
+
+@pytest.mark.parametrize("engine", VERSIONED)
 def test_documents_whose_source_is_lost_are_sent_again(home: stackroom.Index, engine: str, tmp_path: Path) -> None:
     """It was an internal fault (KeyError) of every push, pull and search, for good."""
     url = pushed(home, engine)
