@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import stackroom
+from stackroom.backend import Backend, View
 from stackroom.engines import open_engine
 from stackroom.engines.versioned.conditions import Among
+from stackroom.engines.versioned.database import Row
 from stackroom.engines.versioned.tables import ARRAYS, DOCUMENT, NUMBERS, RECORDS, SOURCE, kind_of
 from stackroom.errors import DamagedError, MigrationError
 from stackroom.storage.store import LocalStore
@@ -22,12 +24,13 @@ from support import put
 pytestmark = pytest.mark.engines
 
 VERSIONED = ["chroma", "milvus", "qdrant"]
+NAMES = ("/a", "/b", "/c")
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[stackroom.Index]:
     with contextlib.closing(LocalStore(tmp_path / "home")) as store:
-        for name in ("/a", "/b", "/c"):
+        for name in NAMES:
             put(store, name, [f"the okapi of {name}", f"the hall of {name}"])
         with stackroom.Index(store) as index:
             yield index
@@ -109,6 +112,25 @@ def test_a_passage_that_cannot_be_read_is_said_and_sent_again(
 
 
 @pytest.mark.parametrize("engine", VERSIONED)
+def test_a_passage_that_cannot_be_read_beside_one_that_is_lost_is_sent_again(
+    home: stackroom.Index, engine: str
+) -> None:
+    """What is missing was named by reading all, which failed before anything was noted as to be sent again: so did every later push."""
+    url = pushed(home, engine)
+    damage_passage(url, engine, "nojson")
+    with contextlib.closing(open_engine(url)) as store:
+        with store.view() as view:
+            lost = view.keys_of(view.document("doc:/c").key)[:1]
+        with store.commit() as commit:
+            commit.remove_chunks(lost)
+    with pytest.raises(MigrationError, match="6 passages should be there, and 5 are; missing: ") as told:
+        home.push(url)
+    assert "sent again" in told.value.hint
+    report = home.push(url)
+    assert (report.proof.ok, report.updated) == (True, 2)
+
+
+@pytest.mark.parametrize("engine", VERSIONED)
 def test_documents_whose_source_is_lost_are_sent_again(home: stackroom.Index, engine: str, tmp_path: Path) -> None:
     """It was an internal fault (KeyError) of every push, pull and search, for good."""
     url = pushed(home, engine)
@@ -151,6 +173,9 @@ def test_a_document_of_postgresql_that_cannot_be_read_is_said(home: stackroom.In
 
 
 def _said_of(home: stackroom.Index, url: str, folder: Path) -> DamagedError:
+    with contextlib.closing(open_engine(url)) as store:
+        _said_by(store, lambda view: [view.documents(view.source(name).key) for name in NAMES])
+        _said_by(store, lambda view: [(view.source(name), view.document(f"doc:{name}")) for name in NAMES])
     with pytest.raises(DamagedError, match="can't be read") as pulled, stackroom.open(folder / "copy") as copy:
         copy.pull(url)
     with pytest.raises(DamagedError, match="can't be read") as caught:
@@ -159,3 +184,38 @@ def _said_of(home: stackroom.Index, url: str, folder: Path) -> DamagedError:
         assert url in error.message
         assert "under another name" in error.hint
     return caught.value
+
+
+def _said_by(store: Backend, ask: Callable[[View], object]) -> None:
+    with pytest.raises(DamagedError, match="can't be read"), store.view() as view:
+        ask(view)
+
+
+def test_a_passage_of_chroma_without_its_data_is_said_and_sent_again(home: stackroom.Index) -> None:
+    url = pushed(home, "chroma")
+    with contextlib.closing(open_engine(url)) as store, store.view() as view:
+        rows = store.database.rows(
+            view.asking.state.chunk_table,
+            Among("document_key", (view.document("doc:/b").key,)),
+            ("id", *NUMBERS["chunks"]),
+        )
+        _take_data(store, view.asking.state.chunk_table, rows[0])
+    with pytest.raises(MigrationError, match="doc:/b"):
+        home.push(url)
+    assert home.push(url).updated == 1
+
+
+def test_a_record_of_chroma_without_its_data_needs_another_name(home: stackroom.Index, tmp_path: Path) -> None:
+    for kind in (SOURCE, DOCUMENT):
+        url = pushed(home, "chroma")
+        with contextlib.closing(open_engine(url)) as store:
+            _take_data(
+                store, RECORDS, store.database.rows(RECORDS, Among("kind", (kind,)), ("id", *NUMBERS["records"]))[0]
+            )
+        _said_of(home, url, tmp_path / str(kind))
+
+
+def _take_data(store: Backend, table: str, row: Row) -> None:
+    from stackroom.engines.chroma.rows import record_id
+
+    store.database._server.ask(table, "update", ids=[record_id(table, row)], metadatas=[{"data": None}])

@@ -6,12 +6,14 @@ import base64
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stackroom.engines.chroma import postings
 from stackroom.engines.chroma.choosing import MOST, few, meets, others, unknown
 from stackroom.engines.chroma.rows import Columns, fields_of, from_metadata, indexed, metadata, record_id
+from stackroom.engines.records import UnreadableError
 from stackroom.engines.versioned.conditions import All, Among, Condition, Either, Not, Within
 from stackroom.engines.versioned.tables import ARRAYS, FOREVER, NUMBERS
 
@@ -105,6 +107,13 @@ def test_a_row_comes_back_as_it_was() -> None:
     assert back.pop("embedding").tobytes() == vector.tobytes()
     assert back == {name: value for name, value in row.items() if name != "embedding"}
     assert from_metadata(metadata("chunks_1", row_of()), ("embedding",)) == {"embedding": None}
+
+
+def test_a_record_that_cannot_be_read_is_damage() -> None:
+    """It was a TypeError of what was to name it."""
+    with pytest.raises(UnreadableError, match="a record of Chroma's can't be read"):
+        from_metadata({"arrays": "@@"}, ["terms"])
+    assert from_metadata({}, ["data"]) == {"data": ""}
 
 
 def test_what_is_indexed_has_the_length_that_counts() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stackroom
-from stackroom.engines import ENGINES, PORTS, normalised
+from stackroom.engines import ENGINES, PORTS, checked, normalised, open_engine
 from stackroom.engines.limits import Limits
 from stackroom.errors import UsageError
 from stackroom.storage.disk.layout import absolute
@@ -184,3 +184,45 @@ def test_a_url_without_a_host_keeps_its_slashes() -> None:
 def test_the_folder_of_a_socket_may_end_in_a_slash_and_is_told_as_a_folder(same: str) -> None:
     assert normalised(f"postgresql:///db{same}") == "postgresql:///db?host=/tmp/s&library=a"
     assert normalised("postgresql:///db?host=/tmp/s/,/tmp/t/,c") == "postgresql:///db?host=/tmp/s,/tmp/t,c"
+
+
+def test_a_space_and_a_plus_in_an_option_stay_what_they_are() -> None:
+    """A space became a +, which PostgreSQL's client takes as it stands."""
+    conninfo = pytest.importorskip("psycopg.conninfo")
+    from stackroom.engines.postgresql.client import Place
+
+    place = Place.of("postgresql:///db?host=/tmp/p%20g+h&options=-c%20statement_timeout%3D5s&library=a")
+    named = conninfo.conninfo_to_dict(place.server)
+    assert (named["host"], named["options"]) == ("/tmp/p g+h", "-c statement_timeout=5s")
+    normal = "postgresql:///db?host=/tmp/p%20g%2Bh&library=a"
+    assert normalised(place.url) == normalised(normal) == normal
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_can_be_no_host_is_no_server_that_is_away(engine: str, host: str) -> None:
+    """Each client failed in its own way; of Chroma it was said that it answers, and not in JSON."""
+    for url in (f"{engine}://{host}:1?library=x", f"{engine}://me@ok,{host}/x", f"postgresql:///x?host={host}"):
+        with pytest.raises(UsageError, match="can't be the name of a host") as caught:
+            checked(url)
+        assert caught.value.actual == host
+
+
+def test_hosts_of_every_kind_can_be() -> None:
+    for host in (
+        "",
+        "a",
+        "a.",
+        "[::1]:8000",
+        "%2Ftmp%2Fa..b",
+        f"{'x' * 63}:19530",
+        "bücher.example",
+        "127.0.0.1:1,b:2",
+    ):
+        assert checked(f"postgresql://{host}/x?host=/tmp/a..b,/c") == "postgresql"
+
+
+def test_a_host_that_chromas_client_refuses_is_told() -> None:
+    pytest.importorskip("httpx")
+    with pytest.raises(UsageError, match="can't be asked"):
+        open_engine("chroma://a☃b")

@@ -5,8 +5,10 @@ Each is a room of its own, whose client is an extra and is imported when a libra
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from stackroom._optional import require
 from stackroom.errors import UsageError
@@ -22,6 +24,8 @@ PORTS = {"chroma": 8000, "milvus": 19530, "postgresql": 5432, "qdrant": 6333}
 _NAMING = {"library", "tls", "host", "hostaddr", "port", "dbname", "user", "service", "servicefile"}
 """The options of URLs that say which library is meant; most are those of PostgreSQL's own client."""
 
+_PORT = re.compile(r":[0-9]*$")
+
 
 def open_engine(url: str, *, mode: str = "a") -> Backend:
     """The library at this URL; `mode` as in `stackroom.open`. Raises UsageError, NotFoundError, MissingExtraError, UnavailableError."""
@@ -32,7 +36,7 @@ def open_engine(url: str, *, mode: str = "a") -> Backend:
 
 
 def checked(url: str) -> str:
-    """The engine that this URL names, of which nothing is asked. Raises UsageError where it names none, holds a password, or says something twice."""
+    """The engine that this URL names, of which nothing is asked. Raises UsageError where it names none or a host that can't be, holds a password, or says something twice."""
     if "://" not in url:
         # It is not repeated: a URL that lacks its beginning may hold a password.
         raise UsageError("That is no URL of a library on an engine.", hint=_EXAMPLE)
@@ -43,7 +47,24 @@ def checked(url: str) -> str:
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}= stands twice in {url}.", hint="Say it once.", actual=twice)
+    _require_hosts(url)
     return scheme
+
+
+def _require_hosts(url: str) -> None:
+    """Raises UsageError for a host that can't be one: clients fail each in its own way."""
+    parts = urlsplit(url)
+    named = [parts.netloc.rpartition("@")[2], *(value for name, value in options_of(parts.query) if name == "host")]
+    for host in ",".join(named).split(","):
+        name = _PORT.sub("", host)
+        if name.startswith(("/", "%")):
+            continue
+        try:
+            name.encode("idna")
+        except UnicodeError:
+            raise UsageError(
+                f"{name!r} of {url} can't be the name of a host.", hint="Correct the URL.", actual=name
+            ) from None
 
 
 def normalised(url: str) -> str:
@@ -57,16 +78,26 @@ def normalised(url: str) -> str:
     usual = f":{PORTS.get(scheme)}"
     # PostgreSQL takes several, and a socket's folder, whose letters count.
     where = ",".join((host if "%" in host else host.lower()).removesuffix(usual) for host in hosts.split(","))
-    options = parse_qsl(parts.query, keep_blank_values=True)
+    options = options_of(parts.query)
     naming = [(name, _folders(value) if name == "host" else value) for name, value in options if name in _NAMING]
     # For people too: a folder is told as they write it.
-    query = urlencode(sorted(naming), safe="/,")
+    query = query_of(sorted(naming), safe="/,")
     return joined(scheme, user.partition(":")[0] + at + where, parts.path.rstrip("/"), query)
 
 
 def joined(scheme: str, netloc: str, path: str, query: str) -> str:
     """The parts as a URL. `urlunsplit` leaves out the slashes before a host that is empty, and PostgreSQL's client takes no URL without."""
     return f"{scheme}://{netloc}{path}{'?' if query else ''}{query}"
+
+
+def options_of(query: str) -> list[tuple[str, str]]:
+    """What stands behind the `?`. PostgreSQL's client takes a + as it stands, and so it is no space here."""
+    return parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+
+
+def query_of(options: Sequence[tuple[str, str]], *, safe: str = "") -> str:
+    """The same again."""
+    return urlencode(options, safe=safe, quote_via=quote)
 
 
 def _folders(hosts: str) -> str:

@@ -29,7 +29,7 @@ class UnreadableError(DamagedError):
 
 
 def readable(what: Callable[..., str], hint: str = ELSEWHERE) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Of a function that reads a row: raises UnreadableError where it can't. `what` is given the same, and says of what it is."""
+    """Of a function that reads a row: raises UnreadableError where it can't. `what` is given the same arguments without those that are named, and says of what it is."""
 
     def decorated(read: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(read)

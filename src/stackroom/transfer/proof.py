@@ -132,6 +132,12 @@ def _documents(view: View) -> set[str]:
     }
 
 
+def _chunk_ids(view: View, keys: NDArray[np.int64]) -> set[str]:
+    """Of these passages without those that can't be read, which are told when they are read back."""
+    parts = (keys[first : first + _BATCH].tolist() for first in range(0, len(keys), _BATCH))
+    return {chunk_id for part in parts for chunk_id in _readable(view.chunk_ids, part) if chunk_id is not None}
+
+
 def _active(view: View) -> set[str]:
     return {source.path for source in view.listing() if source.active}
 
@@ -143,11 +149,11 @@ def _collections(view: View) -> dict[str, int]:
 _COUNTED: tuple[tuple[str, Callable[[View], int], Callable[[View], set[str]]], ...] = (
     ("sources", lambda view: sum(1 for _ in view.each_source()), lambda view: {one.name for one in view.each_source()}),
     ("documents", lambda view: sum(1 for _ in view.each_document()), _documents),
-    ("passages", lambda view: len(view.live_keys()), lambda view: set(view.chunk_ids())),
+    ("passages", lambda view: len(view.live_keys()), lambda view: _chunk_ids(view, view.live_keys())),
     (
         "vectors",
         lambda view: len(view.live_keys(with_vector=True)),
-        lambda view: set(view.chunk_ids(view.live_keys(with_vector=True).tolist())),
+        lambda view: _chunk_ids(view, view.live_keys(with_vector=True)),
     ),
     ("active sources", lambda view: len(_active(view)), _active),
 )

@@ -170,12 +170,17 @@ class Server:
                 answer = self._client.request(method, url, **options)
             if answer.is_error:
                 raise _refusal(answer, self.place)
-            return answer.json() if answer.content else None
         except httpx.TransportError as error:
             said = str(error) or type(error).__name__
             if is_strange(said):
                 raise something_else(self.place.url, "Chroma", said) from error
             raise _away(self.place, said) from error
+        except httpx.InvalidURL as error:
+            raise UsageError(
+                f"{self.place.url} can't be asked: {error}", hint="Correct its host.", path=self.place.url
+            ) from error
+        try:
+            return answer.json() if answer.content else None
         except ValueError as error:
             raise something_else(self.place.url, "Chroma", f"it answers, and not in JSON ({error})") from error
 

@@ -86,12 +86,13 @@ def metadata(table: str, row: Row) -> dict[str, Any]:
     return made
 
 
-@readable(lambda _: "a record of Chroma's", AGAIN)
+@readable(lambda *_: "a record of Chroma's", AGAIN)
 def from_metadata(said: dict[str, Any], fields: Sequence[str]) -> Row:
     """Those of these fields that are metadata."""
     row: Row = {}
     if "data" in fields:
-        row["data"] = said["data"]
+        # Where there is none, who reads what it holds says whose it is.
+        row["data"] = said.get("data", "")
     if "died" in fields:
         row["died"] = said.get("died", FOREVER)
     if "embedding" in fields:

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import psycopg
@@ -16,7 +16,7 @@ from psycopg import conninfo, errors, pq
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.types import TypeInfo
 
-from stackroom.engines import joined
+from stackroom.engines import joined, options_of, query_of
 from stackroom.engines.postgresql.asking import Row
 from stackroom.errors import (
     BusyError,
@@ -49,7 +49,7 @@ class Place(NamedTuple):
     def of(cls, url: str) -> Place:
         """`postgresql://[user@]host[:port]/database?library=NAME`. Raises UsageError."""
         parts = urlsplit(url)
-        options = parse_qsl(parts.query, keep_blank_values=True)
+        options = options_of(parts.query)
         library = dict(options).get("library", _DEFAULT_NAME)
         if not _NAME.fullmatch(library):
             raise UsageError(
@@ -57,7 +57,7 @@ class Place(NamedTuple):
                 hint="Use up to 40 letters, digits, _ and -: postgresql://host/database?library=NAME",
                 actual=library,
             )
-        query = urlencode([(name, value) for name, value in options if name != "library"])
+        query = query_of([(name, value) for name, value in options if name != "library"])
         return cls(url, joined("postgresql", parts.netloc, parts.path, query), f"stackroom_{library}")
 
 

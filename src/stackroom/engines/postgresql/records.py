@@ -60,7 +60,7 @@ def to_source(row: Row) -> SourceRecord:
     )
 
 
-@readable(lambda row: f"the record of the document {row[1]} {row[3]}".rstrip())
+@readable(lambda row, *_: f"the record of the document {row[1]} {row[3]}".rstrip())
 def to_document(row: Row, chunks: int = 0) -> DocumentRecord:
     key, document_id, source_key, title, metadata = row
     described = an_object(json.loads(metadata)) if metadata else {}
