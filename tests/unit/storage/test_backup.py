@@ -98,6 +98,7 @@ def test_an_empty_library_and_one_without_commit_ids_are_refreshed(store: LocalS
     put(store, "a", ["first"])
     with store.exclusive() as writer:
         writer.connection.execute("DELETE FROM settings WHERE name = 'commit_id'")
+        sums.put(writer.connection)
     assert save(store, target)
     assert save(store, target)
     put(store, "bb", ["second"])
@@ -437,6 +438,11 @@ def test_the_library_and_what_is_in_or_around_it_is_no_target(store: LocalStore,
     assert held(store.path) == {"first"}
 
 
+def test_the_root_of_the_file_system_is_no_target(store: LocalStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="within each other"):
+        save(store, Path(tmp_path.anchor))
+
+
 def test_a_link_is_followed(store: LocalStore, target: Path, tmp_path: Path) -> None:
     target.mkdir(parents=True)
     (tmp_path / "link").symlink_to(target, target_is_directory=True)
@@ -552,6 +558,36 @@ def test_a_damaged_library_takes_no_good_backups_place(store: LocalStore, target
     assert beside(target) == set()
     # Where there is no other one, a copy of what there is is better than none.
     assert save(store, target.with_name("another"))
+
+
+HARMS = {
+    "settings": "INSERT INTO settings VALUES('candidates', 7)",
+    "spaces": "UPDATE spaces SET identity = identity || ' '",
+    "collections": "UPDATE collections SET name = 'defaulu'",
+    "sets": "UPDATE sets SET joins = 0",
+    "sqlite_sequence": "UPDATE sqlite_sequence SET seq = seq + 64",
+    "sums": "UPDATE settings SET value = '{' WHERE name = 'sums'",
+}
+
+
+@pytest.mark.parametrize("table", HARMS)
+def test_a_copy_of_a_damaged_small_table_is_not_signed_as_a_good_one(
+    store: LocalStore, target: Path, table: str
+) -> None:
+    put(store, "a", ["first"])
+    assert save(store, target)
+    put(store, "b", ["second"])
+    with store.exclusive() as writer:
+        writer.connection.execute(HARMS[table])
+    with pytest.raises(DamagedError, match=r"earlier backup .* was kept"):
+        save(store, target)
+    assert held(target) == {"first"}
+    # A first copy has the damage, and says so.
+    another = target.with_name("another")
+    assert save(store, another)
+    with contextlib.closing(LocalStore(another, mode="r")) as copy:
+        found = copy.verify(progress=silent, cancel=CancelToken()).damage
+    assert any((table if table != "sums" else "checksums") in one.message for one in found)
 
 
 def test_a_refresh_that_is_cancelled_as_it_is_compared_leaves_the_old_one(

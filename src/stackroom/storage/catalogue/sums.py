@@ -59,7 +59,23 @@ def put(connection: Connection, *, members: bool = False) -> None:
     for name in _LARGE:
         found[name] = _large(connection, name) if members or name not in before else before[name]
     found[_MODELS] = _digest(connection.execute(_SPACES))
-    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NAME, json.dumps(found)))
+    _write(connection, found)
+
+
+@contextlib.contextmanager
+def settings_followed(connection: Connection) -> Iterator[None]:
+    """Have the checksum of `settings` follow what the block writes there, and no other.
+
+    So a copy says of each table what its library said of it. Settings that were not what was written are told of as before.
+    """
+    try:
+        stored = _stored(connection)
+    except DamagedError:
+        stored = {}
+    whole = stored.get("settings") == _small(connection, "settings")
+    yield
+    if whole:
+        _write(connection, {**stored, "settings": _small(connection, "settings")})
 
 
 def differing(connection: Connection, unread: tuple[type[BaseException], ...] = ()) -> Iterator[str]:
@@ -133,6 +149,10 @@ def _stored(connection: Connection) -> dict[str, Any]:
         raise DamagedError(
             "The checksums of the small tables are not what was written.", hint="See what is hit: stackroom verify"
         ) from error
+
+
+def _write(connection: Connection, found: dict[str, Any]) -> None:
+    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NAME, json.dumps(found)))
 
 
 def _small(connection: Connection, name: str) -> int:

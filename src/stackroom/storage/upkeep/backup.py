@@ -66,8 +66,8 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
     """
     # A link is followed: a rename would put the copy in the link's place.
     named, folder = folder, Path(os.path.realpath(folder))
-    _require_there(named, folder)
     _require_apart(store.path, folder)
+    _require_there(named, folder)
     try:
         with _alone(folder, cancel):
             _clear(folder)
@@ -403,11 +403,12 @@ def _copy_catalogue(view: Snapshot, target: Connection, progress: Progress, canc
     if cancel.cancelled:
         return
     target.execute("PRAGMA synchronous = FULL")
-    target.execute(
-        """INSERT OR REPLACE INTO settings
-           VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
-    )
-    sums.put(target)
+    # No table but this one is signed anew: what is damaged in the library is to be told of in the copy.
+    with sums.settings_followed(target):
+        target.execute(
+            """INSERT OR REPLACE INTO settings
+               VALUES('backup_of', coalesce((SELECT value FROM settings WHERE name = 'commit_id'), x''))"""
+        )
     # Closing folds the WAL in as well, but would not say that it failed.
     target.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
