@@ -76,7 +76,7 @@ EVERYTHING = """
             os.link = lambda *_: (_ for _ in ()).throw(OSError("There are no second names here."))
         first_page_is_lost()
         done = stackroom.repair(library, embedder=WordEmbedder("other", dim=20))
-        assert done.aside and not done.waiting, done
+        assert done.aside and not done.cancelled, done
     print(json.dumps(seen))
 """
 

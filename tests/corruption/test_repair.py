@@ -455,10 +455,12 @@ def test_attachments_that_were_there_are_lost_and_those_that_may_have_been_are_t
         commit.attach("something", b"unread " * 200)
     older = plain.with_name("older")
     shutil.copytree(plain, older)
-    sql(older, "UPDATE settings SET value = json_remove(value, '$.attachments') WHERE name = 'sums'")
+    sql(older, "DELETE FROM settings WHERE name = 'attachments'")
+    sql(older, "UPDATE settings SET value = json_remove(value, '$.settings') WHERE name = 'sums'")
     for path in (plain, older):
         without_pages_of("attachments", "sqlite_autoindex_attachments_1")(path)
-    assert [one.structure for one in repaired(plain).lost] == ["attachments"]
+    assert [one.message for one in repaired(plain).lost] == ["Of 1 attachments 1 is gone."]
+    assert repaired(plain).ok
     done = repaired(older)
     assert done.ok
     assert any("Whether anything was carried along from another program can't be told" in one for one in done.restored)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import stackroom
+from stackroom.backend import SourceRecord
 from stackroom.cli.main import cli
 from stackroom.progress import CancelToken, ProgressEvent
 from support import WordEmbedder, write_files
@@ -53,7 +54,7 @@ def test_list_marks_it_and_says_what_goes_on(interrupted: Path) -> None:
 
 
 def test_status_and_verify_name_it(interrupted: Path) -> None:
-    assert "1 source not read to the end; the next add goes on" in run(interrupted, "status").stdout
+    assert "1 source not read to the end; see: " in run(interrupted, "status").stdout
     assert json.loads(run(interrupted, "--json", "status").stdout)["unfinished"] == 1
     found = run(interrupted, "verify")
     assert (found.exit_code, "1 source is incomplete:" in found.stderr) == (0, True)
@@ -63,6 +64,13 @@ def test_status_and_verify_name_it(interrupted: Path) -> None:
 def test_a_search_that_finds_nothing_says_that_something_is_unread(interrupted: Path) -> None:
     found = run(interrupted, "search", "--mode", "text", "zanzibar")
     assert "1 source not read to the end yet" in found.stderr
+
+
+def test_a_record_is_to_be_given_again(library: Path) -> None:
+    with stackroom.open(library, embedder=WordEmbedder()) as index, index.backend.commit() as commit:
+        commit.put_source(SourceRecord("note", type="record", state="partial"))
+    assert "it is to be given again" in run(library, "list", "--failed").stdout
+    assert "note: It was not stored to its end; give it again." in run(library, "verify").stderr
 
 
 def test_nothing_is_said_once_it_was_read(interrupted: Path, folder: Path) -> None:

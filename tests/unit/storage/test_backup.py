@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
-from stackroom.errors import DamagedError, DiskFullError, StorageError, UsageError
+from stackroom.errors import DamagedError, DiskFullError, ReadOnlyError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
 from stackroom.reports import Verification
 from stackroom.storage.catalogue import branches, sums
@@ -243,6 +243,35 @@ def lose(store: LocalStore) -> Path:
     store.close()
     shutil.rmtree(store.path)
     return store.path
+
+
+def test_a_copy_that_sqlite_opened_for_reading_for_want_of_handles_is_no_medium(
+    store: LocalStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutHandles(backup.Connection):
+        def readonly(self, name: str) -> bool:
+            return True
+
+    put(store, "a", ["first"])
+    monkeypatch.setattr(backup, "Connection", WithoutHandles)
+    with pytest.raises(StorageError, match="can't be opened") as caught:
+        save(store, target)
+    assert not isinstance(caught.value, ReadOnlyError)
+    assert "too many files" in (caught.value.hint or "")
+
+
+def test_a_backup_is_made_anew_after_a_purge(store: LocalStore, target: Path) -> None:
+    """What was purged was still in the backup, of which it was said that it is the newest."""
+    put(store, "a", ["confidential"])
+    put(store, "bb", ["second"])
+    with store.view() as view:
+        gone = view.source("a").key
+    with store.commit() as commit:
+        commit.remove_source(gone)
+    save(store, target)
+    store.purge(progress=silent, cancel=CancelToken())
+    assert save(store, target)
+    assert not any(b"confidential" in path.read_bytes() for path in target.rglob("*") if path.is_file())
 
 
 def test_an_older_state_of_a_library_takes_no_newer_backups_place(store: LocalStore, target: Path) -> None:

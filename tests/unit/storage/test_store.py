@@ -315,18 +315,6 @@ def test_copied_to_read_only_media_it_opens(store: LocalStore, library: Path, mo
         LocalStore(library, mode="r")
 
 
-def test_a_file_that_sqlite_opened_for_reading_for_want_of_handles_is_no_medium(library: Path) -> None:
-    import apsw
-
-    from stackroom.storage.catalogue import database
-
-    LocalStore(library).close()
-    with pytest.raises(StorageError, match="can't be opened") as caught, database.translated(layout.catalogue(library)):
-        raise apsw.ReadOnlyError("not an error")
-    assert not isinstance(caught.value, ReadOnlyError)
-    assert "too many files" in (caught.value.hint or "")
-
-
 def test_a_network_drive_is_refused_for_writing(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fsio, "network_file_system", lambda path: "nfs4")
     with pytest.raises(ReadOnlyError, match="nfs4"):

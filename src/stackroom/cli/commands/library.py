@@ -23,6 +23,9 @@ _NOTHING_FAILED = (
 _UNFINISHED = (
     "It was not read to its end: the run that reads it goes on, or was interrupted, and then the next add goes on."
 )
+_HALF_GIVEN = (
+    "It was not stored to its end: who gives it goes on, or was interrupted, and then it is to be given again."
+)
 
 
 @click.command(
@@ -57,7 +60,12 @@ def _reason(session: Session, source: Source) -> str:
     """Why its last reading failed or has not ended, and what is advised, for the library that was named."""
     from stackroom.cli.main import with_library
 
-    return with_library(safe(source.error or _UNFINISHED, keep_newlines=False), session.library)
+    return with_library(safe(source.error or _unfinished(source), keep_newlines=False), session.library)
+
+
+def _unfinished(source: Source) -> str:
+    # A record has no file's time.
+    return _HALF_GIVEN if source.modified_at is None else _UNFINISHED
 
 
 def _print_source(source: Source, width: int) -> None:
@@ -90,7 +98,7 @@ def show_command(session: Session, source: str) -> int:
     if found.error:
         session.say(f"Its last reading failed: {_reason(session, found)}")
     elif found.unfinished:
-        session.say(_UNFINISHED)
+        session.say(_unfinished(found))
     return 0
 
 
@@ -229,7 +237,7 @@ def status_command(session: Session) -> int:
         rows.append(
             (
                 "unfinished",
-                f"{count(stats.unfinished, 'source')} not read to the end; the next add goes on; see: {session.command('list', '--failed')}",
+                f"{count(stats.unfinished, 'source')} not read to the end; see: {session.command('list', '--failed')}",
             )
         )
     if stats.missing:

@@ -260,7 +260,8 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
         if done.copied
         else f"Nothing was copied: {folder} is what {home} is, {use}"
     )
-    session.say(f"Bring it up to date: {session.command('backup', '--refresh', folder)}")
+    own = replace(session, library=home, copy=None)
+    session.say(f"Bring it up to date: {own.command('backup', '--refresh', folder)}")
     session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
     session.say(f"Should {home} be lost, move away what is left of it, then: {there.command('backup', home)}")
     if away is not None:

@@ -165,8 +165,7 @@ def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> 
             # SQLite may have cleaned up since, and have met that a file is not there.
             if connection is not None and (number := connection.system_errno) not in (0, errno.ENOENT, errno.EBADF):
                 return fsio.refusal(number, path, os.strerror(number))
-    # Where no handle is left to write by, SQLite opens a file for reading.
-    if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError) and _may_write(path):
+    if isinstance(error, apsw.CantOpenError) and _may_write(path):
         return StorageError(
             f"{path} can't be opened ({error}).",
             hint="The disk may be full, or too many files may be open (ulimit -n).",

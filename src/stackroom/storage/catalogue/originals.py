@@ -25,6 +25,9 @@ _OWNERS: dict[Owner, int] = {"document": 0, "chunk": 1}
 TALLY = "originals"
 """The setting that says how many records there are, and of which sum: no index and no other table would miss one."""
 
+NUMBER = "attachments"
+"""The setting that says how many attachments there are: each has a checksum of its own, and no other table would miss one."""
+
 _HEADS = "SELECT owner, key, checksum FROM originals"
 
 
@@ -124,15 +127,45 @@ def _sum(heads: Iterable[tuple[Any, ...]]) -> Tally:
 
 
 def attach(connection: Connection, blobs: Codec, name: str, data: bytes) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO attachments VALUES(?, ?, ?)",
-        (pack_text(name), zlib.crc32(data), blobs.encode("original", data)),
-    )
+    packed, frame = pack_text(name), blobs.encode("original", data)
+    is_new = connection.row("SELECT 1 FROM attachments WHERE name = ?", (packed,)) is None
+    connection.execute("INSERT OR REPLACE INTO attachments VALUES(?, ?, ?)", (packed, zlib.crc32(data), frame))
+    if is_new:
+        _add_to_number(connection, 1)
 
 
 def detach(connection: Connection, name: str) -> bool:
     connection.execute("DELETE FROM attachments WHERE name = ?", (pack_text(name),))
-    return bool(connection.changes())
+    found = bool(connection.changes())
+    if found:
+        _add_to_number(connection, -1)
+    return found
+
+
+def _add_to_number(connection: Connection, more: int) -> None:
+    stored = stored_number(connection)
+    # Of a library that has not said it yet all are counted, once.
+    _write_number(connection, number(connection) if stored is None else stored + more)
+
+
+def stored_number(connection: Connection) -> int | None:
+    """How many attachments there are by the setting; None where there is none, or nothing of ours."""
+    value = connection.value("SELECT value FROM settings WHERE name = ?", (NUMBER,))
+    return value if isinstance(value, int) else None
+
+
+def number(connection: Connection) -> int:
+    """What it should say."""
+    return int(connection.value("SELECT count(*) FROM attachments"))
+
+
+def put_number(connection: Connection) -> None:
+    """Have the setting say it."""
+    _write_number(connection, number(connection))
+
+
+def _write_number(connection: Connection, now: int) -> None:
+    connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NUMBER, now))
 
 
 def attachment(connection: Connection, blobs: Codec, name: str) -> bytes | None:
@@ -203,6 +236,9 @@ def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str
             orphaned = connection.row("SELECT 1 FROM documents WHERE document_key = ?", (key,)) is None
         if orphaned:
             yield f"The original record of key {key} belongs to nobody."
+    written, there = stored_number(connection), number(connection)
+    if written is not None and written != there:
+        yield missing_attachments(written, there)
     for name, checksum, data in connection.execute("SELECT name, checksum, data FROM attachments"):
         try:
             _verified(blobs, checksum, data, f"The attachment {unpack_text(name)!r}")
@@ -213,9 +249,19 @@ def damage(connection: Connection, blobs: Codec, chunks: KeySet) -> Iterator[str
 def missing(stored: int, found: int) -> str:
     """What is wrong where so many records were written, and these are there."""
     if found < stored:
-        gone = "1 is" if stored - found == 1 else f"{stored - found:,} are"
-        return f"Of {stored:,} records that another program had written {gone} gone."
+        return f"Of {stored:,} records that another program had written {_gone(stored - found)}."
     return "The records that another program had written are not those that are there."
+
+
+def missing_attachments(stored: int, found: int) -> str:
+    """The same of attachments."""
+    if found < stored:
+        return f"Of {stored:,} attachments {_gone(stored - found)}."
+    return f"There are more attachments than were written: {found:,}, not {stored:,}."
+
+
+def _gone(number: int) -> str:
+    return "1 is gone" if number == 1 else f"{number:,} are gone"
 
 
 def plain(connection: Connection, blobs: Codec) -> None:

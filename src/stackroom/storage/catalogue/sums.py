@@ -1,5 +1,4 @@
-"""Checksums of the small tables whose rows have none of their own: settings, spaces, collections and sets, who is in them, the last keys, and
-how many attachments there are.
+"""Checksums of the small tables whose rows have none of their own: settings, spaces, collections and sets, who is in them, and the last keys.
 
 They are one row of `settings`, which each commit writes anew. Only `verify` reads it. A library without that row is not checked so.
 """
@@ -37,8 +36,6 @@ _SMALL = {
     "collections": "SELECT * FROM collections ORDER BY collection_key",
     "sets": "SELECT * FROM sets ORDER BY set_key",
     "sqlite_sequence": "SELECT name, seq FROM sqlite_sequence ORDER BY name",
-    # Each has a checksum of its own: how many there were no other table says.
-    "attachments": "SELECT count(*) FROM attachments",
 }
 # Added up by SQLite: there may be as many members as sources, or more. No product leaves 63 bits.
 _LARGE = {

@@ -180,6 +180,7 @@ def create(connection: Connection) -> None:
             connection.execute(statement)
         checksums.put_all(connection)
         originals.put_tally(connection)
+        originals.put_number(connection)
         connection.execute("INSERT INTO collections VALUES(?, 'default', NULL)", (DEFAULT_COLLECTION,))
         connection.execute("INSERT INTO sets VALUES(?, 'active', 1)", (ACTIVE_SET,))
         connection.executemany(

@@ -371,6 +371,9 @@ def _copy(view: Snapshot, staging: Path, folder: Path, progress: Progress, cance
     with database.translated(layout.catalogue(folder)):
         copy = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     with contextlib.closing(copy), _blaming_the_copy(layout.catalogue(folder), copy):
+        if copy.readonly("main"):
+            # Where no handle was left to write by, SQLite has opened it for reading.
+            raise apsw.CantOpenError("it was opened for reading alone")
         _copy_catalogue(view, copy, progress, cancel)
     if cancel.cancelled:
         return

@@ -321,9 +321,11 @@ class _Check:
 
     def unfinished(self, connection: Connection) -> None:
         """What no run has read to its end: all that is stored of it is as it was written."""
-        for (name,) in connection.execute("SELECT name FROM sources WHERE state = 'partial' AND error IS NULL"):
-            name = ids.unpack_text(name)
-            said = f"{name}: It was not read to its end; the next add of it goes on."
+        query = "SELECT name, is_file FROM sources WHERE state = 'partial' AND error IS NULL"
+        for packed, is_file in connection.execute(query):
+            name = ids.unpack_text(packed)
+            again = "read to its end; the next add of it goes on" if is_file else "stored to its end; give it again"
+            said = f"{name}: It was not {again}."
             self.incomplete.append(Damage("sources", said, None, name))
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:

@@ -134,6 +134,8 @@ def _purge(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -
             fulltext.optimize(connection)
             _recompress(connection, writer.codec)
             rebuild_metadata(connection, writer.codec)
+            # A backup that holds what is purged is an earlier state by it, and is replaced.
+            schema.count_commit(connection)
         maintenance.train_dictionaries(connection, writer.codec)
     _compact(store, progress, stopped)
     with store.exclusive() as writer:

@@ -329,12 +329,14 @@ class Records:
                 self._target.execute("INSERT OR IGNORE INTO attachments VALUES(?, ?, ?)", (name, checksum, data))
             else:
                 self._found.is_lost("attachments", f"The attachment {decoded(ids.unpack_text, name)!r}.")
-        if not table.whole:
-            written = self._as_written("attachments")
-            if written is False or (written is None and (names or seen)):
-                self._found.is_lost("attachments", "Some of what was carried along from another program.")
-            elif written is None:
-                self._found.restored.append(_CANT_TELL.format("carried along from"))
+        told = decoded(originals.stored_number, self._tables.connection)
+        if told is not None and seen < told:
+            self._found.is_lost("attachments", originals.missing_attachments(told, seen))
+        elif not table.whole and told is None and (names or seen):
+            self._found.is_lost("attachments", "Some of what was carried along from another program.")
+        elif not table.whole and told is None:
+            self._found.restored.append(_CANT_TELL.format("carried along from"))
+        originals.put_number(self._target)
 
     def small_tables(self) -> None:
         """Those that are not what was written, but for what was told of them already. To be asked last."""
