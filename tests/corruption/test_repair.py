@@ -449,6 +449,16 @@ def test_sources_that_were_not_active_are_lost(plain: Path) -> None:
     assert [one.structure for one in repaired(plain).lost] == ["sets"]
 
 
+def test_a_library_that_its_backups_no_longer_know_says_so(plain: Path) -> None:
+    """It said that everything is there again, and each backup was refused ever after."""
+    without_pages_of("settings", "sqlite_autoindex_settings_1")(plain)
+    (lost,) = repaired(plain).lost
+    assert lost.message.startswith("By what its backups know it: the next one is made in a new folder")
+    with stackroom.open(plain, embedder=made.embedder()) as index:
+        assert index.verify().ok
+        assert index.backup(plain.with_name("backup")).copied
+
+
 def test_attachments_that_were_there_are_lost_and_those_that_may_have_been_are_told(plain: Path) -> None:
     """A library of before says nothing of how many there were."""
     with stackroom.open(plain, embedder=made.embedder()) as index, index.backend.commit() as commit:

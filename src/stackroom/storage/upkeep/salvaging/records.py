@@ -41,6 +41,11 @@ class Records:
         for name, kind in _KEPT.items():
             if isinstance(found.get(name), kind):
                 self._target.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (name, found[name]))
+        if not isinstance(found.get("library_uuid"), bytes):
+            self._found.is_lost(
+                "catalogue",
+                "By what its backups know it: the next one is made in a new folder, and a push under another name.",
+            )
         commits = found.get("commits")
         if not isinstance(commits, int) or not 0 <= commits < LONGEST_SEQUENCE:
             # Any number that no snapshot has had.
