@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from stackroom import copied
-from stackroom.backend import Backend, Commit, SourceRecord, View
+from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord, View
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.transfer import copies
 from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
@@ -76,9 +76,10 @@ def send(
             mine = {record.source_id: record for record in there.each_source()}
             require_fit(view, there, sources, mine, whose, copy_of, was_sent=bool(digests))
             # Somebody may have written to the copy: what is gone there is sent again, and what is new in a source of the origin's goes.
-            held = {document.document_id for document in there.each_document()}
+            documents = list(there.each_document())
+            held = {document.document_id for document in documents}
             arrived = {document_id: digest for document_id, digest in digests.items() if document_id in held}
-            replaced = _replaced(view, there, mine)
+            replaced = _replaced(sources, documents, mine)
         total = len(view.live_keys())
         active = {source.id: source.active for source in view.listing()}
         for document_ids in replaced.values():
@@ -95,17 +96,19 @@ def send(
         _settle(view, target, {record.source_id for record in sources}, mine.keys(), active, sent)
 
 
-def _replaced(view: View, there: View, mine: dict[str, SourceRecord]) -> dict[int, list[str]]:
+def _replaced(
+    sources: list[SourceRecord], documents: list[DocumentRecord], mine: dict[str, SourceRecord]
+) -> dict[int, list[str]]:
     """Sources of the target whose name another source has now, and those that are lost while their documents are not, by key, with the ids of their
     documents.
     """
-    ids = {record.name: record.source_id for record in view.each_source()}
-    here = set(ids.values())
-    old = [record for record in mine.values() if record.source_id not in here and record.name in ids]
-    found = {record.key: [document.document_id for document in there.documents(record.key)] for record in old}
+    here, names = {record.source_id for record in sources}, {record.name for record in sources}
     known = {record.key for record in mine.values()}
-    for document in there.each_document():
-        if document.source_key not in known:
+    found: dict[int, list[str]] = {
+        record.key: [] for record in mine.values() if record.source_id not in here and record.name in names
+    }
+    for document in documents:
+        if document.source_key in found or document.source_key not in known:
             found.setdefault(document.source_key, []).append(document.document_id)
     return found
 

@@ -99,7 +99,7 @@ class Server:
 
     def _load(self, name: str) -> None:
         """The client's own waiting would have no end where milvus-lite loses a load beside a rename: it is asked for again."""
-        end = time.monotonic() + _LOADING
+        end, pause = time.monotonic() + _LOADING, _LOOKS
         while (state := self._client.get_load_state(name, retry_times=2)["state"]) != LoadState.Loaded:
             if time.monotonic() > end:
                 raise EngineAwayError(
@@ -109,7 +109,8 @@ class Server:
                 )
             if state != LoadState.Loading:
                 self._client.load_collection(name, retry_times=2, _async=True)
-            time.sleep(_LOOKS)
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
 
     def names(self) -> list[str]:
         """Of all collections of the database."""

@@ -134,13 +134,14 @@ def _purge(store: LocalStore, progress: Progress, stopped: Callable[[], bool]) -
             fulltext.optimize(connection)
             _recompress(connection, writer.codec)
             rebuild_metadata(connection, writer.codec)
-            # A backup that holds what is purged is an earlier state by it, and is replaced.
-            schema.count_commit(connection)
         maintenance.train_dictionaries(connection, writer.codec)
     _compact(store, progress, stopped)
     with store.exclusive() as writer:
         # VACUUM writes every page anew, those that were freed before secure_delete was on included.
         writer.connection.execute("VACUUM")
+        with writer.connection:
+            # A backup that holds what was purged, also one that was made meanwhile, is an earlier state by it, and is replaced.
+            schema.count_commit(writer.connection)
         done = maintenance.checkpoint(writer.connection, "TRUNCATE", wait=_READERS_SECONDS)
         writer.connection.rows("PRAGMA secure_delete = OFF")
     # What a repair has put aside may hold what was removed.
