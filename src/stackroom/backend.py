@@ -7,7 +7,7 @@ the block leaves no trace. `key`s are the engine's own integers: never reused, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,11 +147,31 @@ class Waiting(NamedTuple):
     """What a repair could not do without the model, without a file as it was, or without being given a record again.
 
     `embed`: keys of chunks whose vector is lost. `read`: keys of sources that lost chunks, with the hash of the content they had.
+    `hurt`: documents of records that lost chunks, each as its source's key, its own, and the ids of these chunks as far as they are known.
     """
 
     embed: tuple[int, ...] = ()
     read: tuple[tuple[int, bytes | None], ...] = ()
+    hurt: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
 
+    def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> Waiting:
+        """What waits still when these chunks of a document were given again; None: it was given as a whole."""
+        hurt = []
+        for source, document, lost in self.hurt:
+            left = lost
+            if document == document_key:
+                left = () if chunk_ids is None else tuple(one for one in lost if one not in chunk_ids)
+            if left or document != document_key:
+                hurt.append((source, document, left))
+        return self._replace(hurt=tuple(hurt))
+
+    def lacks(self, source_key: int) -> bool:
+        """Whether chunks of this record's documents are still lost."""
+        return any(source == source_key for source, _, _ in self.hurt)
+
+
+GIVE_AGAIN = "Passages of it are still lost, and it came without a file. Give all of it again."
+"""The reason with which a record is recorded of which a part was given again."""
 
 EMBED_AGAIN = "to be embedded again by the model that made their vectors: stackroom repair"
 """What a verification says of passages that wait: storage does not know whether the model is at hand."""
@@ -401,6 +421,10 @@ class Commit(Protocol):
 
     def give_vectors(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         """Give chunks that have none their vector in the serving space: `(key, float32 of shape (dim,))`; chunks that are gone are left out."""
+        ...
+
+    def waiting(self) -> Waiting:
+        """What of a repair is left to be done, as this commit has it so far."""
         ...
 
     def set_waiting(self, waiting: Waiting) -> None:

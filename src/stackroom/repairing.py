@@ -154,7 +154,9 @@ def _read_again(
             for record, reason in failed:
                 said = f"{_LOST} {reason}"
                 commit.put_source(replace(record, error=said, error_kind=DamagedError.__name__))
-            commit.set_waiting(waiting._replace(read=tuple(one for one in waiting.read if one[0] in records)))
+            read = tuple(one for one in waiting.read if one[0] in records)
+            hurt = tuple(one for one in waiting.hurt if one[0] in records)
+            commit.set_waiting(waiting._replace(read=read, hurt=hurt))
     done = sum(key not in records for key in good)
     return done, [_not_read(record.name, reason) for record, reason in failed]
 
@@ -236,7 +238,7 @@ def _embed_again(
             except (EmbedderMismatchError, UnavailableError, UsageError) as error:
                 return embedded, _documents(backend, wanted, error)
         wanted = wanted[_BATCH:]
-        waiting = Waiting(tuple(wanted), waiting.read)
+        waiting = waiting._replace(embed=tuple(wanted))
         with backend.commit() as commit:
             commit.give_vectors(list(zip(part, rows, strict=True)))
             commit.set_waiting(waiting)

@@ -199,23 +199,37 @@ def test_a_passage_of_chroma_without_its_data_is_said_and_sent_again(home: stack
             Among("document_key", (view.document("doc:/b").key,)),
             ("id", *NUMBERS["chunks"]),
         )
-        _take_data(store, view.asking.state.chunk_table, rows[0])
+        _change(store, view.asking.state.chunk_table, rows[0], data=None)
     with pytest.raises(MigrationError, match="doc:/b"):
         home.push(url)
     assert home.push(url).updated == 1
+
+
+@pytest.mark.parametrize("vector", ["@@", "AACAPw=="])
+def test_a_vector_of_chroma_that_cannot_be_read_is_sent_again(home: stackroom.Index, vector: str) -> None:
+    """It ended the proof, of every push. The second is a single number."""
+    url = pushed(home, "chroma")
+    with contextlib.closing(open_engine(url)) as store, store.view() as view:
+        table = view.asking.state.chunk_table
+        key = view.document("doc:/b").key
+        row = store.database.rows(table, Among("document_key", (key,)), ("id", *NUMBERS["chunks"]))[0]
+        _change(store, table, row, embedding=vector)
+    with pytest.raises(MigrationError, match=r"vector of .*doc:/b.* can't be read"):
+        home.push(url)
+    report = home.push(url)
+    assert (report.proof.ok, report.updated) == (True, 1)
 
 
 def test_a_record_of_chroma_without_its_data_needs_another_name(home: stackroom.Index, tmp_path: Path) -> None:
     for kind in (SOURCE, DOCUMENT):
         url = pushed(home, "chroma")
         with contextlib.closing(open_engine(url)) as store:
-            _take_data(
-                store, RECORDS, store.database.rows(RECORDS, Among("kind", (kind,)), ("id", *NUMBERS["records"]))[0]
-            )
+            row = store.database.rows(RECORDS, Among("kind", (kind,)), ("id", *NUMBERS["records"]))[0]
+            _change(store, RECORDS, row, data=None)
         _said_of(home, url, tmp_path / str(kind))
 
 
-def _take_data(store: Backend, table: str, row: Row) -> None:
+def _change(store: Backend, table: str, row: Row, **metadata: str | None) -> None:
     from stackroom.engines.chroma.rows import record_id
 
-    store.database._server.ask(table, "update", ids=[record_id(table, row)], metadatas=[{"data": None}])
+    store.database._server.ask(table, "update", ids=[record_id(table, row)], metadatas=[metadata])

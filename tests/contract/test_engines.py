@@ -163,10 +163,14 @@ def test_another_server_at_its_port_is_not_taken_for_one_that_is_away(engine: st
     assert "Correct the URL" in caught.value.hint
 
 
+STRANGE = [(404, "no such page"), *((200, said) for said in ("", "null", "[]", "{}", "<html>", '{"result": null}'))]
+
+
+@pytest.mark.parametrize(("code", "said"), STRANGE)
 @pytest.mark.parametrize("engine", ["chroma", "qdrant"])
-def test_any_server_of_http_is_none_of_these(engine: str, tmp_path: Path) -> None:
+def test_any_server_of_http_is_none_of_these(engine: str, code: int, said: str, tmp_path: Path) -> None:
     with (
-        answering(404, "no such page") as port,
+        answering(code, said) as port,
         pytest.raises(UnavailableError, match=f"does not answer as {NAMES[engine]} does") as caught,
     ):
         stackroom.open(f"{engine}://127.0.0.1:{port}", copy=tmp_path)

@@ -41,11 +41,11 @@ def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_key_that_is_refused_is_told_and_a_proxy_without_its_server_is_away() -> None:
-    with answering(401, "Must provide an API key") as port:
+    with answering(401, '{"message": "Must provide an API key"}') as port:
         with pytest.raises(UnavailableError, match=r"without its key: .*API key") as caught:
             stackroom.open(f"qdrant://127.0.0.1:{port}")
         assert not isinstance(caught.value, EngineAwayError)
-    with answering(502, "no upstream") as port, pytest.raises(EngineAwayError, match="no upstream"):
+    with answering(502, '{"message": "no upstream"}') as port, pytest.raises(EngineAwayError, match="no upstream"):
         stackroom.open(f"qdrant://127.0.0.1:{port}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from stackroom.backend import Backend, Commit, DocumentRecord, Scope, SourceRecord, View
-from stackroom.errors import BusyError, EmbedderMismatchError, EngineAwayError, MigrationError, UsageError
+from stackroom.errors import BusyError, DamagedError, EmbedderMismatchError, EngineAwayError, MigrationError, UsageError
 from stackroom.progress import CancelToken, ProgressEvent, silent
 from stackroom.storage.store import LocalStore
 from stackroom.transfer import transfer
@@ -477,7 +478,7 @@ def test_answers_that_differ_are_not_promised_to_be_sent_again(
 ) -> None:
     move(home, backend)
     """It was said for ever that indexes may still be built."""
-    monkeypatch.setattr("stackroom.transfer.proof._same", lambda *arguments: False)
+    monkeypatch.setattr("stackroom.transfer.answers._same", lambda *arguments: False)
     for name, told in (
         ("chroma://db?library=papers", "Push under another name"),
         ("folder", "push this under another"),
@@ -655,6 +656,22 @@ def test_a_damaged_copy_is_told_by_its_sources_and_leads_to_verify(home: LocalSt
         f"Somebody else may have written to one of them meanwhile, or a disk may have changed what is kept: stackroom --library '{folder}' verify. "
         "Run it again: all of it is compared then, and what differs is sent again."
     )
+
+
+def test_a_lost_source_of_a_library_on_disk_is_no_damage_of_the_target(backend: Backend, tmp_path: Path) -> None:
+    """It was told as damage of an engine, and where that was PostgreSQL of a target that is sound."""
+    with contextlib.closing(LocalStore(tmp_path / "hit")) as store:
+        for n in range(3):
+            put(store, n, ["text"])
+    with contextlib.closing(sqlite3.connect(tmp_path / "hit" / "catalogue.db")) as catalogue:
+        catalogue.execute("DELETE FROM sources WHERE name = '/files/1'")
+        catalogue.commit()
+    with (
+        contextlib.closing(LocalStore(tmp_path / "hit")) as store,
+        pytest.raises(DamagedError, match="The library that is sent is damaged: its document d1") as caught,
+    ):
+        move(store, backend)
+    assert "stackroom verify" in caught.value.hint
 
 
 def test_who_writes_to_the_target_during_the_proof_has_it_made_again(

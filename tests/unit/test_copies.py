@@ -142,7 +142,10 @@ def test_a_client_that_is_not_installed_is_no_engine_that_is_away(
 
 
 def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> None:
-    with answering(401, "Unauthorized") as port, pytest.raises(UnavailableError, match="without a key") as caught:
+    with (
+        answering(401, '{"message": "Unauthorized"}') as port,
+        pytest.raises(UnavailableError, match="without a key") as caught,
+    ):
         stackroom.open(f"chroma://127.0.0.1:{port}?library=papers", copy=copy)
     assert not isinstance(caught.value, EngineAwayError)
     assert "CHROMA_API_KEY" in (caught.value.hint or "")
@@ -150,7 +153,7 @@ def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_proxy_without_its_server_is_an_engine_that_is_away(home: Path, tmp_path: Path, status: int) -> None:
-    with answering(status, "no upstream") as port:
+    with answering(status, '{"message": "no upstream"}') as port:
         away_url = f"chroma://127.0.0.1:{port}?library=papers"
         pull(home, tmp_path / "copy", away_url)
         with opened(away_url, tmp_path / "copy") as index:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from stackroom.backend import Scope, Waiting
-from stackroom.engines.vectors import require_dim
+from stackroom.engines.vectors import require_dim, stacked
 from stackroom.errors import NotFoundError
 from stackroom.storage.vectors.scan import score_exactly
 
@@ -68,10 +68,7 @@ class EngineView(Generic[SpaceT]):
             raise NotFoundError(
                 f"The chunk with key {missing} has no vector.", hint="See: stackroom status", actual=missing
             )
-        rows = np.empty((len(keys), 0 if identity is None else identity.dim), dtype=np.float32)
-        for i, key in enumerate(keys):
-            rows[i] = found[key]
-        return rows
+        return stacked([found[key] for key in keys], 0 if identity is None else identity.dim)
 
     def scores(self, query: NDArray[np.float32], keys: Sequence[int]) -> NDArray[np.float64]:
         found = np.full(len(keys), np.nan)
@@ -82,8 +79,8 @@ class EngineView(Generic[SpaceT]):
         rows = self._embeddings(space, keys)
         there = [i for i, key in enumerate(keys) if key in rows]
         if there:
-            block = np.stack([rows[keys[i]] for i in there]).astype(np.float64)
-            found[there] = score_exactly(block, query.astype(np.float64), identity.metric)
+            block = stacked([rows[keys[i]] for i in there], identity.dim)
+            found[there] = score_exactly(block.astype(np.float64), query.astype(np.float64), identity.metric)
         return found
 
     def background(self, query: NDArray[np.float32]) -> tuple[float, float]:

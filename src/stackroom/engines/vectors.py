@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stackroom.backend import Scored
+from stackroom.engines.records import AGAIN, UnreadableError
 from stackroom.errors import DimensionMismatchError, UsageError
 from stackroom.storage.vectors.scan import score_exactly
 from stackroom.types import Metric
@@ -51,6 +52,13 @@ def require_row(row: NDArray[np.float32], dim: int) -> None:
         raise UsageError("An embedding holds NaN or infinity.", hint="Embed that text again, or leave it out.")
 
 
+def stacked(rows: Sequence[NDArray[np.float32]], dim: int) -> NDArray[np.float32]:
+    """Vectors that an engine holds: float32 of shape `(len(rows), dim)`. Raises DamagedError where one of them is none of the library's."""
+    if any(np.shape(row) != (dim,) for row in rows):
+        raise UnreadableError(f"a vector that does not have {dim} numbers can't be read", hint=AGAIN)
+    return np.array(rows, dtype=np.float32).reshape(len(rows), dim)
+
+
 def best(
     keys: Sequence[int], rows: Sequence[NDArray[np.float32]], query: NDArray[np.float32], metric: Metric, k: int
 ) -> Scored:
@@ -58,6 +66,6 @@ def best(
     if not rows:
         return NOTHING
     numbers = np.array(keys, dtype=np.int64)
-    scores = score_exactly(np.stack(rows).astype(np.float64), query.astype(np.float64), metric)
+    scores = score_exactly(stacked(rows, len(query)).astype(np.float64), query.astype(np.float64), metric)
     order = np.lexsort((numbers, -scores))[:k]
     return Scored(numbers[order], scores[order])

@@ -56,6 +56,9 @@ class EngineCommit:
             self._identity = identity
             self._name_space(identity)
 
+    def waiting(self) -> Waiting:
+        return Waiting()
+
     def set_waiting(self, waiting: Waiting) -> None:
         if waiting != Waiting():
             raise UsageError(f"A library on {self._engine} is not repaired, and waits for nothing.")

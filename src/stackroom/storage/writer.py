@@ -273,6 +273,9 @@ class LocalCommit:
                     extents.remove(self._connection, space.key, key, key + 1)
                     self._append_run(space, document_key, key, row[None])
 
+    def waiting(self) -> Waiting:
+        return waits.get(self._connection)
+
     def set_waiting(self, waiting: Waiting) -> None:
         waits.put(self._connection, waiting)
 

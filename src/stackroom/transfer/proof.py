@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from stackroom.backend import Backend, DocumentRecord, Scope, Scored, SourceRecord, View, indexed_metadata
+from stackroom.backend import Backend, DocumentRecord, SourceRecord, View
 from stackroom.errors import DamagedError
-from stackroom.filters import Condition
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.reports import TransferProof
+from stackroom.transfer.answers import compare_answers
+from stackroom.transfer.naming import called, described
 from stackroom.transfer.sending import Sent
 from stackroom.transfer.target import DIFFERS, PREFIX
 from stackroom.types import Passage
@@ -29,15 +27,6 @@ Told = TypeVar("Told")
 _BATCH = 512
 _SHOWN = 5
 """Names that are told of many."""
-_QUERIES = 20
-_TOP = 10
-_TIE = 1e-6
-"""Scores nearer than this may change places: keys, which decide between equals, are each engine's own."""
-_FILTERS = 10
-_FILTERED = 200
-"""Passages that filters are asked about: a library of a million is not looked through for each. milvus-lite takes four times as long for a thousand."""
-_LONGEST = 100
-"""Characters of a name or a text that a filter asks for: it is told where answers differ."""
 
 
 class _Differences:
@@ -59,7 +48,7 @@ class _Differences:
 
     def _name(self, document_id: str) -> str:
         if document_id not in self._names and len(self._names) < _SHOWN:
-            self._names[document_id] = _called(self._view, document_id)
+            self._names[document_id] = called(self._view, document_id)
         return self._names.get(document_id, document_id)
 
 
@@ -84,11 +73,8 @@ def prove(
         # Where a part alone was read back, the next run reads back all of it, and finds what makes the answers differ.
         curable = bool(found.told) or part is not None
         queries, recall, filters = 0, None, 0
-        scope = Scope(collection=_largest(view))
         try:
-            if there.has_collection(scope.collection):
-                queries, recall = _searches(view, there, scope, found.told, cancel)
-                filters = _filters(view, there, scope, found.told, cancel)
+            queries, recall, filters = compare_answers(view, there, found.told, cancel)
         except DamagedError:
             # What can't be read there is told and sent again: then its answers are compared.
             if not found.told:
@@ -127,7 +113,7 @@ def _first(what: str, names: set[str]) -> str:
 def _documents(view: View) -> set[str]:
     names = {record.key: record.name for record in view.each_source()}
     return {
-        _told(names.get(document.source_key, ""), document.document_id, document.title)
+        described(names.get(document.source_key, ""), document.document_id, document.title)
         for document in view.each_document()
     }
 
@@ -158,21 +144,6 @@ _COUNTED: tuple[tuple[str, Callable[[View], int], Callable[[View], set[str]]], .
     ("active sources", lambda view: len(_active(view)), _active),
 )
 """What is counted, and how it is named where the counts differ, which is seldom."""
-
-
-def _told(source: str, document_id: str, title: str) -> str:
-    """A document for a person: by its source, and by its title where that says more."""
-    return f"{source} (document {document_id}{f', {title}' if title else ''})"
-
-
-def _named(view: View, passage: Passage) -> str:
-    return f"{passage.chunk_id} of {_called(view, passage.document_id)}"
-
-
-def _called(view: View, document_id: str) -> str:
-    """By its id alone where there is none of that id: the passage that names it is damaged."""
-    found = view.document_of([document_id]).get(document_id)
-    return document_id if found is None else _told(found[1].name, document_id, found[0].title)
 
 
 def _keys_of(view: View, sent: Sent) -> NDArray[np.int64]:
@@ -239,12 +210,12 @@ def _read_back(
             elif other in have_vector:
                 found.add("vector of", passage, "is one too many")
         rows = view.vectors([key for key, _, _ in pairs])
-        other_rows = there.vectors([other for _, other, _ in pairs])
+        other_rows = _readable(lambda of: list(there.vectors(of)), [other for _, other, _ in pairs])
         for (_, _, passage), row, other_row in zip(pairs, rows, other_rows, strict=True):
-            if row.tobytes() == other_row.tobytes():
+            if other_row is not None and row.tobytes() == other_row.tobytes():
                 vectors += 1
             else:
-                found.add("vector of", passage, "differs")
+                found.add("vector of", passage, "can't be read" if other_row is None else "differs")
         progress(ProgressEvent("verify", min(first + _BATCH, len(keys)), len(keys)))
     return passages, vectors, arrived
 
@@ -287,101 +258,3 @@ def _mark_extra(there: View, arrived: NDArray[np.int64], found: _Differences) ->
     for first in range(0, len(extra), _BATCH):
         part = _readable(there.passages, extra[first : first + _BATCH].tolist())
         found.documents.update(passage.document_id for passage in part if passage is not None)
-
-
-def _largest(view: View) -> str:
-    """The collection in which searches and filters are compared: the one that has most passages, with the library's own vectors."""
-    return max((one for one in view.collections() if one.identity is None), key=lambda one: one.chunks).name
-
-
-def _searches(view: View, there: View, scope: Scope, found: list[str], cancel: CancelToken) -> tuple[int, float | None]:
-    """How many sampled queries have the same ten best on both sides, and how many of these an ordinary search finds."""
-    every = view.live_keys(with_vector=True)
-    sample = _spread(every, _QUERIES)
-    passages = view.passages(sample)
-    equal, shares = 0, []
-    for passage, query in zip(passages, view.vectors(sample), strict=True):
-        if cancel.cancelled:
-            raise Stopped
-        best = view.nearest(query, _TOP, scope, exact=True)
-        other = there.nearest(query, _TOP, scope, exact=True)
-        if _same(view, there, best, other):
-            equal += 1
-        else:
-            found.append(f"A search by the vector of the passage {_named(view, passage)} finds other passages.")
-        usual = set(there.nearest(query, _TOP, scope).keys.tolist())
-        if len(other.keys):
-            shares.append(len(usual & set(other.keys.tolist())) / len(other.keys))
-    for passage in passages:
-        words = " ".join(sorted(set(re.findall(r"\w{4,}", passage.text)), key=lambda word: (-len(word), word))[:3])
-        if words:
-            best, _ = view.matching(words, _TOP, scope)
-            other, _ = there.matching(words, _TOP, scope)
-            if _same(view, there, best, other):
-                equal += 1
-            else:
-                found.append(f"A search for {words!r}, of the passage {_named(view, passage)}, finds other passages.")
-    return equal, float(np.mean(shares)) if shares else None
-
-
-def _spread(keys: NDArray[np.int64], most: int) -> list[int]:
-    found: list[int] = keys[np.linspace(0, len(keys) - 1, min(most, len(keys))).astype(np.int64)].tolist()
-    return found
-
-
-def _same(view: View, there: View, best: Scored, other: Scored) -> bool:
-    own, theirs = view.chunk_ids(best.keys.tolist()), there.chunk_ids(other.keys.tolist())
-    return len(own) == len(theirs) and all(
-        one == two or abs(score - other_score) <= _TIE
-        for one, two, score, other_score in zip(own, theirs, best.scores.tolist(), other.scores.tolist(), strict=True)
-    )
-
-
-def _filters(view: View, there: View, scope: Scope, found: list[str], cancel: CancelToken) -> int:
-    """How many sampled filters find the same of sampled passages on both sides: an engine filters by what it makes of metadata, which is not read back."""
-    sample = _spread(view.live_keys(), _FILTERED)
-    sampled = view.passages(sample)
-    others = there.chunk_keys([passage.chunk_id for passage in sampled])
-    passages = [passage for passage, other in zip(sampled, others, strict=True) if other is not None]
-    own = np.array([key for key, other in zip(sample, others, strict=True) if other is not None], dtype=np.int64)
-    theirs = np.array([other for other in others if other is not None], dtype=np.int64)
-    equal = 0
-    for where in _conditions(view, passages):
-        if cancel.cancelled:
-            raise Stopped
-        wanted = np.isin(own, view.select(replace(scope, where=where, keys=own)))
-        have = np.isin(theirs, there.select(replace(scope, where=where, keys=theirs)))
-        wrong = np.flatnonzero(wanted != have)
-        if len(wrong):
-            asked = f"{where.key} == {json.dumps(where.value, ensure_ascii=False)}"
-            found.append(
-                f"The filter {asked} finds other passages: {len(wrong):,} of {len(own):,} differ, such as {_named(view, passages[wrong[0]])}."
-            )
-        equal += not len(wrong)
-    return equal
-
-
-def _conditions(view: View, passages: Sequence[Passage]) -> list[Condition]:
-    """What can be asked for: fields of passages, of documents, and those that every library has, in turn."""
-    records = view.document_of(sorted({passage.document_id for passage in passages}))
-    owners: list[dict[str, dict[Any, Condition]]] = [{}, {}, {}]
-    for passage in passages:
-        document, source = records[passage.document_id]
-        known = indexed_metadata(document, source)
-        for name, value in {**known, **passage.metadata, "document_id": passage.document_id}.items():
-            if _can_be_asked_for(name) and _can_be_asked_for(value):
-                owner = 0 if name in passage.metadata else 1 if name in document.metadata else 2
-                owners[owner].setdefault(name, {})[value] = Condition(name, "==", value)
-    return _in_turn([_in_turn([values.values() for values in fields.values()]) for fields in owners])[:_FILTERS]
-
-
-def _can_be_asked_for(value: Any) -> bool:
-    """Whether every engine answers it without looking at all values of the field, and a person can read it."""
-    if isinstance(value, str):
-        return 0 < len(value) <= _LONGEST and value.isprintable()
-    return isinstance(value, int | float) and abs(value) < 2**53
-
-
-def _in_turn(found: Iterable[Iterable[Condition]]) -> list[Condition]:
-    """The first of each, then the second of each, and so on."""
-    return [one for ones in zip_longest(*found) for one in ones if one is not None]

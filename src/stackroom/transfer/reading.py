@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from stackroom.backend import DocumentRecord, Scope, StoredChunk, View
 from stackroom.engines.records import lost_source
+from stackroom.engines.snapshot import EngineView
+from stackroom.errors import DamagedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +91,18 @@ def parcels(view: View) -> Iterator[Parcel]:
     sources = {record.key: record.source_id for record in view.each_source()}
     for document in view.each_document():
         if document.source_key not in sources:
-            raise lost_source(document.document_id)
+            raise _lost_source(view, document.document_id)
         yield _parcel(view, document, sources[document.source_key], collections)
+
+
+def _lost_source(view: View, document_id: str) -> DamagedError:
+    if isinstance(view, EngineView):
+        return lost_source(document_id)
+    return DamagedError(
+        f"The library that is sent is damaged: its document {document_id} belongs to no source.",
+        hint="See what is hit: stackroom verify. Bring back what can be: stackroom repair",
+        actual=document_id,
+    )
 
 
 def _parcel(view: View, document: DocumentRecord, source: str, collections: Collections) -> Parcel:

@@ -12,6 +12,7 @@ import stackroom
 from llamaindex_support import node, vector_of
 from old_index import OldIndex, contents
 from stackroom.adapters.llamaindex import storage_context
+from stackroom.errors import StackroomError
 
 
 def test_the_default_folder_is_no_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +27,14 @@ def test_the_default_folder_is_no_backup(tmp_path: Path, monkeypatch: pytest.Mon
     assert contents(tmp_path / "storage") == before
     context.persist("elsewhere")
     assert (tmp_path / "elsewhere" / "catalogue.db").exists()
+
+
+def test_a_link_whose_medium_is_not_mounted_gets_no_folder_in_its_place(tmp_path: Path) -> None:
+    context = storage_context(str(tmp_path / "library"))
+    (tmp_path / "backup").symlink_to(tmp_path / "usb" / "library")
+    with pytest.raises(StackroomError, match=r"is a link to .*, which is not there"):
+        context.persist(str(tmp_path / "backup"))
+    assert not (tmp_path / "usb").exists()
 
 
 def test_searches_go_on_while_persist_waits_for_another_writer(tmp_path: Path) -> None:

@@ -567,7 +567,10 @@ def test_a_backup_that_is_what_it_was_says_so_and_the_first_one_how_to_go_on(
     for refresh in ([], ["--refresh"]):
         again = run(filled, "backup", *refresh, copy)
         assert (again.code, "is copied" in again.stderr) == (0, False)
-        assert f"Nothing was copied: {copy} is what {filled} is, 3 documents with 3 passages" in again.stderr
+        assert (
+            f"Nothing was copied: {copy} holds the newest commit of {filled} already, 3 documents with 3 passages"
+            in again.stderr
+        )
         assert command in again.stderr
     write_files(folder, {"more.txt": "tides turn"})
     run(filled, "add", folder)

@@ -22,12 +22,13 @@ def persist(index: Index, folder: str, fs: fsspec.AbstractFileSystem | None = No
     home = index.path
     if not folder or home is None:
         return
-    target = Path(folder).expanduser().resolve()
-    home = home.resolve()
+    named = Path(folder).expanduser()
+    target, home = named.resolve(), home.resolve()
     # An index that was migrated in place lives in a folder within the old one.
     if target in (home, home.parent):
         return
     # `./storage` is what LlamaIndex fills in where nobody named a folder; there may be an old index in it.
     if target == Path.cwd() / "storage" and not is_library(target):
         return
-    index.backup(target, refresh=True)
+    # By its own name: a link that leads nowhere is refused, for its medium may not be mounted.
+    index.backup(named, refresh=True)

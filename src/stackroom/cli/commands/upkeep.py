@@ -258,7 +258,7 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
     session.say(
         f"{what} is copied to {folder}: {use}"
         if done.copied
-        else f"Nothing was copied: {folder} is what {home} is, {use}"
+        else f"Nothing was copied: {folder} holds the newest commit of {home} already, {use}"
     )
     own = replace(session, library=home, copy=None)
     session.say(f"Bring it up to date: {own.command('backup', '--refresh', folder)}")

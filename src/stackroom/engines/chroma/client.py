@@ -82,7 +82,7 @@ class Server:
             found = self._request("GET", "/pre-flight-checks")
         except AbsentError as error:
             raise something_else(self.place.url, "Chroma", f"it has no {self._address}") from error
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or "max_batch_size" not in found:
             raise something_else(self.place.url, "Chroma", f"it says {found!r:.100}")
         if not found.get("supports_base64_encoding"):
             raise UsageError(

@@ -12,6 +12,7 @@ from stackroom.engines.chroma.choosing import TELLING, Few, Known, Leaf, few, me
 from stackroom.engines.chroma.client import LostError, Server, TakenError, place_of
 from stackroom.engines.chroma.gates import Gates
 from stackroom.engines.chroma.rows import METADATA, Columns, from_metadata, indexed, metadata, of_length_one, record_id
+from stackroom.engines.vectors import stacked
 from stackroom.engines.versioned.conditions import Among, Condition
 from stackroom.engines.versioned.database import Bounds, Database, Row
 from stackroom.engines.versioned.tables import FOREVER, RECORDS, kind_of
@@ -303,7 +304,7 @@ def _by_score(rows: Sequence[Row], query: NDArray[np.float32], metric: Metric) -
     """Best first."""
     if not rows:
         return []
-    vectors = np.stack([row["embedding"] for row in rows]).astype(np.float64)
+    vectors = stacked([row["embedding"] for row in rows], len(query)).astype(np.float64)
     scores = score_exactly(vectors, query.astype(np.float64), metric)
     return [rows[at] for at in np.argsort(-scores, kind="stable")]
 

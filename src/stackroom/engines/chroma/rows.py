@@ -97,7 +97,9 @@ def from_metadata(said: dict[str, Any], fields: Sequence[str]) -> Row:
         row["died"] = said.get("died", FOREVER)
     if "embedding" in fields:
         packed = said.get("embedding")
-        row["embedding"] = None if packed is None else np.frombuffer(base64.b64decode(packed), dtype=_FLOATS)
+        row["embedding"] = (
+            None if packed is None else np.frombuffer(base64.b64decode(packed, validate=True), dtype=_FLOATS)
+        )
     if any(name in fields for name in ARRAYS):
         row.update((name, array) for name, array in zip(ARRAYS, _unpack(said["arrays"]), strict=True) if name in fields)
     return row

@@ -119,7 +119,7 @@ class PostgresStore(EngineStore):
         self._check_open()
         with self._guard:
             connection = self._idle.pop() if self._idle else None
-        with translated(self.place), unreadable_of(self.url):
+        with translated(self.place):
             if connection is None or connection.broken:
                 connection = connect(self.place, autocommit=True)
             try:
@@ -141,7 +141,7 @@ class PostgresStore(EngineStore):
     @contextlib.contextmanager
     def view(self) -> Iterator[PostgresView]:
         """A snapshot of the newest commit. Raises ClosedError, UnavailableError."""
-        with self._connected() as asking, asking.connection.transaction():
+        with unreadable_of(self.url), self._connected() as asking, asking.connection.transaction():
             asking.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             found: dict[str, int] = dict(
                 asking.rows("SELECT name, value FROM settings WHERE name IN ('commits', 'commit_id')")
@@ -153,7 +153,7 @@ class PostgresStore(EngineStore):
     def commit(self, *, wait: float = 30.0) -> Iterator[PostgresCommit]:
         """One commit: durable and visible when the block ends, nothing when it raises. Raises BusyError, UnavailableError."""
         self._check_writable()
-        with self._connected() as asking, asking.connection.transaction():
+        with unreadable_of(self.url), self._connected() as asking, asking.connection.transaction():
             asking.execute(f"SET TRANSACTION ISOLATION LEVEL {IsolationLevel.READ_COMMITTED.name.replace('_', ' ')}")
             self._take(asking, "SELECT pg_try_advisory_xact_lock(%s, %s)", _WRITER, wait)
             commit = PostgresCommit(asking)
@@ -205,7 +205,7 @@ class PostgresStore(EngineStore):
         """Make the vector index that is due, while others read and write, and let the server count its rows."""
         del cancel
         self._check_writable()
-        with self._connected() as asking:
+        with unreadable_of(self.url), self._connected() as asking:
             if not asking.value("SELECT pg_try_advisory_lock(%s, %s)", self._lock(_INGEST)):
                 return
             try:

@@ -71,6 +71,10 @@ class Server:
             return getattr(self._client, verb)(*arguments, **options)
         except (ApiException, QdrantException) as error:
             raise _translation(error, self._place.url) from error
+        except (AssertionError, ValueError) as error:
+            # What the client makes of an answer that is not Qdrant's.
+            said = str(error).partition("\n")[0] or f"it answers, and not to {verb}"
+            raise something_else(self._place.url, "Qdrant", said) from error
 
     def close(self) -> None:
         self._client.close()

@@ -13,9 +13,9 @@ _NAME = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _LONGEST_NAME = 40
 _DEFAULT_NAME = "library"
 _STRANGE = re.compile(
-    r"^illegal |http2 header with status: 404|parsing HTTP/2|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|CERTIFICATE_VERIFY_FAILED"
+    r"^illegal |http2 header with status: 404|parsing HTTP/2|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|CERTIFICATE_VERIFY_FAILED|validation errors? for "
 )
-"""What clients say of an answer that is no HTTP, or no gRPC, or no TLS, or TLS of somebody whom nobody vouches for."""
+"""What clients say of an answer that is no HTTP, or no gRPC, or not of the shape that they know, or no TLS, or TLS of somebody whom nobody vouches for."""
 
 
 class Place(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class Findings:
     documents: dict[int, DocumentRecord] = field(default_factory=dict)
     hurt: set[int] = field(default_factory=set)
     """documents of which passages are lost"""
+    gone: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """ids of their lost passages, as far as they are known, by document"""
     bereft: set[int] = field(default_factory=set)
     """sources of which nobody knows what they held"""
     named_alone: set[int] = field(default_factory=set)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ class Records:
         """Passages whose id, text and details are what was written, indexed as they come; whether all could be looked at."""
         runs, extents = self._owners("runs"), self._owners("extents")
         indexed = self._tables.by_index("chunks", "key", "document_key", "chunks_by_document")
-        known: dict[int, Any] | None = None
+        known = cache(lambda: self._tables.by_index("chunks", "key", "chunk_id", "sqlite_autoindex_chunks_1"))
         positions = self._tables.by_index("chunks", "key", "position", "chunks_by_document")
         hints = sorted({*runs, *positions})
         columns = "key, chunk_id, document_key, collection_key, position, checksum, details, text"
@@ -183,9 +184,7 @@ class Records:
             key = row[0]
             text = self._text(row)
             if text is None:
-                if known is None:
-                    known = self._tables.by_index("chunks", "key", "chunk_id", "sqlite_autoindex_chunks_1")
-                row = (key, known.get(key), *row[2:])
+                row = (key, known().get(key), *row[2:])
                 text = self._text(row)
             if text is None:
                 continue
@@ -220,6 +219,8 @@ class Records:
             if key not in seen:
                 document = indexed.get(key, runs.get(key, 0))
                 self._found.hurt.add(document)
+                if name := decoded(ids.unpack_id, known().get(key)):
+                    self._found.gone[document].append(name)
                 self._found.is_lost("chunks", f"The passage with key {key}.", document)
         if not table.whole:
             self._untold(runs, indexed)

@@ -41,10 +41,17 @@ def sequences(tables: Tables, target: Connection) -> None:
 def waiting_of(found: Findings, taken: Records) -> Waiting:
     """What needs a model, or to be read or given again: passages whose vectors are lost, sources whose passages are."""
     read = dict(taken.before.read)
+    hurt = {key: (source, lost) for source, key, lost in taken.before.hurt}
     owners = {found.documents[key].source_key for key in found.hurt & found.documents.keys()}
     for source_key in sorted((owners | found.bereft) & found.sources.keys()):
         source = found.sources[source_key]
         read[source_key] = source.content_hash or read.get(source_key)
         taken.keep_source(replace(source, state="partial"))
+    for key in found.hurt & found.documents.keys():
+        owner = found.sources.get(found.documents[key].source_key)
+        if owner is not None and not owner.is_file:
+            before = hurt[key][1] if key in hurt else ()
+            hurt[key] = owner.key, tuple(dict.fromkeys((*before, *found.gone[key])))
     missing = found.missing.union(KeySet.from_keys(np.array(taken.before.embed, dtype=np.int64)))
-    return Waiting(tuple(missing.keys().tolist()), tuple(sorted(read.items())))
+    still = tuple((source, key, lost) for key, (source, lost) in sorted(hurt.items()) if key in found.documents)
+    return Waiting(tuple(missing.keys().tolist()), tuple(sorted(read.items())), still)
