@@ -245,7 +245,7 @@ def test_a_repair_whose_file_is_gone_ends_with_what_to_do_and_leaves_a_whole_lib
     assert "Not everything is there again: 1 thing is lost, and 1 source was not read again." in done.stderr
     sound = run(hurt, "verify")
     assert sound.code == 0
-    assert "All is well" in sound.stderr
+    assert "Nothing is damaged" in sound.stderr
     assert f"1 source is incomplete:\n  {file}" in sound.stderr
     listed = run(hurt, "list", "--failed")
     assert str(file) in listed.stdout
@@ -340,7 +340,7 @@ def test_a_record_that_a_repair_emptied_is_named_by_every_verb_and_an_empty_one_
     assert "Not everything is there again: 1 thing is lost, and 1 source was not read again." in done.stderr
     sound = run(records, "verify")
     assert sound.code == 0
-    assert "1 source is incomplete:\n  rec-2" in sound.stderr
+    assert "Nothing is damaged: 2 passages and 2 vectors checked.\n1 source is incomplete:\n  rec-2" in sound.stderr
     listed = run(records, "list", "--failed").stdout
     assert "Passages of it were lost, and it was not read again: it came without a file. Give it again." in listed
     assert f"stackroom --library {records} remove rec-2" in listed

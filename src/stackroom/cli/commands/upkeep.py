@@ -110,7 +110,8 @@ def verify_command(session: Session) -> int:
         session.say("Interrupted: not everything was checked.")
         return 130
     if found.ok:
-        session.say(f"All is well: {found.chunks:,} passages and {found.rows:,} vectors checked.")
+        well = "Nothing is damaged" if found.incomplete else "All is well"
+        session.say(f"{well}: {found.chunks:,} passages and {found.rows:,} vectors checked.")
         if found.incomplete:
             what = "1 source is" if len(found.incomplete) == 1 else f"{len(found.incomplete):,} sources are"
             _list(session, f"{what} incomplete", found.incomplete)

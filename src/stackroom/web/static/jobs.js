@@ -112,7 +112,7 @@ function facts(job) {
 
 function outcome(job, result) {
   if (job.state === "cancelled" && !(adds(job) || "added" in result)) return [LEFT[job.kind] || "What was done stays."];
-  if (job.kind === "verify") return [result.ok ? `All is well: ${count(result.chunks, "passage")} and ${count(result.rows, "vector")} checked.${result.incomplete.length ? ` ${count(result.incomplete.length, "document")} incomplete: ${result.incomplete[0].message}` : ""}` : `${count(result.damage.length, "thing")} damaged: ${result.damage[0].message}`];
+  if (job.kind === "verify") return [result.ok ? `${result.incomplete.length ? "Nothing is damaged" : "All is well"}: ${count(result.chunks, "passage")} and ${count(result.rows, "vector")} checked.${result.incomplete.length ? ` ${count(result.incomplete.length, "document")} incomplete: ${result.incomplete[0].message}` : ""}` : `${count(result.damage.length, "thing")} damaged: ${result.damage[0].message}`];
   if (job.kind === "compact") return [`${(result.bytes_before / 1e6).toFixed(1)} MB before, ${(result.bytes_after / 1e6).toFixed(1)} MB now.`];
   if (job.kind === "repair") return [result.ok ? `All is well again${result.restored.length ? `: ${result.restored.join(", ")}` : ""}.` : `${count(result.lost.length + result.waiting.length, "thing")} could not be brought back: ${[...result.lost, ...result.waiting][0].message}`];
   if (result.copied === false) return [`Nothing was copied: ${result.folder} holds its newest commit already.`];
