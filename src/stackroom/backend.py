@@ -147,31 +147,14 @@ class Waiting(NamedTuple):
     """What a repair could not do without the model, without a file as it was, or without being given a record again.
 
     `embed`: keys of chunks whose vector is lost. `read`: keys of sources that lost chunks, with the hash of the content they had.
-    `hurt`: documents of records that lost chunks, each as its source's key, its own, and the ids of these chunks as far as they are known.
     """
 
     embed: tuple[int, ...] = ()
     read: tuple[tuple[int, bytes | None], ...] = ()
-    hurt: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
-
-    def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> Waiting:
-        """What waits still when these chunks of a document were given again; None: it was given as a whole."""
-        hurt = []
-        for source, document, lost in self.hurt:
-            left = lost
-            if document == document_key:
-                left = () if chunk_ids is None else tuple(one for one in lost if one not in chunk_ids)
-            if left or document != document_key:
-                hurt.append((source, document, left))
-        return self._replace(hurt=tuple(hurt))
-
-    def lacks(self, source_key: int) -> bool:
-        """Whether chunks of this record's documents are still lost."""
-        return any(source == source_key for source, _, _ in self.hurt)
 
 
-GIVE_AGAIN = "Passages of it are still lost, and it came without a file. Give all of it again."
-"""The reason with which a record is recorded of which a part was given again."""
+GIVE_AGAIN = "Passages of it are still lost, and it was not read from a file. Give all of it again, or remove it."
+"""The reason with which a source is recorded of which a part was given again."""
 
 EMBED_AGAIN = "to be embedded again by the model that made their vectors: stackroom repair"
 """What a verification says of passages that wait: storage does not know whether the model is at hand."""
@@ -421,6 +404,13 @@ class Commit(Protocol):
 
     def give_vectors(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         """Give chunks that have none their vector in the serving space: `(key, float32 of shape (dim,))`; chunks that are gone are left out."""
+        ...
+
+    def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> None:
+        """A document, or these chunks of it, were given by who has them: what a repair had lost of them is lost no more.
+
+        A source that lacks nothing any more is `indexed`, one without a file that lacks something else stays recorded as failed.
+        """
         ...
 
     def waiting(self) -> Waiting:

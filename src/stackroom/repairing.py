@@ -155,8 +155,7 @@ def _read_again(
                 said = f"{_LOST} {reason}"
                 commit.put_source(replace(record, error=said, error_kind=DamagedError.__name__))
             read = tuple(one for one in waiting.read if one[0] in records)
-            hurt = tuple(one for one in waiting.hurt if one[0] in records)
-            commit.set_waiting(waiting._replace(read=read, hurt=hurt))
+            commit.set_waiting(waiting._replace(read=read))
     done = sum(key not in records for key in good)
     return done, [_not_read(record.name, reason) for record, reason in failed]
 
@@ -185,7 +184,10 @@ def _why_not(record: SourceRecord) -> _Left | None:
             f"To have it read anew: stackroom add --retry --reader MODULE:OBJECT {shlex.quote(name)}",
         )
     if record.recipe.startswith(IMPORTED):
-        return _Left("another program had read it.", f"To have it read anew: stackroom rebuild {shlex.quote(name)}")
+        return _Left(
+            "another program had read it.",
+            f"Give it again as that did, or have it read anew: stackroom rebuild {shlex.quote(name)}",
+        )
     try:
         # What it was like is not known where its record is lost; that there is such a file is asked all the same.
         same = hash_file(name) == record.content_hash or record.content_hash is None
@@ -238,8 +240,9 @@ def _embed_again(
             except (EmbedderMismatchError, UnavailableError, UsageError) as error:
                 return embedded, _documents(backend, wanted, error)
         wanted = wanted[_BATCH:]
-        waiting = waiting._replace(embed=tuple(wanted))
         with backend.commit() as commit:
+            # As it is by now: sources may have been read meanwhile.
+            waiting = commit.waiting()._replace(embed=tuple(wanted))
             commit.give_vectors(list(zip(part, rows, strict=True)))
             commit.set_waiting(waiting)
         embedded += len(part)

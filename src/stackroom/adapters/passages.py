@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.ingest.batch import give_again
 from stackroom.ingest.file_facts import FileFacts
 from stackroom.nodes.kept import same
 from stackroom.types import Chunk, EmbedderIdentity, Metadata
@@ -75,9 +74,7 @@ def write(
             if record is None:
                 record = DocumentRecord(document_id, 0, passages[0].title, passages[0].metadata)
             documents[document_id] = commit.put_document(replace(record, source_key=source_key))
-            if not source.is_file:
-                given = {entry.chunk.chunk_id or "" for entry in passages}
-                give_again(commit, replace(source, key=source_key), documents[document_id], given)
+            commit.given(documents[document_id], {entry.chunk.chunk_id or "" for entry in passages})
             chunks = [_beside(record.metadata, entry.chunk) for entry in passages]
             stored = commit.add_chunks(documents[document_id], chunks, position=None, collection=collection)
             keys.update((entry.chunk.chunk_id, key) for entry, key in zip(passages, stored, strict=True))

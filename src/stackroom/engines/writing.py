@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from stackroom.backend import Waiting
@@ -55,6 +55,9 @@ class EngineCommit:
             # Vectors came before their model was known; from now on it is.
             self._identity = identity
             self._name_space(identity)
+
+    def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> None:
+        """No repair has lost anything here."""
 
     def waiting(self) -> Waiting:
         return Waiting()

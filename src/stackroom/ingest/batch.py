@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from stackroom.backend import GIVE_AGAIN, Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.errors import DamagedError, NotFoundError
+from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
+from stackroom.errors import NotFoundError
 from stackroom.ingest.embedders import checked
 from stackroom.ingest.matching import OldChunks
 from stackroom.ingest.tally import Tally
@@ -172,8 +172,8 @@ def _write(commit: Commit, item: Pending) -> bool:
     except NotFoundError:
         return False
     document_key = commit.put_document(replace(item.document, source_key=source_key))
-    if item.last and not source.is_file:
-        give_again(commit, replace(source, key=source_key), document_key)
+    if item.last:
+        commit.given(document_key)
     # What a source says anew belongs to the indexes that it was in.
     lists = commit.listings(source_key) if item.new else []
     commit.remove_chunks(item.vanished)
@@ -192,18 +192,6 @@ def _write(commit: Commit, item: Pending) -> bool:
         for name in lists:
             commit.enlist(name, keys)
     return True
-
-
-def give_again(
-    commit: Commit, source: SourceRecord, document_key: int, chunk_ids: Collection[str] | None = None
-) -> None:
-    """Strike what a repair had lost of a record's document; while the record lacks more, it stays recorded as failed. None: the whole document."""
-    waiting = commit.waiting()
-    left = waiting.given(document_key, chunk_ids)
-    if left != waiting:
-        commit.set_waiting(left)
-    if left.lacks(source.key):
-        commit.put_source(replace(source, state="partial", error=GIVE_AGAIN, error_kind=DamagedError.__name__))
 
 
 def fill(pending: Pending, chunk: Chunk, position: int, old: OldChunks) -> None:

@@ -7,14 +7,14 @@ the catalogue back, and the rows that were written belong to nobody.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stackroom.backend import DocumentRecord, Owner, SourceRecord, Waiting, indexed_metadata
+from stackroom.backend import GIVE_AGAIN, DocumentRecord, Owner, SourceRecord, Waiting, indexed_metadata
 from stackroom.errors import DamagedError, DimensionMismatchError, NotFoundError, UsageError
 from stackroom.identity import require_same
 from stackroom.storage.catalogue import codec, collections, ids, metadata, originals, records, runs, schema
@@ -22,6 +22,7 @@ from stackroom.storage.catalogue import waiting as waits
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.ids import pack_id
 from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.lost import Losses
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.vectors import extents, spaces, vector_file
 from stackroom.storage.vectors.extents import Extent
@@ -55,6 +56,8 @@ class LocalCommit:
         self._next_key: int | None = None
         self._removes = False
         self._members_changed = False
+        self._losses = Losses.of(connection)
+        self._may_be_whole: set[int] = set()
         # Gathered until the end: a value's postings are then read and written once, not once a document.
         self._described: dict[int, dict[int, Metadata]] = {metadata.DOCUMENT: {}, metadata.CHUNK: {}}
 
@@ -69,6 +72,7 @@ class LocalCommit:
             if record.key:
                 raise NotFoundError(f"There is no source with key {record.key}.", hint="List them: stackroom list")
             return self._new_source(record)
+        self._touch(known.key)
         if known.name != record.name:
             other = records.source_by_name(connection, record.name)
             if other is not None:
@@ -273,6 +277,33 @@ class LocalCommit:
                     extents.remove(self._connection, space.key, key, key + 1)
                     self._append_run(space, document_key, key, row[None])
 
+    def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> None:
+        document = None if self._losses is None else records.document_by_key(self._connection, document_key)
+        if self._losses is not None and document is not None:
+            self._losses.given(document.source_key, document_key, chunk_ids)
+            self._touch(document.source_key)
+
+    def _touch(self, source_key: int) -> None:
+        if self._losses is not None and source_key in self._losses:
+            self._may_be_whole.add(source_key)
+
+    def _tell_lost(self, losses: Losses) -> None:
+        """Have the sources that were written to say whether they lack anything still."""
+        for source_key in sorted(self._may_be_whole):
+            source = records.source_by_key(self._connection, source_key)
+            if source is None:
+                continue
+            if source.is_file and source.state == "indexed":
+                losses.forget(source_key)
+            told = source.error_kind == DamagedError.__name__
+            if not losses.lacks(source_key):
+                if told and source.state == "partial":
+                    self.put_source(replace(source, state="indexed", error=None, error_kind=None))
+            elif not source.is_file and not told:
+                kind = DamagedError.__name__
+                self.put_source(replace(source, state="partial", error=GIVE_AGAIN, error_kind=kind))
+        losses.finish()
+
     def waiting(self) -> Waiting:
         return waits.get(self._connection)
 
@@ -372,6 +403,9 @@ class LocalCommit:
             self._forget_described(document_key, indexed_metadata(document, source))
         originals.forget(connection, "document", document_key, document_key + 1)
         connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
+        if self._losses is not None:
+            self._losses.removed(document_key)
+            self._touch(document.source_key)
 
     def remove_source(self, source_key: int) -> None:
         for document in records.documents_of(self._connection, source_key):
@@ -379,6 +413,8 @@ class LocalCommit:
         self._members_changed = True
         self._connection.execute("DELETE FROM set_members WHERE source_key = ?", (source_key,))
         self._connection.execute("DELETE FROM sources WHERE source_key = ?", (source_key,))
+        if self._losses is not None:
+            self._losses.forget(source_key)
 
     def set_active(self, source_keys: Sequence[int] | None, active: bool) -> None:
         self._members_changed = True
@@ -424,6 +460,8 @@ class LocalCommit:
 
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
+        if self._losses is not None:
+            self._tell_lost(self._losses)
         for owner, described in self._described.items():
             metadata.add(self._connection, owner, described.items())
         for space, appender in self._appenders.values():

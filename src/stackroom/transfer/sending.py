@@ -296,6 +296,7 @@ def _send_batch(
 
 def _put(commit: Commit, parcel: Parcel, source_key: int) -> None:
     document_key = commit.put_document(replace(parcel.document, source_key=source_key, key=0))
+    commit.given(document_key)
     there: list[int] = []
     for first, end in parcel.runs():
         run = parcel.chunks[first:end]

@@ -13,10 +13,7 @@ NAME = "repair"
 
 
 def get(connection: Connection) -> Waiting:
-    found = parsed(connection.value("SELECT value FROM settings WHERE name = ?", (NAME,)))
-    # Who removes a document gives up what is lost of it.
-    there = "SELECT 1 FROM documents WHERE document_key = ?"
-    return found._replace(hurt=tuple(one for one in found.hurt if connection.value(there, (one[1],))))
+    return parsed(connection.value("SELECT value FROM settings WHERE name = ?", (NAME,)))
 
 
 def put(connection: Connection, waiting: Waiting) -> None:
@@ -24,7 +21,7 @@ def put(connection: Connection, waiting: Waiting) -> None:
         connection.execute("DELETE FROM settings WHERE name = ?", (NAME,))
         return
     read = [[key, None if content is None else content.hex()] for key, content in waiting.read]
-    value = json.dumps({"embed": waiting.embed, "read": read, "hurt": waiting.hurt}, separators=(",", ":"))
+    value = json.dumps({"embed": waiting.embed, "read": read}, separators=(",", ":"))
     connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (NAME, value))
 
 
@@ -33,8 +30,6 @@ def parsed(value: Any) -> Waiting:
     try:
         found = json.loads(value)
         read = tuple((int(key), None if content is None else bytes.fromhex(content)) for key, content in found["read"])
-        # Libraries of earlier versions do not have it.
-        hurt = tuple((int(source), int(key), tuple(map(str, lost))) for source, key, lost in found.get("hurt", ()))
-        return Waiting(tuple(map(int, found["embed"])), read, hurt)
+        return Waiting(tuple(map(int, found["embed"])), read)
     except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
         return Waiting()

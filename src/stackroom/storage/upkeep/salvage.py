@@ -13,7 +13,7 @@ from stackroom.backend import Waiting
 from stackroom.errors import DamagedError
 from stackroom.progress import Progress
 from stackroom.reports import Damage
-from stackroom.storage.catalogue import runs, schema, waiting
+from stackroom.storage.catalogue import lost, runs, schema, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
@@ -66,6 +66,7 @@ def salvage(library: Path, source: Connection, target: Connection, progress: Pro
     taken.small_tables()
     left = remains.waiting_of(found, taken)
     waiting.put(target, left)
+    lost.put(target, remains.lost_of(found, taken))
     schema.count_commit(target, members=True)
     names = [found.sources[key].name for key, _ in left.read if key in found.sources]
     unread = tuple(Damage("sources", f"{name} lost passages.", None, name) for name in names)

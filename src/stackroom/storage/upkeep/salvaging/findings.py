@@ -21,6 +21,10 @@ class Findings:
     """documents of which passages are lost"""
     gone: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     """ids of their lost passages, as far as they are known, by document"""
+    more: set[int] = field(default_factory=set)
+    """documents that lost what has no id that is known"""
+    invented: set[int] = field(default_factory=set)
+    """documents whose own id is lost"""
     bereft: set[int] = field(default_factory=set)
     """sources of which nobody knows what they held"""
     named_alone: set[int] = field(default_factory=set)

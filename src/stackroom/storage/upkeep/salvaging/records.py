@@ -13,7 +13,7 @@ import numpy as np
 from stackroom.backend import DocumentRecord, SourceRecord
 from stackroom.progress import Progress, ProgressEvent
 from stackroom.reports import Damage
-from stackroom.storage.catalogue import branches, codec, ids, originals, records, schema, sums, waiting
+from stackroom.storage.catalogue import branches, codec, ids, lost, originals, records, schema, sums, waiting
 from stackroom.storage.catalogue.codec import Codec
 from stackroom.storage.catalogue.keysets import KeySet
 from stackroom.storage.catalogue.sql import Connection
@@ -60,6 +60,7 @@ class Records:
             self._found.restored.append("What is known of the model: one bit of it had flipped.")
         self._doubtful = differing
         self.before = waiting.parsed(found.get(waiting.NAME))
+        self.lost_before = lost.parsed(found.get(lost.NAME))
 
     def dictionaries(self) -> None:
         for number, kind, data in self._tables.table(
@@ -147,6 +148,9 @@ class Records:
         source = source_key if isinstance(source_key, int) and source_key in self._found.sources else (1 << 40) + key
         self._keep_document(DocumentRecord(document_id or ids.unpack_id(ids.new_id()), source, key=key))
         self._found.hurt.add(key)
+        self._found.more.add(key)
+        if not document_id:
+            self._found.invented.add(key)
         lost = "title and metadata" if document_id else "id, title and metadata"
         self._found.is_lost("documents", f"The document's {lost}.", key)
 
@@ -221,6 +225,8 @@ class Records:
                 self._found.hurt.add(document)
                 if name := decoded(ids.unpack_id, known().get(key)):
                     self._found.gone[document].append(name)
+                else:
+                    self._found.more.add(document)
                 self._found.is_lost("chunks", f"The passage with key {key}.", document)
         if not table.whole:
             self._untold(runs, indexed)
@@ -240,6 +246,7 @@ class Records:
             told |= set(owners) - {max(owners, default=0)}
         for key in self._found.documents.keys() - told - self._found.hurt:
             self._found.hurt.add(key)
+            self._found.more.add(key)
             self._found.is_lost("chunks", "Passages of which nothing tells any more, if it had any.", key)
 
     def _owners(self, table: str) -> dict[int, int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from stackroom.backend import Waiting
 from stackroom.storage.catalogue.keysets import KeySet
+from stackroom.storage.catalogue.lost import Lost
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import layout
 from stackroom.storage.upkeep.salvaging.findings import Findings
@@ -41,17 +42,31 @@ def sequences(tables: Tables, target: Connection) -> None:
 def waiting_of(found: Findings, taken: Records) -> Waiting:
     """What needs a model, or to be read or given again: passages whose vectors are lost, sources whose passages are."""
     read = dict(taken.before.read)
-    hurt = {key: (source, lost) for source, key, lost in taken.before.hurt}
     owners = {found.documents[key].source_key for key in found.hurt & found.documents.keys()}
     for source_key in sorted((owners | found.bereft) & found.sources.keys()):
         source = found.sources[source_key]
         read[source_key] = source.content_hash or read.get(source_key)
         taken.keep_source(replace(source, state="partial"))
-    for key in found.hurt & found.documents.keys():
-        owner = found.sources.get(found.documents[key].source_key)
-        if owner is not None and not owner.is_file:
-            before = hurt[key][1] if key in hurt else ()
-            hurt[key] = owner.key, tuple(dict.fromkeys((*before, *found.gone[key])))
     missing = found.missing.union(KeySet.from_keys(np.array(taken.before.embed, dtype=np.int64)))
-    still = tuple((source, key, lost) for key, (source, lost) in sorted(hurt.items()) if key in found.documents)
-    return Waiting(tuple(missing.keys().tolist()), tuple(sorted(read.items())), still)
+    return Waiting(tuple(missing.keys().tolist()), tuple(sorted(read.items())))
+
+
+def lost_of(found: Findings, taken: Records) -> list[Lost]:
+    """What is to be given again, beside what an earlier repair has lost and nobody has given since."""
+    lost = {
+        (one.source_key, one.document_key): one
+        for one in taken.lost_before
+        if one.source_key in found.sources and (one.document_key == 0 or one.document_key in found.documents)
+    }
+    for key in found.gone.keys() | found.more:
+        document = found.documents.get(key)
+        if document is None or document.source_key not in found.sources:
+            continue
+        # Nobody can give a document again whose id is not known.
+        whose = document.source_key, 0 if key in found.invented else key
+        before = lost.get(whose, Lost(*whose))
+        names = dict.fromkeys((*before.chunk_ids, *(() if key in found.invented else found.gone.get(key, ()))))
+        lost[whose] = before._replace(chunk_ids=tuple(names), more=before.more or key in found.more)
+    for source_key in found.bereft & found.sources.keys():
+        lost[source_key, 0] = Lost(source_key, 0, more=True)
+    return [lost[whose] for whose in sorted(lost)]
