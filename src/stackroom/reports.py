@@ -493,6 +493,8 @@ class Backup:
 
     copied: bool
     cancelled: bool = False
+    compared: bool = False
+    """whether every byte there was compared with what was written, as where a backup was refreshed"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import stackroom
-from stackroom.backend import Backend, View
+from stackroom import Chunk
+from stackroom.backend import Backend, DocumentRecord, SourceRecord, View
 from stackroom.engines import open_engine
 from stackroom.engines.versioned.conditions import Among
 from stackroom.engines.versioned.database import Row
 from stackroom.engines.versioned.tables import ARRAYS, DOCUMENT, NUMBERS, RECORDS, SOURCE, kind_of
 from stackroom.errors import DamagedError, MigrationError
 from stackroom.storage.store import LocalStore
-from support import put
+from support import DIM, put
 
 pytestmark = pytest.mark.engines
 
@@ -205,19 +207,76 @@ def test_a_passage_of_chroma_without_its_data_is_said_and_sent_again(home: stack
     assert home.push(url).updated == 1
 
 
-@pytest.mark.parametrize("vector", ["@@", "AACAPw=="])
-def test_a_vector_of_chroma_that_cannot_be_read_is_sent_again(home: stackroom.Index, vector: str) -> None:
-    """It ended the proof, of every push. The second is a single number."""
+@pytest.mark.parametrize("vector", ["@@", "AACAPw==", None])
+def test_a_vector_of_chroma_that_cannot_be_read_is_sent_again(
+    home: stackroom.Index, vector: str | None, tmp_path: Path
+) -> None:
+    """It ended the proof, of every push; a pull blamed the model, or went without it. The second is a single number."""
     url = pushed(home, "chroma")
+    _spoil_vector(url, lambda store, table, row: _change(store, table, row, embedding=vector))
+    _heals(home, url, tmp_path)
+
+
+@pytest.mark.parametrize("vector", ["@@", "AACAPw==", "AAC=", 7])
+def test_a_vector_of_qdrant_that_cannot_be_read_is_sent_again(
+    tmp_path: Path, home: stackroom.Index, vector: object
+) -> None:
+    """A vector that is not of length one has its bytes beside what is searched."""
+    with home.backend.commit() as commit:
+        source = commit.put_source(SourceRecord(name="/b2"))
+        chunk = Chunk("a long one", embedding=np.full(DIM, 3.0, dtype=np.float32))
+        commit.add_chunks(commit.put_document(DocumentRecord("long", source)), [chunk])
+    url = pushed(home, "qdrant")
+
+    def spoil(store: Backend, table: str, row: Row) -> None:
+        from qdrant_client import models
+
+        this = models.Filter(must=[models.HasIdCondition(has_id=[row["id"]])])
+        store.database._server.call(
+            "set_payload", store.database._named(table), payload={"embedding": vector}, points=this
+        )
+
+    _spoil_vector(url, spoil, "long")
+    _heals(home, url, tmp_path)
+
+
+def _spoil_vector(url: str, spoil: Callable[[Any, str, Row], None], document: str = "doc:/b") -> None:
     with contextlib.closing(open_engine(url)) as store, store.view() as view:
         table = view.asking.state.chunk_table
-        key = view.document("doc:/b").key
-        row = store.database.rows(table, Among("document_key", (key,)), ("id", *NUMBERS["chunks"]))[0]
-        _change(store, table, row, embedding=vector)
-    with pytest.raises(MigrationError, match=r"vector of .*doc:/b.* can't be read"):
+        key = view.document(document).key
+        spoil(store, table, store.database.rows(table, Among("document_key", (key,)), ("id", *NUMBERS["chunks"]))[0])
+
+
+def _heals(home: stackroom.Index, url: str, folder: Path) -> None:
+    with pytest.raises(DamagedError, match="can't be read") as told, stackroom.open(folder / "copy") as copy:
+        copy.pull(url)
+    assert url in told.value.message
+    with pytest.raises(MigrationError, match=r"vector of .* can't be read"):
         home.push(url)
     report = home.push(url)
+    assert report.proof is not None
     assert (report.proof.ok, report.updated) == (True, 1)
+
+
+def test_a_strangers_record_among_those_of_chroma_is_damage(home: stackroom.Index) -> None:
+    url = pushed(home, "chroma")
+
+    def add(store: Any, table: str, _: Row) -> None:
+        store.database._server.ask(table, "add", ids=["stranger"], metadatas=[{"a": 1}], embeddings=[[0.1] * DIM])
+
+    _spoil_vector(url, add)
+    with pytest.raises(DamagedError, match="can't be read") as told:
+        home.push(url)
+    assert url in told.value.message
+
+
+def test_a_row_of_chroma_of_which_it_cannot_be_read_when_it_died_is_alive(home: stackroom.Index) -> None:
+    """It was an internal fault of every push."""
+    url = pushed(home, "chroma")
+    _spoil_vector(url, lambda store, table, row: _change(store, table, row, died="x"))
+    report = home.push(url)
+    assert report.proof is not None
+    assert report.proof.ok
 
 
 def test_a_record_of_chroma_without_its_data_needs_another_name(home: stackroom.Index, tmp_path: Path) -> None:

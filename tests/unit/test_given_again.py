@@ -15,7 +15,7 @@ import stackroom
 from stackroom import Chunk, Document
 from stackroom.adapters import passages
 from stackroom.backend import GIVE_AGAIN
-from stackroom.errors import MigrationError, UnavailableError
+from stackroom.errors import DamagedError, MigrationError, UnavailableError
 from stackroom.progress import CancelToken, silent
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
@@ -247,3 +247,41 @@ def test_what_a_transfer_brings_back_is_lost_no_more(tmp_path: Path) -> None:
     with stackroom.open(tmp_path / "here") as index:
         index.add_documents([Document("d3", source="S", text="Another lantern.")])
         assert told(index) == ([None], [])
+
+
+def test_a_library_that_has_lost_passages_takes_none_from_where_it_was_sent(tmp_path: Path) -> None:
+    both = [Document(n, source=n, chunks=[Chunk(f"{n} is lit {i}.", f"{n}-{i}") for i in range(3)]) for n in "ab"]
+    with stackroom.open(tmp_path / "origin") as index:
+        index.add_documents(both)
+    stores = LocalStore(tmp_path / "origin"), LocalStore(tmp_path / "there")
+
+    def send() -> None:
+        transfer(*stores, names=("origin", "there"), progress=silent, cancel=CancelToken())
+
+    with contextlib.closing(stores[0]), contextlib.closing(stores[1]):
+        send()
+        spoil(tmp_path / "origin", 2)
+        stackroom.repair(tmp_path / "origin")
+        with pytest.raises(DamagedError, match="lost passages of a, and the target") as caught:
+            send()
+        assert "list --failed" in caught.value.hint
+        with stores[1].view() as view:
+            assert len(view.live_keys()) == 6
+        with stackroom.open(tmp_path / "origin") as index:
+            index.add_documents(both[:1])
+        send()
+        with stores[1].view() as view:
+            assert len(view.live_keys()) == 6
+
+
+def test_a_copy_of_a_library_that_has_lost_passages_says_so(library: Path, tmp_path: Path) -> None:
+    """All was well there, and one passage that was given had the rest forgotten."""
+    two_of_one_source(library)
+    stores = LocalStore(library), LocalStore(tmp_path / "copy")
+    with contextlib.closing(stores[0]), contextlib.closing(stores[1]):
+        transfer(*stores, names=("origin", "copy"), progress=silent, cancel=CancelToken())
+    with stackroom.open(tmp_path / "copy") as copy:
+        said = told(copy)
+        assert said[1][0].startswith("S: Passages of it were lost")
+        give(copy, "d1-0")
+        assert told(copy) == said

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from stackroom._optional import require
-from stackroom.errors import UsageError
+from stackroom.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from stackroom.backend import Backend
@@ -133,3 +133,12 @@ def _options_of(url: str, scheme: str) -> list[str]:
             hint=_INSTEAD[scheme],
         )
     return named
+
+
+def something_else(url: str, engine: str, said: str) -> UnavailableError:
+    """Another server, or none of its kind. It is not away, so that no copy answers for a mistyped port, and nobody waits for it."""
+    return UnavailableError(
+        f"What answers at {url} does not answer as {engine} does: {said}",
+        hint="Correct the URL: its host, its port, and whether it says tls=true.",
+        path=url,
+    )

@@ -58,6 +58,7 @@ class LocalCommit:
         self._members_changed = False
         self._losses = Losses.of(connection)
         self._may_be_whole: set[int] = set()
+        self._given: set[int] = set()
         # Gathered until the end: a value's postings are then read and written once, not once a document.
         self._described: dict[int, dict[int, Metadata]] = {metadata.DOCUMENT: {}, metadata.CHUNK: {}}
 
@@ -282,6 +283,7 @@ class LocalCommit:
         if self._losses is not None and document is not None:
             self._losses.given(document.source_key, document_key, chunk_ids)
             self._touch(document.source_key)
+            self._given.add(document.source_key)
 
     def _touch(self, source_key: int) -> None:
         if self._losses is not None and source_key in self._losses:
@@ -299,7 +301,7 @@ class LocalCommit:
             if not losses.lacks(source_key):
                 if told and source.state == "partial":
                     self.put_source(replace(source, state="indexed", error=None, error_kind=None))
-            elif not source.is_file and not told:
+            elif not source.is_file and (source_key in self._given or not told):
                 kind = DamagedError.__name__
                 self.put_source(replace(source, state="partial", error=GIVE_AGAIN, error_kind=kind))
         losses.finish()

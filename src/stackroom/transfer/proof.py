@@ -73,11 +73,12 @@ def prove(
         # Where a part alone was read back, the next run reads back all of it, and finds what makes the answers differ.
         curable = bool(found.told) or part is not None
         queries, recall, filters = 0, None, 0
+        is_told = bool(found.told)
         try:
             queries, recall, filters = compare_answers(view, there, found.told, cancel)
         except DamagedError:
             # What can't be read there is told and sent again: then its answers are compared.
-            if not found.told:
+            if not is_told:
                 raise
     if found.documents:
         with target.commit() as commit:

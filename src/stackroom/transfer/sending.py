@@ -15,7 +15,16 @@ from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord, Vie
 from stackroom.progress import CancelToken, Progress, ProgressEvent, Stopped
 from stackroom.transfer import copies
 from stackroom.transfer.reading import Parcel, batches, chunk_count, parcels
-from stackroom.transfer.target import BROUGHT, HISTORY, PREFIX, SOURCES, is_mark, library_of, require_fit
+from stackroom.transfer.target import (
+    BROUGHT,
+    HISTORY,
+    PREFIX,
+    SOURCES,
+    is_mark,
+    library_of,
+    require_fit,
+    require_nothing_lost,
+)
 from stackroom.types import EmbedderIdentity
 
 _BYTES = 8 << 20
@@ -40,6 +49,8 @@ class Sent:
     commits: int = 0
     documents: set[str] = field(default_factory=set)
     """the ids of those that were sent"""
+    attempted: dict[str, bool] = field(default_factory=dict)
+    """those that a commit was to bring, and whether each was there before: a commit may be durable whose answer never came"""
     version: int = 0
     """the origin's commit that was read"""
     taken_at: str = ""
@@ -48,6 +59,14 @@ class Sent:
     """whether a transfer to the origin, or to what that is a copy of, had not come to its end then"""
     was_proven: bool | None = None
     """whether the target was, before anything was sent, as the transfer before had proven it to be; None: it was not looked at"""
+
+    def count(self, document_id: str, chunks: int, vectors: int) -> None:
+        """A document that has arrived."""
+        self.updated += self.attempted[document_id]
+        self.added += not self.attempted[document_id]
+        self.chunks += chunks
+        self.vectors += vectors
+        self.documents.add(document_id)
 
 
 def send(
@@ -75,6 +94,7 @@ def send(
             sources = list(view.each_source())
             mine = {record.source_id: record for record in there.each_source()}
             require_fit(view, there, sources, mine, whose, copy_of, was_sent=bool(digests))
+            require_nothing_lost(sources, mine)
             # Somebody may have written to the copy: what is gone there is sent again, and what is new in a source of the origin's goes.
             documents = list(there.each_document())
             held = {document.document_id for document in documents}
@@ -194,6 +214,7 @@ def _send_documents(
     seen: set[str] = set()
     passed = 0
     unchanged = 0
+    late: list[tuple[str, int, int]] = []
     begun = time.monotonic()
 
     def fresh() -> Iterator[Parcel]:
@@ -202,7 +223,10 @@ def _send_documents(
             seen.add(parcel.document.document_id)
             if known.get(parcel.document.document_id) == parcel.digest:
                 passed += len(parcel.chunks)
-                unchanged += parcel.document.document_id not in sent.documents
+                if parcel.document.document_id in sent.attempted and parcel.document.document_id not in sent.documents:
+                    late.append(_size(parcel))
+                else:
+                    unchanged += parcel.document.document_id not in sent.documents
             else:
                 yield parcel
 
@@ -215,6 +239,8 @@ def _send_documents(
         progress(ProgressEvent("send", passed + done, total, sent.chunks, rate=rate, seconds_left=max(left, 0.0)))
     if cancel.cancelled:
         raise Stopped
+    for size in late:
+        sent.count(*size)
     sent.unchanged = unchanged
     return seen
 
@@ -275,6 +301,8 @@ def _send_batch(
         old = {
             document_id: there.keys_of(document.key) for document_id, (document, _) in there.document_of(ids).items()
         }
+    for document_id in ids:
+        sent.attempted.setdefault(document_id, document_id in known)
     with target.commit() as commit:
         if identity is not None:
             # Known with the first vectors, and checked with all others.
@@ -286,12 +314,13 @@ def _send_batch(
             commit.attach(PREFIX + document_id, parcel.digest)
     sent.commits += 1
     for parcel in batch:
-        document_id = parcel.document.document_id
-        sent.added += document_id not in known
-        sent.updated += document_id in known
-        sent.chunks += len(parcel.chunks)
-        sent.vectors += sum(item.chunk.embedding is not None for item in parcel.chunks)
-        sent.documents.add(document_id)
+        sent.count(*_size(parcel))
+
+
+def _size(parcel: Parcel) -> tuple[str, int, int]:
+    """A document's id, its chunks, and those that have a vector."""
+    vectors = sum(item.chunk.embedding is not None for item in parcel.chunks)
+    return parcel.document.document_id, len(parcel.chunks), vectors
 
 
 def _put(commit: Commit, parcel: Parcel, source_key: int) -> None:

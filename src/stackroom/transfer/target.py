@@ -5,7 +5,7 @@ from __future__ import annotations
 from stackroom import copied
 from stackroom.backend import SourceRecord, View
 from stackroom.engines import normalised
-from stackroom.errors import EmbedderMismatchError, UsageError
+from stackroom.errors import DamagedError, EmbedderMismatchError, UsageError
 from stackroom.history import History
 from stackroom.identity import interchangeable
 
@@ -68,6 +68,26 @@ def require_fit(
     # A target that was made before sources were marked has no mark at all.
     if whose or not was_sent:
         _require_brought(view, sources, mine, whose)
+
+
+def require_nothing_lost(sources: list[SourceRecord], mine: dict[str, SourceRecord]) -> None:
+    """That no source of the origin, of which a repair has lost passages, would replace one of the target that may have them. Raises DamagedError."""
+    names = sorted(
+        record.name
+        for record in sources
+        if _lacks(record) and record.source_id in mine and not _lacks(mine[record.source_id])
+    )
+    if names:
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        raise DamagedError(
+            f"A repair has lost passages of {', '.join(names[:_NAMED])}{more}, and the target, which may have them, was left as it is.",
+            hint="See why: stackroom list --failed. Give them again or remove them, and send them then. Or have the target beside this library: stackroom --library NEW pull URL",
+            actual=len(names),
+        )
+
+
+def _lacks(record: SourceRecord) -> bool:
+    return record.state == "partial" and record.error_kind == DamagedError.__name__
 
 
 def _is_kin(view: View, there: View, copy_of: str | None) -> bool:

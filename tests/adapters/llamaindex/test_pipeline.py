@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import apsw
 import llama_index.core
 import pytest
 from llama_index.core import VectorStoreIndex, load_index_from_storage
@@ -20,6 +22,7 @@ from llama_index.core.ingestion import DocstoreStrategy, IngestionCache, Ingesti
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, TextNode, TransformComponent
 
+import stackroom
 from llamaindex_support import WordEmbedding, node
 from stackroom.adapters.llamaindex import (
     StackroomDocumentStore,
@@ -214,6 +217,31 @@ def test_failed_documents_are_not_kept_by_a_later_success(
     index = load_index_from_storage(context, embed_model=embed_model)
     assert index.refresh_ref_docs(documents("lost")) == [True]
     vectors._shared = context.docstore._shared  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("how", ["refresh", "pipeline"])
+def test_a_document_of_which_a_repair_has_lost_passages_is_stored_again(
+    vectors: StackroomVectorStore, embed_model: WordEmbedding, library: Path, how: str
+) -> None:
+    """Its hash said that nothing had changed."""
+    given = documents("one lantern", "two lanterns")
+    context = storage_context(library)
+    VectorStoreIndex.from_documents(given, storage_context=context, embed_model=embed_model)
+    vectors.client.close()
+    with contextlib.closing(apsw.Connection(str(library / "catalogue.db"))) as connection:
+        connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = 1")
+    assert stackroom.repair(library).lost
+    context = storage_context(library)
+    if how == "refresh":
+        index = load_index_from_storage(context, embed_model=embed_model)
+        assert index.refresh_ref_docs(given) == [True, False]
+    else:
+        store = context.vector_store
+        pipeline(store, context.docstore, embed_model).run(documents=given)  # type: ignore[arg-type]
+    vectors._shared = context.docstore._shared  # type: ignore[attr-defined]
+    assert stored(vectors) == {"d0": "one lantern", "d1": "two lanterns"}
+    found = vectors.client.verify()
+    assert (found.ok, found.incomplete) == (True, ())
 
 
 def test_nodes_that_were_split_before_are_compared_one_by_one(

@@ -18,7 +18,7 @@ import pytest
 from stackroom.backend import DocumentRecord, Scope, SourceRecord
 from stackroom.errors import DamagedError, DiskFullError, ReadOnlyError, StorageError, UsageError
 from stackroom.progress import CancelToken, Progress, ProgressEvent, silent
-from stackroom.reports import Verification
+from stackroom.reports import Backup, Verification
 from stackroom.storage.catalogue import branches, sums
 from stackroom.storage.disk import layout
 from stackroom.storage.store import LocalStore
@@ -370,6 +370,53 @@ def test_a_library_that_was_brought_back_again_and_again_knows_its_backups(store
         assert save(library, target)
     library.close()
     assert held(target) == {"first", "other 0", "other 1", "other 2"}
+
+
+def refreshed(store: LocalStore, folder: Path) -> Backup:
+    return store.backup(folder, refresh=True, progress=silent, cancel=CancelToken())
+
+
+def spoil_last(store: LocalStore) -> None:
+    with store.exclusive() as writer:
+        writer.connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = (SELECT max(key) FROM chunks)")
+    assert store.repair(dry_run=False, progress=silent, cancel=CancelToken()).damage
+
+
+def test_a_library_that_has_lost_passages_replaces_no_backup_that_has_them(store: LocalStore, target: Path) -> None:
+    """A nightly backup took from it what the repair had said to be in it."""
+    put(store, "a", ["first"])
+    put(store, "bb", ["second"])
+    save(store, target)
+    spoil_last(store)
+    with pytest.raises(DamagedError, match="lost passages of bb, and the earlier backup") as caught:
+        save(store, target)
+    assert "list --failed" in caught.value.hint
+    with contextlib.closing(LocalStore(target, mode="r")) as kept, kept.view() as view:
+        assert len(view.live_keys()) == 2
+    assert refreshed(store, target.with_name("another")).copied
+    put(store, "c", ["third"])
+    assert refreshed(store, target.with_name("another")).copied
+    with store.view() as view:
+        lost = view.source("bb").key
+    with store.commit() as commit:
+        commit.remove_source(lost)
+    assert refreshed(store, target).copied
+
+
+def test_a_backup_that_a_disk_has_changed_is_made_anew(store: LocalStore, target: Path) -> None:
+    put(store, "a", ["first", "second", "third"])
+    save(store, target)
+    file = next(path for path in layout.vectors(target).iterdir() if not path.name.endswith("norms"))
+    data = bytearray(file.read_bytes())
+    data[layout.VECTOR_HEADER + 5] ^= 0x40
+    file.write_bytes(data)
+    assert not store.backup(target, refresh=False, progress=silent, cancel=CancelToken()).copied
+    assert (done := refreshed(store, target)).copied
+    assert done.compared
+    with contextlib.closing(LocalStore(target, mode="r")) as copy:
+        assert copy.verify(progress=silent, cancel=CancelToken()).ok
+    again = refreshed(store, target)
+    assert (again.copied, again.compared) == (False, True)
 
 
 def test_a_repair_keeps_where_a_library_went_on_from(store: LocalStore, target: Path) -> None:

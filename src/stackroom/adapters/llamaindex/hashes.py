@@ -14,6 +14,7 @@ from llama_index.core.schema import BaseNode, Document, MetadataMode
 
 from stackroom.adapters.llamaindex import nodes, old_texts
 from stackroom.backend import DocumentRecord, View
+from stackroom.errors import DamagedError
 from stackroom.nodes import writing
 from stackroom.nodes.reading import metadata_of, source_of
 
@@ -31,7 +32,7 @@ def of_document(view: View, document: DocumentRecord) -> str | None:
     record = nodes.loads(view.kept("document", [document.key]).get(document.key))
     if record.get(BY_NODE):
         return None
-    if record.get(PARTIAL):
+    if record.get(PARTIAL) or _lacks_passages(view, document):
         return UNFINISHED
     told = told_in(record)
     if told is None or record.get("hashed"):
@@ -40,6 +41,12 @@ def of_document(view: View, document: DocumentRecord) -> str | None:
     if known not in _found:
         _found[known] = _renewed(told, view, document, record)
     return _found[known]
+
+
+def _lacks_passages(view: View, document: DocumentRecord) -> bool:
+    """Whether a repair has lost some of its source: a run that compares hashes is to give it again."""
+    found = view.document_of([document.document_id]).get(document.document_id)
+    return found is not None and found[1].state == "partial" and found[1].error_kind == DamagedError.__name__
 
 
 def told_in(record: dict[str, Any]) -> str | None:

@@ -263,7 +263,11 @@ def backup_command(session: Session, folder: str, refresh: bool) -> int:
     )
     own = replace(session, library=home, copy=None)
     session.say(f"Bring it up to date: {own.command('backup', '--refresh', folder)}")
-    session.say(f"It was opened there. Every byte is compared by: {there.command('verify')}")
+    session.say(
+        "Every byte of it was compared."
+        if done.compared
+        else f"It was opened there. Every byte is compared by: {there.command('verify')}"
+    )
     session.say(f"Should {home} be lost, move away what is left of it, then: {there.command('backup', home)}")
     if away is not None:
         session.say(f"To bring the library back where its engine lost it: {there.command('push', away.url)}")

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
-from stackroom.engines import PORTS
+from stackroom.engines import PORTS, something_else
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.engines.versioned.place import Place, is_strange, something_else
+from stackroom.engines.versioned.place import Place, is_strange
 from stackroom.errors import (
     BusyError,
     DiskFullError,
@@ -28,6 +28,8 @@ OPTIONS = {"tls": ("true", "false")}
 
 _WAIT = httpx.Timeout(300.0, connect=10.0)
 """Seconds for an answer, and for a connection: Chroma answers a write when its indexes have it."""
+_AT_FIRST = 15.0
+"""Seconds for the first answer, which takes no work: a copy is to answer soon where the server is silent."""
 _LISTED_AT_ONCE = 1_000
 _SYNC = 5_000
 """Writes after which Chroma writes a collection's index anew. It writes it in place: a server that is killed meanwhile has lost it. So it is seldom;
@@ -79,7 +81,7 @@ class Server:
     def _require_server(self) -> None:
         """That it is one, new enough, and that it has the database."""
         try:
-            found = self._request("GET", "/pre-flight-checks")
+            found = self._request("GET", "/pre-flight-checks", timeout=_AT_FIRST)
         except AbsentError as error:
             raise something_else(self.place.url, "Chroma", f"it has no {self._address}") from error
         if not isinstance(found, dict) or "max_batch_size" not in found:

@@ -11,7 +11,16 @@ from stackroom.engines.chroma import postings
 from stackroom.engines.chroma.choosing import TELLING, Few, Known, Leaf, few, meets, met, others, unknown
 from stackroom.engines.chroma.client import LostError, Server, TakenError, place_of
 from stackroom.engines.chroma.gates import Gates
-from stackroom.engines.chroma.rows import METADATA, Columns, from_metadata, indexed, metadata, of_length_one, record_id
+from stackroom.engines.chroma.rows import (
+    METADATA,
+    Columns,
+    deaths,
+    from_metadata,
+    indexed,
+    metadata,
+    of_length_one,
+    record_id,
+)
 from stackroom.engines.vectors import stacked
 from stackroom.engines.versioned.conditions import Among, Condition
 from stackroom.engines.versioned.database import Bounds, Database, Row
@@ -199,7 +208,7 @@ class ChromaDatabase(Database):
             return None
         answer = self._server.ask(table, "get", where=_among(asked), include=["metadatas"])
         found = Columns(table, answer["ids"])
-        died = np.array([said.get("died", FOREVER) for said in answer["metadatas"]], dtype=np.int64)
+        died = deaths(answer["metadatas"])
         known = {leaf: found.column("id")[met(died, leaf) != others(leaf)] for leaf in leaves}
         said = dict(zip(found.ids, answer["metadatas"], strict=True))
         return _rows(found.those(meets(found, condition, known)), said, fields)

@@ -48,8 +48,7 @@ class Columns:
         self.table = table
         self._fields = fields_of(table)
         self.ids = list(ids)
-        packed = base64.b64decode("".join(self.ids))
-        self.numbers: NDArray[np.int64] = np.frombuffer(packed, dtype=_INTEGERS).reshape(-1, len(self._fields))
+        self.numbers = _numbers(self.ids, len(self._fields))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,6 +67,11 @@ class Columns:
         wanted = [at for at, name in enumerate(self._fields) if name in fields]
         names = [self._fields[at] for at in wanted]
         return [dict(zip(names, numbers, strict=True)) for numbers in self.numbers[:, wanted].tolist()]
+
+
+@readable(lambda *_: "the ids of a collection of Chroma's")
+def _numbers(ids: Sequence[str], width: int) -> NDArray[np.int64]:
+    return np.frombuffer(base64.b64decode("".join(ids)), dtype=_INTEGERS).reshape(len(ids), width)
 
 
 def record_id(table: str, row: Row) -> str:
@@ -103,6 +107,12 @@ def from_metadata(said: dict[str, Any], fields: Sequence[str]) -> Row:
     if any(name in fields for name in ARRAYS):
         row.update((name, array) for name, array in zip(ARRAYS, _unpack(said["arrays"]), strict=True) if name in fields)
     return row
+
+
+def deaths(said: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+    """When each of them died, as their metadata have it; never where they say what is no time, so that who replaces the row finds it."""
+    died = (one.get("died", FOREVER) for one in said)
+    return np.array([when if isinstance(when, int) else FOREVER for when in died], dtype=np.int64)
 
 
 def indexed(id_: int, vector: NDArray[np.float32] | None, dim: int, *, is_cosine: bool) -> str:

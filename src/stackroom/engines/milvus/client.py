@@ -14,9 +14,9 @@ from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from stackroom.engines import PORTS
+from stackroom.engines import PORTS, something_else
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.engines.versioned.place import Place, is_strange, something_else
+from stackroom.engines.versioned.place import Place, is_strange
 from stackroom.errors import (
     BusyError,
     DiskFullError,

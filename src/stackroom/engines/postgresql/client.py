@@ -16,7 +16,7 @@ from psycopg import conninfo, errors, pq
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.types import TypeInfo
 
-from stackroom.engines import joined, options_of, query_of
+from stackroom.engines import joined, options_of, query_of, something_else
 from stackroom.engines.postgresql.asking import Row
 from stackroom.errors import (
     BusyError,
@@ -151,6 +151,8 @@ def _translation(error: psycopg.Error, place: Place) -> StackroomError:
             hint="Correct the URL; credentials come from PGUSER, PGPASSWORD and ~/.pgpass.",
             path=place.url,
         )
+    if not state and "invalid response to SSL negotiation" in said:
+        return something_else(place.url, "PostgreSQL", said)
     # Classes 08 and 57P: the connection, and a server that goes down. Without a state: there was no answer.
     if state[:2] in ("", "08", "53") or state[:3] == "57P":
         return EngineAwayError(

@@ -10,9 +10,9 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from stackroom.engines import PORTS
+from stackroom.engines import PORTS, something_else
 from stackroom.engines.versioned.database import AbsentError
-from stackroom.engines.versioned.place import Place, is_strange, something_else
+from stackroom.engines.versioned.place import Place, is_strange
 from stackroom.errors import (
     BusyError,
     DiskFullError,

@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from stackroom.engines.qdrant.client import Server, ThereError, place_of
 from stackroom.engines.qdrant.filters import filter_of
+from stackroom.engines.records import AGAIN, readable
 from stackroom.engines.versioned.database import AbsentError, Bounds, Database, Row
 from stackroom.engines.versioned.tables import ASKED, RANGED, RECORDS, kind_of
 from stackroom.errors import BusyError
@@ -260,6 +261,7 @@ def _wanted(fields: Sequence[str], metric: Metric | None) -> dict[str, Any]:
     return {"with_payload": payload or False, "with_vectors": vectors or False}
 
 
+@readable(lambda *_: "a point of Qdrant's", AGAIN)
 def _read(point: Any, fields: Sequence[str]) -> Row:
     row = {"id": int(point.id), **(point.payload or {})}
     vectors = dict(point.vector or {})
@@ -270,7 +272,7 @@ def _read(point: Any, fields: Sequence[str]) -> Row:
         # Its own bytes, where it is not searched as it is.
         own, searched = row.get("embedding"), next(iter(vectors.values()), None)
         if own is not None:
-            row["embedding"] = np.frombuffer(base64.b64decode(own), dtype="<f4").astype(np.float32)
+            row["embedding"] = np.frombuffer(base64.b64decode(own, validate=True), dtype="<f4").astype(np.float32)
         else:
             row["embedding"] = None if searched is None else np.array(searched, dtype=np.float32)
     return row

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from stackroom.errors import UnavailableError, UsageError
+from stackroom.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _LONGEST_NAME = 40
@@ -70,15 +70,6 @@ class Place(NamedTuple):
 def is_strange(said: str) -> bool:
     """Whether a connection failed by what was answered."""
     return _STRANGE.search(said) is not None
-
-
-def something_else(url: str, engine: str, said: str) -> UnavailableError:
-    """Another server, or none of its kind. It is not away, so that no copy answers for a mistyped port, and nobody waits for it."""
-    return UnavailableError(
-        f"What answers at {url} does not answer as {engine} does: {said}",
-        hint="Correct the URL: its host, its port, and whether it says tls=true.",
-        path=url,
-    )
 
 
 def _said(values: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from stackroom.backend import (
     StoredChunk,
     TextStatistics,
 )
-from stackroom.engines.records import UnreadableError, each, load_identity, lost_source
+from stackroom.engines.records import AGAIN, UnreadableError, each, load_identity, lost_source
 from stackroom.engines.snapshot import EngineView, no_collection
 from stackroom.engines.vectors import NOTHING, require_dim
 from stackroom.engines.versioned import facts, nearest, records, scoping, words
@@ -122,12 +122,20 @@ class VersionedView(EngineView[str]):
 
     def chunks(self, document_key: int, *, vectors: bool = False) -> Iterator[StoredChunk]:
         fields = (*_READ, "position", *(("embedded", "embedding") if vectors else ()))
+        _, identity = self._space("default")
         for part in _parts([id_ for _, _, id_ in self._order(document_key)]):
             found = {row["id"]: row for row in self.asking.whole(self.asking.find(self._chunks, "id", part, fields))}
             for id_ in part:
                 row = found[id_]
                 passage = self._passage(row)
                 vector = row["embedding"] if vectors and row["embedded"] else None
+                if (
+                    identity is not None
+                    and vectors
+                    and row["embedded"]
+                    and (vector is None or vector.shape != (identity.dim,))
+                ):
+                    raise UnreadableError(f"the vector of the passage {passage.chunk_id} can't be read", hint=AGAIN)
                 chunk = Chunk(passage.text, passage.chunk_id, passage.metadata, passage.place, vector)
                 yield StoredChunk(int(row["key"]), int(row["position"]), chunk)
 

@@ -71,6 +71,8 @@ class Losses:
         lost = self._of.get(owner, {}).get(document_key)
         if lost is None:
             return
+        if chunk_ids is not None and self._is_divided_anew(lost, chunk_ids):
+            chunk_ids = None
         left = () if chunk_ids is None else tuple(one for one in lost.chunk_ids if one not in chunk_ids)
         more = lost.more and chunk_ids is not None
         if not left and not more:
@@ -78,6 +80,11 @@ class Losses:
         elif left != lost.chunk_ids:
             self._of[owner][document_key] = lost._replace(chunk_ids=left)
             self._changed = True
+
+    def _is_divided_anew(self, lost: Lost, chunk_ids: Collection[str]) -> bool:
+        """Whether nothing of a document is left, and none of these chunks is one that it had."""
+        survivor = self._connection.value("SELECT 1 FROM chunks WHERE document_key = ? LIMIT 1", (lost.document_key,))
+        return survivor is None and not any(one in chunk_ids for one in lost.chunk_ids)
 
     def removed(self, document_key: int) -> None:
         """Who removes a document gives up what it lacks."""

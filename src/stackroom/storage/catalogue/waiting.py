@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from stackroom.backend import Waiting
+from stackroom.storage.catalogue import ids
 from stackroom.storage.catalogue.sql import Connection
 
 NAME = "repair"
@@ -14,6 +15,13 @@ NAME = "repair"
 
 def get(connection: Connection) -> Waiting:
     return parsed(connection.value("SELECT value FROM settings WHERE name = ?", (NAME,)))
+
+
+def lacking(connection: Connection) -> set[str]:
+    """The names of sources that lost passages, and have not been read or given again."""
+    wanted = {key for key, _ in get(connection).read}
+    rows = connection.execute("SELECT source_key, name FROM sources WHERE state <> 'indexed'") if wanted else ()
+    return {ids.unpack_text(name) for key, name in rows if key in wanted}
 
 
 def put(connection: Connection, waiting: Waiting) -> None:

@@ -22,7 +22,7 @@ from stackroom.errors import BusyError, DamagedError, NotFoundError, StackroomEr
 from stackroom.history import History
 from stackroom.progress import CancelToken, Progress, ProgressEvent
 from stackroom.reports import Backup
-from stackroom.storage.catalogue import branches, database, sums
+from stackroom.storage.catalogue import branches, database, records, sums, waiting
 from stackroom.storage.catalogue.sql import Connection
 from stackroom.storage.disk import fsio, layout
 from stackroom.storage.disk.lock import FileLock
@@ -40,6 +40,9 @@ _ATTEMPTS = 5
 
 _WAIT_SECONDS = 600.0
 """How long another backup to the same folder may take before this one gives up."""
+
+_SHOWN = 5
+"""Names that are told of many."""
 
 _CANCELLED = Backup(copied=False, cancelled=True)
 
@@ -62,7 +65,8 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
     """Copy the newest commit to `folder`, which appears by a rename when it is whole.
 
     `folder` must be absent or empty; with `refresh` it may hold a backup of an earlier state of this library that nobody wrote to since, which is
-    replaced where every byte of the new one is what was written. A backup that is this commit's already is left alone. Raises UsageError, BusyError, StorageError, DamagedError.
+    replaced where every byte of the new one is what was written, and where no repair has lost since what it may have. A backup that is this
+    commit's already is left alone; with `refresh` every byte of it is compared, and where a disk has changed any it is made anew. Raises UsageError, BusyError, StorageError, DamagedError.
     """
     # A link is followed: a rename would put the copy in the link's place.
     named, folder = folder, Path(os.path.realpath(folder))
@@ -84,22 +88,30 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
 def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
     with store.view() as view, _blaming(folder):
         state = branches.history(view.connection)
+        replaced = layout.is_library(folder)
         if _is_current(folder, store.path, state, refresh):
-            return Backup(copied=False)
+            # The same again where a disk has changed it since.
+            if not refresh or _is_whole(folder, progress, cancel):
+                return _CANCELLED if cancel.cancelled else Backup(copied=False, compared=refresh)
+            rotten = True
+        else:
+            rotten = False
+            if replaced:
+                _require_nothing_lost(view.connection, store.path, folder)
         staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
         try:
             _copy(view, staging, folder, progress, cancel)
             if cancel.cancelled:
                 return _CANCELLED
             _check(staging, folder, state)
-            if layout.is_library(folder) and not _is_sound(store.path, staging, folder, progress, cancel):
+            if replaced and not _is_sound(store.path, staging, folder, progress, cancel):
                 return _CANCELLED
             # Once more: whoever had the old backup open may have written to it during the copy.
-            if not _is_current(folder, store.path, state, refresh):
+            if not _is_current(folder, store.path, state, refresh) or rotten:
                 _replace(folder, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return Backup(copied=True)
+    return Backup(copied=True, compared=replaced)
 
 
 def _beside(folder: Path, what: str) -> Path:
@@ -225,6 +237,38 @@ def _is_current(folder: Path, home: Path, state: History, refresh: bool) -> bool
             f"Replace it: stackroom backup --refresh {shlex.quote(str(folder))}. Or choose another folder.",
         )
     return False
+
+
+def _is_whole(folder: Path, progress: Progress, cancel: CancelToken) -> bool:
+    """Whether every byte of a backup is what was written."""
+    from stackroom.storage.store import LocalStore
+    from stackroom.storage.upkeep import check
+
+    with contextlib.closing(LocalStore(folder, mode="r")) as copy:
+        found = check.verify(copy, progress=progress, cancel=cancel)
+    _leave_no_log(folder)
+    return all(one.structure == "repair" for one in found.damage)
+
+
+def _require_nothing_lost(connection: Connection, home: Path, folder: Path) -> None:
+    """Refuse to replace a backup of before a repair that has lost passages: it may be all that has them."""
+    from stackroom.storage.store import LocalStore
+
+    lost = waiting.lacking(connection)
+    if not lost:
+        return
+    with contextlib.closing(LocalStore(folder, mode="r")) as other, other.view() as view:
+        there = lost - waiting.lacking(view.connection)
+        names = sorted(name for name in there if records.source_by_name(view.connection, name) is not None)
+    if names:
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+        raise DamagedError(
+            f"A repair has lost passages of {shown}, and the earlier backup {folder}, which may have them, was kept.",
+            hint=f"See why: stackroom list --failed. Give them again or remove them, and back up then. Or back up to another folder. "
+            f"Or put the backup in the library's place: {layout.put_in_place(home, folder)}",
+            path=home,
+            actual=len(names),
+        )
 
 
 def _kept(folder: Path, message: str, hint: str = "Choose another folder.") -> UsageError:

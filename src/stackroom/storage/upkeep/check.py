@@ -320,12 +320,15 @@ class _Check:
             self._found("repair", f"{what} not read again yet: stackroom repair")
 
     def unfinished(self, connection: Connection) -> None:
-        """What no run has read to its end: all that is stored of it is as it was written."""
-        query = "SELECT name, is_file FROM sources WHERE state = 'partial' AND error IS NULL"
-        for packed, is_file in connection.execute(query):
+        """What no run has read to its end, and what lacks passages that another library has lost: all that is stored of it is as it was written."""
+        told = {key for key, _ in waiting.get(connection).read}
+        query = "SELECT source_key, name, is_file, error FROM sources WHERE state = 'partial' AND (error IS NULL OR error_kind = ?)"
+        for key, packed, is_file, error in connection.execute(query, (DamagedError.__name__,)):
+            if key in told:
+                continue
             name = ids.unpack_text(packed)
             again = "read to its end; the next add of it goes on" if is_file else "stored to its end; give it again"
-            said = f"{name}: It was not {again}."
+            said = f"{name}: {error or f'It was not {again}.'}"
             self.incomplete.append(Damage("sources", said, None, name))
 
     def metadata(self, connection: Connection, blobs: Codec) -> None:
