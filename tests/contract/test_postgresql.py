@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import threading
 import uuid
 from pathlib import Path
 
@@ -62,6 +64,27 @@ def _refused(url: str, copy: Path) -> str:
     assert not isinstance(caught.value, EngineAwayError)
     assert "PGPASSWORD" in (caught.value.hint or "")
     return f"{caught.value}"
+
+
+def test_another_server_that_speaks_first_is_none_that_is_away(tmp_path: Path) -> None:
+    """A copy answered for it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection = listening.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    connection.recv(100)
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"postgresql://me@127.0.0.1:{listening.getsockname()[1]}/db"
+        with pytest.raises(UnavailableError, match="does not answer as PostgreSQL does") as caught:
+            stackroom.open(url, copy=tmp_path)
+        assert not isinstance(caught.value, EngineAwayError)
 
 
 @pytest.mark.parametrize("wrong", ["user=nobody_of_that_name", "dbname=nowhere"])

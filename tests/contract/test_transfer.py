@@ -489,6 +489,47 @@ def test_answers_that_differ_are_not_promised_to_be_sent_again(
         assert told in caught.value.hint
 
 
+def test_a_batch_whose_answer_was_lost_is_counted_and_proven(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there at the second attempt, and passed for unchanged: nothing of it was read back."""
+    monkeypatch.setattr("stackroom.transfer._DELAYS", (0.01, 0.01))
+    move(home, backend)
+    put(home, 1, ["changed"])
+    put(home, 77, ["new"])
+    commit, answers = backend.commit, iter([True, False])
+
+    @contextlib.contextmanager
+    def lost(**options: float) -> Iterator[Commit]:
+        attached: list[str] = []
+        with commit(**options) as made:
+            attach = made.attach
+            monkeypatch.setattr(made, "attach", lambda name, data: (attached.append(name), attach(name, data)))
+            yield made
+        if "transfer/d77" in attached and next(answers):
+            raise EngineAwayError("The answer was lost.")
+
+    monkeypatch.setattr(backend, "commit", lost)
+    report = move(home, backend, since_last=True)
+    assert (report.added, report.updated, report.unchanged, report.repeated) == (1, 1, 30, 1)
+    assert (report.proof.passages, report.proof.whole) == (3, False)
+
+
+def test_what_cannot_be_read_beside_answers_that_differ_is_damage(
+    home: LocalStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It passed for told, and the advice was to send all to another place."""
+    move(home, backend)
+
+    def unreadable(*_: object) -> object:
+        raise DamagedError("A passage can't be read.", hint="Push it again.")
+
+    monkeypatch.setattr("stackroom.transfer.answers._same", lambda *_: False)
+    monkeypatch.setattr("stackroom.transfer.answers._filters", unreadable)
+    with pytest.raises(DamagedError, match="can't be read"):
+        move(home, backend)
+
+
 class _Unfiltered:
     """A view whose filters let everything through."""
 

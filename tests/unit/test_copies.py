@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,18 @@ def test_a_login_that_is_refused_is_an_error_and_no_stale_answer(copy: Path) -> 
         stackroom.open(f"chroma://127.0.0.1:{port}?library=papers", copy=copy)
     assert not isinstance(caught.value, EngineAwayError)
     assert "CHROMA_API_KEY" in (caught.value.hint or "")
+
+
+def test_a_server_that_is_silent_is_away_before_long(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was waited for for five minutes."""
+    monkeypatch.setattr("stackroom.engines.chroma.client._AT_FIRST", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        away_url = f"chroma://127.0.0.1:{listening.getsockname()[1]}?library=papers"
+        pull(home, tmp_path / "copy", away_url)
+        with opened(away_url, tmp_path / "copy") as index:
+            assert index.search("lighthouse")
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
