@@ -304,8 +304,8 @@ def test_a_library_that_was_brought_back_from_an_older_copy_takes_nothing_away(
     put(home, 90, ["what the older one has not"])
     move(home, backend)
     with contextlib.closing(LocalStore(tmp_path / "older")) as older:
-        for number in range(2):
-            with pytest.raises(UsageError, match="holds a later state of this library, up to its commit"):
+        for number, which in enumerate(("a later", "another")):
+            with pytest.raises(UsageError, match=f"holds {which} state of this library, up to its commit"):
                 move(older, backend)
             put(older, 91 + number, ["as many commits, and others"])
     assert content(backend) == content(home)

@@ -98,9 +98,13 @@ def _is_kin(view: View, there: View, copy_of: str | None) -> bool:
         return known is not None and bool(copy_of and known.url) and normalised(known.url) == copy_of
     before = History.load(there.attachment(HISTORY + history.library.hex()) or b"")
     if before is not None and before != history and not before.precedes(history):
+        apart = before.commits <= history.commits
+        which, this = (
+            ("another", "went on apart from it") if apart else ("a later", "was brought back from an older copy")
+        )
         raise UsageError(
-            f"The target holds a later state of this library, up to its commit {before.commits:,}: this is one that was brought back from an older copy, up to commit {history.commits:,}.",
-            hint=f"What is later there would have to go. Bring it here first: stackroom --library NEW pull URL. Or choose {_ANOTHER}",
+            f"The target holds {which} state of this library, up to its commit {before.commits:,}: this is one that {this}, up to commit {history.commits:,}.",
+            hint=f"What is {'other' if apart else 'later'} there would have to go. Bring it here first: stackroom --library NEW pull URL. Or choose {_ANOTHER}",
         )
     return before is not None
 

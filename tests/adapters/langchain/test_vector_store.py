@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 from langchain_core.documents import Document
@@ -49,9 +50,11 @@ def test_documents_come_back_as_they_were(store: StackroomVectorStore, source: o
 def test_what_a_repair_had_lost_is_whole_once_it_is_given_again(store: StackroomVectorStore) -> None:
     given = document("one text", "x", source="notes")
     store.add_documents([given])
-    with store.index.backend.view() as view, store.index.backend.commit() as commit:
-        (record,) = view.each_source()
-        commit.put_source(replace(record, state="partial", error="Passages were lost.", error_kind="DamagedError"))
+    assert store.index.path is not None
+    with contextlib.closing(apsw.Connection(str(store.index.path / "catalogue.db"))) as connection:
+        connection.execute("UPDATE chunks SET text = zeroblob(30)")
+    store.index.repair()
+    assert [source.state for source in store.index.sources()] == ["partial"]
     store.add_documents([given])
     (source,) = store.index.sources()
     assert (source.error, source.state) == (None, "indexed")

@@ -231,7 +231,7 @@ def compact_command(session: Session, purge: bool) -> int:
 @click.option(
     "--refresh",
     is_flag=True,
-    help="Bring DIR up to date: it holds a backup of an earlier state of this library, or nothing yet.",
+    help="Bring DIR up to date: it holds a backup of an earlier state of this library, or nothing yet. Every byte there is compared.",
 )
 @click.pass_obj
 def backup_command(session: Session, folder: str, refresh: bool) -> int:

@@ -168,7 +168,7 @@ def _translate(error: apsw.Error, path: Path, connection: Connection | None) -> 
     if isinstance(error, apsw.CantOpenError) and _may_write(path):
         return StorageError(
             f"{path} can't be opened ({error}).",
-            hint="The disk may be full, or too many files may be open (ulimit -n).",
+            hint="Its folder may have been moved, the disk may be full, or too many files may be open (ulimit -n).",
             path=path,
         )
     if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError | apsw.CantOpenError):
