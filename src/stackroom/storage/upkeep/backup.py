@@ -88,16 +88,14 @@ def backup(store: LocalStore, folder: Path, *, refresh: bool, progress: Progress
 def _attempt(store: LocalStore, folder: Path, refresh: bool, progress: Progress, cancel: CancelToken) -> Backup:
     with store.view() as view, _blaming(folder):
         state = branches.history(view.connection)
-        replaced = layout.is_library(folder)
+        replaced, rotten = layout.is_library(folder), False
         if _is_current(folder, store.path, state, refresh):
-            # The same again where a disk has changed it since.
             if not refresh or _is_whole(folder, progress, cancel):
                 return _CANCELLED if cancel.cancelled else Backup(copied=False, compared=refresh)
+            # A disk has changed it since: the same is made again.
             rotten = True
-        else:
-            rotten = False
-            if replaced:
-                _require_nothing_lost(view.connection, store.path, folder)
+        elif replaced:
+            _require_nothing_lost(view.connection, store.path, folder)
         staging = Path(tempfile.mkdtemp(prefix=_beside(folder, "tmp-").name, dir=folder.parent))
         try:
             _copy(view, staging, folder, progress, cancel)
@@ -246,7 +244,6 @@ def _is_whole(folder: Path, progress: Progress, cancel: CancelToken) -> bool:
 
     with contextlib.closing(LocalStore(folder, mode="r")) as copy:
         found = check.verify(copy, progress=progress, cancel=cancel)
-    _leave_no_log(folder)
     return all(one.structure == "repair" for one in found.damage)
 
 
