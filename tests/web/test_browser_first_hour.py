@@ -80,6 +80,8 @@ def test_a_stroke_goes_to_the_field_and_is_never_in_it(made: Path, visit: Callab
     page.wait_for_selector(".hit a:has-text('logrotate')")
     page.click(".hit a")
     page.wait_for_selector("#here")
+    # The text is there before the script that listens for strokes.
+    page.wait_for_load_state()
     page.keyboard.press("/")
     page.wait_for_selector(".hit")
     assert page.evaluate("document.activeElement.id") == "query"
