@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
+from stackroom.errors import DamagedError
 from stackroom.types import Chunk, EmbedderIdentity, Metadata, Passage, Place, Source
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class SourceRecord:
     def unfinished(self) -> bool:
         """Whether it was not read to its end: a run reads it now, or was interrupted, and the next one goes on."""
         return self.state == "partial" and self.error is None
+
+    @property
+    def lacks_passages(self) -> bool:
+        """Whether a repair has lost passages of it, here or where it was sent from, that nobody has read or given again."""
+        return self.state == "partial" and self.error_kind == DamagedError.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,10 +417,6 @@ class Commit(Protocol):
 
         A source that lacks nothing any more is `indexed`, one without a file that lacks something else stays recorded as failed.
         """
-        ...
-
-    def waiting(self) -> Waiting:
-        """What of a repair is left to be done, as this commit has it so far."""
         ...
 
     def set_waiting(self, waiting: Waiting) -> None:

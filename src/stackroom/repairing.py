@@ -240,9 +240,8 @@ def _embed_again(
             except (EmbedderMismatchError, UnavailableError, UsageError) as error:
                 return embedded, _documents(backend, wanted, error)
         wanted = wanted[_BATCH:]
+        waiting = waiting._replace(embed=tuple(wanted))
         with backend.commit() as commit:
-            # As it is by now: sources may have been read meanwhile.
-            waiting = commit.waiting()._replace(embed=tuple(wanted))
             commit.give_vectors(list(zip(part, rows, strict=True)))
             commit.set_waiting(waiting)
         embedded += len(part)

@@ -31,6 +31,11 @@ def spoil(library: Path, *keys: int) -> None:
         connection.executemany("UPDATE chunks SET text = zeroblob(30) WHERE key = ?", [(key,) for key in keys])
 
 
+def spoil_titles(library: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as connection:
+        connection.execute("UPDATE documents SET metadata = zeroblob(3)")
+
+
 def two_of_one_source(library: Path) -> list[Document]:
     """Two documents of four passages of one source without a file; each has lost its second passage."""
     both = [
@@ -199,8 +204,7 @@ def test_a_title_is_not_back_with_a_passage(library: Path) -> None:
     document = Document("d1", source="S", title="Lanterns", chunks=[Chunk(f"It is {n}.", f"d1-{n}") for n in range(3)])
     with stackroom.open(library) as index:
         index.add_documents([document])
-    with contextlib.closing(apsw.Connection(str(layout.catalogue(library)))) as connection:
-        connection.execute("UPDATE documents SET metadata = zeroblob(3)")
+    spoil_titles(library)
     spoil(library, 2)
     stackroom.repair(library)
     with stackroom.open(library) as index:
@@ -240,6 +244,7 @@ def test_what_a_transfer_brings_back_is_lost_no_more(tmp_path: Path) -> None:
     with contextlib.closing(stores[0]), contextlib.closing(stores[1]):
         assert bring()
         spoil(tmp_path / "here", 1, 5)
+        spoil_titles(tmp_path / "here")
         stackroom.repair(tmp_path / "here")
         with pytest.raises(MigrationError, match="missing"):
             bring()
@@ -249,7 +254,8 @@ def test_what_a_transfer_brings_back_is_lost_no_more(tmp_path: Path) -> None:
         assert told(index) == ([None], [])
 
 
-def test_a_library_that_has_lost_passages_takes_none_from_where_it_was_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("repair", ["whole", "stopped before it came to sources"])
+def test_a_library_that_has_lost_passages_takes_none_from_where_it_was_sent(repair: str, tmp_path: Path) -> None:
     both = [Document(n, source=n, chunks=[Chunk(f"{n} is lit {i}.", f"{n}-{i}") for i in range(3)]) for n in "ab"]
     with stackroom.open(tmp_path / "origin") as index:
         index.add_documents(both)
@@ -261,7 +267,10 @@ def test_a_library_that_has_lost_passages_takes_none_from_where_it_was_sent(tmp_
     with contextlib.closing(stores[0]), contextlib.closing(stores[1]):
         send()
         spoil(tmp_path / "origin", 2)
-        stackroom.repair(tmp_path / "origin")
+        if repair == "whole":
+            stackroom.repair(tmp_path / "origin")
+        else:
+            stores[0].repair(dry_run=False, progress=silent, cancel=CancelToken())
         with pytest.raises(DamagedError, match="lost passages of a, and the target") as caught:
             send()
         assert "list --failed" in caught.value.hint

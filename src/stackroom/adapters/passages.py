@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from stackroom.backend import Backend, Commit, DocumentRecord, SourceRecord
-from stackroom.errors import DamagedError
 from stackroom.ingest.file_facts import FileFacts
 from stackroom.nodes.kept import same
 from stackroom.types import Chunk, EmbedderIdentity, Metadata
@@ -69,7 +68,7 @@ def write(
             record, source = known.get(document_id, (None, None))
             if source is None:
                 source = sources[passages[0].source] or _new_source(passages[0], facts, recipe)
-            if not source.is_file and source.error_kind != DamagedError.__name__:
+            if not source.is_file and not source.lacks_passages:
                 source = replace(source, state="indexed", error=None, error_kind=None)
             source_key = commit.put_source(replace(source, key=0))
             if record is None:

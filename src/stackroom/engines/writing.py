@@ -59,9 +59,6 @@ class EngineCommit:
     def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> None:
         """No repair has lost anything here."""
 
-    def waiting(self) -> Waiting:
-        return Waiting()
-
     def set_waiting(self, waiting: Waiting) -> None:
         if waiting != Waiting():
             raise UsageError(f"A library on {self._engine} is not repaired, and waits for nothing.")

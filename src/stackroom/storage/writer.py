@@ -57,8 +57,6 @@ class LocalCommit:
         self._removes = False
         self._members_changed = False
         self._losses = Losses.of(connection)
-        self._may_be_whole: set[int] = set()
-        self._given: set[int] = set()
         # Gathered until the end: a value's postings are then read and written once, not once a document.
         self._described: dict[int, dict[int, Metadata]] = {metadata.DOCUMENT: {}, metadata.CHUNK: {}}
 
@@ -73,7 +71,7 @@ class LocalCommit:
             if record.key:
                 raise NotFoundError(f"There is no source with key {record.key}.", hint="List them: stackroom list")
             return self._new_source(record)
-        self._touch(known.key)
+        self._losses.touch(known.key)
         if known.name != record.name:
             other = records.source_by_name(connection, record.name)
             if other is not None:
@@ -279,35 +277,25 @@ class LocalCommit:
                     self._append_run(space, document_key, key, row[None])
 
     def given(self, document_key: int, chunk_ids: Collection[str] | None = None) -> None:
-        document = None if self._losses is None else records.document_by_key(self._connection, document_key)
-        if self._losses is not None and document is not None:
+        document = records.document_by_key(self._connection, document_key) if self._losses else None
+        if document is not None:
             self._losses.given(document.source_key, document_key, chunk_ids)
-            self._touch(document.source_key)
-            self._given.add(document.source_key)
 
-    def _touch(self, source_key: int) -> None:
-        if self._losses is not None and source_key in self._losses:
-            self._may_be_whole.add(source_key)
-
-    def _tell_lost(self, losses: Losses) -> None:
+    def _tell_lost(self) -> None:
         """Have the sources that were written to say whether they lack anything still."""
-        for source_key in sorted(self._may_be_whole):
+        for source_key in sorted(self._losses.touched):
             source = records.source_by_key(self._connection, source_key)
             if source is None:
                 continue
             if source.is_file and source.state == "indexed":
-                losses.forget(source_key)
-            told = source.error_kind == DamagedError.__name__
-            if not losses.lacks(source_key):
-                if told and source.state == "partial":
+                self._losses.forget(source_key)
+            if not self._losses.lacks(source_key):
+                if source.lacks_passages:
                     self.put_source(replace(source, state="indexed", error=None, error_kind=None))
-            elif not source.is_file and (source_key in self._given or not told):
-                kind = DamagedError.__name__
-                self.put_source(replace(source, state="partial", error=GIVE_AGAIN, error_kind=kind))
-        losses.finish()
-
-    def waiting(self) -> Waiting:
-        return waits.get(self._connection)
+            elif not source.is_file and (source_key in self._losses.given_to or not source.lacks_passages):
+                failed = replace(source, state="partial", error=GIVE_AGAIN, error_kind=DamagedError.__name__)
+                self.put_source(failed)
+        self._losses.finish()
 
     def set_waiting(self, waiting: Waiting) -> None:
         waits.put(self._connection, waiting)
@@ -405,9 +393,7 @@ class LocalCommit:
             self._forget_described(document_key, indexed_metadata(document, source))
         originals.forget(connection, "document", document_key, document_key + 1)
         connection.execute("DELETE FROM documents WHERE document_key = ?", (document_key,))
-        if self._losses is not None:
-            self._losses.removed(document_key)
-            self._touch(document.source_key)
+        self._losses.removed(document_key)
 
     def remove_source(self, source_key: int) -> None:
         for document in records.documents_of(self._connection, source_key):
@@ -415,8 +401,7 @@ class LocalCommit:
         self._members_changed = True
         self._connection.execute("DELETE FROM set_members WHERE source_key = ?", (source_key,))
         self._connection.execute("DELETE FROM sources WHERE source_key = ?", (source_key,))
-        if self._losses is not None:
-            self._losses.forget(source_key)
+        self._losses.forget(source_key)
 
     def set_active(self, source_keys: Sequence[int] | None, active: bool) -> None:
         self._members_changed = True
@@ -462,8 +447,7 @@ class LocalCommit:
 
     def finish(self) -> None:
         """Have every row on the disk; what is left is the catalogue's own commit."""
-        if self._losses is not None:
-            self._tell_lost(self._losses)
+        self._tell_lost()
         for owner, described in self._described.items():
             metadata.add(self._connection, owner, described.items())
         for space, appender in self._appenders.values():

@@ -94,7 +94,7 @@ def send(
             sources = list(view.each_source())
             mine = {record.source_id: record for record in there.each_source()}
             require_fit(view, there, sources, mine, whose, copy_of, was_sent=bool(digests))
-            require_nothing_lost(sources, mine)
+            require_nothing_lost(view, sources, mine)
             # Somebody may have written to the copy: what is gone there is sent again, and what is new in a source of the origin's goes.
             documents = list(there.each_document())
             held = {document.document_id for document in documents}

@@ -70,12 +70,16 @@ def require_fit(
         _require_brought(view, sources, mine, whose)
 
 
-def require_nothing_lost(sources: list[SourceRecord], mine: dict[str, SourceRecord]) -> None:
+def require_nothing_lost(view: View, sources: list[SourceRecord], mine: dict[str, SourceRecord]) -> None:
     """That no source of the origin, of which a repair has lost passages, would replace one of the target that may have them. Raises DamagedError."""
+    # Those that a repair has not come to yet have no error.
+    untried = {key for key, _ in view.waiting().read}
     names = sorted(
         record.name
         for record in sources
-        if _lacks(record) and record.source_id in mine and not _lacks(mine[record.source_id])
+        if (record.lacks_passages or (record.unfinished and record.key in untried))
+        and record.source_id in mine
+        and not mine[record.source_id].lacks_passages
     )
     if names:
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
@@ -84,10 +88,6 @@ def require_nothing_lost(sources: list[SourceRecord], mine: dict[str, SourceReco
             hint="See why: stackroom list --failed. Give them again or remove them, and send them then. Or have the target beside this library: stackroom --library NEW pull URL",
             actual=len(names),
         )
-
-
-def _lacks(record: SourceRecord) -> bool:
-    return record.state == "partial" and record.error_kind == DamagedError.__name__
 
 
 def _is_kin(view: View, there: View, copy_of: str | None) -> bool:

@@ -224,22 +224,26 @@ def test_a_document_of_which_a_repair_has_lost_passages_is_stored_again(
     vectors: StackroomVectorStore, embed_model: WordEmbedding, library: Path, how: str
 ) -> None:
     """Its hash said that nothing had changed."""
-    given = documents("one lantern", "two lanterns")
+    given = documents("One lantern burns. " * 20, "two lanterns")
+    split = SentenceSplitter(chunk_size=30, chunk_overlap=0)
     context = storage_context(library)
-    VectorStoreIndex.from_documents(given, storage_context=context, embed_model=embed_model)
+    VectorStoreIndex.from_documents(given, storage_context=context, embed_model=embed_model, transformations=[split])
+    before = sorted(passage.text for passage in vectors.client.get("d0"))
+    assert len(before) > 2
     vectors.client.close()
     with contextlib.closing(apsw.Connection(str(library / "catalogue.db"))) as connection:
         connection.execute("UPDATE chunks SET text = zeroblob(30) WHERE key = 1")
     assert stackroom.repair(library).lost
     context = storage_context(library)
     if how == "refresh":
-        index = load_index_from_storage(context, embed_model=embed_model)
+        index = load_index_from_storage(context, embed_model=embed_model, transformations=[split])
         assert index.refresh_ref_docs(given) == [True, False]
     else:
-        store = context.vector_store
-        pipeline(store, context.docstore, embed_model).run(documents=given)  # type: ignore[arg-type]
+        run = pipeline(context.vector_store, context.docstore, embed_model)  # type: ignore[arg-type]
+        run.transformations = [split, embed_model]
+        run.run(documents=given)
     vectors._shared = context.docstore._shared  # type: ignore[attr-defined]
-    assert stored(vectors) == {"d0": "one lantern", "d1": "two lanterns"}
+    assert sorted(passage.text for passage in vectors.client.get("d0")) == before
     found = vectors.client.verify()
     assert (found.ok, found.incomplete) == (True, ())
 

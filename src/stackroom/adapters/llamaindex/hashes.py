@@ -14,7 +14,6 @@ from llama_index.core.schema import BaseNode, Document, MetadataMode
 
 from stackroom.adapters.llamaindex import nodes, old_texts
 from stackroom.backend import DocumentRecord, View
-from stackroom.errors import DamagedError
 from stackroom.nodes import writing
 from stackroom.nodes.reading import metadata_of, source_of
 
@@ -45,8 +44,10 @@ def of_document(view: View, document: DocumentRecord) -> str | None:
 
 def _lacks_passages(view: View, document: DocumentRecord) -> bool:
     """Whether a repair has lost some of its source: a run that compares hashes is to give it again."""
+    if document.source_key not in {key for key, _ in view.waiting().read}:
+        return False
     found = view.document_of([document.document_id]).get(document.document_id)
-    return found is not None and found[1].state == "partial" and found[1].error_kind == DamagedError.__name__
+    return found is not None and found[1].lacks_passages
 
 
 def told_in(record: dict[str, Any]) -> str | None:

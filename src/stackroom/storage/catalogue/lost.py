@@ -43,7 +43,7 @@ def parsed(value: Any) -> list[Lost]:
 
 
 class Losses:
-    """Those of a library, as one commit strikes them off."""
+    """Those of a library, as one commit strikes them off. There are nearly never any."""
 
     def __init__(self, connection: Connection, lost: Iterable[Lost]) -> None:
         self._connection = connection
@@ -53,18 +53,27 @@ class Losses:
             self._of[one.source_key][one.document_key] = one
             self._owner[one.document_key] = one.source_key
         self._changed = False
+        self.touched: set[int] = set()
+        """sources that lacked something, and were written to"""
+        self.given_to: set[int] = set()
+        """those of them of which something was given"""
 
     @classmethod
-    def of(cls, connection: Connection) -> Losses | None:
-        """None where nothing is lost, which is nearly always."""
-        value = connection.value("SELECT value FROM settings WHERE name = ?", (NAME,))
-        return None if value is None else cls(connection, parsed(value))
+    def of(cls, connection: Connection) -> Losses:
+        return cls(connection, parsed(connection.value("SELECT value FROM settings WHERE name = ?", (NAME,))))
 
-    def __contains__(self, source_key: int) -> bool:
-        return source_key in self._of
+    def __bool__(self) -> bool:
+        """Whether anything was lost before the commit."""
+        return bool(self._of)
+
+    def touch(self, source_key: int) -> None:
+        if source_key in self._of:
+            self.touched.add(source_key)
 
     def given(self, source_key: int, document_key: int, chunk_ids: Collection[str] | None = None) -> None:
         """A document of this source as a whole, or these chunks of it."""
+        self.touch(source_key)
+        self.given_to.add(source_key)
         # What is given to a source of which nothing else is known may be all that it had.
         self._strike(source_key, 0)
         owner = self._owner.get(document_key, source_key)
@@ -88,7 +97,9 @@ class Losses:
 
     def removed(self, document_key: int) -> None:
         """Who removes a document gives up what it lacks."""
-        self._strike(self._owner.get(document_key, 0), document_key)
+        owner = self._owner.get(document_key, 0)
+        self.touch(owner)
+        self._strike(owner, document_key)
 
     def forget(self, source_key: int) -> None:
         """It was removed, or its file was read to its end."""
